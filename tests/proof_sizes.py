@@ -24,8 +24,8 @@ _SMALLEST: Final = 5
 # module is asked beside its program: 512 and 64, about 2 s of every export. A test of what is so long, or of so many
 # texts, has no short proofs.
 _WHOLE: Final = {
-    "tracing.every_size": {"MOST_TOKENS": 40, "MOST_TEXTS": 25},
-    "tracing.every_step": {"MOST_STEPS": 200},
+    "tracing.checks.every_size": {"MOST_TOKENS": 40, "MOST_TEXTS": 25},
+    "tracing.checks.every_step": {"MOST_STEPS": 200},
     "proof.cases": {"SEQUENCES": (1, 2, 17, 64, 257), "LONGEST": 3_000, "_DRAWN": 16, "_REPEATED": (1, 7, 30, 300)},
     "intake.exportable": {"LONGEST": 3_000},
     "intake.as_given": {"_SECONDS": 1.0},
@@ -36,7 +36,7 @@ _FAST: Final = {
     "intake.exportable": {"LONGEST": 300},
     "intake.as_given": {"_SECONDS": 0.1},
 }
-_SHORT: Final = {**_WHOLE, **_FAST, "tracing.every_size": {"MOST_TOKENS": 12, "MOST_TEXTS": 6}}
+_SHORT: Final = {**_WHOLE, **_FAST, "tracing.checks.every_size": {"MOST_TOKENS": 12, "MOST_TEXTS": 6}}
 # How often all weights are moved to see how far rounding may move an answer.
 _DRAWS, _FEW_DRAWS = 8, 2
 

@@ -22,8 +22,8 @@ from documented import SHOWN_ONLY, blocks_of, check_output, commands_of, run_blo
 
 from pocketrnn.commands.cli import main
 from pocketrnn_export import export
-from pocketrnn_export.intake.rules_file import read_rules
-from pocketrnn_export.intake.vocabulary import read_vocabulary
+from pocketrnn_export.vocabularies.rules_file import read_rules
+from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
 ROOT = Path(__file__).parents[1]
 PAGES = [

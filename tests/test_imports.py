@@ -29,12 +29,15 @@ PACKAGES = {"pocketrnn": "runtime", "pocketrnn_training": "trained", "pocketrnn_
 # `bundle` those of texts, `trained` a checkpoint; `compression`, `packing` and `mobile` make something of
 # a bundle, `integer_accuracy` measures what integers change, and `c_array` makes a file of C of a packed one.
 WINGS = (
-    *("proof", "intake", "tracing", "forms", "bundle_proof", "bundle_writer", "one_export"),
+    *("proof", "json_file", "vocabularies", "source_code", "description", "intake", "tracing"),
+    *("forms", "bundle_proof", "bundle_writer", "one_export"),
     *("integer_accuracy", "integer_packing", "numbers", "bundle", "trained"),
     *("compression", "c_array", "packing", "mobile", "commands"),
 )
 # And within the runtime: its folders, below the files that join them; `commands` is above these.
 RUNTIME_WINGS = ("text", "bundle", "graph_check", "tables", "numbers", "engines")
+# Folders of the exporter that hold files and other folders.
+BESIDE_FOLDERS = ("pocketrnn_export", "pocketrnn_export.intake", "pocketrnn_export.tracing")
 TERMINAL = {"click", "rich"}
 # What is used of the private parts of torch and onnxscript, and of nothing else; it imports nothing of this project.
 GUARDED = "pocketrnn_export.tracing.torch_internals"
@@ -167,6 +170,22 @@ def test_no_imports_run_in_a_circle() -> None:
     circle: list[str] = []
     try:
         TopologicalSorter({name: imports_of(name) & TEXTS.keys() for name in TEXTS}).prepare()
+    except CycleError as error:
+        circle = error.args[1]
+    assert circle == []
+
+
+def test_no_folders_of_the_exporter_import_each_other() -> None:
+    modules = [name for name in modules_of("pocketrnn_export") if name.count(".") > 0]
+    # A file that stands beside folders joins them, and counts by itself.
+    folders = {name: parent for name in modules if (parent := name.rpartition(".")[0]) not in BESIDE_FOLDERS}
+    imports: dict[str, set[str]] = {}
+    for name in modules:
+        place = folders.get(name, name)
+        imports.setdefault(place, set()).update(folders.get(one, one) for one in imports_of(name) & set(modules))
+    circle: list[str] = []
+    try:
+        TopologicalSorter({place: others - {place} for place, others in imports.items()}).prepare()
     except CycleError as error:
         circle = error.args[1]
     assert circle == []

@@ -20,6 +20,7 @@ from pocketrnn.text.pretokenized import Text, Tokenizer
 from pocketrnn.verdicts import LOGGER, TEXT_RULES, TextVerdict, graph_sentence, text_verdict
 from pocketrnn_export.bundle_proof import ProofPlan, proof_cases, refuse_mixed_texts, texts_within
 from pocketrnn_export.bundle_writer import versions, write_bundle
+from pocketrnn_export.description import Description, checked_labels, checked_name, checked_thresholds
 from pocketrnn_export.forms.edge import EDGE
 from pocketrnn_export.forms.form import Form, FormKind
 from pocketrnn_export.forms.onnx_graph import ONNX, whole_numbers_of
@@ -27,22 +28,21 @@ from pocketrnn_export.forms.step import STEP
 from pocketrnn_export.forms.torchscript import TORCHSCRIPT
 from pocketrnn_export.intake.as_given import random_state_kept
 from pocketrnn_export.intake.convention import Call
-from pocketrnn_export.intake.description import Description, checked_labels, checked_name, checked_thresholds
 from pocketrnn_export.intake.exportable import ExportableModule, prepare, with_ids_tried
-from pocketrnn_export.intake.external import given_ids, made_ids
 from pocketrnn_export.intake.padding_effect import padding_effect
-from pocketrnn_export.intake.pipeline import Pair, checked_pairs, chosen_rules
-from pocketrnn_export.intake.text_arguments import TextArguments, read_text_arguments
-from pocketrnn_export.intake.tokenizer_json import Subwords
-from pocketrnn_export.intake.tokenizer_library import compared_with_library
-from pocketrnn_export.intake.vocabulary import VocabularySource
 from pocketrnn_export.numbers.number_arguments import export_numbers, refuse_arguments_of_texts
 from pocketrnn_export.one_export import check_wanted, one_export_at_a_time, told_in_a_sentence
 from pocketrnn_export.proof.cases import MADE_TEXTS, made_texts, texts_for_proof
 from pocketrnn_export.proof.chosen_cases import widths_of
 from pocketrnn_export.proof.loud_ids import loud_ids
 from pocketrnn_export.proof.progress import told_on_stderr
-from pocketrnn_export.tracing.questions import UntraceableError
+from pocketrnn_export.tracing.sizes.questions import UntraceableError
+from pocketrnn_export.vocabularies.external import given_ids, made_ids
+from pocketrnn_export.vocabularies.pipeline import Pair, checked_pairs, chosen_rules
+from pocketrnn_export.vocabularies.text_arguments import TextArguments, read_text_arguments
+from pocketrnn_export.vocabularies.tokenizer_json import Subwords
+from pocketrnn_export.vocabularies.tokenizer_library import compared_with_library
+from pocketrnn_export.vocabularies.vocabulary import VocabularySource
 
 __all__ = ["export"]
 

@@ -15,9 +15,9 @@ import onnx
 from pocketrnn.bundle.manifest import Comparison, Graph, Limits, Parity
 from pocketrnn.errors import ParityError, PocketRNNError
 from pocketrnn.text import AnyTextRules
+from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.intake.as_given import AsGiven
-from pocketrnn_export.intake.description import Description
 from pocketrnn_export.intake.exportable import ExportableModule
 from pocketrnn_export.intake.user_frames import is_users, place_of
 from pocketrnn_export.proof.cases import Case, bound_cases
@@ -27,7 +27,7 @@ from pocketrnn_export.proof.exact import DOUBLE_TOLERANCE, agreement, graph_proo
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.proof.verdict import passes, proven, write_report
 from pocketrnn_export.proof.whole_copy import copied_again
-from pocketrnn_export.tracing.every_size import check_beside_others
+from pocketrnn_export.tracing.checks.every_size import check_beside_others
 
 __all__ = [
     "ProofPlan",

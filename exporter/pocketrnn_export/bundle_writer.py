@@ -14,8 +14,8 @@ from pocketrnn.bundle.folder import written_whole
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Example, Manifest, to_bytes
 from pocketrnn.classifier import Classifier
 from pocketrnn_export.bundle_proof import ProofPlan, compared_in_float64, first_verdict, provable, verdict
+from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form
-from pocketrnn_export.intake.description import Description
 from pocketrnn_export.proof.cases import Case, Logits, text_cases
 from pocketrnn_export.proof.end_to_end import rows_end_to_end, texts_end_to_end
 from pocketrnn_export.proof.float64_operators import one_thread

@@ -28,12 +28,12 @@ from pocketrnn.verdicts import graph_name
 from pocketrnn_export.bundle_proof import compared_on_cases, texts_within
 from pocketrnn_export.bundle_writer import versions
 from pocketrnn_export.c_array import array_name, to_c_array
+from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import sha256
 from pocketrnn_export.forms.packed import WAYS, packed_form, packed_step_form, run_of_packed, run_of_packed_steps
 from pocketrnn_export.forms.program_of_graph import program_of
 from pocketrnn_export.forms.step import STEP_FILE, run_of_steps
 from pocketrnn_export.forms.step_of_graph import step_of_graph
-from pocketrnn_export.intake.description import Description
 from pocketrnn_export.integer_accuracy import AllowedChange, changed_by_integers
 from pocketrnn_export.integer_packing import (
     Programs,

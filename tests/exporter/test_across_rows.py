@@ -10,9 +10,9 @@ from sampling import mostly_slow
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from pocketrnn_export.tracing.across_rows import place_across_rows
-from pocketrnn_export.tracing.questions import UntraceableError
+from pocketrnn_export.tracing.checks.across_rows import place_across_rows
 from pocketrnn_export.tracing.right_program import right_program
+from pocketrnn_export.tracing.sizes.questions import UntraceableError
 
 WORDS = 20
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
-from pocketrnn_export.tracing.pytorch_run import run_in_pytorch
+from pocketrnn_export.tracing.checks.pytorch_run import run_in_pytorch
 from pocketrnn_export.tracing.right_program import right_program
 
 pytestmark = pytest.mark.usefixtures("short_proofs")

@@ -21,8 +21,8 @@ from torch import nn
 from pocketrnn.errors import InputError
 from pocketrnn_export.intake.archive import LARGEST_PICKLE
 from pocketrnn_export.intake.torchscript_file import is_torchscript, load_torchscript
-from pocketrnn_export.intake.vocabulary import read_vocabulary
 from pocketrnn_export.intake.weights_file import load_weights, read_weights
+from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
 WORDS = ["<unk>", "<pad>", "oil", "é"]
 DAMAGED = examples(100, 300)

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError, PocketRNNError
 from pocketrnn_export import export
-from pocketrnn_export.tracing import every_size
-from pocketrnn_export.tracing.asked_module import AskedModule
-from pocketrnn_export.tracing.pytorch_run import run_in_pytorch
+from pocketrnn_export.tracing.checks import every_size
+from pocketrnn_export.tracing.checks.asked_module import AskedModule
+from pocketrnn_export.tracing.checks.pytorch_run import run_in_pytorch
+from pocketrnn_export.tracing.layers.stateless import stateless_layers
 from pocketrnn_export.tracing.right_program import right_program
-from pocketrnn_export.tracing.stateless import stateless_layers
 
 EXAMPLE = (torch.randint(2, 40, (3, 7)),)
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
-from pocketrnn_export.tracing import every_step
-from pocketrnn_export.tracing.pytorch_run import run_in_pytorch
+from pocketrnn_export.tracing.checks import every_step
+from pocketrnn_export.tracing.checks.pytorch_run import run_in_pytorch
 from pocketrnn_export.tracing.right_program import right_program
 
 EXAMPLE = (torch.randint(2, 40, (3, 7)),)

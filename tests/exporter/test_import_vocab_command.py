@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from pocketrnn.errors import DataError, OutputError, PocketRNNError
 from pocketrnn_export.commands.import_vocab import import_vocab
-from pocketrnn_export.intake.vocabulary import Vocabulary, read_vocabulary
+from pocketrnn_export.vocabularies.vocabulary import Vocabulary, read_vocabulary
 
 TOKENS = ["<unk>", "<pad>", *(f"word {i}" for i in range(1998))]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.intake.labels import read_labels
+from pocketrnn_export.vocabularies.labels import read_labels
 
 LABELS = ["World", "Sports", "Sci/Tech"]
 

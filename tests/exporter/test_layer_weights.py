@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.tracing.layer_weights import add_onnx_weights, weights_in_trace
+from pocketrnn_export.tracing.layers.layer_weights import add_onnx_weights, weights_in_trace
 
 
 @pytest.mark.parametrize(("hidden", "projected"), [(10, 4), (64, 60)])

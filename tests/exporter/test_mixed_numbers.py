@@ -13,9 +13,9 @@ from torch.nn import functional
 
 from pocketrnn_export.forms.onnx_trace import Names, converted
 from pocketrnn_export.proof.comparing import session_of
-from pocketrnn_export.tracing.questions import TraceLog
 from pocketrnn_export.tracing.rules.mixed_numbers import MIXED_NUMBERS
 from pocketrnn_export.tracing.session import Declined, TraceSession
+from pocketrnn_export.tracing.sizes.questions import TraceLog
 from pocketrnn_export.tracing.trace import traced_program
 
 ROWS: Final = torch.tensor([[-3, 0, 1, 2], [4, 4, -1, 0], [0, 0, 0, 0]])

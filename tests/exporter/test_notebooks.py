@@ -23,7 +23,7 @@ from pocketrnn.errors import ExportError, InputError
 from pocketrnn_export.intake.made_twice import check_not_random
 from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name import ModuleName, module_name
-from pocketrnn_export.intake.notebook import read_notebook
+from pocketrnn_export.source_code.notebook import read_notebook
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import pytest
 
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder
-from pocketrnn_export.intake.tokenizer_json import subwords_of_json
+from pocketrnn_export.vocabularies.tokenizer_json import subwords_of_json
 
 pytest.importorskip("tokenizers")
 

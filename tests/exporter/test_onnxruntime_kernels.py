@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from pocketrnn_export.forms.onnx_trace import Names, converted
 from pocketrnn_export.proof.comparing import session_of
-from pocketrnn_export.tracing.questions import TraceLog
+from pocketrnn_export.tracing.sizes.questions import TraceLog
 from pocketrnn_export.tracing.trace import traced_program
 
 Function = Callable[[Tensor], Tensor]

@@ -21,9 +21,9 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, TextRules, cleaning
 from pocketrnn_export import export
-from pocketrnn_export.intake.pipeline import checked_pairs, chosen_rules, read_pairs
-from pocketrnn_export.intake.rules_file import read_rules
-from pocketrnn_export.intake.vocabulary import read_vocabulary
+from pocketrnn_export.vocabularies.pipeline import checked_pairs, chosen_rules, read_pairs
+from pocketrnn_export.vocabularies.rules_file import read_rules
+from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
 KNOWN = read_vocabulary(["<unk>", "<pad>", "oil", "Oil", "rises", ",", ":", "is", "n't"])
 MODEL = """

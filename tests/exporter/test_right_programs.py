@@ -21,8 +21,8 @@ from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
 from pocketrnn_export.proof.cpu_run import answer_of
 from pocketrnn_export.tracing import right_program as right_programs
-from pocketrnn_export.tracing.pytorch_run import run_in_pytorch
-from pocketrnn_export.tracing.recurrence import OPERATOR
+from pocketrnn_export.tracing.checks.pytorch_run import run_in_pytorch
+from pocketrnn_export.tracing.layers.recurrence import OPERATOR
 from pocketrnn_export.tracing.right_program import right_program
 from pocketrnn_export.tracing.trace import TracedProgram
 
@@ -275,7 +275,7 @@ for name in ("onnx", "onnxruntime", "onnxscript", "onnx_ir"):
     sys.modules[name] = None
 import torch
 from torch import nn
-from pocketrnn_export.tracing.pytorch_run import run_in_pytorch
+from pocketrnn_export.tracing.checks.pytorch_run import run_in_pytorch
 from pocketrnn_export.tracing.right_program import right_program
 from pocketrnn_export.tracing.trace import TracedProgram
 

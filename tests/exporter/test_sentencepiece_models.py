@@ -13,9 +13,9 @@ from sampling import examples, mostly_slow
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, rules_document, rules_of
 from pocketrnn_export import read_tokenizer
-from pocketrnn_export.intake.sentencepiece_model import charsmap_of, subwords_of_model
-from pocketrnn_export.intake.tokenizer_json import Subwords, subwords_of_json
-from pocketrnn_export.intake.tokenizer_library import compared_with_library
+from pocketrnn_export.vocabularies.sentencepiece_model import charsmap_of, subwords_of_model
+from pocketrnn_export.vocabularies.tokenizer_json import Subwords, subwords_of_json
+from pocketrnn_export.vocabularies.tokenizer_library import compared_with_library
 
 pytest.importorskip("tokenizers")
 pytest.importorskip("sentencepiece")

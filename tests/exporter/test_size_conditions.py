@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch.utils._sympy import functions as of_torch
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.tracing import size_regions
-from pocketrnn_export.tracing.conditions import (
+from pocketrnn_export.tracing.sizes import size_regions
+from pocketrnn_export.tracing.sizes.conditions import (
     BATCH,
     LARGEST,
     TOKENS,
@@ -24,8 +24,8 @@ from pocketrnn_export.tracing.conditions import (
     every_size,
     value_at,
 )
-from pocketrnn_export.tracing.questions import Question, TraceLog
-from pocketrnn_export.tracing.size_regions import Followed, explored
+from pocketrnn_export.tracing.sizes.questions import Question, TraceLog
+from pocketrnn_export.tracing.sizes.size_regions import Followed, explored
 
 
 def relations() -> st.SearchStrategy[tuple[sympy.Basic, Callable[[int, int], bool]]]:

@@ -10,8 +10,8 @@ from sampling import examples, mostly_slow
 
 from pocketrnn.text.subword_cuts import SubwordCuts, in_the_way
 from pocketrnn.text.subwords import SubwordIds
-from pocketrnn_export.intake.sentencepiece_model import subwords_of_model
-from pocketrnn_export.intake.tokenizer_json import Subwords, subwords_of_json
+from pocketrnn_export.vocabularies.sentencepiece_model import subwords_of_model
+from pocketrnn_export.vocabularies.tokenizer_json import Subwords, subwords_of_json
 
 pytest.importorskip("tokenizers")
 pytest.importorskip("sentencepiece")

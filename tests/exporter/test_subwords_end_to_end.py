@@ -20,8 +20,8 @@ from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn.verdicts import TextVerdict, text_verdict
 from pocketrnn_export import export, read_tokenizer
-from pocketrnn_export.intake.text_arguments import read_text_arguments
-from pocketrnn_export.intake.tokenizer_library import compared_with_library
+from pocketrnn_export.vocabularies.text_arguments import read_text_arguments
+from pocketrnn_export.vocabularies.tokenizer_library import compared_with_library
 
 pytest.importorskip("tokenizers")
 

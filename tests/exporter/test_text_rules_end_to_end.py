@@ -20,8 +20,8 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, ExportError, InputError
 from pocketrnn.text import TextRules, cleaning, rules_document
 from pocketrnn_export import export
-from pocketrnn_export.intake.rules_file import read_rules
-from pocketrnn_export.intake.vocabulary import Vocabulary
+from pocketrnn_export.vocabularies.rules_file import read_rules
+from pocketrnn_export.vocabularies.vocabulary import Vocabulary
 from pocketrnn_training.architecture import Architecture, RecurrentClassifier
 
 pytestmark = pytest.mark.usefixtures("short_proofs")

@@ -12,10 +12,10 @@ import pytest
 
 from pocketrnn.errors import InputError
 from pocketrnn.text import SubwordRules, TextEncoder, rules_document, rules_of
-from pocketrnn_export.intake.json_file import serde_float
-from pocketrnn_export.intake.tokenizer_files import read_tokenizer
-from pocketrnn_export.intake.tokenizer_json import Subwords, subwords_of_json
-from pocketrnn_export.intake.tokenizer_library import compared_with_library
+from pocketrnn_export.json_file import serde_float
+from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
+from pocketrnn_export.vocabularies.tokenizer_json import Subwords, subwords_of_json
+from pocketrnn_export.vocabularies.tokenizer_library import compared_with_library
 
 pytest.importorskip("tokenizers")
 

@@ -8,7 +8,7 @@ import pytest
 from sampling import mostly_slow
 
 from pocketrnn.text.subword_splits import Pattern, SplitAt, SplitAtRuns, split_documents, split_function, splits_of
-from pocketrnn_export.intake.tokenizer_patterns import runs_of, split_of
+from pocketrnn_export.vocabularies.tokenizer_patterns import runs_of, split_of
 
 pytest.importorskip("tokenizers")
 

@@ -28,8 +28,8 @@ from torch import nn
 
 from pocketrnn.errors import DataError, InputError, OutputError
 from pocketrnn.text import TOKENIZERS, TextEncoder, TextRules
-from pocketrnn_export.intake import torchtext_vocab, vocabulary
-from pocketrnn_export.intake.vocabulary import Vocabulary, read_vocabulary, text_rules, write_vocabulary
+from pocketrnn_export.vocabularies import torchtext_vocab, vocabulary
+from pocketrnn_export.vocabularies.vocabulary import Vocabulary, read_vocabulary, text_rules, write_vocabulary
 
 # Written by a real torchtext 0.18; its make.py says how. The second folder holds larger ones, where it is.
 FOLDERS = [
@@ -517,7 +517,7 @@ def test_a_large_vocabulary_is_read_with_long_memo_numbers_and_many_batches(file
 def test_reading_a_saved_vocab_needs_neither_torch_nor_torchtext(file: Callable[..., Path]) -> None:
     path = file(saved_vocab(TOKENS, 0, torch_saved))
     code = (
-        "import sys; from pocketrnn_export.intake.vocabulary import read_vocabulary, text_rules\n"
+        "import sys; from pocketrnn_export.vocabularies.vocabulary import read_vocabulary, text_rules\n"
         "text_rules(read_vocabulary(sys.argv[1]))\n"
         "assert not {'torch', 'torchtext'} & sys.modules.keys()"
     )

@@ -133,7 +133,7 @@ def test_a_file_has_a_step_where_the_rules_are_followed_and_is_refused_elsewhere
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("number", [20, pytest.param(5000, marks=pytest.mark.slow)])
 def test_texts_of_the_families_are_answered_as_all_of_them_so_far(name: str, number: int) -> None:
-    from pocketrnn_export.intake.tokenizer_json import subwords_of_json
+    from pocketrnn_export.vocabularies.tokenizer_json import subwords_of_json
 
     made = subwords_of_json(FAMILIES[name].to_str(), name)
     rules, tokens = made.rules, tuple(made.tokens)

@@ -115,7 +115,7 @@ def test_the_engine_makes_the_ids_of_the_families_on_many_texts(name: str) -> No
 
 
 def compare_on_family(name: str, number: int) -> None:
-    from pocketrnn_export.intake.tokenizer_json import subwords_of_json
+    from pocketrnn_export.vocabularies.tokenizer_json import subwords_of_json
 
     compare(subwords_of_json(FAMILIES[name].to_str(), name), number)
 
@@ -138,7 +138,7 @@ def test_the_engine_makes_the_ids_of_sentencepiece_on_many_texts(name: str) -> N
 
 
 def compare_on_model(name: str, number: int) -> None:
-    from pocketrnn_export.intake.sentencepiece_model import subwords_of_model
+    from pocketrnn_export.vocabularies.sentencepiece_model import subwords_of_model
 
     made = subwords_of_model(trained(**MODELS[name]), name)
     compare(made, number, " ".join(texts(600, seed=7)))
@@ -147,8 +147,8 @@ def compare_on_model(name: str, number: int) -> None:
 @pytest.mark.parametrize("rule", TABLES)
 @pytest.mark.parametrize("number", [400, pytest.param(50_000, marks=pytest.mark.slow)])
 def test_the_engine_follows_a_table_by_clusters(rule: str, number: int) -> None:
-    from pocketrnn_export.intake.sentencepiece_model import charsmap_of
-    from pocketrnn_export.intake.tokenizer_json import subwords_of_json
+    from pocketrnn_export.vocabularies.sentencepiece_model import charsmap_of
+    from pocketrnn_export.vocabularies.tokenizer_json import subwords_of_json
 
     made = subwords_of_json(with_table(charsmap_of(trained(normalization_rule_name=rule))).to_str(), rule)
     compare(made, 100, *odd_clusters(number))

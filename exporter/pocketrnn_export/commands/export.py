@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
     from pocketrnn.bundle.manifest import Manifest
     from pocketrnn.text import AnyTextRules, TextRules
-    from pocketrnn_export.intake.tokenizer_json import Subwords
-    from pocketrnn_export.intake.vocabulary import Vocabulary
+    from pocketrnn_export.vocabularies.tokenizer_json import Subwords
+    from pocketrnn_export.vocabularies.vocabulary import Vocabulary
 
 __all__ = ["export"]
 
@@ -186,7 +186,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         import torch
 
         from pocketrnn_export.bundle import export as export_module
-        from pocketrnn_export.intake.labels import lines_of_file
+        from pocketrnn_export.vocabularies.labels import lines_of_file
 
     # What the file of a module runs is small, too.
     torch.set_num_threads(1)
@@ -354,8 +354,8 @@ def _described(source: str, named: ModuleName | None, options: dict[str, Any]) -
         numbers = ", or --channels if it takes sequences of numbers" if "--vocabulary" in missing else ""
         raise click.UsageError(f"{source} needs {' and '.join(missing)}{numbers}.")
     module, call = _module_and_call(source, named, options)
-    from pocketrnn_export.intake.labels import read_labels
-    from pocketrnn_export.intake.pipeline import read_pairs
+    from pocketrnn_export.vocabularies.labels import read_labels
+    from pocketrnn_export.vocabularies.pipeline import read_pairs
 
     tokens, rules = _tokens_and_rules(options, subwords=subwords)
     return module, {
@@ -399,8 +399,8 @@ def _module_and_call(source: str, named: ModuleName | None, options: dict[str, A
 
 def _tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[Sequence[str], AnyTextRules | Subwords]:
     """The vocabulary and the text rules, which a tokenizer of subwords holds both."""
-    from pocketrnn_export.intake.tokenizer_files import read_tokenizer
-    from pocketrnn_export.intake.vocabulary import read_vocabulary
+    from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
+    from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
     if not subwords:
         vocabulary = read_vocabulary(options["vocabulary"])
@@ -422,8 +422,8 @@ def _tokens_and_rules(options: dict[str, Any], *, subwords: bool) -> tuple[Seque
 
 def _rules(vocabulary: Vocabulary, options: dict[str, Any]) -> TextRules:
     """The text rules that --rules holds, or that the vocabulary, --tokenizer and --max-tokens imply."""
-    from pocketrnn_export.intake.pipeline import named_rules
-    from pocketrnn_export.intake.rules_file import read_rules
+    from pocketrnn_export.vocabularies.pipeline import named_rules
+    from pocketrnn_export.vocabularies.rules_file import read_rules
 
     if options["rules"] is None:
         return replace(named_rules(vocabulary, options["tokenizer"]), max_tokens=options["max_tokens"])

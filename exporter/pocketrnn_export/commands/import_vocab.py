@@ -36,7 +36,7 @@ def import_vocab(source: Path, output: Path | None, force: bool) -> None:
       pocketrnn import-vocab vocab.pth
       pocketrnn import-vocab vocab.pth -o vocab.json
     """
-    from pocketrnn_export.intake.vocabulary import read_vocabulary, write_vocabulary
+    from pocketrnn_export.vocabularies.vocabulary import read_vocabulary, write_vocabulary
 
     with stages_on_stderr():
         vocabulary = read_vocabulary(source)

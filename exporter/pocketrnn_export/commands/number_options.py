@@ -117,8 +117,8 @@ def export_with_numbers(module: Any, output: Path, numbers: NumberOptions, optio
         click.UsageError: an option is of texts.
         InputError: an option cannot be used.
     """
-    from pocketrnn_export.intake.labels import read_labels
     from pocketrnn_export.numbers.number_arguments import export_numbers
+    from pocketrnn_export.vocabularies.labels import read_labels
 
     refuse_options_of_texts(options, "--channels")
     if (options["labels"] is None) == (numbers.values is None):

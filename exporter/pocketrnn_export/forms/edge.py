@@ -19,6 +19,7 @@ from torch import nn
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError, first_line, require
 from pocketrnn.text import AnyTextRules
+from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form, FormKind
 from pocketrnn_export.forms.onnx_graph import (
     ONE_TEXT,
@@ -32,7 +33,6 @@ from pocketrnn_export.forms.onnx_graph import (
     onnx_graph,
     traced_alike,
 )
-from pocketrnn_export.intake.description import Description
 from pocketrnn_export.intake.exportable import ExportableModule
 from pocketrnn_export.proof.cases import Ids, Logits, Run
 from pocketrnn_export.proof.float64_module import doubled

@@ -10,7 +10,7 @@ from torch import nn
 
 from pocketrnn.bundle.manifest import Graph, StepGraph, TorchScript
 from pocketrnn.text import AnyTextRules
-from pocketrnn_export.intake.description import Description
+from pocketrnn_export.description import Description
 from pocketrnn_export.intake.exportable import ExportableModule
 from pocketrnn_export.proof.cases import Run
 from pocketrnn_export.proof.float64_graph import Run64

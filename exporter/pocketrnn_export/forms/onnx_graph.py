@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from pocketrnn.bundle.manifest import Graph, Limits
 from pocketrnn.errors import BundleError, ExportError
 from pocketrnn.graph_check.graph_file import check_graph
+from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.forms.onnx_trace import (
     OPSET,
@@ -28,18 +29,17 @@ from pocketrnn_export.forms.onnx_trace import (
     token_lookups,
 )
 from pocketrnn_export.intake.as_given import untouched
-from pocketrnn_export.intake.description import Description
 from pocketrnn_export.intake.exportable import ExportableModule
 from pocketrnn_export.intake.user_frames import line_of_node
 from pocketrnn_export.proof.comparing import run_of_onnx, session_of
 from pocketrnn_export.proof.float64_graph import float64_run_of_onnx
 from pocketrnn_export.proof.float64_module import doubled
-from pocketrnn_export.tracing.asked_module import example_of
-from pocketrnn_export.tracing.module_answers import inside
-from pocketrnn_export.tracing.pytorch_run import Runnable
-from pocketrnn_export.tracing.questions import TraceLog
+from pocketrnn_export.tracing.checks.asked_module import example_of
+from pocketrnn_export.tracing.checks.pytorch_run import Runnable
 from pocketrnn_export.tracing.right_program import right_program
 from pocketrnn_export.tracing.session import given_whole
+from pocketrnn_export.tracing.sizes.module_answers import inside
+from pocketrnn_export.tracing.sizes.questions import TraceLog
 from pocketrnn_export.tracing.trace import TracedProgram, traced_program
 
 __all__ = [

@@ -9,7 +9,7 @@ import onnx_ir as ir
 import torch
 from onnxscript import opset18 as op
 
-from pocketrnn_export.tracing.recurrence import OPERATOR
+from pocketrnn_export.tracing.layers.recurrence import OPERATOR
 from pocketrnn_export.tracing.trace_operators import CUT, CUT_TO_LONGEST, SIZE
 
 __all__ = ["TRANSLATIONS"]

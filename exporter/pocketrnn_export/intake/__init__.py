@@ -1,1 +1,1 @@
-"""What people bring: modules, files of modules and weights, vocabularies."""
+"""The modules that people bring, from Python and from files; and how each is called, found out by calling it."""

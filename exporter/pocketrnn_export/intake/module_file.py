@@ -23,18 +23,18 @@ import torch
 from torch import nn
 
 from pocketrnn.errors import ExportError, InputError, did_you_mean, first_line, shown
-from pocketrnn_export.intake.jupyter_names import as_in_jupyter, with_jupyters_name
 from pocketrnn_export.intake.module_name import NO_VALUES, ModuleName, check_file
-from pocketrnn_export.intake.needed_code import asking_for_their_name, defined_names, needed_statements
-from pocketrnn_export.intake.notebook import Cell, python_file, read_notebook
 from pocketrnn_export.intake.shapes_of_weights import (
     arguments_by_weights,
     class_in,
     parameters_by_weights,
     values_by_weights,
 )
-from pocketrnn_export.intake.statements import Statement
 from pocketrnn_export.intake.weights_file import SavedWeights
+from pocketrnn_export.source_code.jupyter_names import as_in_jupyter, with_jupyters_name
+from pocketrnn_export.source_code.needed_code import asking_for_their_name, defined_names, needed_statements
+from pocketrnn_export.source_code.notebook import Cell, python_file, read_notebook
+from pocketrnn_export.source_code.statements import Statement
 
 __all__ = ["load_module", "load_module_and_function"]
 

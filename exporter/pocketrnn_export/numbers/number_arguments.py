@@ -15,9 +15,9 @@ from pocketrnn.bundle.manifest import CLASSIFIER_JSON
 from pocketrnn.errors import InputError, did_you_mean, shown
 from pocketrnn.numbers.manifest import NumberManifest
 from pocketrnn.numbers.rules import NumberRules
+from pocketrnn_export.description import checked_labels, checked_name, checked_thresholds
 from pocketrnn_export.intake.as_given import random_state_kept
 from pocketrnn_export.intake.convention import Call
-from pocketrnn_export.intake.description import checked_labels, checked_name, checked_thresholds
 from pocketrnn_export.numbers.number_export import NumberExport, export_numbers_of
 from pocketrnn_export.numbers.sample_lookup import LAYOUTS
 from pocketrnn_export.numbers.scaler_file import read_scaler, scaler_numbers

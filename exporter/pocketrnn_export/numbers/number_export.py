@@ -63,7 +63,7 @@ from pocketrnn_export.proof.chosen_cases import widths_of
 from pocketrnn_export.proof.comparing import Compared, run_of_onnx
 from pocketrnn_export.proof.end_to_end import compared_rows, hazard_rows
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
-from pocketrnn_export.tracing.questions import UntraceableError
+from pocketrnn_export.tracing.sizes.questions import UntraceableError
 
 __all__ = ["NumberExport", "export_numbers_of", "in_words_of_numbers"]
 

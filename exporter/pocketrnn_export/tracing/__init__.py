@@ -1,1 +1,1 @@
-"""What a module sees while it is traced."""
+"""From a module to the program that answers as it does for all sizes; `right_program` begins it."""

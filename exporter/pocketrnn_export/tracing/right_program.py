@@ -2,7 +2,7 @@
 
 A module is traced, and what forward asks about sizes on the way is noted. If it asks nothing, the one trace is right
 for all sizes, as far as its loops, its own lengths and its sorting let it: those are compared with the module. If it
-asks, `pocketrnn_export.tracing.restrictions` finds a program that agrees with the module in every region of sizes.
+asks, `sizes/restrictions.py` finds a program that agrees with the module in every region of sizes.
 
 How a program is run to be compared is given from outside: as the graph that a form makes of it, or, by default, in
 PyTorch, where each operator of ours has a plain implementation. So "is this trace right" needs no form.
@@ -21,16 +21,10 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.user_frames import is_users
-from pocketrnn_export.tracing.asked_module import Answers, AskedModule, example_of
-from pocketrnn_export.tracing.conditions import USUAL, Sizes
-from pocketrnn_export.tracing.every_size import answer_if_any
-from pocketrnn_export.tracing.module_answers import Attempt
-from pocketrnn_export.tracing.pytorch_run import Runnable, run_in_pytorch
-from pocketrnn_export.tracing.questions import TraceLog
-from pocketrnn_export.tracing.restrictions import settled
-from pocketrnn_export.tracing.size_regions import Followed
-from pocketrnn_export.tracing.trace import TracedProgram, followed_for, traced_program
-from pocketrnn_export.tracing.trace_checks import (
+from pocketrnn_export.tracing.checks.asked_module import Answers, AskedModule, example_of
+from pocketrnn_export.tracing.checks.every_size import answer_if_any
+from pocketrnn_export.tracing.checks.pytorch_run import Runnable, run_in_pytorch
+from pocketrnn_export.tracing.checks.trace_checks import (
     refuse_caught_errors,
     refuse_changed,
     refuse_counted_lengths,
@@ -40,7 +34,13 @@ from pocketrnn_export.tracing.trace_checks import (
     refuse_other_sizes,
     refuse_ties,
 )
-from pocketrnn_export.tracing.trace_plan import TracePlan
+from pocketrnn_export.tracing.sizes.conditions import USUAL, Sizes
+from pocketrnn_export.tracing.sizes.module_answers import Attempt
+from pocketrnn_export.tracing.sizes.questions import TraceLog
+from pocketrnn_export.tracing.sizes.restrictions import settled
+from pocketrnn_export.tracing.sizes.size_regions import Followed
+from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
+from pocketrnn_export.tracing.trace import TracedProgram, followed_for, traced_program
 
 __all__ = ["right_program"]
 

@@ -30,11 +30,11 @@ from torch.overrides import TorchFunctionMode
 from pocketrnn_export.intake.user_frames import users_line
 from pocketrnn_export.proof.cpu_run import silent
 from pocketrnn_export.proof.kept_attributes import attributes_kept
-from pocketrnn_export.tracing.conditions import USUAL, Condition, Sizes, renamed_sizes
 from pocketrnn_export.tracing.facts import Facts
-from pocketrnn_export.tracing.not_implemented import no_truth_of_not_implemented
-from pocketrnn_export.tracing.output_only import outlets
-from pocketrnn_export.tracing.questions import Branch, TraceLog
+from pocketrnn_export.tracing.sizes.conditions import USUAL, Condition, Sizes, renamed_sizes
+from pocketrnn_export.tracing.sizes.not_implemented import no_truth_of_not_implemented
+from pocketrnn_export.tracing.sizes.output_only import outlets
+from pocketrnn_export.tracing.sizes.questions import Branch, TraceLog
 from pocketrnn_export.tracing.torch_internals import (
     buffer_hooks_aside,
     environment_of,

@@ -6,7 +6,8 @@ that no other file of the three packages names a private module, function or att
 
 All of it was looked at, and the tests of tracing were run, with the releases of `RELEASES`. Where a release differs,
 its difference is one function here that asks for the release, and the function's name and docstring stay what they are.
-2.9.0 was tried and has no `torch.fx.traceback.annotate`, which `pocketrnn_export.tracing.loop_unroll` marks loops with.
+2.9.0 was tried and has no `torch.fx.traceback.annotate`, which `python_semantics/loop_unroll.py` marks
+loops with.
 
 The file imports nothing of this project, so that every part of the exporter may import it. What it gives is mostly
 typed `Any`: torch annotates little of this.
@@ -108,8 +109,8 @@ TEXT_FILES: Final = frozenset(
 
 
 # `size_functions` has the functions that torch writes into a size's expression and sympy does not have: FloorDiv, Mod,
-# PythonMod, Min, Max, the Int- and FloatTrueDiv, ... `pocketrnn_export.tracing.conditions` has a table of all that are
-# known. Without: a relation holds a function of no known class, and the module is refused with the function's name.
+# PythonMod, Min, Max, the Int- and FloatTrueDiv, ... `tracing/sizes/conditions.py` has a table of all that are known.
+# Without: a relation holds a function of no known class, and the module is refused with the function's name.
 
 # `statically_known_true(size >= 0)`: whether a relation holds for all sizes; it asks nothing of the trace, and so
 # restricts none. Without: what is known already would be a restriction of the graph.

@@ -24,18 +24,18 @@ from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn_export.intake.user_frames import is_users, place_of
 from pocketrnn_export.proof.cpu_run import gpu_types_on_cpu, on_cpu
 from pocketrnn_export.proof.whole_copy import copied_again
-from pocketrnn_export.tracing.arrays import hashes_of_numbers_refused
-from pocketrnn_export.tracing.caches import caches_aside
-from pocketrnn_export.tracing.caught_errors import errors_noted
-from pocketrnn_export.tracing.cell_recognition import NotALayer
-from pocketrnn_export.tracing.conditions import Sizes
-from pocketrnn_export.tracing.encoders import encoders_traced
-from pocketrnn_export.tracing.hidden_trace import trace_hidden
-from pocketrnn_export.tracing.layer_weights import add_onnx_weights
-from pocketrnn_export.tracing.patched_globals import globals_patched
-from pocketrnn_export.tracing.questions import Branch, TraceLog, UntraceableError
-from pocketrnn_export.tracing.recurrence import recurrence_traced, states_checked
-from pocketrnn_export.tracing.reroll import rerolled
+from pocketrnn_export.tracing.layers.encoders import encoders_traced
+from pocketrnn_export.tracing.layers.layer_weights import add_onnx_weights
+from pocketrnn_export.tracing.layers.recurrence import recurrence_traced, states_checked
+from pocketrnn_export.tracing.loops.cell_recognition import NotALayer
+from pocketrnn_export.tracing.loops.reroll import rerolled
+from pocketrnn_export.tracing.python_semantics.arrays import hashes_of_numbers_refused
+from pocketrnn_export.tracing.python_semantics.caches import caches_aside
+from pocketrnn_export.tracing.python_semantics.caught_errors import errors_noted
+from pocketrnn_export.tracing.python_semantics.hidden_trace import trace_hidden
+from pocketrnn_export.tracing.python_semantics.patched_globals import globals_patched
+from pocketrnn_export.tracing.python_semantics.size_numbers import refuse_rounded
+from pocketrnn_export.tracing.python_semantics.traced_sizes import note_program, sizes_watched
 from pocketrnn_export.tracing.rules.asserts import ASSERTS
 from pocketrnn_export.tracing.rules.constructors import CONSTRUCTORS
 from pocketrnn_export.tracing.rules.lengths import LENGTHS, lists_as_arrays, note_order, with_tensors
@@ -48,10 +48,10 @@ from pocketrnn_export.tracing.rules.spaced import SPACED
 from pocketrnn_export.tracing.rules.texts import TEXTS
 from pocketrnn_export.tracing.rules.whole_numbers import WHOLE_NUMBERS, refuse_products_of_whole_numbers
 from pocketrnn_export.tracing.session import Call, Loop, Topic, TraceSession
-from pocketrnn_export.tracing.size_numbers import refuse_rounded
-from pocketrnn_export.tracing.sizes import note_program, sizes_watched
+from pocketrnn_export.tracing.sizes.conditions import Sizes
+from pocketrnn_export.tracing.sizes.questions import Branch, TraceLog, UntraceableError
+from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
 from pocketrnn_export.tracing.torch_internals import LOGGERS, lists_of_traced, of_unknown_sizes, unknown_sizes
-from pocketrnn_export.tracing.trace_plan import TracePlan
 from pocketrnn_export.tracing.unstable_sort import orders_in
 
 __all__ = ["TracedProgram", "errors_in", "first_cause", "followed_for", "quiet", "script_session", "traced_program"]

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from torch import Tensor
 
-from pocketrnn_export.tracing.patched_globals import filled
+from pocketrnn_export.tracing.python_semantics.patched_globals import filled
 from pocketrnn_export.tracing.session import TraceSession, declined, rule
 
 __all__ = ["CONSTRUCTORS"]

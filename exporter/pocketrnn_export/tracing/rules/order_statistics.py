@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.intake.user_frames import users_line
-from pocketrnn_export.tracing.questions import UntraceableError
 from pocketrnn_export.tracing.session import Rule, TraceSession, declined, exporting, rule
+from pocketrnn_export.tracing.sizes.questions import UntraceableError
 
 __all__ = ["ORDER_STATISTICS"]
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from pocketrnn_export.tracing.arrays import number_of
+from pocketrnn_export.tracing.python_semantics.arrays import number_of
 from pocketrnn_export.tracing.session import Declined, Rule, TraceSession, always, declined, rule
 from pocketrnn_export.tracing.torch_internals import restricted_to, statically_known_true
 

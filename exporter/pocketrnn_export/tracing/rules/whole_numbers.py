@@ -15,8 +15,8 @@ from torch.export.graph_signature import InputKind
 from torch.fx import Node
 
 from pocketrnn_export.intake.user_frames import line_of_node
-from pocketrnn_export.tracing.questions import UntraceableError
 from pocketrnn_export.tracing.session import Rule, TraceSession, always, declined, exporting, rule
+from pocketrnn_export.tracing.sizes.questions import UntraceableError
 
 __all__ = ["CLAMPS", "WHOLE_NUMBERS", "refuse_products_of_whole_numbers"]
 

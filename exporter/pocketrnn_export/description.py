@@ -1,0 +1,157 @@
+"""What a bundle says besides its graphs: name, labels, text rules, vocabulary, activation, provenance."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from numbers import Real
+from typing import Any
+
+from pocketrnn.bundle.manifest import Manifest, text_digest, version_of
+from pocketrnn.errors import InputError, shown
+from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder
+from pocketrnn_export.vocabularies.external import KnownTexts
+
+__all__ = ["Description", "checked_labels", "checked_name", "checked_thresholds"]
+
+
+@dataclass(frozen=True)
+class Description:
+    """All of a bundle that is not a form of the classifier, and is the same for all forms.
+
+    Attributes:
+        name: what the classifier is called.
+        labels: the classes, in the order of the logits.
+        rules: how a text becomes tokens.
+        vocabulary: the tokens in the order of their ids.
+        activation: what makes probabilities of logits: `softmax` or `sigmoid`.
+        provenance: the origin: data, metrics, licence, versions.
+        graph_beyond: what version 1 of the format cannot say of the graph; see `Graph.beyond_version_1`.
+        known: the ids of the proof's texts, where the owner's code splits them.
+        thresholds: for each label the probability from which it is given, or None to keep none.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    rules: AnyTextRules
+    vocabulary: tuple[str, ...] = field(repr=False)
+    activation: str
+    provenance: Mapping[str, Any]
+    graph_beyond: tuple[str, ...] = ()
+    known: Mapping[str, Sequence[int]] = field(default_factory=dict, repr=False)
+    thresholds: tuple[float, ...] | None = None
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Description:
+        """What a bundle says."""
+        external = manifest.text.tokenizer == EXTERNAL
+        return cls(
+            manifest.name,
+            manifest.labels,
+            manifest.text,
+            manifest.vocabulary,
+            manifest.activation,
+            manifest.provenance,
+            tuple(manifest.graph.beyond_version_1),
+            {example.text: example.ids for example in manifest.examples} if external else {},
+            manifest.thresholds,
+        )
+
+    def noting(self, found: Mapping[str, Any]) -> Description:
+        """The same, with more in its provenance.
+
+        Example:
+            >>> description.noting({"data": "AG News"}).provenance["data"]
+            'AG News'
+        """
+        return replace(self, provenance={**self.provenance, **found})
+
+    @property
+    def ids(self) -> int:
+        """How many token ids the text rules and the vocabulary use: all are below this."""
+        return max(len(self.vocabulary), self.rules.highest_id + 1)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What an ONNX file says of itself, so that a graph without its bundle can be recognised."""
+        return {
+            "pocketrnn.version": str(version_of(self.rules, self.graph_beyond, thresholds=self.thresholds is not None)),
+            "pocketrnn.name": self.name,
+            "pocketrnn.labels": json.dumps(self.labels),
+            "pocketrnn.text_digest": text_digest(self.labels, self.rules, self.vocabulary),
+        }
+
+    def encoder(self) -> TextEncoder:
+        """What makes token ids of texts; of those in `known` only, where the owner's code splits them."""
+        if self.rules.tokenizer == EXTERNAL:
+            return KnownTexts(self.rules, self.vocabulary, self.known)
+        return TextEncoder(self.rules, self.vocabulary)
+
+    def given(self, texts: Sequence[str]) -> list[str | list[int]]:
+        """What a Classifier is given for these texts: their ids, where the owner's code splits them.
+
+        Example:
+            >>> description.given(["oil prices"])
+            ['oil prices']
+        """
+        if self.rules.tokenizer != EXTERNAL:
+            return list(texts)
+        return [list(self.known[text]) for text in texts]
+
+
+def checked_name(name: str) -> str:
+    """The name.
+
+    Raises:
+        InputError: it is empty, too long or cannot be printed.
+    """
+    if not name or len(name) > 200 or not name.isprintable():
+        raise InputError(
+            f"The name {name[:40]!r} is empty, longer than 200 characters, or cannot be printed.", "Give another name."
+        )
+    return name
+
+
+def checked_labels(labels: Sequence[str]) -> tuple[str, ...]:
+    """The labels.
+
+    Raises:
+        InputError: there are fewer than two, one stands twice, is empty or is not a string.
+
+    Example:
+        >>> checked_labels(["ham", "spam"])
+        ('ham', 'spam')
+    """
+    if isinstance(labels, str) or not all(isinstance(label, str) and label for label in labels):
+        raise InputError("labels holds something that is not a string, or is empty.", "Give a list of names.")
+    if len(labels) < 2:
+        raise InputError("There is one label." if labels else "There is no label.", "Give at least 2.")
+    label, times = Counter(labels).most_common(1)[0]
+    if times > 1:
+        raise InputError(f"The label {shown(label, 40)} is there {times} times.", "Give each label once.")
+    return tuple(labels)
+
+
+def checked_thresholds(thresholds: Sequence[float] | None, labels: Sequence[str]) -> tuple[float, ...] | None:
+    """The thresholds of the labels.
+
+    Raises:
+        InputError: they are not as many as the labels, or one is no probability.
+
+    Example:
+        >>> checked_thresholds([0.3, 0.6], ["sad", "long"])
+        (0.3, 0.6)
+    """
+    if thresholds is None:
+        return None
+    found = list(thresholds)
+    if len(found) != len(labels):
+        raise InputError(f"There are {len(found)} thresholds for {len(labels)} labels.", "Give one for each label.")
+    for label, threshold in zip(labels, found, strict=True):
+        if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
+            raise InputError(
+                f"The threshold of {shown(label, 40)} is {shown(threshold)}.", "Give a number from 0 to 1."
+            )
+    return tuple(map(float, found))

@@ -1,0 +1,508 @@
+"""Which statements of a file define a name and what it needs. Only these are run: no training, no reading of files.
+
+A notebook is run from top to bottom by its owner, for an hour. Of it a class needs some imports, constants, functions
+and other classes. They are found by the names that are used: in a class, by those methods that a forward pass can
+reach. What changes any of it is needed too (`effects.py`). A statement that is needed is run only if it defines or
+changes something: an import, a function, a class, or an assignment or call that is known to read and train nothing.
+What else is needed is refused by name, and what may change something else is noted.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import importlib.util
+import re
+import symtable
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pocketrnn.errors import InputError
+from pocketrnn_export.source_code.code_facts import module_of
+from pocketrnn_export.source_code.harmless_statements import HarmlessStatements
+from pocketrnn_export.source_code.jupyter_names import asks_for_its_name, asks_for_jupyter
+from pocketrnn_export.source_code.notebook import Cell
+from pocketrnn_export.source_code.statements import (
+    Definition,
+    Statement,
+    bound_by,
+    head_of,
+    is_deleted,
+    is_import,
+    statements_of,
+    symbols_of,
+    with_files_beside,
+)
+
+__all__ = ["Needed", "asking_for_their_name", "defined_names", "needed_statements"]
+
+_BUILTINS: Final = frozenset(dir(builtins)) | {"__name__", "__file__", "__doc__"}
+# Begins the name of what a module changes by being asked.
+_KEPT: Final = "what each call leaves in"
+# How the methods begin that something else than the class's own code may call.
+_CALLED_FROM_OUTSIDE: Final = ("__", "forward", "init")
+_Compound = ast.If | ast.For | ast.AsyncFor | ast.While | ast.With | ast.AsyncWith | ast.Try | ast.Match
+
+
+def defined_names(cells: Iterable[Cell]) -> list[str]:
+    """What the statements of some cells define, each once: first the classes, then functions, then variables.
+
+    Example:
+        >>> defined_names(cells)
+        ['RNN', 'train', 'model']
+    """
+    statements = [s for s in statements_of(cells) if not isinstance(s.node, ast.Import | ast.ImportFrom)]
+    statements.sort(key=lambda s: 0 if isinstance(s.node, ast.ClassDef) else 1 if isinstance(s.node, Definition) else 2)
+    return list(dict.fromkeys(name for statement in statements for name in sorted(statement.binds)))
+
+
+@dataclass(frozen=True)
+class Needed:
+    """What of a file is run.
+
+    Attributes:
+        statements: those that define some names and what these need, in the order in which they are to be run.
+        notes: what is not run and may change them, each with its place.
+        alone: those of the notes that are of what runs only where the file is run by itself.
+        asks: what is run, and asks whether it runs in Jupyter, or of a Python file, whether that is run by itself.
+    """
+
+    statements: tuple[Statement, ...]
+    notes: tuple[str, ...]
+    alone: tuple[str, ...] = ()
+    asks: tuple[str, ...] = ()
+
+
+def needed_statements(
+    cells: Sequence[Cell],
+    wanted: Iterable[str],
+    path: str,
+    given: Set[str],
+    likely: Mapping[str, str] | None = None,
+) -> Needed:
+    """The statements that define some names and what these need, and those that change any of it.
+
+    Where a name has several definitions, the one that stands before its use counts; for what a function uses when it is
+    called, the last one, as after the whole notebook has run. What may change any of it is run too, by whatever name or
+    function or package it does so. Where it may not be run, it is noted.
+
+    Args:
+        cells: all code.
+        wanted: the names.
+        path: what the file is called in messages.
+        given: names that have a value already; their statements are not needed.
+        likely: values that names have as far as is known, for the message.
+
+    Raises:
+        InputError: a statement that is needed would train, read a file, download or loop; the message names it.
+
+    Example:
+        >>> needed = needed_statements(cells, ["RNN"], "notebook.ipynb", frozenset())
+        >>> [statement.title for statement in needed.statements]
+        ['import torch', 'class RNN']
+    """
+    try:
+        search = _Search(with_files_beside(cells, path), path, given, likely or {}, cells)
+        wanted = list(wanted)
+        # Which methods are reached depends on the code that is needed, and the other way round.
+        while True:
+            known = len(search.attributes)
+            search.forget()
+            for name in wanted:
+                search.want(name)
+            search.take_what_changes()
+            if len(search.attributes) == known:
+                break
+        return search.needed()
+    except RecursionError:
+        raise InputError(f"{path} holds code that is nested too deep.", "Copy the class to a Python file.") from None
+
+
+def asking_for_their_name(cells: Iterable[Cell]) -> list[str]:
+    """The statements that may do something else where their file is run by itself, each with its place.
+
+    Example:
+        >>> asking_for_their_name([python_file(Path("train.py"))])
+        ['line 8: `MAIN = __name__ == "__main__"`']
+    """
+    return [f"{s.place}: `{s.title}`" for s in statements_of(cells) if not s.alone and asks_for_its_name(s.node)]
+
+
+def _other_orders(search: _Search, run: Sequence[Statement]) -> Iterator[str]:
+    """Names whose cells were run in another order than they stand in: the last to be run gave the value."""
+    indices = {statement.index for statement in run}
+    for name in sorted({name for s in run if not is_import(s) for name in s.gives}):
+        first = [s for s in search.giving(name) if not is_import(s)]
+        changing = [s for s in run if any(one.index in s.effects.changes for one in first if one.index in indices)]
+        cells = list(dict.fromkeys(s.cell for s in sorted({*first, *changing}, key=lambda s: s.index)))
+        counts = [cell.count for cell in cells if cell.count is not None]
+        if counts and (counts != sorted(counts) or len(counts) < len(cells)):
+            said = ", ".join(f"{c.name} ({'never' if c.count is None else f'as number {c.count}'})" for c in cells)
+            yield f"{name} has its value from cells that were run in another order than they are read: {said}"
+
+
+class _NotRunError(Exception):
+    """A name whose statement is not run: it, or one that it needs (`root`), does more than to define something."""
+
+    def __init__(self, name: str, statement: Statement, root: Statement, reason: str) -> None:
+        super().__init__(name)
+        self.name = name
+        self.statement = statement
+        self.root = root
+        self.reason = reason
+
+    @property
+    def told(self) -> str:
+        because = f"needs `{self.root.title}` of {self.root.where}, which {self.reason}"
+        because = self.reason if self.root is self.statement else because
+        verb = "makes" if self.name in self.statement.gives else "changes"
+        line = f" in line {self.statement.node.lineno}" if self.statement.cell.name else ""
+        return f"{self.statement.where} {verb} by `{self.statement.title}`{line}, and that is not run: it {because}"
+
+
+class _Search:
+    """What is needed so far.
+
+    Args:
+        statements: all of them.
+        path: what the file is called in messages.
+        given: names that need no statement.
+        likely: values of names, for the message.
+        cells: all code, for what is no statement.
+    """
+
+    def __init__(
+        self,
+        statements: Sequence[Statement],
+        path: str,
+        given: Set[str],
+        likely: Mapping[str, str],
+        cells: Sequence[Cell],
+    ) -> None:
+        self.path = path
+        self._cells = cells
+        self.given = given
+        self._likely = likely
+        self.attributes: set[str] = set()
+        self.taken: set[int] = set()
+        self.order: list[Statement] = []
+        self.unresolved: set[str] = set()
+        # What is not run, by its statement: what it may change, and why it is not run.
+        self.notes: dict[int, tuple[str, str]] = {}
+        self._wanted: set[str] = set()
+        self._not_run: dict[int, _NotRunError] = {}
+        self._in_order = True
+        self._all = list(statements)
+        self._binding: dict[str, list[Statement]] = {}
+        self._changing: dict[int, list[Statement]] = {}
+        for statement in statements:
+            for name in () if statement.alone else statement.gives:
+                self._binding.setdefault(name, []).append(statement)
+            for changed in () if statement.alone else statement.effects.changes:
+                self._changing.setdefault(changed, []).append(statement)
+        self._harmless = HarmlessStatements(self._all, self._binding)
+
+    def forget(self) -> None:
+        """Begin anew, with the methods known that are reached."""
+        for found in (self.taken, self.order, self.unresolved, self.notes):
+            found.clear()
+
+    def giving(self, name: str) -> list[Statement]:
+        """The statements that give a name a value."""
+        return self._binding.get(name, [])
+
+    def want(self, name: str) -> None:
+        """Take all that a name needs that the user has asked for."""
+        self._wanted.add(name)
+        try:
+            self._require(name, None, asked_by=None)
+        except _NotRunError as error:
+            raise InputError(
+                f"{self.path}: {name} is what {error.told}.",
+                f"Name a class with its arguments, as in {self.path}:Model(8000), or a function that makes the module.",
+            ) from None
+
+    def _require(self, name: str, before: int | None, asked_by: Statement | None) -> None:
+        """Take the statements that give `name` its value, as it is at the statement `before`, or at the end."""
+        if name in self.given:
+            return
+        binding = self._binding.get(name)
+        if binding is None:
+            if name not in _BUILTINS:
+                self.unresolved.add(name)
+            return
+        end = len(self._all) if before is None else before
+        if name in _BUILTINS and is_deleted(name, self._all[:end]):
+            return
+        earlier = [statement for statement in binding if statement.index < end]
+        if not earlier:
+            # Its owner ran the cells in another order.
+            self._in_order = False
+        last = earlier[-1] if earlier else binding[0]
+        if _plain_import(last):
+            # `import a.b` and `import a.c` bind the same name, and both are needed.
+            chosen = list({ast.unparse(s.node): s for s in reversed(binding) if _plain_import(s)}.values())
+        else:
+            chosen = _since_it_is_certain(name, earlier) if earlier else [last]
+            # The module that is asked for gets its weights later: what a training did to it is not needed.
+            if asked_by is not None and not is_import(last):
+                changing = {s.index: s for one in chosen for s in self._changing.get(one.index, ())}
+                chosen += [s for s in changing.values() if last.index < s.index < end]
+        for statement in chosen:
+            self._take(statement, name, wanted=asked_by is None)
+
+    def take_what_changes(self) -> None:
+        """Take what may change anything that is taken, and note what may not be run."""
+        tried: set[int] = set()
+        while True:
+            run = {statement.index for statement in self.order}
+            found = [s for s in self._all if s.index not in run | tried and self._touches(s, run)]
+            if not found:
+                return
+            for statement in found:
+                tried.add(statement.index)
+                if statement.index not in self.taken:
+                    self._try(statement, self._touches(statement, run))
+
+    def _touches(self, statement: Statement, run: set[int]) -> str:
+        """What of that which is run a statement may change; empty if nothing."""
+        effects = statement.effects
+        by_index = {s.index: s for s in self.order}
+        changed, objects = effects.changes | effects.may_change, self._objects_asked_for()
+        asked_for = {s.index for name in self._wanted for s in self.giving(name)} | set(objects)
+        # Weights of the module that is asked for are loaded later.
+        touched = sorted((changed if effects.weights & asked_for else changed | effects.weights) & run)
+        names = [min(by_index[i].gives, default="") for i in touched]
+        known = {name for s in self.order for name in s.gives} | self.unresolved
+        # What code sets that is only reached, such as a generator's, no name that the statement binds tells of.
+        names += sorted(effects.may_set & known)
+        if statement.alone or not statement.binds:
+            names += sorted(effects.sets & known)
+        packages = {
+            module_of(s.node).split(".")[0] for s in self.order if isinstance(s.node, ast.Import | ast.ImportFrom)
+        }
+        packages |= {"builtins"}.union(*(s.effects.reads for s in self.order))
+        set_there = {one for one in effects.packages if one.split(".")[0] in packages or one.startswith("sys.path")}
+        if "os.chdir" in effects.packages and any(s.effects.reads for s in self.order):
+            names.append("where files are imported from")
+        set_there.discard("os.chdir")
+        names += sorted(set_there) + sorted(effects.calls & packages)
+        if effects.anything:
+            names.append("any name")
+        if isinstance(statement.node, ast.ImportFrom) and statement.binds == {"*"}:
+            names.append("any name")
+        names += [f"an object of {objects[i]}" for i in sorted(changed & set(objects) - run - {statement.index})]
+        kept = [min(by_index[i].gives, default="") for i in sorted(effects.keeps & run - set(touched))]
+        names += [f"{_KEPT} {name}" for name in kept if name]
+        return ", ".join(dict.fromkeys(filter(None, names)))
+
+    def _objects_asked_for(self) -> dict[int, str]:
+        """The statements that make objects of what is asked for, with the name of the class or function."""
+        makers = {s.index: min(s.binds & self._wanted) for s in self.order
+                  if s.binds & self._wanted and isinstance(s.node, ast.ClassDef | Definition)}  # fmt: skip
+        return {s.index: makers[i] for s in self._all for i in sorted(s.effects.makes & set(makers))}
+
+    def _try(self, statement: Statement, touched: str) -> None:
+        """Run what may change something, if it may be run; else note it."""
+        before = set(self.taken), list(self.order), set(self.unresolved), self._in_order
+        effects, why = statement.effects, ""
+        if statement.alone:
+            why = "it runs only where the file is run by itself"
+        elif effects.anything or touched.startswith("an object of"):
+            why = effects.anything or "the class was asked for"
+        elif touched.startswith(_KEPT):
+            # Mostly a training, which takes its time, and what a notebook loads for it.
+            why = "its forward assigns to what it reads"
+        elif isinstance(statement.node, ast.ImportFrom) and statement.binds == {"*"} and not _is_here(statement.node):
+            why = "the package is not installed"
+        else:
+            try:
+                self._take(statement, touched, wanted=False)
+            except _NotRunError as error:
+                why = f"it {error.reason}" if error.root is statement else f"it needs `{error.root.title}`"
+            except InputError as error:
+                why = error.problem.removesuffix(".")
+        if why:
+            self.taken, self.order, self.unresolved, self._in_order = before
+            self.notes[statement.index] = touched, why
+
+    def needed(self) -> Needed:
+        """All that was found."""
+        run = self.in_order()
+        alone = tuple(self._told(index for index in self.notes if self._all[index].alone))
+        notes = (*self._told(self.notes), *self._handed_over(run), *self._written(run), *_other_orders(self, run))
+        return Needed(tuple(run), notes, alone, tuple(self._asking(run)))
+
+    def _told(self, indices: Iterable[int]) -> Iterator[str]:
+        """The notes on what is not run; on all statements that may change the same for the same reason, one."""
+        alike: dict[tuple[str, str], list[Statement]] = {}
+        for index in indices:
+            alike.setdefault(self.notes[index], []).append(self._all[index])
+        for (touched, why), (first, *others) in alike.items():
+            places = ", ".join(dict.fromkeys(other.where for other in others))
+            also = f", and {len(others)} more in {places}," if others else ""
+            yield f"{first.place}: `{first.title}`{also} may change {touched} ({why})"
+
+    def _handed_over(self, run: Sequence[Statement]) -> Iterator[str]:
+        """What is run, and gives packages code that changes something whenever they call it."""
+        by_index = {s.index: min(s.gives, default="") for s in run if not is_import(s)}
+        known = {name for s in run for name in s.gives}
+        for statement in run:
+            effects = statement.effects
+            if effects.hands_over:
+                later = [by_index[i] for i in sorted(effects.later & by_index.keys() - {statement.index})]
+                names = ", ".join(dict.fromkeys(filter(None, [*later, *sorted(effects.may_set & known)])))
+                if names:
+                    yield f"{statement.place}: what `{statement.title}` hands over may change {names} when it is called"
+
+    def _written(self, run: Sequence[Statement]) -> Iterator[str]:
+        """Files beside a notebook that it needs, and may write itself: what is on the disk now is taken."""
+        for name in sorted({name for s in run if s.cell.name for name in s.effects.reads}):
+            folder = Path(self.path).parent
+            if (folder / f"{name}.py").is_file() or (folder / name).is_dir():
+                written = re.compile(rf"\b{re.escape(name)}(?:\.py\b|/)")
+                found = [cell.name for cell in self._cells if written.search(cell.whole)]
+                if found:
+                    yield f"{', '.join(found)} may write {name}, which is taken as it is on the disk now"
+
+    def _asking(self, run: Sequence[Statement]) -> Iterator[str]:
+        """What is run, and asks whether it runs in Jupyter; of a Python file, also what may change that, and asks
+        whether it is run by itself."""
+        looked_at = {s.index: s for s in run}
+        for statement in [self._all[i] for i in self.notes]:
+            used = (one for name in self._names(statement)[0] for one in self.giving(name))
+            looked_at |= {one.index: one for one in (statement, *used)}
+        for _, statement in sorted(looked_at.items()):
+            if statement.cell.name:
+                asks = statement in run and asks_for_jupyter(statement.node, self._binding)
+            else:
+                asks = not statement.alone and asks_for_its_name(statement.node)
+            if asks:
+                yield f"{statement.place}: `{statement.title}`"
+
+    def in_order(self) -> list[Statement]:
+        """What was taken, as it is to be run."""
+        taken = sorted(self.order, key=lambda s: s.index) if self._in_order else list(self.order)
+        if self.unresolved:
+            # A name that nothing binds may come from one of these.
+            stars = [s for s in self._all if isinstance(s.node, ast.ImportFrom) and s.binds == {"*"}]
+            stars = [s for s in stars if s not in taken]
+            taken = [*stars, *taken]
+        return taken
+
+    def _take(self, statement: Statement, name: str, *, wanted: bool) -> None:
+        if statement.index in self._not_run:
+            before = self._not_run[statement.index]
+            raise _NotRunError(name, statement, before.root, before.reason)
+        if statement.index in self.taken:
+            return
+        self.taken.add(statement.index)
+        reason = self._harmless.why_not(statement)
+        names = (set(), set()) if reason else self._names(statement)
+        failed = []
+        for used, at in [(n, statement.index) for n in sorted(names[0])] + [(n, None) for n in sorted(names[1])]:
+            if at is None and statement not in self.order:
+                self.order.append(statement)
+            try:
+                # Of `model = model.to(device)`, the first model is what is asked for too.
+                self._require(used, at, None if wanted and used == name else statement)
+            except _NotRunError as error:
+                failed.append(error)
+        if statement not in self.order:
+            self.order.append(statement)
+        if failed and (wanted or isinstance(statement.node, ast.ClassDef | Definition)):
+            whose = name if wanted else min(statement.binds)
+            settings = " ".join(self._setting(error.name) for error in failed)
+            fit = " (which fits the weights)" if any(error.name in self._likely for error in failed) else ""
+            raise InputError(
+                f"{self.path}: {whose} needs {failed[0].name}, which {failed[0].told}.",
+                f"Give plain values on the command line, {settings}{fit}, or set them in the file.",
+            )
+        if reason or failed:
+            root, reason = (statement, reason) if reason else (failed[0].root, failed[0].reason)
+            self._not_run[statement.index] = _NotRunError(name, statement, root, reason)
+            raise self._not_run[statement.index]
+
+    def _setting(self, name: str) -> str:
+        """The option that gives a name its value."""
+        setting = f"{name}={self._likely.get(name, 'VALUE')}"
+        return f'--set "{setting}"' if "(" in setting else f"--set {setting}"
+
+    def _names(self, statement: Statement) -> tuple[set[str], set[str]]:
+        """The global names that a statement uses when it is run, and those that its functions use when called."""
+        now: set[str] = set()
+        later: set[str] = set()
+        live: list[ast.AST] = [statement.node]
+
+        def visit(table: symtable.SymbolTable, names: set[str], top: bool) -> None:
+            for symbol in table.get_symbols():
+                if symbol.is_referenced() and (top or symbol.is_global()):
+                    names.add(symbol.get_name())
+            for child in table.get_children():
+                kind, title = str(child.get_type()), child.get_name()
+                if kind == "function" and title not in ("listcomp", "setcomp", "dictcomp", "genexpr", "lambda"):
+                    if str(table.get_type()) != "class" or self._is_live(title):
+                        visit(child, later, False)
+                else:
+                    visit(child, names, False)
+
+        visit(symbols_of(statement.node), now, True)
+        if isinstance(statement.node, ast.AugAssign) and isinstance(statement.node.target, ast.Name):
+            now.add(statement.node.target.id)
+        if isinstance(statement.node, ast.Delete):
+            now |= {target.id for target in statement.node.targets if isinstance(target, ast.Name)}
+        if isinstance(statement.node, ast.ClassDef):
+            live = [
+                part for part in statement.node.body if not isinstance(part, Definition) or self._is_live(part.name)
+            ]
+        self.attributes |= {n.attr for part in live for n in ast.walk(part) if isinstance(n, ast.Attribute)}
+        # A class's own name in its methods, as in super(RNN, self), and what the statement makes itself.
+        own = statement.binds if isinstance(statement.node, ast.ClassDef | Definition | ast.If | ast.Try) else set()
+        # `class Net(Net)` begins with another class of that name.
+        return now - (own - _named_before(statement.node)), later - own
+
+    def _is_live(self, method: str) -> bool:
+        return method.startswith(_CALLED_FROM_OUTSIDE) or method in self.attributes
+
+
+def _plain_import(statement: Statement) -> bool:
+    return isinstance(statement.node, ast.Import) and statement.node.names[0].asname is None
+
+
+def _is_here(node: ast.ImportFrom) -> bool:
+    """Whether a package can be imported; of one beside the file, that is seen when it is."""
+    try:
+        return bool(node.level) or importlib.util.find_spec((node.module or "").split(".")[0]) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _since_it_is_certain(name: str, binding: Sequence[Statement]) -> list[Statement]:
+    """The last statements that give a name its value: with the one before them, where they may leave it as it was."""
+    chosen: list[Statement] = []
+    for statement in reversed(binding):
+        chosen.insert(0, statement)
+        if _surely_binds(statement.node, name):
+            break
+    return chosen
+
+
+def _surely_binds(node: ast.stmt, name: str) -> bool:
+    def in_all(*blocks: Sequence[ast.stmt]) -> bool:
+        return all(any(_surely_binds(part, name) for part in block) for block in blocks)
+
+    if isinstance(node, ast.If):
+        return in_all(node.body, node.orelse)
+    if isinstance(node, ast.Try):
+        return in_all(node.finalbody) or in_all([*node.body, *node.orelse], *(h.body for h in node.handlers))
+    if isinstance(node, ast.With | ast.AsyncWith):
+        return in_all(node.body)
+    return not isinstance(node, _Compound | ast.Expr | ast.AugAssign) and name in bound_by(node)
+
+
+def _named_before(node: ast.stmt) -> set[str]:
+    """The names that the head of a class or function uses."""
+    loaded = (n for head in head_of(node) for n in ast.walk(head) if isinstance(n, ast.Name))
+    return {n.id for n in loaded if isinstance(n.ctx, ast.Load)}

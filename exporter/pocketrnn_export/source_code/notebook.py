@@ -1,0 +1,235 @@
+"""The Python code in a Jupyter notebook, cell by cell. Nothing is run."""
+
+from __future__ import annotations
+
+import ast
+import re
+import textwrap
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pocketrnn.errors import InputError
+from pocketrnn_export.json_file import parsed_json
+from pocketrnn_export.source_code.known_code import FOREIGN_CELLS, HARMLESS_MAGICS
+
+__all__ = ["Cell", "python_file", "read_notebook"]
+
+# A notebook holds what its cells printed, pictures included: some have 50 MB.
+_LARGEST_FILE: Final = 256 * 2**20
+_GIVE: Final = "Give a notebook that Jupyter saved, or the code as a Python file."
+# Cell magics whose cell is Python that gives the notebook its names. A cell in another
+# language is left out; any other cell magic may run its cell in any way.
+_PYTHON_CELLS: Final = frozenset({"time", "capture", "prun", "wandb"})
+# `%matplotlib inline`, `!pip install`, `files = !ls`, `model?`, without the spaces before.
+_MAGIC: Final = re.compile(r"[%!?].*|\w[\w.\[\]'\", ]*=\s*[%!].*|[\w.]+\?{1,2}\s*")
+# `%time X = 3`, `Y = %time f(x)`: the Python in them runs as it stands, after the options that have a number or none.
+_TIMED: Final = re.compile(
+    r"((?:\w[\w.\[\]'\", ]*=\s*)?)%(?:time|prun)\s+(?:-(?:q|r|D\s*\S+|l\s*\S+|s\s*\S+|T\s*\S+)\s+)*(?=[^\s-])(.*)"
+)
+# The options of %timeit and its like, such as `-n 10 -r1 -o`.
+_OPTIONS: Final = re.compile(r"^(?:-[a-z]+\s*(?:\d+\s+)?)*")
+# Cells that run as a function of their own, of which the other names are the notebook's.
+_IN_A_FUNCTION: Final = frozenset({"timeit", "memit", "lprun", "mprun"})
+# Magics that do nothing where nothing stands after them.
+_TIMING: Final = _IN_A_FUNCTION | {"time", "prun", "store"}
+_GIVEN: Final = re.compile(r"(\w[\w.\[\]'\", ]*=)\s*([%!].*)")
+_NAMED: Final = re.compile(r"%(\w+)\s*(.*)")
+_CHANGES_FOLDER: Final = re.compile(r"%?cd\s+(\S.*)")
+# `%env NAME=value`, `%set_env NAME value`; but where Jupyter puts a variable's value in.
+_SETS_ENVIRONMENT: Final = re.compile(r"%(?:set_)?env\s+([^\s=]+)(?:\s*=|\s)\s*([^${]+)")
+# Commands that Jupyter takes without a % where no variable has that name.
+_AUTOMATIC: Final = re.compile(
+    r"(?:apt|apt-get|cat|cd|conda|cp|git|head|less|ls|mkdir|mv|pip|pip3|pwd|rm|rmdir|unzip|wget)(?:\s+[^\s=(.].*)?"
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The Python code of one cell.
+
+    Attributes:
+        name: what it is called in messages: `cell 3` for the third cell of code; empty for a Python file.
+        file: what its code calls its file in a traceback.
+        source: the code; lines that only Jupyter understands are `pass`, or calls of `get_ipython()` where they may
+            give a name its value.
+        statements: its top-level statements.
+        count: as the how many-th it was last run, if the notebook says so.
+        whole: all that stands in the cell, in whatever language.
+    """
+
+    name: str
+    file: str
+    source: str
+    statements: tuple[ast.stmt, ...]
+    count: int | None = None
+    whole: str = ""
+
+
+def read_notebook(path: Path) -> tuple[list[Cell], list[str]]:
+    """The cells of a notebook that are Python, and the names of those that are not.
+
+    The notebook's format is 4, 3 or 2. Lines that are commands of Jupyter or of the shell (`%matplotlib inline`,
+    `!pip install ...`, `data = !ls`) are left out, as are whole cells of other languages (`%%bash`).
+
+    Raises:
+        InputError: the file cannot be read, is no notebook, or is one of another language.
+
+    Example:
+        >>> cells, unreadable = read_notebook(Path("notebook.ipynb"))
+        >>> cells[0].name
+        'cell 1'
+    """
+    document = parsed_json(_text(path), str(path), _GIVE, strict=False)
+    sources = list(_code_in(document))
+    if not sources:
+        raise InputError(f"{path} is no notebook: it has no cells of code.", _GIVE)
+    language = _language(document)
+    if "python" not in language.lower():
+        raise InputError(f"{path} is a notebook of {language[:40]!a}, not of Python.", _GIVE)
+    cells, unreadable = [], []
+    for number, (source, count) in enumerate(sources, 1):
+        name = f"cell {number}"
+        python, statements = _parsed(source)
+        if statements is None:
+            unreadable.append(name)
+        else:
+            cells.append(Cell(name, f"{path}, {name}", python, tuple(statements), count, source))
+    return cells, unreadable
+
+
+def python_file(path: Path) -> Cell:
+    """A Python file as one cell.
+
+    Raises:
+        InputError: it is no Python.
+
+    Example:
+        >>> python_file(Path("model.py")).file
+        'model.py'
+    """
+    source = _text(path)
+    statements = _statements(source)
+    if statements is None:
+        raise InputError(f"{path} is not Python 3.", "Run it with Python by itself, and correct it.")
+    return Cell("", str(path), source, tuple(statements))
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise InputError(
+                f"{path} is larger than {_LARGEST_FILE >> 20} MiB.", "Clear its outputs, and save it again."
+            )
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text.", _GIVE) from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.", _GIVE) from None
+
+
+def _code_in(document: Any) -> Iterator[tuple[str, int | None]]:
+    """The source of each cell of code, and when it was run. Format 4 has `cells`; 2 and 3 `worksheets` of these."""
+    sheets = [document]
+    if isinstance(document, dict) and isinstance(document.get("worksheets"), list):
+        sheets = document["worksheets"]
+    for sheet in sheets:
+        cells = sheet.get("cells") if isinstance(sheet, dict) else None
+        for cell in cells if isinstance(cells, list) else ():
+            if not isinstance(cell, dict) or cell.get("cell_type") != "code":
+                continue
+            source = cell.get("source", cell.get("input"))
+            lines = source if isinstance(source, list) else [source]
+            count = cell.get("execution_count", cell.get("prompt_number"))
+            yield "".join(line for line in lines if isinstance(line, str)), count if isinstance(count, int) else None
+
+
+def _language(document: Any) -> str:
+    metadata = document.get("metadata")
+    for member in ("language_info", "kernelspec"):
+        about = metadata.get(member) if isinstance(metadata, dict) else None
+        for key in ("name", "language"):
+            # The kernel's name can be anything, such as that of an environment.
+            if isinstance(about, dict) and isinstance(about.get(key), str) and (member, key) != ("kernelspec", "name"):
+                return str(about[key])
+    return "python"
+
+
+def _parsed(source: str) -> tuple[str, list[ast.stmt] | None]:
+    """The code as Python, and its statements; none where it is in another language; None where it is no Python 3."""
+    stripped = source.lstrip()
+    if stripped.startswith("%%"):
+        magic = stripped[2:].split(maxsplit=1)[0] if stripped[2:].strip() else ""
+        if magic in _IN_A_FUNCTION:
+            head, *body = stripped.split("\n")
+            if setup := _OPTIONS.sub("", head.removeprefix(f"%%{magic}").strip()):
+                body.insert(0, setup)
+            body = list(_without_magics(textwrap.dedent("\n".join(body)).split("\n"), automatic=False))
+            lines = [f"    {line}" if line.strip() else "" for line in body]
+            source = "\n".join([f"def timed_cell():{'' if any(lines) else ' pass'}", *lines, "timed_cell()"])
+            return source, _statements(source)
+        if magic in FOREIGN_CELLS:
+            return "", []
+        if magic not in _PYTHON_CELLS:
+            source = f"get_ipython().run_cell_magic({magic!r}, '', '')"
+            return source, _statements(source)
+    statements = _statements(source)
+    if statements is not None:
+        return source, statements
+    # Only then: a line of a long string may begin with % or ! too.
+    for more in (False, True):
+        python = textwrap.dedent("\n".join(_without_magics(source.split("\n"), automatic=more)))
+        statements = _statements(python)
+        if statements is not None:
+            break
+    return python, statements
+
+
+def _is_expression(source: str) -> bool:
+    """Whether code is one expression, which gives no name a value."""
+    statements = _statements(source)
+    return statements is not None and len(statements) == 1 and isinstance(statements[0], ast.Expr)
+
+
+def _statements(source: str) -> list[ast.stmt] | None:
+    try:
+        with warnings.catch_warnings():
+            # Such as an invalid escape in a string, which is the notebook's own affair.
+            warnings.simplefilter("ignore")
+            return ast.parse(source).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _without_magics(lines: list[str], *, automatic: bool) -> Iterator[str]:
+    """The lines, with Python for those that only Jupyter understands, so that line numbers and blocks stay."""
+    goes_on = False
+    for line in lines:
+        code = line.lstrip()
+        before = line[: len(line) - len(code)]
+        is_magic = _MAGIC.fullmatch(code) is not None or (automatic and _AUTOMATIC.fullmatch(code.rstrip()) is not None)
+        if goes_on:
+            yield ""
+        elif is_magic and (timed := _TIMED.fullmatch(code)):
+            yield before + timed[1] + timed[2]
+            continue
+        else:
+            yield before + _as_python(code) if is_magic else line
+        goes_on = (is_magic or goes_on) and line.endswith("\\")
+
+
+def _as_python(code: str) -> str:
+    """A line of Jupyter as Jupyter's own Python for it, where it gives a value or runs other code; else `pass`."""
+    if given := _GIVEN.fullmatch(code):
+        return f"{given[1]} get_ipython().getoutput({given[2]!r})"
+    if setting := _SETS_ENVIRONMENT.fullmatch(code):
+        return f"import os; os.environ[{setting[1]!r}] = {setting[2].strip()!r}"
+    if folder := _CHANGES_FOLDER.fullmatch(code):
+        return f"import os; os.chdir({folder[1].strip()!r})"
+    if (named := _NAMED.fullmatch(code)) and named[1] not in HARMLESS_MAGICS and (named[2] or named[1] not in _TIMING):
+        if named[1] in _IN_A_FUNCTION and _is_expression(statement := _OPTIONS.sub("", named[2])):
+            return statement
+        return f"get_ipython().run_line_magic({named[1]!r}, {named[2]!r})"
+    return "pass"

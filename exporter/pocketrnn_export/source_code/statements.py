@@ -1,0 +1,237 @@
+"""The top-level statements of a file or a notebook: the names that each binds, and what else it does."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import symtable
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pocketrnn_export.source_code.code_facts import annotations_of, module_of
+from pocketrnn_export.source_code.effects import Effects, effects_of
+from pocketrnn_export.source_code.files_beside import FilesBeside
+from pocketrnn_export.source_code.notebook import Cell
+
+__all__ = [
+    "Definition",
+    "Statement",
+    "bound_by",
+    "head_of",
+    "is_deleted",
+    "is_import",
+    "run_at_once",
+    "statements_of",
+    "symbols_of",
+    "with_files_beside",
+]
+
+Definition = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True, eq=False)
+class Statement:
+    """A top-level statement.
+
+    Attributes:
+        index: its position among all statements.
+        cell: where it stands.
+        node: its syntax tree.
+        binds: the names that it gives a value.
+        effects: what else it does to names, objects and packages.
+        alone: whether it runs only where the file is run by itself.
+    """
+
+    index: int
+    cell: Cell
+    node: ast.stmt
+    binds: frozenset[str]
+    effects: Effects
+    alone: bool = False
+
+    @property
+    def where(self) -> str:
+        """The cell; in a Python file, the line."""
+        return self.cell.name or f"line {self.node.lineno}"
+
+    @property
+    def place(self) -> str:
+        """The cell and its line; in a Python file, the line."""
+        return f"{self.cell.name}, line {self.node.lineno}" if self.cell.name else self.where
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """The names that it gives a value, also in a function that it calls."""
+        return self.binds | self.effects.sets
+
+    @property
+    def title(self) -> str:
+        """What it is called in messages: `class RNN`, `import torch`, or how it begins."""
+        if isinstance(self.node, ast.ClassDef):
+            return f"class {self.node.name}"
+        if isinstance(self.node, Definition):
+            return f"def {self.node.name}"
+        first = ast.unparse(self.node).split("\n", 1)[0]
+        return first if len(first) <= 60 else f"{first[:57]}..."
+
+
+def with_files_beside(cells: Iterable[Cell], path: str) -> Sequence[Statement]:
+    """The statements, with what files beside theirs do that they import or use."""
+    files = FilesBeside(Path(path).parent, lambda some: statements_of(some, files))
+    statements = list(statements_of(cells, files))
+    for statement in statements:
+        files.add_to(statement)
+        for module in statement.effects.imports:
+            statement.effects.reads |= files.imported(module)
+    return statements
+
+
+def statements_of(cells: Iterable[Cell], files: FilesBeside | None = None) -> Iterator[Statement]:
+    """The statements of cells. A star that stands for the names of a file beside them is given these names."""
+    parts = [(cell, part, alone) for cell in cells for node in cell.statements for part, alone in _parts(node, cell)]
+    if files is not None:
+        parts = [(cell, one, alone) for cell, part, alone in parts for one in _names_of_star(part, files)]
+    bound = [frozenset() if alone else bound_by(part) for _, part, alone in parts]
+    found = effects_of((i, part, bound[i]) for i, (_, part, _) in enumerate(parts))
+    for i, (cell, part, alone) in enumerate(parts):
+        if alone:
+            found[i].sets |= bound_by(part)
+        yield Statement(i, cell, part, bound[i], found[i], alone)
+
+
+def _names_of_star(node: ast.stmt, files: FilesBeside) -> Iterator[ast.stmt]:
+    star = isinstance(node, ast.ImportFrom) and node.names[0].name == "*" and not node.level
+    names = files.star(module_of(node)) if star and isinstance(node, ast.ImportFrom) else None
+    if names is None:
+        yield node
+    else:
+        module = module_of(node) if isinstance(node, ast.ImportFrom) else ""
+        if all(module_of(one) != module for one in names):
+            # The file is run also where it gives nothing of its own.
+            names = [ast.Import([ast.alias(module, f"_{module.replace('.', '_')}")]), *names]
+        for one in names:
+            of_line = copy.deepcopy(one)
+            for part in (of_line, *of_line.names):
+                ast.copy_location(part, node)
+            yield of_line
+
+
+def _parts(node: ast.stmt, cell: Cell) -> Iterator[tuple[ast.stmt, bool]]:
+    """The statement, and whether it runs only where its file is run by itself, as a notebook is.
+
+    Of an import of several names, one for each; of code in a string, its statements.
+    """
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        for alias in node.names:
+            part: ast.stmt = (
+                ast.Import([alias])
+                if isinstance(node, ast.Import)
+                else ast.ImportFrom(node.module, [alias], node.level)
+            )
+            yield ast.copy_location(part, node), False
+    elif isinstance(node, ast.If) and "__name__" in {n.id for n in ast.walk(node.test) if isinstance(n, ast.Name)}:
+        by_itself = _is_true_by_itself(node.test)
+        if cell.name and by_itself is None:
+            yield node, False
+            return
+        first, second = (node.orelse, node.body) if by_itself is False else (node.body, node.orelse)
+        yield from ((part, not cell.name or alone) for one in first for part, alone in _parts(one, cell))
+        if not cell.name:
+            yield from (pair for one in second for pair in _parts(one, cell))
+    elif code := _code_in_string(node):
+        yield from (pair for one in code for pair in _parts(one, cell))
+    else:
+        yield node, False
+
+
+def _is_true_by_itself(test: ast.expr) -> bool | None:
+    """Whether a test holds where a file is run by itself, and only there, as `__name__ == "__main__"`; False for the
+    contrary; None for any other test."""
+    if not isinstance(test, ast.Compare) or len(test.ops) != 1 or not isinstance(test.ops[0], ast.Eq | ast.NotEq):
+        return None
+    sides = {getattr(side, "id", getattr(side, "value", None)) for side in (test.left, *test.comparators)}
+    return isinstance(test.ops[0], ast.Eq) if sides == {"__name__", "__main__"} else None
+
+
+def _code_in_string(node: ast.stmt) -> list[ast.stmt]:
+    """The statements of `exec("...")`; none for anything else."""
+    call = node.value if isinstance(node, ast.Expr) else None
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.func.id != "exec":
+        return []
+    if len(call.args) != 1 or not isinstance(code := call.args[0], ast.Constant) or not isinstance(code.value, str):
+        return []
+    try:
+        found = ast.parse(code.value).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    for part in (inner for one in found for inner in ast.walk(one)):
+        if isinstance(part, ast.stmt | ast.expr):
+            ast.copy_location(part, node)
+    return found
+
+
+def run_at_once(node: ast.AST) -> Iterator[ast.AST]:
+    """What of a statement runs when it is met: all but the bodies of functions, and decorators, which only register."""
+    yield node
+    if isinstance(node, Definition | ast.Lambda):
+        parts = [part for part in ast.iter_child_nodes(node.args) if isinstance(part, ast.arg)]
+        annotations = [part.annotation for part in parts] + [getattr(node, "returns", None)]
+        children: Iterable[ast.AST | None] = [*node.args.defaults, *node.args.kw_defaults, *annotations]
+    elif isinstance(node, ast.ClassDef):
+        children = [*node.bases, *node.keywords, *node.body]
+    else:
+        children = ast.iter_child_nodes(node)
+    for child in children:
+        if child is not None:
+            yield from run_at_once(child)
+
+
+def bound_by(node: ast.stmt) -> frozenset[str]:
+    """The names that a statement gives a value."""
+    if isinstance(node, ast.ClassDef | Definition):
+        # `def f(n=(SIZE := 3))` gives SIZE its value.
+        heads = (inner for head in head_of(node) for inner in run_at_once(head))
+        return frozenset({node.name, *(n.target.id for n in heads if isinstance(n, ast.NamedExpr))})
+    if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
+        return frozenset({"*"})
+    if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+        return frozenset({node.target.id})
+    if isinstance(node, ast.AugAssign | ast.Delete) or (isinstance(node, ast.AnnAssign) and node.value is None):
+        return frozenset()
+    given = {n.target.id for n in run_at_once(node) if isinstance(n, ast.NamedExpr)}
+    return frozenset(s.get_name() for s in symbols_of(node).get_symbols() if s.is_assigned() or s.is_imported()) | given
+
+
+def symbols_of(node: ast.stmt) -> symtable.SymbolTable:
+    """Which names of a statement are whose, as Python's compiler sees it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return symtable.symtable(ast.unparse(node), "statement", "exec")
+
+
+def head_of(node: ast.stmt) -> list[ast.expr]:
+    """What of a class or function runs where the statement stands, before there is one."""
+    heads: list[ast.expr | None] = []
+    if isinstance(node, ast.ClassDef):
+        heads = [*node.bases, *(keyword.value for keyword in node.keywords), *node.decorator_list]
+    elif isinstance(node, Definition):
+        given = node.args
+        heads = [*given.defaults, *given.kw_defaults, *annotations_of(node), *node.decorator_list]
+    return [head for head in heads if head is not None]
+
+
+def is_import(statement: Statement) -> bool:
+    """Whether a statement imports something."""
+    return isinstance(statement.node, ast.Import | ast.ImportFrom)
+
+
+def is_deleted(name: str, statements: Sequence[Statement]) -> bool:
+    """Whether the last that was done to a name is `del`: a builtin that had been hidden is one again."""
+    for statement in reversed(statements):
+        if isinstance(statement.node, ast.Delete) and name in {getattr(t, "id", "") for t in statement.node.targets}:
+            return True
+        if name in statement.binds:
+            return False
+    return False

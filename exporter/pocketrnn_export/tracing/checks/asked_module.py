@@ -1,0 +1,92 @@
+"""A module as it is asked beside its program: on random inputs of any size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from pocketrnn_export.proof.cpu_run import answer_of
+from pocketrnn_export.proof.whole_copy import copied_again
+from pocketrnn_export.tracing.checks.every_size import answer_if_any
+from pocketrnn_export.tracing.sizes.conditions import Sizes
+from pocketrnn_export.tracing.sizes.module_answers import furthest
+
+__all__ = ["Answers", "AskedModule", "example_of"]
+
+# Of inputs as the module takes them, the logits as an array [batch, classes]; may raise anything.
+Answers = Callable[[tuple[Tensor, ...]], Any]
+# A program differs from its module by rounding, 1e-6.
+_APART: Final = 1e-4
+
+
+@dataclass(frozen=True)
+class AskedModule:
+    """A module, asked as it is at first: what a run leaves behind in it is not seen by the next.
+
+    Attributes:
+        module: in eval mode, on the CPU; copies of it are asked.
+        example: what it takes.
+        ids: how many ids it is asked with.
+    """
+
+    module: nn.Module
+    example: tuple[Tensor, ...]
+    ids: int
+
+    @property
+    def one_text(self) -> bool:
+        """Whether it takes one text at a time."""
+        return len(self.example[0]) == 1
+
+    def inputs(self, sizes: Sizes) -> tuple[Tensor, ...]:
+        """Random ids and, beside them, falling lengths from the whole width down, or a random state."""
+        generator = torch.Generator().manual_seed(sizes.batch * 1_000_003 + sizes.tokens)
+        # Without 0 and 1 where there are others: a module may take these for padding, and refuse a text of padding
+        # only.
+        tokens = torch.randint(2 if self.ids > 4 else 0, self.ids, (sizes.batch, sizes.tokens), generator=generator)
+        if len(self.example) == 1:
+            return (tokens,)
+        if self.example[1].dim() > 1:
+            return tokens, torch.rand((sizes.batch, *self.example[1].shape[1:]), generator=generator).to(
+                self.example[1].dtype
+            )
+        lengths = torch.randint(1, sizes.tokens + 1, (sizes.batch,), generator=generator)
+        lengths[0] = sizes.tokens
+        lengths = lengths.sort(descending=True).values
+        # The last id of the example is after the end of its shortest row: the padding.
+        tokens[torch.arange(sizes.tokens) >= lengths[:, None]] = self.example[0][-1, -1]
+        return tokens, lengths
+
+    def __call__(self, inputs: tuple[Tensor, ...]) -> Any:
+        """Its logits as an array; raises what it raises."""
+        answer = answer_of(copied_again(self.module), inputs)
+        return (answer[0] if isinstance(answer, tuple) else answer).numpy()
+
+    def in_doubles(self, sizes: Sizes) -> Any:
+        """Its logits in double precision for inputs of some sizes; raises what it raises."""
+        inputs = tuple(value.double() if value.is_floating_point() else value for value in self.inputs(sizes))
+        answer = answer_of(copied_again(self.module).double(), inputs)
+        return (answer[0] if isinstance(answer, tuple) else answer).numpy()
+
+    def agrees(self, graph: Answers, inputs: tuple[Tensor, ...]) -> bool:
+        """Whether a graph runs and gives the module's answer; True where the module has none."""
+        if (expected := answer_if_any(self, inputs)) is None:
+            return True
+        given = answer_if_any(graph, inputs)
+        return given is not None and given.shape == expected.shape and furthest(given, expected) <= _APART
+
+
+def example_of(example: tuple[Tensor, ...], sizes: Sizes) -> tuple[Tensor, ...]:
+    """An example of other sizes, of the ids of the given one; one text stays one text."""
+    sizes = sizes if len(example[0]) > 1 else replace(sizes, batch=1)
+    tokens = example[0][:1, :1].expand(sizes.batch, sizes.tokens).contiguous()
+    if len(example) == 1:
+        return (tokens,)
+    second = example[1]
+    if second.dim() == 1:
+        return tokens, torch.full((sizes.batch,), sizes.tokens, dtype=second.dtype)
+    return tokens, second[:1].expand(sizes.batch, *second.shape[1:]).contiguous()

@@ -1,0 +1,107 @@
+"""Whether a program mixes the rows of a batch: one row is changed, and every value on the way to the answer looked at.
+
+`torch.roll(x, 1, 0)`, `x[order]` and a product of the batch with itself keep the batch an axis, so that their form says
+nothing; a sort by lengths that is undone later is no mixing. A value that belongs to each text changes for the text
+that was changed, and for no other. Answers alone would not show it: where a comparison of two rows decides, it may take
+a batch in thousands for it to come out otherwise.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from pocketrnn_export.intake.user_frames import line_of_node
+from pocketrnn_export.tracing.checks.across_rows import OF_LENGTHS, axes_of_batch
+from pocketrnn_export.tracing.checks.what_of_words import name_of_node
+from pocketrnn_export.tracing.torch_internals import expression_of
+
+__all__ = ["place_of_mixed_rows"]
+
+_ROWS: Final = 4
+_STEPS: Final = (6, 3)
+# From how many ids the words are drawn. With two, equal words stand in several rows, as a comparison may want it.
+_ALPHABETS: Final = (10**9, 2, 3, 5)
+
+
+def place_of_mixed_rows(
+    values_of: Callable[[tuple[Tensor, ...]], Mapping[Node, Any]],
+    inputs_of: Callable[[int, int], tuple[Tensor, ...]],
+    batch: set[Any],
+) -> str:
+    """The line at which a value of one text depends on another text of its batch; empty where there is none.
+
+    Args:
+        values_of: of inputs what each node of the program computes.
+        inputs_of: of rows and steps random inputs, as the program takes them.
+        batch: the symbols of the number of texts.
+    """
+    generator = torch.Generator().manual_seed(11)
+    # The same for all of the runs.
+    axes_of = functools.cache(functools.partial(_axes_that_tell, batch=batch))
+    for steps in _STEPS:
+        tokens, *others = inputs_of(_ROWS, steps)
+        for first, changed in _changed_rows(tokens, others, generator):
+            before = values_of((first, *others))
+            for after in (values_of((one, *others)) for one in changed):
+                for node in before:
+                    if _is_mixed(before[node], after.get(node), axes_of(node)):
+                        return line_of_node(node) or "a line that is not known"
+    return ""
+
+
+def _changed_rows(
+    tokens: Tensor, others: list[Tensor], generator: torch.Generator
+) -> Iterator[tuple[Tensor, list[Tensor]]]:
+    """Tokens, and the same with other words in one row, for each row. Which places are padding stays."""
+    lengths = next((one for one in others if one.dim() == 1), None)
+    there = torch.ones_like(tokens, dtype=torch.bool)
+    if lengths is not None:
+        there = torch.arange(tokens.shape[1]) < lengths[:, None]
+    known = torch.tensor(sorted(set(tokens[there].tolist())))
+    rows = torch.arange(len(tokens))
+    for alphabet in _ALPHABETS:
+        words = known[torch.randperm(len(known), generator=generator)[:alphabet]]
+        first, *others_drawn = (
+            torch.where(there, words[torch.randint(len(words), tokens.shape, generator=generator)], tokens)
+            for _ in range(1 + len(rows))
+        )
+        yield first, [torch.where((rows == row)[:, None], one, first) for row, one in enumerate(others_drawn)]
+
+
+def _axes_that_tell(node: Node, batch: set[Any]) -> tuple[int, list[int] | None] | None:
+    """How many axes a node's value has, and which of them are the texts of the batch: None in place of these for the
+    longest of the lengths, the width of the batch. None for what is no tensor."""
+    stated = node.meta.get("val")
+    if node.op != "call_function" or not isinstance(stated, Tensor):
+        return None
+    axes = axes_of_batch(node, batch)
+    # What words make of it is no length.
+    if name_of_node(node) in OF_LENGTHS and not axes:
+        return stated.dim(), None
+    # An axis may also be of the rows of a batch, one after the other.
+    return stated.dim(), [axis for axis in axes if expression_of(stated.shape[axis]) in batch]
+
+
+def _is_mixed(before: Any, after: Any, told: tuple[int, list[int] | None] | None) -> bool:
+    """Whether a value changed for more than one text."""
+    if told is None or not isinstance(before, Tensor) or not isinstance(after, Tensor):
+        return False
+    dims, axes = told
+    # Such as the words that a mask leaves.
+    if before.shape != after.shape or before.dim() != dims or axes == []:
+        return False
+    differs = (before != after) & ~((before != before) & (after != after))
+    if axes is None:
+        return bool(differs.any())
+    for axis in axes:
+        if before.shape[axis] == _ROWS:
+            others = [other for other in range(dims) if other != axis]
+            if int((differs.any(others) if others else differs).sum()) > 1:
+                return True
+    return False

@@ -1,0 +1,207 @@
+"""What is refused of a trace though it may be right at its own size: each check asks the module beside its program."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import sympy
+import torch
+from torch import Tensor, nn
+
+from pocketrnn.bundle.manifest import Limits
+from pocketrnn.errors import ExportError
+from pocketrnn_export.proof.cpu_run import answer_of, quietly_on_cpu
+from pocketrnn_export.proof.whole_copy import copied_again
+from pocketrnn_export.tracing.checks.across_rows import place_across_rows, symbols_of_batch
+from pocketrnn_export.tracing.checks.asked_module import Answers, AskedModule
+from pocketrnn_export.tracing.checks.every_size import SECONDS, answer_if_any, check_every_size
+from pocketrnn_export.tracing.checks.every_step import check_every_step
+from pocketrnn_export.tracing.checks.mixed_rows import place_of_mixed_rows
+from pocketrnn_export.tracing.checks.pytorch_run import ValuesOfNodes, run_in_pytorch
+from pocketrnn_export.tracing.sizes.conditions import USUAL, Sizes
+from pocketrnn_export.tracing.sizes.module_answers import furthest, inside
+from pocketrnn_export.tracing.sizes.questions import TraceLog, UntraceableError
+from pocketrnn_export.tracing.trace import TracedProgram, errors_in
+from pocketrnn_export.tracing.unstable_sort import ties_the_other_way
+
+__all__ = [
+    "refuse_caught_errors",
+    "refuse_changed",
+    "refuse_counted_lengths",
+    "refuse_counting",
+    "refuse_loops",
+    "refuse_mixed_rows",
+    "refuse_other_sizes",
+    "refuse_ties",
+]
+
+
+def refuse_changed(asked: AskedModule, found: TracedProgram, usual: tuple[Tensor, ...], before: Any) -> None:
+    """Refuse a module that answers a text otherwise once it was asked about texts of other sizes.
+
+    Those are what a trace and its checks ask about, and then what stands on both sides of forward's own questions.
+
+    Args:
+        asked: the module.
+        found: its program.
+        usual: the text.
+        before: its answer, before anything else was asked.
+
+    Raises:
+        ExportError: it does.
+    """
+    changed = "what its file, its classes or its functions hold was changed by texts of other sizes"
+    copied, started = copied_again(asked.module), time.process_time()
+    for sizes in (None, *found.bounds):
+        if time.process_time() - started > SECONDS:
+            return
+        if sizes is not None:
+            if not inside(found.limits, sizes):
+                continue
+            changed = f"one of {sizes.batch} x {sizes.tokens} tokens changes what comes after it"
+            answer_if_any(answer_of, copied, asked.inputs(sizes))
+        after = answer_if_any(answer_of, copied, usual)
+        if after is None or not np.allclose(after, before, rtol=1e-4, atol=1e-4, equal_nan=True):
+            raise ExportError(
+                f"The module's answer to a text depends on the texts that it was asked before: {changed}.",
+                "Let forward keep nothing that a later answer depends on, in the module, its file or a default "
+                "argument.",
+            )
+
+
+def refuse_counting(log: TraceLog) -> None:
+    """Refuse a forward that asks about a size in every iteration of a loop: `while t < x.size(1)`.
+
+    Each way to trace it would be unrolled, for thousands of steps where a text has so many.
+
+    Raises:
+        ExportError: it does.
+    """
+    lines: dict[str, set[int]] = {}
+    for question in log.questions:
+        relation = question.condition.relation
+        if question.branch and not isinstance(relation, sympy.Eq | sympy.Ne):
+            lines.setdefault(question.where, set()).update(map(int, relation.atoms(sympy.Integer)))
+    for where, numbers in lines.items():
+        # Kernels of all these sizes are not tried in one line.
+        if numbers >= set(range(2, USUAL.tokens)):
+            raise ExportError(
+                f"The module asks about a size in every iteration of a loop, {where}, which a trace freezes at one "
+                "length.",
+                "Loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU.",
+            )
+
+
+def refuse_caught_errors(module: nn.Module, log: TraceLog, inputs: tuple[Tensor, ...]) -> None:
+    """Refuse a forward that went on after an error that it meets while it is traced, and not when it runs on inputs of
+    the same sizes.
+
+    Raises:
+        ExportError: it did; the trace holds what it does then, and not what it does otherwise.
+    """
+    if not log.raised:
+        return
+    with torch.no_grad(), quietly_on_cpu():
+        met = errors_in(copied_again(module), inputs)
+    if caught := [line for line in log.raised if line not in met]:
+        raise ExportError(
+            f"The module catches an error that only tracing raises, and then does something else: {caught[0]}.",
+            "Catch no errors there: read no values of tensors, such as by .item(), and give no size to code that wants "
+            "a plain number, such as Decimal, Fraction or pickle.",
+        )
+
+
+def refuse_counted_lengths(asked: AskedModule, graph: Answers) -> None:
+    """Compare a graph of a module that packs by lengths of its own with the module, on rows that such lengths cut
+    short.
+
+    Raises:
+        ExportError: it answers otherwise.
+    """
+    generator = torch.Generator().manual_seed(7)
+    edges = torch.tensor([0, 1, int(asked.example[0][-1, -1]), asked.ids - 1])
+    for rows, width in ((1, 6), (3, 9), (4, 40), (2, 700)):
+        batch = 1 if asked.one_text else rows
+        tokens, *second = asked.inputs(Sizes(batch, width))
+        special = torch.rand((batch, width), generator=generator) < 0.3
+        special[:, 0] = False
+        tokens = torch.where(special, edges[torch.randint(len(edges), (batch, width), generator=generator)], tokens)
+        if not asked.agrees(graph, (tokens, *second)):
+            raise ExportError(
+                "The module packs by lengths that it counts or clamps itself, and the graph answers otherwise where "
+                "these are shorter than the rows.",
+                "Pack by the lengths that forward is given, or give pad_packed_sequence total_length=x.size(1).",
+            )
+
+
+def refuse_loops(asked: AskedModule, graph: Answers, traced: TracedProgram) -> None:
+    """Compare a graph whose loops were traced by their first iterations with the module, at other lengths.
+
+    Raises:
+        ExportError: it answers otherwise.
+    """
+    for rows, width in ((1, 1), (2, 3), (3, 9), (2, 40), (1, 300)):
+        if not asked.agrees(graph, asked.inputs(Sizes(1 if asked.one_text else rows, width))):
+            raise UntraceableError(
+                f"The module's loop over the steps of a text, {traced.loops[0]}, does not do in each step what it does "
+                f"in the first ones: at {width} tokens the graph of these answers otherwise.",
+                "Do the same in every step, without break and without a look at the number of the step; or use "
+                "nn.RNN, nn.LSTM or nn.GRU.",
+            )
+
+
+def refuse_ties(asked: AskedModule, traced: TracedProgram) -> None:
+    """Refuse a module whose answers change with the order of equal values, on texts that repeat their words.
+
+    Raises:
+        ExportError: they do.
+    """
+    for batch, width in ((1, 1), (3, 8), (4, 33)):
+        tokens, *second = asked.inputs(Sizes(batch, width))
+        for repeated in (tokens, tokens[:, :1].expand_as(tokens).contiguous(), tokens[:, torch.arange(width) // 2]):
+            inputs = (repeated, *(torch.full_like(v, width) if v.dim() == 1 else v for v in second))
+            if (expected := answer_if_any(asked, inputs)) is None:
+                continue
+            if not furthest(ties_the_other_way(asked, inputs), expected) <= 1e-4:
+                raise ExportError(
+                    f"The module's answers depend on the order of equal values in {', '.join(traced.orders)}, which "
+                    "PyTorch leaves undefined: a text that repeats a word has such.",
+                    "Use the values and not their positions, or sort with stable=True.",
+                )
+
+
+def refuse_mixed_rows(asked: AskedModule, traced: TracedProgram) -> None:
+    """Refuse a program that does not compute each row from its own tokens.
+
+    Raises:
+        UntraceableError: it computes across the rows of a batch.
+    """
+    place = place_across_rows(traced.program)
+    if not place and (batch := symbols_of_batch(traced.program)):
+        values = ValuesOfNodes(traced.program)
+        place = place_of_mixed_rows(values, lambda rows, steps: asked.inputs(Sizes(rows, steps)), batch)
+    if place:
+        raise UntraceableError(
+            f"The module computes across the texts of a batch, {place}, so that a text may be answered by its "
+            "neighbours.",
+            "Compute each text's answer from its own tokens: name the axis of a sum, a maximum or a count.",
+        )
+
+
+def refuse_other_sizes(asked: AskedModule, found: TracedProgram, limits: Limits, exported: Answers) -> None:
+    """Refuse a program that answers otherwise than its module at one size.
+
+    Raises:
+        ExportError: it does.
+    """
+
+    def agree(sizes: Sizes) -> bool:
+        return asked.agrees(exported, asked.inputs(sizes))
+
+    # First, since it names the loop.
+    if found.loops:
+        check_every_step(asked.module, limits, found.loops[0], asked.inputs, agree, one_text=asked.one_text)
+    in_pytorch = run_in_pytorch(found).run
+    check_every_size(asked.module, in_pytorch, limits, asked.inputs, agree, one_text=asked.one_text)

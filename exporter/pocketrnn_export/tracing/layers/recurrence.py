@@ -1,0 +1,284 @@
+"""PyTorch's recurrent layers and packing, seen as one operator that can be traced.
+
+`torch.export` cannot follow `nn.RNN`, `nn.LSTM` and `nn.GRU` with a dynamic batch and sequence, nor packing at all: it
+sees either thousands of unrolled steps, fixed sizes, or data-dependent shapes. ONNX has one operator for a whole layer,
+which takes padded rows and their lengths and gives what packing gives: nothing past a row's end takes part, the final
+state is the one at its end, and the outputs past it are zeros. So while a module is traced, and only then,
+
+- a recurrent layer runs as `pocketrnn::recurrence`, one operator a layer, its weights already in ONNX's gate order;
+- `pack_padded_sequence` makes a `PackedSequence` that carries the padded, time-major tensor as its `data` and the
+  lengths as its `batch_sizes`, and `pad_packed_sequence` takes them out again.
+
+They are patched, and not rules for the functions that PyTorch's own layers call: before `_VF._pack_padded_sequence` the
+rows are sorted, which would be a TopK and two Gathers of the graph; and before `_VF.gru` its layer refuses data of
+three axes, and makes a state of the first of the batch sizes, which is a value that no trace has.
+
+Whatever a user's module does with such a PackedSequence that works element by element on `data` comes out right; the
+proof in `pocketrnn_export.proof`, which compares with the untouched module, stops the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import rnn as torch_rnn
+
+from pocketrnn.errors import ExportError
+from pocketrnn_export.tracing.layers.layer_weights import LayerWeights, directions_of, weights_in_trace
+from pocketrnn_export.tracing.layers.packed_sequences import following, packing_traced, unpacking_traced
+from pocketrnn_export.tracing.layers.stateless import is_stateless
+from pocketrnn_export.tracing.session import TraceSession, current
+from pocketrnn_export.tracing.torch_internals import methods_replaced
+
+__all__ = ["OPERATOR", "one_step", "recurrence_traced", "states_checked"]
+
+
+@torch.library.custom_op("pocketrnn::recurrence", mutates_args=())
+def _recurrence(
+    x: Tensor,
+    w: Tensor,
+    r: Tensor,
+    b: Tensor | None,
+    lengths: Tensor | None,
+    h0: Tensor | None,
+    c0: Tensor | None,
+    mode: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One recurrent layer in both its directions, as ONNX's RNN, LSTM and GRU compute it.
+
+    Args:
+        x: float [sequence, batch, features].
+        w: input weights, float [directions, gates * hidden, features], gates in ONNX's order.
+        r: recurrent weights, float [directions, gates * hidden, hidden].
+        b: input biases, then recurrent biases, float [directions, 2 * gates * hidden]; or None.
+        lengths: int64 [batch]; None where every row has the full length.
+        h0, c0: initial states, float [directions, batch, hidden]; None for zeros.
+        mode: RNN_TANH, RNN_RELU, LSTM or GRU, as `nn.RNNBase.mode`.
+
+    Returns:
+        outputs [sequence, batch, directions * hidden], zeros past a row's length; the final hidden state
+        [directions, batch, hidden]; the final cell state likewise (zeros for a cell that has none).
+    """
+    if is_stateless():
+        return _without_memory(x, w, r, b, lengths, h0, c0, mode)
+    real = None if lengths is None else torch.arange(len(x)).unsqueeze(1) < lengths
+    outputs, hidden, cells = [], [], []
+    for i in range(len(r)):
+        h = x.new_zeros(x.shape[1], r.shape[2]) if h0 is None else h0[i]
+        c = torch.zeros_like(h) if c0 is None else c0[i]
+        steps: dict[int, Tensor] = {}
+        for t in reversed(range(len(x))) if i else range(len(x)):
+            new_h, new_c = one_step(x[t], h, c, w[i], r[i], None if b is None else b[i], mode)
+            if real is not None:
+                new_h, new_c = (torch.where(real[t, :, None], new, old) for new, old in ((new_h, h), (new_c, c)))
+            h, c = new_h, new_c
+            steps[t] = h if real is None else torch.where(real[t, :, None], h, torch.zeros_like(h))
+        outputs.append(torch.stack([steps[t] for t in range(len(x))]))
+        hidden.append(h)
+        cells.append(c if mode == "LSTM" else torch.zeros_like(h))
+    return torch.cat(outputs, 2), torch.stack(hidden), torch.stack(cells)
+
+
+def _without_memory(
+    x: Tensor,
+    w: Tensor,
+    r: Tensor,
+    b: Tensor | None,
+    lengths: Tensor | None,
+    h0: Tensor | None,
+    c0: Tensor | None,
+    mode: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`_recurrence`, each step of which begins from the initial states; see `stateless`."""
+    (sequence, batch, _), hidden = x.shape, r.shape[2]
+    rows = torch.arange(batch)
+    last = torch.full((batch,), sequence - 1) if lengths is None else lengths - 1
+    outputs, states, cells = [], [], []
+    for i in range(len(r)):
+        h, c = (x.new_zeros(batch, hidden) if state is None else state[i] for state in (h0, c0))
+        # The product of the states is one for all steps of a row.
+        new_h, new_c = one_step(x, h, c, w[i], r[i], None if b is None else b[i], mode)
+        outputs.append(new_h)
+        states.append(new_h[0] if i else new_h[last, rows])
+        cells.append(torch.zeros_like(states[i]) if mode != "LSTM" else new_c[0] if i else new_c[last, rows])
+    steps = torch.cat(outputs, 2)
+    if lengths is not None:
+        steps = torch.where((torch.arange(sequence)[:, None] < lengths)[:, :, None], steps, torch.zeros_like(steps))
+    return steps, torch.stack(states), torch.stack(cells)
+
+
+@_recurrence.register_fake
+def _(x: Tensor, w: Tensor, r: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+    del w
+    sequence, batch, _features = x.shape
+    directions, _gates, hidden = r.shape
+    state = (directions, batch, hidden)
+    return x.new_empty((sequence, batch, directions * hidden)), x.new_empty(state), x.new_empty(state)
+
+
+OPERATOR: Final = torch.ops.pocketrnn.recurrence.default
+
+
+def one_step(
+    x: Tensor, h: Tensor, c: Tensor, w: Tensor, r: Tensor, b: Tensor | None, mode: str
+) -> tuple[Tensor, Tensor]:
+    """One step of one direction of `pocketrnn::recurrence`: x [batch, features] and the states [batch, hidden] before
+    it to those after it; the cell of a layer that has none as it came. Of x [steps, batch, features], each step by
+    itself."""
+    given, kept = (None, None) if b is None else b.chunk(2)
+    inputs = nn.functional.linear(x, w, given)
+    if mode.startswith("GRU"):
+        z, reset, new = inputs.chunk(3, -1)
+        if mode == "GRU":
+            kept_z, kept_reset, kept_new = nn.functional.linear(h, r, kept).chunk(3, -1)
+            new = torch.tanh(new + torch.sigmoid(reset + kept_reset) * kept_new)
+        else:
+            weights, biases = r.chunk(3), (None,) * 3 if kept is None else kept.chunk(3)
+            kept_z, kept_reset = (nn.functional.linear(h, weights[i], biases[i]) for i in range(2))
+            reset_h = torch.sigmoid(reset + kept_reset) * h
+            new = torch.tanh(new + nn.functional.linear(reset_h, weights[2], biases[2]))
+        update = torch.sigmoid(z + kept_z)
+        return (1 - update) * new + update * h, c
+    gates = inputs + nn.functional.linear(h, r, kept)
+    if mode == "LSTM":
+        i, o, f, g = gates.chunk(4, -1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        return torch.sigmoid(o) * torch.tanh(c), c
+    return _ACTIVATIONS[mode](gates), c
+
+
+_ACTIVATIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {
+    "RNN_TANH": torch.tanh,
+    "RNN_RELU": torch.relu,
+    "RNN_SIGMOID": torch.sigmoid,
+    "RNN_LINEAR": torch.clone,
+}
+
+
+@contextlib.contextmanager
+def recurrence_traced(_: TraceSession) -> Iterator[None]:
+    """While the block runs, a thread that traces sees recurrent layers and packing as `pocketrnn::recurrence`.
+
+    Modules bind `pack_padded_sequence` by name (`from torch.nn.utils.rnn import ...`), so replacing it in torch's
+    namespace would miss them: its code is exchanged, which every reference to the function sees. Other threads still
+    run PyTorch's own code, and everything is restored when the block ends, also by an error.
+    """
+    with _layers_and_packing(_forward_while_tracing), unpacking_traced():
+        yield
+
+
+@contextlib.contextmanager
+def states_checked(_: TraceSession) -> Iterator[None]:
+    """While the block runs, a recurrent layer of a thread that traces takes no initial state of another batch than its
+    input's.
+
+    PyTorch checks that in Python, which TorchScript's trace does not hold. A state made of the example's sizes then
+    reads memory that is not its own: `weight.new(2, x.size(0), 10)` ended the process by SIGSEGV, SIGBUS or SIGABRT.
+    An `expand` to the batch is in the trace, does nothing, and fails where the sizes differ. `pack_padded_sequence`
+    takes lengths that `pocketrnn_export.tracing.python_semantics.arrays` stands for.
+    """
+    with _layers_and_packing(_forward_with_checked_state):
+        yield
+
+
+@contextlib.contextmanager
+def _layers_and_packing(forward_of: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
+    """While the block runs, recurrent layers have the forward that `forward_of` makes of theirs, and packing is
+    traced."""
+    forwards = {(layer, "forward"): forward_of(layer.forward) for layer in (nn.RNN, nn.LSTM, nn.GRU)}
+    with methods_replaced(forwards), packing_traced():
+        yield
+
+
+def _forward_with_checked_state(shipped: Callable[..., Any]) -> Callable[..., Any]:
+    def forward(self: nn.RNNBase, input: Any, hx: Any = None) -> Any:  # noqa: A002
+        if hx is None or current() is None:
+            return shipped(self, input, hx)
+        if isinstance(input, torch_rnn.PackedSequence):
+            batch: Any = input.batch_sizes[0]
+        else:
+            batch = input.shape[0 if self.batch_first else 1]
+
+        def checked(state: Tensor) -> Tensor:
+            return state.expand(state.shape[0], batch, state.shape[2]) if state.dim() == 3 else state
+
+        return shipped(self, input, tuple(map(checked, hx)) if self.mode == "LSTM" else checked(hx))
+
+    return forward
+
+
+def _forward_while_tracing(shipped: Callable[..., Any]) -> Callable[..., Any]:
+    def forward(self: nn.RNNBase, input: Any, hx: Any = None) -> Any:  # noqa: A002
+        return _forward(self, input, hx) if following() is not None else shipped(self, input, hx)
+
+    return forward
+
+
+def _forward(layer: nn.RNNBase, given: Tensor | torch_rnn.PackedSequence, hx: Any) -> tuple[Any, Any]:
+    """`nn.RNN.forward`, `nn.LSTM.forward` and `nn.GRU.forward` while tracing; dropout is off, as in eval mode."""
+    if isinstance(given, torch_rnn.PackedSequence):
+        x, lengths = given.data, given.batch_sizes
+    elif given.dim() == 2:
+        return _of_one_text(layer, given, hx)
+    else:
+        x, lengths = (given.transpose(0, 1) if layer.batch_first else given), None
+    if x.dim() != 3:
+        raise ExportError(
+            f"The module gives its layer {getattr(layer, '_onnx_path', '?')} an input of {x.dim()} dimensions.",
+            "Give it a batch, which has three, also where the batch is a single text.",
+        )
+    h0, c0 = hx if layer.mode == "LSTM" and hx is not None else (hx, None)
+    hidden, cell = [], []
+    for i in range(layer.num_layers):
+        states = slice(i * directions_of(layer), (i + 1) * directions_of(layer))
+        x, h, c = _one_layer(
+            x,
+            weights_in_trace(layer, i),
+            lengths,
+            None if h0 is None else h0[states],
+            None if c0 is None else c0[states],
+            layer.mode,
+        )
+        hidden.append(h)
+        cell.append(c)
+    if isinstance(given, torch_rnn.PackedSequence):
+        if (session := following()) is not None:
+            session.facts.note(x, zero_past_end=True)
+        output: Any = torch_rnn.PackedSequence(x, lengths, given.sorted_indices, given.unsorted_indices)
+    else:
+        output = x.transpose(0, 1) if layer.batch_first else x
+    final = torch.cat(hidden) if len(hidden) > 1 else hidden[0]
+    if layer.mode != "LSTM":
+        return output, final
+    return output, (final, torch.cat(cell) if len(cell) > 1 else cell[0])
+
+
+def _of_one_text(layer: nn.RNNBase, steps: Tensor, hx: Any) -> tuple[Any, Any]:
+    """A layer on the steps of one text without a batch, [sequence, features]; its states have no batch either."""
+    axis = 0 if layer.batch_first else 1
+    if isinstance(hx, tuple):
+        hx = tuple(state.unsqueeze(1) for state in hx)
+    elif hx is not None:
+        hx = hx.unsqueeze(1)
+    output, final = _forward(layer, steps.unsqueeze(axis), hx)
+    final = tuple(state.squeeze(1) for state in final) if isinstance(final, tuple) else final.squeeze(1)
+    return output.squeeze(axis), final
+
+
+def _one_layer(
+    x: Tensor, weights: LayerWeights, lengths: Tensor | None, h0: Tensor | None, c0: Tensor | None, mode: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    if h0 is not None and weights.unprojection is not None and weights.unprojection_rest is not None:
+        # A projected state stands for any of the states that are projected to it.
+        h0 = torch.matmul(h0, weights.unprojection) + torch.matmul(h0, weights.unprojection_rest)
+    outputs, h, c = _recurrence(x, weights.w, weights.r, weights.b, lengths, h0, c0, mode)
+    if weights.projection is None:
+        return outputs, h, c
+    halves = outputs.chunk(len(weights.projection), dim=2)
+    projected = [half @ projection for half, projection in zip(halves, weights.projection, strict=True)]
+    outputs = projected[0] if len(projected) == 1 else torch.cat(projected, dim=2)
+    return outputs, torch.matmul(h, weights.projection), c

@@ -1,0 +1,352 @@
+"""What goes round in a loop: cycles of states, and what each is: a layer, a sum, a maximum, a tensor that fills."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from pocketrnn_export.tracing.loops.cell_recognition import NotALayer, RecurrentLayer, StateCycle, layer_of
+from pocketrnn_export.tracing.loops.loop_match import MatchedLoop, State, called, in_doubles
+from pocketrnn_export.tracing.trace_operators import PUT
+
+__all__ = ["Plan", "planned"]
+
+
+@dataclass(eq=False)
+class Plan:
+    """How the states of a loop are computed for all iterations.
+
+    Attributes:
+        layers: the recurrent layers, by what each of their states is after an iteration, with their names; and the mask
+            where an iteration does something for some rows only.
+        filled: tensors that are filled step by step, by what they are after an iteration: the node that puts.
+        summed, greatest: running sums and maxima, by what they are after an iteration: what they are before.
+        zeros: the states of layers, before an iteration, that are zeros at first.
+    """
+
+    layers: dict[Node, tuple[RecurrentLayer, str, Node | None]] = field(default_factory=dict)
+    filled: dict[Node, Node] = field(default_factory=dict)
+    summed: dict[Node, Node] = field(default_factory=dict)
+    greatest: dict[Node, Node] = field(default_factory=dict)
+    zeros: set[Node] = field(default_factory=set)
+
+
+def planned(loop: MatchedLoop) -> Plan:
+    plan = Plan()
+    # Cycles are the strongly connected components, in topological order. By hand: graphlib has no components, and a
+    # loop has a handful of states.
+    reached = {state.before: _reached(loop, state.after) for state in loop.states.values()}
+    left = list(loop.states.values())
+    while left:
+        # Those first that depend on no other cycle of those left.
+        cycle = min(
+            ([other for other in left if other.before in reached[s.before] and s.before in reached[other.before]] or [s]
+             for s in left),
+            key=lambda r: len({n for s in r for n in reached[s.before]} & {s.before for s in left}) - len(r),
+        )  # fmt: skip
+        left = [state for state in left if state not in cycle]
+        if any(state.before in reached[state.before] for state in cycle):
+            _plan_cycle(loop, cycle, plan)
+    return plan
+
+
+def _reached(loop: MatchedLoop, node: Node | None) -> set[Node]:
+    """The states before an iteration that a node of it depends on."""
+    assert node is not None  # noqa: S101 - the loop is complete
+    found, todo, seen = set(), [node], set()
+    while todo:
+        node = todo.pop()
+        if node in loop.states:
+            found.add(node)
+        elif node in loop.partners and node not in seen:
+            seen.add(node)
+            todo += node.all_input_nodes
+    return found
+
+
+def _plan_cycle(loop: MatchedLoop, cycle: Sequence[State], plan: Plan) -> None:
+    """Add to the plan what a cycle of states is.
+
+    Raises:
+        NotALayer: it is nothing that is known.
+    """
+    befores = {state.before for state in cycle}
+    if len(cycle) == 1:
+        before, after = cycle[0].before, cycle[0].after
+        assert after is not None  # noqa: S101 - the loop is complete
+        put = after.args[1] if after.target is torch.ops.aten.copy.default else after
+        if isinstance(put, Node) and put.target is PUT and put.args[0] is before:
+            plan.filled[after] = put
+            return
+    afters = [state.after for state in cycle if state.after is not None]
+    dependent = _dependent(loop, befores, afters)
+    near = _near_sources(loop, dependent, befores)
+    failed: NotALayer | None = None
+    for mask in (None, *_masks(loop, near, dependent)):
+        read = near if mask is None else [n for n in near if not loop.hangs_on(n, mask)]
+        for sources in _sources(loop, read):
+            cycle_of = _state_cycle(loop, cycle, sources, dependent, mask)
+            if cycle_of is None or (mask is not None and not _holds(loop, cycle, sources, dependent, mask)):
+                continue
+            try:
+                if mask is None and len(cycle) == 1 and _add_running(cycle_of, plan):
+                    return
+                layer = layer_of(cycle_of)
+            except NotALayer as error:
+                failed = failed or NotALayer(str(error), loop.number)
+                continue
+            _add_layer(loop, layer, dependent, plan, mask)
+            return
+    raise failed or loop.refused("what it hands on is computed as by no RNN, GRU or LSTM that ONNX has")
+
+
+def _add_layer(
+    loop: MatchedLoop,
+    layer: RecurrentLayer,
+    dependent: Sequence[Node],
+    plan: Plan,
+    mask: Node | None,
+) -> None:
+    name = _name(loop, dependent, {name for _, name, _ in plan.layers.values()})
+    for before, after in layer.states:
+        plan.layers[after] = (layer, name, mask)
+        if _is_zero(loop, loop.states[before].first):
+            plan.zeros.add(before)
+
+
+def _masks(loop: MatchedLoop, near: Sequence[Node], dependent: Sequence[Node]) -> list[Node]:
+    """What may tell the rows for which an iteration does something from those whose state it keeps: one number a
+    row."""
+    found: set[Node] = set()
+    todo = list(near)
+    while todo:
+        node = todo.pop()
+        value = node.meta.get("val")
+        if (
+            node in found
+            or node not in loop.partners
+            or not isinstance(value, Tensor)
+            or loop.traced.batch_axis(node) is None
+        ):
+            continue
+        if torch.Size(loop.traced.shape(node, 1)).numel() == 1:
+            found.add(node)
+            todo += node.all_input_nodes
+    return [node for node in dependent[0].graph.nodes if node in found]
+
+
+def _holds(
+    loop: MatchedLoop,
+    cycle: Sequence[State],
+    sources: Sequence[Node],
+    dependent: Sequence[Node],
+    mask: Node,
+) -> bool:
+    """Whether an iteration keeps all states where a mask is 0."""
+    off = _state_cycle(loop, cycle, sources, dependent, mask, on=False)
+    if off is None:
+        return False
+    generator = torch.Generator().manual_seed(3)
+    leaves = [*sources, *(before for before, _ in off.states)]
+    given = {n: torch.randn(5, off.sizes[n], generator=generator, dtype=torch.float64) for n in leaves}
+    after = off.run([after for _, after in off.states], given, {})
+    return all(torch.equal(after[new], given[old]) for old, new in off.states)
+
+
+def _dependent(loop: MatchedLoop, befores: set[Node], afters: Sequence[Node]) -> list[Node]:
+    """What depends on states before an iteration, among what the states after it depend on; in the order of the
+    graph."""
+    above, todo = set(), list(afters)
+    while todo:
+        node = todo.pop()
+        if node in loop.partners and node not in above:
+            above.add(node)
+            todo += node.all_input_nodes
+    found: list[Node] = []
+    for node in afters[0].graph.nodes:
+        if node in above and any(source in befores or source in found for source in node.all_input_nodes):
+            found.append(node)
+    return found
+
+
+def _near_sources(loop: MatchedLoop, dependent: Sequence[Node], befores: set[Node]) -> list[Node]:
+    """What a cycle reads beside its states, as it comes to it."""
+    near = [n for node in dependent for n in node.all_input_nodes if n not in dependent and n not in befores]
+    return list(dict.fromkeys(n for n in near if loop.is_data(n)))
+
+
+def _sources(loop: MatchedLoop, near: Sequence[Node]) -> Iterator[tuple[Node, ...]]:
+    """What a cycle reads beside its states: as the text gives it; or else as what is affine in it; or as it comes."""
+    tried: list[list[Node]] = []
+    for through in (None, _AFFINE, frozenset()):
+        found: list[Node] = []
+        todo, seen = list(near[::-1]), set()
+        while todo:
+            node = todo.pop()
+            if node in seen:
+                continue
+            seen.add(node)
+            is_leaf = node not in loop.partners or loop.moves(node) or node in loop.states
+            is_leaf = is_leaf or any(node is state.after for state in loop.states.values())
+            if is_leaf or (through is not None and node.target not in through):
+                found.append(node)
+            else:
+                todo += [n for n in node.all_input_nodes[::-1] if loop.is_data(n)]
+        if found not in tried and all(isinstance(n.meta["val"], Tensor) for n in found):
+            tried.append(found)
+            yield tuple(found)
+
+
+# What may stand between a layer's input and its gates, beside sums of both.
+_AFFINE: Final = frozenset(
+    {operator.getitem, *(getattr(torch.ops.aten, name).default for name in
+     ("linear", "mm", "matmul", "addmm", "cat", "view", "reshape", "unsqueeze", "permute", "t", "expand", "clone")),
+     torch.ops.aten.add.Tensor, torch.ops.aten.split.Tensor, torch.ops.aten.chunk.default,
+     torch.ops.aten.slice.Tensor, torch.ops.aten.squeeze.dim, torch.ops.aten.transpose.int}
+)  # fmt: skip
+
+
+def _name(loop: MatchedLoop, dependent: Sequence[Node], taken: set[str]) -> str:
+    """The path of a module whose weights a cycle uses, for the layer's name."""
+    names = loop.traced.state
+    paths = [names[n].split(".")[:-1] for node in dependent for n in node.all_input_nodes if n in names]
+    shared: list[str] = []
+    for parts in zip(*paths, strict=False):
+        if len(set(parts)) > 1:
+            break
+        shared.append(parts[0])
+    base = ".".join(shared) or "recurrence"
+    number = next(i for i in range(1, 1000) if _numbered(base, i) not in taken)
+    return _numbered(base, number)
+
+
+def _numbered(base: str, number: int) -> str:
+    return base if number == 1 else f"{base}_{number}"
+
+
+def _add_running(cycle: StateCycle, plan: Plan) -> bool:
+    """Add a cycle of one state to the plan if it is a running sum or maximum."""
+    ((before, after),) = cycle.states
+    if cycle.sizes[before] == 0:
+        return False
+    generator = torch.Generator().manual_seed(5)
+    given = {n: torch.randn(5, cycle.sizes[n], generator=generator, dtype=torch.float64) for n in cycle.sources}
+    state = torch.randn(5, cycle.sizes[before], generator=generator, dtype=torch.float64)
+    real = cycle.run([after], {**given, before: state}, {})[after]
+    without = cycle.run([after], {**given, before: torch.zeros_like(state)}, {})[after]
+    lowest = cycle.run([after], {**given, before: torch.full_like(state, -1e30)}, {})[after]
+    if real.shape != state.shape:
+        return False
+    if bool(((real - state - without).abs() < 1e-9).all()):
+        plan.summed[after] = before
+        return True
+    if bool((lowest > -1e29).all()) and torch.equal(real, torch.maximum(state, lowest)):
+        plan.greatest[after] = before
+        return True
+    return False
+
+
+def _state_cycle(
+    loop: MatchedLoop,
+    cycle: Sequence[State],
+    sources: Sequence[Node],
+    dependent: Sequence[Node],
+    mask: Node | None = None,
+    *,
+    on: bool = True,
+) -> StateCycle | None:
+    """A cycle that can be run on numbers, with its mask on or off; None where it reads other numbers than floats."""
+    states = tuple((state.before, state.after) for state in cycle if state.after is not None)
+    leaves = [*sources, *(before for before, _ in states)]
+    if any(not n.meta["val"].is_floating_point() for n in leaves):
+        return None
+    sizes = {n: int(torch.Size(loop.traced.shape(n, 1)).numel()) for n in leaves}
+    batched = all(loop.traced.batch_axis(n) is not None for n in leaves)
+
+    def run(
+        nodes: Sequence[Node], given: Mapping[Node, Tensor], changes: Mapping[Node, Callable[[Tensor], Tensor]]
+    ) -> Mapping[Node, Tensor]:
+        rows = len(next(iter(given.values())))
+        if batched:
+            return _Numbers(loop, rows, given, changes, mask, on=on).flat(nodes)
+        each = [
+            _Numbers(loop, 1, {n: value[i : i + 1] for n, value in given.items()}, changes, mask, on=on).flat(nodes)
+            for i in range(rows)
+        ]
+        return {n: torch.cat([one[n] for one in each]) for n in nodes}
+
+    return StateCycle(states, tuple(sources), tuple(dependent), run, sizes)
+
+
+class _Numbers:
+    """One iteration of a loop in double precision, for states and sources that are given."""
+
+    def __init__(
+        self,
+        loop: MatchedLoop,
+        rows: int,
+        given: Mapping[Node, Tensor],
+        changes: Mapping[Node, Callable[[Tensor], Tensor]],
+        mask: Node | None = None,
+        *,
+        on: bool = True,
+    ) -> None:
+        self.loop, self.rows, self.changes = loop, rows, changes
+        self.values: dict[Node, Any] = {}
+        if mask is not None:
+            value = torch.full(loop.traced.shape(mask, rows), int(on), dtype=mask.meta["val"].dtype)
+            self.values[mask] = in_doubles(value)
+        for node, value in given.items():
+            axis = loop.traced.batch_axis(node)
+            shape = loop.traced.shape(node, rows)
+            if axis is None:
+                self.values[node] = value.reshape(shape)
+            else:
+                rest = [size for i, size in enumerate(shape) if i != axis]
+                self.values[node] = value.reshape(rows, *rest).movedim(0, axis)
+
+    def flat(self, nodes: Sequence[Node]) -> Mapping[Node, Tensor]:
+        result = {}
+        for node in nodes:
+            value = self.value(node)
+            if not isinstance(value, Tensor) or node not in self.loop.partners:
+                continue
+            axis = self.loop.traced.batch_axis(node)
+            moved = value if axis is None else value.movedim(axis, 0)
+            if moved.numel() % self.rows == 0:
+                result[node] = moved.reshape(self.rows, -1)
+        return result
+
+    def value(self, node: Node) -> Any:
+        if node in self.values:
+            return self.values[node]
+        found = node.meta.get("val")
+        if isinstance(found, torch.SymInt):
+            value: Any = self.loop.traced.size(found, self.rows)
+        elif node in self.loop.traced.values:
+            value = in_doubles(self.loop.traced.values[node])
+        elif node in self.loop.traced.inputs or node in self.loop.states or self.loop.moves(node):
+            raise NotALayer("it reads the text in a way that is not understood", self.loop.number)
+        else:
+            value = called(node, self.value, doubles=True)
+        if node in self.changes:
+            axis = self.loop.traced.batch_axis(node)
+            moved = value if axis is None else value.movedim(axis, 0)
+            changed = self.changes[node](moved.reshape(self.rows, -1)).reshape(moved.shape)
+            value = changed if axis is None else changed.movedim(0, axis)
+        self.values[node] = value
+        return value
+
+
+def _is_zero(loop: MatchedLoop, node: Node) -> bool:
+    """Whether an initial state is made of zeros."""
+    if loop.is_data(node):
+        return False
+    value = _Numbers(loop, 2, {}, {}).value(node)
+    return isinstance(value, Tensor) and not bool(value.any())

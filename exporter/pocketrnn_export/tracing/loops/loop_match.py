@@ -1,0 +1,377 @@
+"""What the graph of a traced loop says: which nodes of its iterations are one, and what an iteration hands to the
+next."""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import sympy
+import torch
+from torch import Tensor, nn
+from torch.export.graph_signature import OutputKind
+from torch.fx import Node
+
+from pocketrnn_export.tracing.layers.recurrence import OPERATOR, one_step
+from pocketrnn_export.tracing.loops.cell_recognition import NotALayer
+from pocketrnn_export.tracing.python_semantics.loop_unroll import ITERATION, ITERATIONS
+from pocketrnn_export.tracing.session import Loop
+from pocketrnn_export.tracing.torch_internals import expression_of, flattened, operators_known, overload_name
+from pocketrnn_export.tracing.trace_operators import PUT, STEP
+
+__all__ = [
+    "TYPICAL",
+    "MatchedLoop",
+    "State",
+    "Traced",
+    "called",
+    "counted_direction",
+    "in_doubles",
+    "index_of",
+    "number",
+    "of_tensors",
+]
+
+# The iteration that stands for all: not the first, whose state is given, nor the last, after which nothing is handed
+# on.
+TYPICAL: Final = ITERATIONS - 2
+# Where the position stands among the arguments of what takes or puts a step.
+_INDEX: Final[dict[Any, int]] = {STEP: 2, PUT: 3}
+
+
+def _lstm_cell(x: Tensor, hx: Sequence[Tensor], w: Tensor, r: Tensor, b: Any = None, c: Any = None) -> Any:
+    gates = nn.functional.linear(x, w, b) + nn.functional.linear(hx[0], r, c)
+    i, f, g, o = gates.chunk(4, 1)
+    cell = torch.sigmoid(f) * hx[1] + torch.sigmoid(i) * torch.tanh(g)
+    return torch.sigmoid(o) * torch.tanh(cell), cell
+
+
+def _gru_cell(x: Tensor, h: Tensor, w: Tensor, r: Tensor, b: Any = None, c: Any = None) -> Any:
+    given, kept = nn.functional.linear(x, w, b).chunk(3, 1), nn.functional.linear(h, r, c).chunk(3, 1)
+    reset, update = torch.sigmoid(given[0] + kept[0]), torch.sigmoid(given[1] + kept[1])
+    new = torch.tanh(given[2] + reset * kept[2])
+    return (h - new) * update + new
+
+
+def _rnn_cell(activation: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
+    def cell(x: Tensor, h: Tensor, w: Tensor, r: Tensor, b: Any = None, c: Any = None) -> Any:
+        return activation(nn.functional.linear(x, w, b) + nn.functional.linear(h, r, c))
+
+    return cell
+
+
+def _one_step_layer(x: Tensor, w: Tensor, r: Tensor, b: Any, lengths: Any, h0: Any, c0: Any, mode: str) -> Any:
+    """`pocketrnn::recurrence` over one step, as a module that steps its layer calls it; any other as it is."""
+    single = isinstance(x.shape[0], int) and x.shape[0] == 1
+    if not single or lengths is not None or len(r) != 1 or h0 is None or (mode == "LSTM" and c0 is None):
+        return NotImplemented
+    before = h0[0] if c0 is None else c0[0]
+    h, c = one_step(x[0], h0[0], before, w[0], r[0], None if b is None else b[0], mode)
+    return h[None], h[None], c[None] if mode == "LSTM" else h[None].clone()
+
+
+# What the cells of torch compute (documented with nn.LSTMCell, nn.GRUCell and nn.RNNCell), by their operators.
+_CELLS: Final[Mapping[Any, Callable[..., Any]]] = {
+    torch.ops.aten.lstm_cell.default: _lstm_cell,
+    torch.ops.aten.gru_cell.default: _gru_cell,
+    torch.ops.aten.rnn_tanh_cell.default: _rnn_cell(torch.tanh),
+    torch.ops.aten.rnn_relu_cell.default: _rnn_cell(torch.relu),
+    OPERATOR: _one_step_layer,
+}
+
+
+class Traced:
+    """A traced module whose loops ran a few iterations.
+
+    Attributes:
+        nodes: of its graph, in order.
+        state: the names of the parameters, buffers and constants, by their nodes; `values` are their values.
+        inputs, outputs: the nodes of what the module takes and gives.
+        batch: the batch in torch's expressions; None where it is a plain 1.
+    """
+
+    def __init__(self, program: torch.export.ExportedProgram) -> None:
+        with operators_known():
+            functional = program.run_decompositions(dict(_CELLS))
+        signature, graph = functional.graph_signature, functional.graph
+        named = {
+            **signature.inputs_to_parameters,
+            **signature.inputs_to_buffers,
+            **signature.inputs_to_lifted_tensor_constants,
+        }
+        _join_equal_views(graph)
+        self.nodes: list[Node] = list(graph.nodes)
+        given = [node for node in self.nodes if node.op == "placeholder"]
+        self.state = {node: named[node.name] for node in given if node.name in named}
+        known = {**functional.constants, **functional.state_dict}
+        self.values: dict[Node, Tensor] = {node: known[name].detach() for node, name in self.state.items()}
+        self.inputs = [node for node in given if node.name not in named]
+        kinds = [spec.kind for spec in signature.output_specs]
+        results: Any = self.nodes[-1].args[0]
+        self.outputs = [n for n, kind in zip(results, kinds, strict=True) if kind == OutputKind.USER_OUTPUT]
+        batch = self.inputs[0].meta["val"].shape[0]
+        self.batch = expression_of(batch) if isinstance(batch, torch.SymInt) else None
+
+    def batch_axis(self, node: Node) -> int | None:
+        """The axis of a node's value that is the batch."""
+        sizes = list(node.meta["val"].shape)
+        axes = [i for i, n in enumerate(sizes) if isinstance(n, torch.SymInt) and expression_of(n) == self.batch]
+        return axes[0] if len(axes) == 1 else None
+
+    def shape(self, node: Node, batch: int) -> list[int]:
+        """The shape of a node's value for a batch of our choice, and 5 tokens."""
+        return [self.size(size, batch) for size in node.meta["val"].shape]
+
+    def size(self, size: Any, batch: int) -> int:
+        """A size for a batch of our choice, and 5 tokens."""
+        if not isinstance(size, torch.SymInt):
+            return int(size)
+        expression = expression_of(size)
+        chosen = {s: sympy.Integer(batch if s == self.batch else 5) for s in expression.free_symbols}
+        return int(expression.xreplace(chosen))
+
+
+# What only looks at a tensor another way.
+_VIEWS: Final = frozenset(
+    {torch.ops.aten.unsqueeze.default, torch.ops.aten.squeeze.dim, torch.ops.aten.select.int,
+     torch.ops.aten.transpose.int, torch.ops.aten.permute.default, torch.ops.aten.view.default}
+)  # fmt: skip
+
+
+def _join_equal_views(graph: torch.fx.Graph) -> None:
+    """Take one node for those that look at one tensor the same way: of a layer that is given one step, its output and
+    the state that it hands on are two, and only the second goes round."""
+    known: dict[tuple[Any, str], Node] = {}
+    for node in list(graph.nodes):
+        if node.op == "call_function" and node.target in _VIEWS and not node.kwargs:
+            first = known.setdefault((node.target, repr(node.args)), node)
+            if first is not node:
+                node.replace_all_uses_with(first)
+
+
+@dataclass(eq=False)
+class State:
+    """What an iteration hands to the next: in the iteration that stands for all, the node before and, once known,
+    after it."""
+
+    before: Node
+    first: Node
+    after: Node | None = None
+
+
+class MatchedLoop:
+    """One loop: its iteration that stands for all, and what it hands on."""
+
+    def __init__(self, traced: Traced, number: int, loop: Loop) -> None:
+        self.traced, self.number, self.loop = traced, number, loop
+        self.partners: dict[Node, tuple[Node | None, ...]] = {}
+        self.states: dict[Node, State] = {}
+        # What computes with a number that the iterations count: that of the first iteration, and 1 or -1.
+        self.numbered: dict[Node, tuple[int, int]] = {}
+        self._iteration: dict[Node, int | None] = {}
+        self._marked: list[list[Node]] = [[] for _ in range(ITERATIONS)]
+        for node in traced.nodes:
+            mark = (node.meta.get("custom") or {}).get(ITERATION)
+            if mark is not None and mark[0] == number:
+                self._iteration[node] = mark[1]
+                self._marked[mark[1]].append(node)
+
+    def iteration(self, node: Node) -> int | None:
+        """The iteration that a node belongs to; of a later one, the last iteration that it depends on; None before
+        the loop."""
+        if node not in self._iteration:
+            iterations = [self.iteration(source) for source in node.all_input_nodes]
+            self._iteration[node] = max((n for n in iterations if n is not None), default=None)
+        return self._iteration[node]
+
+    def ran(self, node: Node) -> int | None:
+        """The iteration that a node was called in."""
+        mark = (node.meta.get("custom") or {}).get(ITERATION)
+        return mark[1] if mark is not None and mark[0] == self.number else None
+
+    def refused(self, why: str) -> NotALayer:
+        return NotALayer(why, self.number)
+
+    def of_last(self, last: Node) -> Node:
+        """The node of the iteration that stands for all that is what `last` is in the last iteration."""
+        for ref, nodes in self.partners.items():
+            if nodes[-1] is last:
+                return ref
+        rank = [n for n in self._marked[-1] if _kind(n) == _kind(last)].index(last)
+        alike = [[n for n in nodes if _kind(n) == _kind(last)] for nodes in self._marked[:-1]]
+        # Of the last iteration, what nobody uses is left out, so that fewer may stand before it there.
+        failed: NotALayer | None = None
+        for i in range(rank, len(alike[TYPICAL])):
+            try:
+                self.match((*(nodes[i] for nodes in alike), last))
+                return alike[TYPICAL][i]
+            except IndexError:
+                break
+            except NotALayer as error:
+                failed = failed or error
+        raise failed or self.refused("its iterations differ")
+
+    def match(self, nodes: tuple[Node | None, ...]) -> None:
+        """Take nodes, one an iteration, for what one node is in each; `partners` keeps them.
+
+        Raises:
+            NotALayer: they are not.
+        """
+        new: dict[Node, tuple[Node | None, ...]] = {}
+        todo = [nodes]
+        while todo:
+            nodes = todo.pop()
+            ref = nodes[TYPICAL]
+            assert ref is not None  # noqa: S101 - only the last may be missing
+            known = new.get(ref, self.partners.get(ref))
+            if known is not None and known[:-1] == nodes[:-1] and nodes[-1] in (None, known[-1]):
+                continue
+            if known is not None and (known[:-1] != nodes[:-1] or known[-1] is not None):
+                raise self.refused("its iterations differ")
+            new[ref] = nodes
+            todo += self._matched_arguments([n for n in nodes if n is not None])
+        self.partners.update(new)
+
+    def _matched_arguments(self, nodes: Sequence[Node]) -> Iterator[tuple[Node | None, ...]]:
+        flat = [flattened((n.args, n.kwargs)) for n in nodes]
+        if len({n.target for n in nodes}) > 1 or any(spec != flat[0][1] for _, spec in flat[1:]):
+            raise self.refused("does not do the same in each iteration")
+        index = index_of(nodes[0])
+        for leaves in zip(*(leaves for leaves, _ in flat), strict=True):
+            if index is not None and leaves == tuple(index_of(n) for n in nodes):
+                counted_direction([number(leaf) for leaf in leaves], self)
+            elif not any(isinstance(leaf, Node) for leaf in leaves):
+                if any(leaf != leaves[0] for leaf in leaves):
+                    self._count(nodes, leaves)
+            elif not all(isinstance(leaf, Node) for leaf in leaves):
+                raise self.refused("does not do the same in each iteration")
+            elif any(leaf is not leaves[0] for leaf in leaves):
+                found = self._matched(leaves)
+                if found is not None:
+                    yield found
+
+    def _count(self, nodes: Sequence[Node], leaves: Sequence[Any]) -> None:
+        """Take note of an operation with the number of the step, such as `lengths > t`."""
+        typical = nodes[TYPICAL]
+        plain = of_tensors(typical) is not None and all(type(leaf) is int for leaf in leaves)
+        if not plain or tuple(leaves) != tuple(n.args[1] for n in nodes):
+            raise self.refused("computes with the number of the step")
+        self.numbered[typical] = (leaves[0], counted_direction(leaves, self))
+
+    def _matched(self, leaves: Sequence[Node]) -> tuple[Node | None, ...] | None:
+        iterations = [self.iteration(leaf) for leaf in leaves]
+        padded = (*leaves, *[None] * (ITERATIONS - len(leaves)))
+        if iterations == list(range(len(iterations))):
+            return padded
+        if iterations[1:] != list(range(len(iterations) - 1)) or iterations[0] not in (None, 0):
+            raise self.refused("its iterations differ")
+        before = leaves[TYPICAL]
+        state = self.states.setdefault(before, State(before, leaves[0]))
+        if len(leaves) < ITERATIONS or state.after is not None:
+            return None
+        state.after = leaves[-1]
+        return (*leaves[1:], None)
+
+    def complete(self) -> None:
+        """Find what each state is after the iteration, where the last iteration did not show it."""
+        while missing := [state for state in self.states.values() if state.after is None]:
+            state = missing[0]
+            earlier = self._marked[TYPICAL - 1]
+            rank = [n for n in earlier if _kind(n) == _kind(state.before)].index(state.before)
+            alike = [[n for n in nodes if _kind(n) == _kind(state.before)] for nodes in self._marked]
+            try:
+                found = tuple(nodes[rank] for nodes in alike[: ITERATIONS - 1])
+            except IndexError:
+                raise self.refused("its iterations differ") from None
+            self.match((*found, None))
+            state.after = found[TYPICAL]
+
+    def moves(self, node: Node) -> bool:
+        """Whether a node takes another step of a tensor in every iteration."""
+        return node.target is STEP and node in self.partners and self.direction(node) != 0
+
+    def direction(self, node: Node) -> int:
+        """By how much the position of a node that takes or puts a step moves an iteration: 1, -1, or 0."""
+        return counted_direction([number(index_of(n)) for n in self.partners[node] if n is not None], self)
+
+    def is_data(self, node: Node) -> bool:
+        """Whether a value differs from text to text: it depends on the ids or a state, and on more than their sizes."""
+        if not isinstance(node.meta.get("val"), (Tensor, tuple, list)):
+            return False
+        todo, seen = [node], set()
+        while todo:
+            node = todo.pop()
+            if node in self.traced.inputs or node in self.states:
+                return True
+            if node not in seen:
+                seen.add(node)
+                todo += [n for n in node.all_input_nodes if isinstance(n.meta.get("val"), (Tensor, tuple, list))]
+        return False
+
+    def hangs_on(self, node: Node, other: Node) -> bool:
+        """Whether a node of an iteration depends on another, within the iteration."""
+        todo, seen = [node], set()
+        while todo:
+            node = todo.pop()
+            if node is other:
+                return True
+            if node in self.partners and node not in seen:
+                seen.add(node)
+                todo += node.all_input_nodes
+        return False
+
+
+def _kind(node: Node) -> Any:
+    if node.target is operator.getitem:
+        return node.target, node.args[0].target, node.args[1]  # type: ignore[union-attr]
+    return node.target
+
+
+def index_of(node: Node) -> Any:
+    """The position that a node takes or puts a step at, a number or a node; None for other nodes."""
+    position = _INDEX.get(node.target)
+    return None if position is None else node.args[position]
+
+
+def of_tensors(node: Node) -> Any:
+    """The operator on two tensors of one on a tensor and a number; None where a node's is no such."""
+    packet = getattr(node.target, "overloadpacket", None)
+    if overload_name(node.target) not in ("Scalar", "Tensor") or packet is None:
+        return None
+    return packet.Tensor if "Tensor" in packet.overloads() and not node.kwargs and len(node.args) == 2 else None
+
+
+def number(value: Any) -> Any:
+    """A number, or a size as torch's expression."""
+    found = value.meta["val"] if isinstance(value, Node) else value
+    return expression_of(found) if isinstance(found, torch.SymInt) else found
+
+
+def counted_direction(numbers: Sequence[Any], loop: MatchedLoop) -> int:
+    """By how much a position moves an iteration: 1, -1, or 0."""
+    steps = {later - earlier for earlier, later in itertools.pairwise(numbers)}
+    if len(steps) != 1 or (step := steps.pop()) not in (-1, 0, 1):
+        raise loop.refused("takes neither each step of the text nor each backwards")
+    return int(step)
+
+
+def in_doubles(value: Any) -> Any:
+    """A tensor of floats in double precision; whatever else as it is."""
+    return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
+
+
+def called(node: Node, value: Callable[[Node], Any], *, doubles: bool = False) -> Any:
+    """A node's value from those of its arguments."""
+    mapped: Any = torch.fx.node.map_arg((node.args, dict(node.kwargs)), value)
+    args, kwargs = mapped[0], dict(mapped[1])
+    if doubles and kwargs.get("dtype") == torch.float32:
+        kwargs["dtype"] = torch.float64
+    if node.target is STEP:
+        return args[0].select(args[1], args[2])
+    if node.target is PUT:
+        return args[0].select_scatter(args[1], args[2], args[3])
+    result = node.target(*args, **kwargs)  # type: ignore[operator]
+    return in_doubles(result) if doubles else result

@@ -1,0 +1,421 @@
+"""A traced module whose loops ran a few iterations, with each loop put back for any number of iterations.
+
+ONNX's Loop and Scan have no part in a bundle. So a loop must be taken apart: the iterations are matched with each other
+(`loop_match`), which gives one iteration and what it hands to the next; what goes round in a cycle is a recurrent
+layer, a running sum or maximum, or a tensor that is filled step by step (`carried_state`, `cell_recognition`); and
+everything else is computed for all iterations at once, as more rows of the batch, since each row stands alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import Node
+
+from pocketrnn_export.tracing.layers.recurrence import OPERATOR
+from pocketrnn_export.tracing.loops.carried_state import planned
+from pocketrnn_export.tracing.loops.loop_match import TYPICAL, MatchedLoop, Traced, called, index_of, number, of_tensors
+from pocketrnn_export.tracing.python_semantics.loop_unroll import ITERATIONS
+from pocketrnn_export.tracing.session import Loop
+from pocketrnn_export.tracing.torch_internals import expression_of
+from pocketrnn_export.tracing.trace_operators import KEEP, STACKED
+
+__all__ = ["rerolled"]
+
+
+def rerolled(program: torch.export.ExportedProgram, loops: Sequence[Loop]) -> nn.Module:
+    """A module that computes what a traced one did, without its loops.
+
+    Args:
+        program: traced by `export_session`.
+        loops: those that ran.
+
+    Raises:
+        NotALayer: a loop is no recurrent layer, or is not understood.
+
+    Example:
+        >>> whole = rerolled(program, loops)
+        >>> program = torch.export.export(whole, example, dynamic_shapes=axes, strict=False)
+    """
+    traced = Traced(program)
+    return _Rerolled(traced, [MatchedLoop(traced, i, loop) for i, loop in enumerate(loops)])
+
+
+class _Rerolled(nn.Module):
+    """A traced module with its loops put back: forward walks its graph, and computes what its loops give."""
+
+    def __init__(self, traced: Traced, loops: Sequence[MatchedLoop]) -> None:
+        super().__init__()
+        self.traced, self.loops = traced, loops
+        for node, name in traced.state.items():
+            _add_buffer(self, name, traced.values[node])
+        # What nodes of a last iteration are in the iteration that stands for all.
+        self.finals: dict[Node, tuple[MatchedLoop, Node]] = {}
+        self.order = _needed(self)
+        self.plans = {loop.number: planned(loop) for loop in loops}
+        for plan in self.plans.values():
+            for layer, name, _ in plan.layers.values():
+                for kind, value in (("w", layer.w), ("r", layer.r), ("b", layer.b.reshape(1, -1))):
+                    _add_buffer(self, f"{name}.onnx_{kind}_0", value.to(_dtype(self)))
+
+    def loop_of(self, node: Node) -> MatchedLoop | None:
+        """The loop that a node was called in."""
+        return next((loop for loop in self.loops if loop.ran(node) is not None), None)
+
+    def forward(self, tokens: Tensor, second: Tensor | None = None) -> Any:
+        """What the traced module gives, of as many inputs."""
+        return _Run(self, [tokens] if second is None else [tokens, second]).outputs()
+
+
+def _add_buffer(module: nn.Module, name: str, value: Tensor) -> None:
+    *path, last = name.split(".")
+    for part in path:
+        if not hasattr(module, part):
+            setattr(module, part, nn.Module())
+        module = getattr(module, part)
+    module.register_buffer(last, value)
+
+
+def _buffer(module: nn.Module, name: str) -> Any:
+    for part in name.split("."):
+        module = getattr(module, part)
+    return module
+
+
+def _needed(module: _Rerolled) -> list[Node]:
+    """The nodes that are computed as they stand, in the order of the graph; the iterations are matched on the way.
+
+    Raises:
+        NotALayer: the iterations of a loop differ.
+    """
+    needed: set[Node] = set()
+    todo = [node for node in module.traced.outputs if isinstance(node, Node)]
+    while True:
+        while todo:
+            node = todo.pop()
+            if node in needed or node in module.finals:
+                continue
+            loop = module.loop_of(node)
+            iteration = None if loop is None else loop.ran(node)
+            if loop is not None and iteration == ITERATIONS - 1:
+                module.finals[node] = (loop, loop.of_last(node))
+            elif loop is not None and iteration != 0:
+                raise loop.refused("what some of its iterations give is used beside what all give")
+            elif node.target is KEEP:
+                needed.add(node)
+                todo.append(node.args[0])  # type: ignore[arg-type]
+            elif node.target is STACKED:
+                needed.add(node)
+                module.loops[node.args[3]].match(tuple(node.args[0]))  # type: ignore[arg-type, index]
+            else:
+                needed.add(node)
+                todo += node.all_input_nodes
+        for loop in module.loops:
+            loop.complete()
+            outside = {source for ref in loop.partners for source in ref.all_input_nodes}
+            outside = {node for node in outside if node not in loop.partners and node not in loop.states}
+            outside |= {state.first for state in loop.states.values()}
+            for nodes in loop.partners.values():
+                first = nodes[0]
+                if first is not None and isinstance(index_of(first), Node):
+                    outside.add(index_of(first))
+            # What iterations use of other loops' iterations has no end here: it is refused above.
+            todo += [node for node in outside if node not in needed and node not in module.finals]
+        if not todo:
+            return [node for node in module.traced.nodes if node in needed]
+
+
+def _dtype(module: nn.Module) -> torch.dtype:
+    return next((b.dtype for b in module.buffers() if b.is_floating_point()), torch.float32)
+
+
+class _Run:
+    """One run of a module whose loops are put back."""
+
+    def __init__(self, module: _Rerolled, inputs: Sequence[Tensor]) -> None:
+        self.module = module
+        self.values: dict[Node, Any] = dict(zip(module.traced.inputs, inputs, strict=True))
+        self.sequences: dict[Node, Tensor] = {}
+        self.last: dict[Node, Any] = {}
+
+    def outputs(self) -> Any:
+        # In the order of the graph, so that no chain of operations becomes a chain of calls.
+        for node in self.module.order:
+            self.value(node)
+        found = [self.value(node) for node in self.module.traced.outputs]
+        return found[0] if len(found) == 1 else tuple(found)
+
+    def value(self, node: Node) -> Any:
+        """What a node gives; of a loop's last iteration, what the loop gives in the end."""
+        if node not in self.values:
+            if node in self.module.traced.state:
+                found = _buffer(self.module, self.module.traced.state[node])
+            elif node in self.module.finals:
+                found = self.final(*self.module.finals[node])
+            elif node.target is KEEP:
+                found = self.value(node.args[0])  # type: ignore[arg-type]
+            elif node.target is STACKED:
+                given: Any = node.args
+                values, _, axis, loop, flipped = given
+                sequence = self.sequence(self.module.loops[loop], values[TYPICAL])
+                found = (sequence.flip(0) if flipped else sequence).movedim(0, axis)
+            else:
+                found = called(node, self.value)
+            self.values[node] = found
+        return self.values[node]
+
+    def final(self, loop: MatchedLoop, node: Node) -> Any:
+        """What a node of an iteration gives in the last iteration."""
+        if node not in self.last:
+            plan = self.module.plans[loop.number]
+            if node in loop.states:
+                found: Any = self.sequence(loop, node).select(0, -1)
+            elif node in plan.layers:
+                self._run_layer(loop, node)
+                found = self.last[node]
+            elif node in plan.filled:
+                found = self._filled(loop, plan.filled[node])
+            elif node in plan.summed:
+                found = self._without(loop, node, plan.summed[node], 0.0).sum(0) + self._first(loop, plan.summed[node])
+            elif node in plan.greatest:
+                terms = self._without(loop, node, plan.greatest[node], float("-inf"))
+                found = torch.maximum(terms.amax(0), self._first(loop, plan.greatest[node]))
+            elif loop.moves(node) or node in loop.numbered:
+                found = self.sequence(loop, node).select(0, -1)
+            elif node in loop.partners:
+                found = called(node, lambda source: self.final(loop, source))
+            else:
+                found = self.value(node)
+            self.last[node] = found
+        return self.last[node]
+
+    def _first(self, loop: MatchedLoop, before: Node) -> Any:
+        return self.value(loop.states[before].first)
+
+    def sequence(self, loop: MatchedLoop, node: Node) -> Tensor:
+        """What a node of an iteration gives in all iterations, [iterations, ...]."""
+        if node not in self.sequences:
+            plan = self.module.plans[loop.number]
+            if node in loop.states:
+                after = loop.states[node].after
+                assert after is not None  # noqa: S101 - the loop is complete
+                earlier = self.sequence(loop, after)
+                first = self._first(loop, node).unsqueeze(0)
+                found = torch.cat([first, earlier])[:-1]
+            elif node in plan.layers:
+                self._run_layer(loop, node)
+                if node not in self.sequences:
+                    raise loop.refused("uses the cell state of an LSTM of every step, which ONNX's LSTM does not give")
+                found = self.sequences[node]
+            elif node in plan.filled or node in plan.summed or node in plan.greatest:
+                raise loop.refused("uses in a step what it has gathered up to there")
+            elif loop.moves(node):
+                found = self._steps(loop, node)
+            else:
+                found = self._without(loop, node, None, 0.0)
+            self.sequences[node] = found
+        return self.sequences[node]
+
+    def _without(self, loop: MatchedLoop, node: Node, before: Node | None, number: float) -> Tensor:
+        """What a node of an iteration gives in all iterations, with one state taken for a number."""
+        return _AllIterations(self, loop, before, number).sequence(node)
+
+    def count(self, loop: MatchedLoop) -> Any:
+        """How many iterations a loop has."""
+        for node in loop.partners:
+            if loop.moves(node):
+                return self.sequence(loop, node).shape[0]
+        raise loop.refused("does not take the steps of the text one after the other")
+
+    def _steps(self, loop: MatchedLoop, node: Node) -> Tensor:
+        """The steps that a node takes, [iterations, ...], in the order of the iterations."""
+        first = loop.partners[node][0]
+        assert first is not None  # noqa: S101 - only the last may be missing
+        given: Any = first.args
+        source, axis, index = given
+        size, start = expression_of(source.meta["val"].shape[axis]), number(index)
+        moved: Tensor = self.value(source).movedim(axis, 0)
+        if loop.direction(node) < 0:
+            moved, start = moved.flip(0), size - 1 - start
+        missing = size - expression_of(loop.loop.count) - start
+        if any(getattr(n, "free_symbols", ()) or n < 0 for n in (start, missing)):
+            raise loop.refused("takes steps of the text that are not understood")
+        return moved[int(start) : moved.shape[0] - int(missing)] if start or missing else moved
+
+    def _filled(self, loop: MatchedLoop, put: Node) -> Tensor:
+        """A tensor that every iteration puts one step into."""
+        first = loop.partners[put][0]
+        assert first is not None  # noqa: S101 - only the last may be missing
+        given: Any = (*put.args[:3], first.args[3])
+        tensor, value, axis, index = given
+        size, start = expression_of(tensor.meta["val"].shape[axis]), number(index)
+        backward = loop.direction(put) < 0
+        if (size - 1 - start if backward else start) != 0 or expression_of(loop.loop.count) != size:
+            raise loop.refused("fills only some steps of a tensor")
+        sequence = self.sequence(loop, value)
+        return (sequence.flip(0) if backward else sequence).movedim(0, axis)
+
+    def _run_layer(self, loop: MatchedLoop, node: Node) -> None:
+        layer, name, mask = self.module.plans[loop.number].layers[node]
+        rows = self.value(self.module.traced.inputs[0]).shape[0]
+        acts = None if mask is None else self._features(loop, mask).squeeze(2) != 0
+        inputs = [self._features(loop, source) for source in layer.sources]
+        initial = []
+        for before, _ in layer.states:
+            state = loop.states[before]
+            zero = before in self.module.plans[loop.number].zeros
+            initial.append(None if zero else self._rows(state.before, self.value(state.first), rows).unsqueeze(0))
+        if any(state is not None for state in initial):
+            hidden = layer.r.shape[2]
+            like = inputs[0]
+            initial = [like.new_zeros(1, rows, hidden) if state is None else state for state in initial]
+        of = {kind: _buffer(self.module, f"{name}.onnx_{kind}_0") for kind in "wrb"}
+        x = torch.cat(inputs, dim=2) if len(inputs) > 1 else inputs[0]
+        h0, c0 = initial[0], initial[1] if len(initial) > 1 else None
+        if acts is None:
+            outputs, *finals = OPERATOR(x, of["w"], of["r"], of["b"], None, h0, c0, layer.mode)
+        else:
+            outputs, finals = _only_where(acts, x, (of["w"], of["r"], of["b"]), h0, c0, layer.mode)
+        after = layer.states[0][1]
+        self.sequences[after] = self._shaped(after, outputs, leading=True)
+        for (_, after), final in zip(layer.states, finals, strict=False):
+            self.last[after] = self._shaped(after, final.squeeze(0), leading=False)
+
+    def _features(self, loop: MatchedLoop, source: Node) -> Tensor:
+        """A source of a layer in all iterations, [iterations, batch, features]."""
+        if source in loop.partners or source in loop.states:
+            sequence = self.sequence(loop, source)
+        else:
+            value = self.value(source)
+            sequence = value.unsqueeze(0).expand(self.count(loop), *value.shape)
+        axis = self.module.traced.batch_axis(source)
+        if axis is None:
+            return sequence.reshape(sequence.shape[0], 1, -1)
+        moved = sequence.movedim(axis + 1, 1)
+        return moved if moved.dim() == 3 else moved.flatten(2) if moved.dim() > 3 else moved.unsqueeze(2)
+
+    def _rows(self, like: Node, value: Tensor, rows: Any) -> Tensor:
+        """A state as [batch, hidden]."""
+        axis = self.module.traced.batch_axis(like)
+        if axis is None:
+            return value.reshape(1, -1)
+        value = value.expand(_shape_with(self.module.loops[0], like, rows))
+        moved = value.movedim(axis, 0)
+        return moved if moved.dim() == 2 else moved.flatten(1) if moved.dim() > 2 else moved.unsqueeze(1)
+
+    def _shaped(self, node: Node, value: Tensor, *, leading: bool) -> Tensor:
+        """[batch, hidden] in the shape that a node's value has, after the iterations where these lead."""
+        axis = self.module.traced.batch_axis(node)
+        shape = _shape_with(self.module.loops[0], node, None)
+        before = list(value.shape[: int(leading)])
+        if axis is None:
+            return value.reshape(*before, *shape)
+        rest = [size for i, size in enumerate(shape) if i != axis]
+        value = value if len(rest) == 1 else value.reshape(*before, value.shape[-2], *rest)
+        return value.movedim(int(leading), int(leading) + axis)
+
+
+def _only_where(
+    acts: Tensor, x: Tensor, weights: tuple[Tensor, Tensor, Tensor], h0: Tensor | None, c0: Tensor | None, mode: str
+) -> tuple[Tensor, list[Tensor]]:
+    """A layer in which a row keeps its state in every step where it does not act, bool [iterations, batch]: also in the
+    middle of a text, as where a mask is made of the ids.
+
+    The steps in which a row acts are moved together, so that they are a row with a length.
+    """
+    iterations, rows, features = x.shape
+    counts = acts.to(torch.int64).cumsum(0)
+    place = torch.where(acts, counts - 1, iterations).unsqueeze(2)
+    moved = x.new_zeros(iterations + 1, rows, features).scatter(0, place.expand(iterations, rows, features), x)[
+        :iterations
+    ]
+    total = counts.select(0, -1)
+    outputs, *finals = OPERATOR(moved, *weights, total.clamp(min=1), h0, c0, mode)
+    hidden = outputs.shape[2]
+    first = x.new_zeros(1, rows, hidden) if h0 is None else h0
+    states = torch.cat([first, outputs]).gather(0, counts.unsqueeze(2).expand(iterations, rows, hidden))
+    # A row that never acts keeps what it began with.
+    began = [first, x.new_zeros(1, rows, hidden) if c0 is None else c0]
+    acted = (total > 0).reshape(1, -1, 1)
+    return states, [torch.where(acted, final, before) for final, before in zip(finals, began, strict=True)]
+
+
+def _shape_with(loop: MatchedLoop, node: Node, rows: Any) -> list[Any]:
+    """The shape of a node's value with `rows` for its batch. No size of the first trace has a part in the second."""
+    axis = loop.traced.batch_axis(node)
+    shape = [rows if i == axis else size for i, size in enumerate(node.meta["val"].shape)]
+    if any(isinstance(size, torch.SymInt) and i != axis for i, size in enumerate(shape)):
+        raise loop.refused("hands on something whose shape depends on the length of the text")
+    return shape
+
+
+class _AllIterations:
+    """What does not go round, for all iterations at once: iterations and rows of the batch are one axis."""
+
+    def __init__(self, run: _Run, loop: MatchedLoop, before: Node | None, number: float) -> None:
+        self.run, self.loop, self.before, self.number = run, loop, before, number
+        self.count = run.count(loop)
+        self.rows = run.value(run.module.traced.inputs[0]).shape[0]
+        self.values: dict[Node, Any] = {}
+
+    def sequence(self, node: Node) -> Tensor:
+        """What a node of an iteration gives in all iterations, [iterations, ...]."""
+        axis = self.loop.traced.batch_axis(node)
+        value: Tensor = self._own(node)
+        if axis is None:
+            raise self.loop.refused("computes something in each step that has no rows of the batch")
+        parted: Tensor = value.unflatten(axis, (self.count, self.rows))  # type: ignore[no-untyped-call]
+        return parted.movedim(axis, 0)
+
+    def value(self, node: Node) -> Any:
+        if node not in self.values:
+            self.values[node] = self._value(node)
+        return self.values[node]
+
+    def _value(self, node: Node) -> Any:
+        plan = self.run.module.plans[self.loop.number]
+        if node is self.before:
+            shape = _shape_with(self.loop, node, self.count * self.rows)
+            return torch.full(shape, self.number, dtype=node.meta["val"].dtype)
+        if node in self.loop.states or node in plan.layers or self.loop.moves(node) or node in plan.summed:
+            return self._merged(node, self.run.sequence(self.loop, node))
+        if node in self.loop.partners:
+            return self._own(node)
+        found = node.meta.get("val")
+        if isinstance(found, torch.SymInt):
+            return self._size(node, found)
+        value = self.run.value(node)
+        axis = self.loop.traced.batch_axis(node) if isinstance(found, Tensor) else None
+        if axis is None:
+            return value
+        return self._merged(node, value.unsqueeze(0).expand(self.count, *value.shape))
+
+    def _own(self, node: Node) -> Any:
+        if node not in self.loop.numbered:
+            return called(node, self.value)
+        first, step = self.loop.numbered[node]
+        value = self.value(node.args[0])  # type: ignore[arg-type]
+        axis = self.loop.traced.batch_axis(node.args[0])  # type: ignore[arg-type]
+        if axis is None:
+            raise self.loop.refused("computes with the number of the step")
+        numbers = first + step * torch.arange(self.count)
+        numbers = numbers.unsqueeze(1).expand(self.count, self.rows).flatten()
+        shape = [self.count * self.rows if i == axis else 1 for i in range(value.dim())]
+        return of_tensors(node)(value, numbers.reshape(shape))
+
+    def _merged(self, node: Node, sequence: Tensor) -> Tensor:
+        axis = self.loop.traced.batch_axis(node)
+        if axis is None:
+            raise self.loop.refused("computes something in each step that has no rows of the batch")
+        return sequence.movedim(0, axis).flatten(axis, axis + 1)
+
+    def _size(self, node: Node, size: torch.SymInt) -> Any:
+        expression = expression_of(size)
+        if expression == self.loop.traced.batch:
+            return self.count * self.rows
+        if self.loop.traced.batch in expression.free_symbols:
+            raise self.loop.refused("computes with the size of the batch in a step")
+        return self.run.value(node)

@@ -1,0 +1,75 @@
+"""The errors that a forward meets and goes on after: `try: Decimal(n) except TypeError: ...`.
+
+A size of a trace is no plain number to code that is written in C, which raises an error then that no run meets. Where
+forward catches it, the trace does something else than a run. So the lines at which errors pass through the user's code
+are noted in a trace, and compared with those of a run.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import functools
+import sys
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+from pocketrnn_export.intake.user_frames import is_installed_file, place_of, source_of
+from pocketrnn_export.tracing.python_semantics.identity import files_of
+from pocketrnn_export.tracing.session import TraceSession
+
+__all__ = ["errors_noted"]
+
+
+@contextlib.contextmanager
+def errors_noted(session: TraceSession) -> Iterator[None]:
+    """While the block runs, the lines of the user's code that an error passes through are noted in the session's log.
+
+    Only files of his that catch errors in functions are looked at: most have none, and Python calls what looks for each
+    function that is called.
+    """
+    files = {file for file in files_of(session.module) if not is_installed_file(file) and _catches(file)}
+    if not files:
+        yield
+        return
+    before: Any = sys.gettrace()
+
+    def enter(frame: FrameType, event: str, argument: Any) -> Any:
+        inner = None if before is None else before(frame, event, argument)
+        if frame.f_code.co_filename not in files:
+            return inner
+        if inner is None:
+            frame.f_trace_lines = False
+
+        def look(frame: FrameType, event: str, argument: Any) -> Any:
+            nonlocal inner
+            if event == "exception" and not issubclass(argument[0], StopIteration | GeneratorExit):
+                session.log.raised.append(place_of(frame))
+            if inner is not None:
+                inner = inner(frame, event, argument)
+            return look
+
+        return look
+
+    sys.settrace(enter)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+@functools.lru_cache(maxsize=256)
+def _catches(file: str) -> bool:
+    """Whether functions of a file catch errors."""
+    tree = source_of(file)
+    functions = [] if tree is None else [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    return any(
+        isinstance(node, ast.ExceptHandler) or (isinstance(node, ast.Name | ast.Attribute) and _suppresses(node))
+        for function in functions
+        for node in ast.walk(function)
+    )
+
+
+def _suppresses(node: ast.Name | ast.Attribute) -> bool:
+    return (node.id if isinstance(node, ast.Name) else node.attr) == "suppress"

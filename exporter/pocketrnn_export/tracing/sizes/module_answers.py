@@ -1,0 +1,169 @@
+"""The module's own answers at some sizes, which programs are judged by; and the sizes that it takes, as limits."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrnn.bundle.manifest import Limits
+from pocketrnn.errors import ExportError, first_line
+from pocketrnn_export.tracing.sizes.conditions import Sizes
+from pocketrnn_export.tracing.sizes.questions import TraceLog
+
+__all__ = ["Attempt", "Judge", "Logits", "furthest", "in_words", "inside"]
+
+Logits = npt.NDArray[np.float32]
+Traced = TypeVar("Traced")
+# Logits nearer than this are one answer. A program without one token of 31 was only 2e-4 off, so that more is allowed
+# only to a module whose own rounding is large: to the distance from its answer in double precision, times this.
+_NEAR: Final = 1e-5
+_ROUNDINGS: Final = 30
+
+
+def inside(limits: Limits, sizes: Sizes) -> bool:
+    """Whether PyTorch takes a batch of these sizes.
+
+    Example:
+        >>> inside(Limits(max_tokens=300), Sizes(batch=3, tokens=301))
+        False
+    """
+    return limits.allow(sizes.tokens) and sizes.batch <= (limits.max_batch or sys.maxsize)
+
+
+@dataclass(frozen=True)
+class Attempt(Generic[Traced]):
+    """A program, what its trace asked, and how it is run: on sizes, to logits [batch, classes].
+
+    `plain` is set for an ordinary trace, which is right for the sizes of its example only until it is proven.
+    """
+
+    traced: Traced
+    log: TraceLog
+    run: Callable[[Sizes], Logits]
+    plain: bool = False
+
+
+class Judge:
+    """Compares programs with the module's own answers, each of which is computed once."""
+
+    def __init__(
+        self, reference: Callable[[Sizes], Logits], in_doubles: Callable[[Sizes], Any], batch: int | None
+    ) -> None:
+        self.reference, self.in_doubles, self.batch = reference, in_doubles, batch
+        self.known: dict[Sizes, Logits | Exception] = {}
+        self.errors: list[Exception] = []
+        self.verdicts: dict[tuple[int, Sizes], bool] = {}
+
+    def answer(self, sizes: Sizes) -> Logits | Exception:
+        if sizes not in self.known:
+            try:
+                self.known[sizes] = self.reference(sizes)
+            # Whatever a user's module raises.
+            except Exception as error:
+                self.known[sizes] = error
+        return self.known[sizes]
+
+    def answers(self, sizes: Sizes) -> bool:
+        return not isinstance(self.answer(sizes), Exception)
+
+    def agrees(self, attempt: Attempt[Any], case: Sizes) -> bool:
+        """Whether a program gives the module's answer; the module answers."""
+        if (id(attempt), case) not in self.verdicts:
+            self.verdicts[id(attempt), case] = self._agrees(attempt, case)
+        return self.verdicts[id(attempt), case]
+
+    def _agrees(self, attempt: Attempt[Any], case: Sizes) -> bool:
+        try:
+            given = attempt.run(case)
+        # Engines raise classes of their own.
+        except Exception:
+            return False
+        expected = self.answer(case)
+        if isinstance(expected, Exception) or given.shape != expected.shape:
+            return False
+        apart = furthest(given, expected)
+        return apart <= _NEAR or apart <= min(_ROUNDINGS * self._rounding(case, expected), 1e-3)
+
+    def _rounding(self, case: Sizes, expected: Logits) -> float:
+        """How far the module is from its own answer in double precision; 0 where it has none."""
+        try:
+            return float(np.abs(self.in_doubles(case) - expected).max())
+        # Such as a forward that makes float32 zeros.
+        except Exception:
+            return 0.0
+
+    def limits(self, cases: Sequence[Sizes]) -> Limits:
+        """What PyTorch refuses, as limits of each size by itself.
+
+        Raises:
+            ExportError: it fails on sizes that no such limits describe.
+        """
+        if all(self.answers(case) for case in cases):
+            return Limits()
+        rows = 1 if self.batch is not None else 2
+        tokens = [t for t in sorted({c.tokens for c in cases}) if self.answers(Sizes(rows, t))]
+        if not tokens:
+            raise self._unreadable(next(c for c in cases if not self.answers(c)))
+        largest = max(c.tokens for c in cases)
+        lowest, highest = tokens[0], tokens[-1]
+        least = None if lowest == 1 else self._edge(lowest, 0, lambda n: Sizes(rows, n))
+        most = (
+            None if highest == largest else self._edge(highest, self._above(cases, highest), lambda n: Sizes(rows, n))
+        )
+        ordinary = lowest if least is not None else min(highest, 7)
+        batches = [b for b in sorted({c.batch for c in cases}) if self.answers(Sizes(b, ordinary))]
+        highest_batch, largest_batch = max(batches, default=rows), max(c.batch for c in cases)
+        above = min((c.batch for c in cases if c.batch > highest_batch), default=highest_batch)
+        batch = None
+        if highest_batch != largest_batch:
+            batch = self._edge(highest_batch, above, lambda n: Sizes(n, ordinary))
+        limits = Limits(least, most, batch)
+        for case in cases:
+            if inside(limits, case) != self.answers(case):
+                raise self._unreadable(case)
+        return limits
+
+    def _edge(self, good: int, bad: int, sizes: Callable[[int], Sizes]) -> int:
+        """The last number that the module takes, going from one that it takes to one that it does not."""
+        while abs(good - bad) > 1:
+            middle = (good + bad) // 2
+            good, bad = (middle, bad) if self.answers(sizes(middle)) else (good, middle)
+        return good
+
+    @staticmethod
+    def _above(cases: Sequence[Sizes], tokens: int) -> int:
+        return min(c.tokens for c in cases if c.tokens > tokens)
+
+    def _unreadable(self, case: Sizes) -> ExportError:
+        answer = self.answer(case)
+        if isinstance(answer, Exception):
+            says = f"PyTorch itself fails on {in_words(case)}: {type(answer).__name__}: {first_line(answer)}"
+            return ExportError(says.rstrip(".") + ".", "Let forward take a text of any length, in a batch of any size.")
+        return ExportError(
+            f"PyTorch takes {in_words(case)}, but neither all smaller nor all larger sizes.",
+            "Let forward take a text of any length, in a batch of any size.",
+        )
+
+
+def furthest(given: Logits, expected: Logits) -> float:
+    """The largest difference of two answers of one shape, which have none where both are NaN, or the same infinity."""
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(given - expected)
+    alike = (given == expected) | (np.isnan(given) & np.isnan(expected))
+    return float(np.where(alike, 0.0, apart).max())
+
+
+def in_words(sizes: Sizes) -> str:
+    """A batch of some sizes.
+
+    Example:
+        >>> in_words(Sizes(batch=2, tokens=1))
+        '2 texts of 1 token'
+    """
+    rows = "one text" if sizes.batch == 1 else f"{sizes.batch} texts"
+    return f"{rows} of {sizes.tokens} {'token' if sizes.tokens == 1 else 'tokens'}"

@@ -1,0 +1,244 @@
+"""Which traced program is right for which sizes: no restriction of a trace is dropped.
+
+The questions that a trace asked about sizes (see `tracing/python_semantics/traced_sizes.py`) part all sizes into
+regions. In each the module does one thing; between them it may do another. So the module itself is run on both sides
+of every question, and the traced programs are compared with its answers there:
+
+- a program that agrees everywhere is exported: the restriction is honoured;
+- where PyTorch itself fails beyond a number of tokens or rows, that number is a stated limit;
+- what is left is refused, with the line of the module's code.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Generic, TypeVar
+
+import numpy as np
+
+from pocketrnn.bundle.manifest import Limits
+from pocketrnn.errors import ExportError
+from pocketrnn_export.tracing.sizes.boundary_sizes import boundary_sizes
+from pocketrnn_export.tracing.sizes.conditions import LARGEST, USUAL, Condition, Sizes, all_of, either, every_size
+from pocketrnn_export.tracing.sizes.module_answers import Attempt, Judge, Logits
+from pocketrnn_export.tracing.sizes.questions import Question
+from pocketrnn_export.tracing.sizes.size_refusals import TOGETHER, refusal
+from pocketrnn_export.tracing.sizes.size_regions import Followed, Regions, explored
+from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
+
+__all__ = ["Settled", "settled"]
+
+Traced = TypeVar("Traced")
+# Sizes that go one way: their region, and the answers to what operations asked.
+Part = tuple[int, tuple[bool, ...]]
+
+# No further plan is tried after so much time of the processor.
+_SECONDS: Final = 60
+# Traces to try before a module is refused. A trace of a small module takes about a second.
+_ATTEMPTS: Final = 8
+
+
+@dataclass(frozen=True)
+class Settled(Generic[Traced]):
+    """The program to export, what PyTorch refuses, and sizes for the proof: on both sides of every bound."""
+
+    traced: Traced
+    limits: Limits
+    bounds: tuple[Sizes, ...]
+
+
+def settled(
+    plain: Attempt[Traced] | ExportError,
+    questions: Sequence[Question],
+    follow: Callable[[Sizes], Followed],
+    trace: Callable[[TracePlan], Attempt[Traced]],
+    reference: Callable[[Sizes], Logits],
+    in_doubles: Callable[[Sizes], Any],
+    *,
+    batch: int | None = None,
+) -> Settled[Traced]:
+    """Find a program that gives the module's answers on both sides of every question, and in every region of sizes.
+
+    Args:
+        plain: the program of an ordinary trace, or why there is none.
+        questions: what it asked.
+        follow: follows forward for some sizes, without a program.
+        trace: traces the module another plan; may raise anything.
+        reference: the module itself; may raise anything.
+        in_doubles: the module in double precision; may raise anything.
+        batch: the batch that every run has, where that is fixed.
+
+    Raises:
+        ExportError: there is none; names the question, and the line of the module's code.
+    """
+    judge = Judge(reference, in_doubles, batch)
+    regions = explored(follow, batch)
+    search = _Search(judge, regions, trace, [*questions, *regions.questions])
+    if isinstance(plain, Attempt):
+        search.attempts.append((TracePlan(Sizes(batch or USUAL.batch, USUAL.tokens)), plain))
+        search.periods |= plain.log.periods
+    else:
+        judge.errors.append(plain)
+    found = search.found()
+    if found is None:
+        raise refusal(search.known, [attempt for _, attempt in search.attempts], search.answered, judge, batch)
+    return Settled(found.traced, judge.limits(search.cases), tuple(search.cases))
+
+
+class _Search(Generic[Traced]):
+    """The search for a program that is right in every region."""
+
+    def __init__(
+        self,
+        judge: Judge,
+        regions: Regions,
+        trace: Callable[[TracePlan], Attempt[Traced]],
+        questions: Sequence[Question],
+    ) -> None:
+        self.judge, self.regions, self.trace = judge, regions, trace
+        self.known: list[Question] = []
+        self.periods: set[int] = set()
+        self.attempts: list[tuple[TracePlan, Attempt[Traced]]] = []
+        self.cases: list[Sizes] = []
+        self.started = time.process_time()
+        self._part: dict[Sizes, Part] = {}
+        self._gone: set[Part] = set()
+        self._note(questions)
+
+    @property
+    def answered(self) -> list[Sizes]:
+        """The cases to which PyTorch has an answer."""
+        return [case for case in self.cases if self.judge.answers(case)]
+
+    def found(self) -> Attempt[Traced] | None:
+        """The program; None where there is none."""
+        self._try_cases()
+        for _, attempt in self.attempts:
+            if self._right(attempt):
+                return attempt
+        while (plan := self._next_plan()) is not None:
+            while (tried := self._tried(plan)) is not None:
+                if self._right(tried):
+                    return tried
+                if plan.pads_from_zero or not tried.log.pads:
+                    break
+                plan = replace(plan, pads_from_zero=True)
+        together = self._together()
+        tried = None if together is None else self._tried(together)
+        return tried if tried is not None and self._right(tried) else None
+
+    def _next_plan(self) -> TracePlan | None:
+        """The plan of the part of the sizes for which there is no right program yet; None where there is enough of
+        them, or of time."""
+        if len(self._gone) >= _ATTEMPTS or time.process_time() - self.started > _SECONDS:
+            return None
+        parts = self._parts()
+        for part, cases in parts.items():
+            right = any(self._right_for(attempt, cases) for _, attempt in self._general())
+            if part not in self._gone and not right:
+                self._gone.add(part)
+                return TracePlan(self._typical(part, cases))
+        return None
+
+    def _parts(self) -> dict[Part, list[Sizes]]:
+        """The cases that PyTorch answers, by region and by what operations asked: that of the longest text first, which
+        holds for others most often, and that of an ordinary one after it."""
+        answered = self.answered
+        longest = max(answered, key=lambda case: (case.batch >= 2, case.tokens), default=None)
+        first = [longest, Sizes(self.regions.batch or USUAL.batch, USUAL.tokens)]
+        parts: dict[Part, list[Sizes]] = {}
+        for case in (*(case for case in first if case in answered), *answered):
+            parts.setdefault(self._part_of(case), []).append(case)
+        return parts
+
+    def _part_of(self, case: Sizes) -> Part:
+        if case not in self._part:
+            asked = tuple(question.holds(case) for question in self.known if not question.branch)
+            self._part[case] = (self.regions.of(case), asked)
+        return self._part[case]
+
+    def _typical(self, part: Part, cases: list[Sizes]) -> Sizes:
+        """Sizes of a part to trace with: those of its region, if they are in it, or the middle one of its cases."""
+        typical = self.regions.typical(part[0])
+        several = [case for case in cases if case.batch > 1 and case.tokens > 1] or cases
+        return typical if self._part_of(typical) == part else several[len(several) // 2]
+
+    def _general(self) -> list[tuple[TracePlan, Attempt[Traced]]]:
+        return [(plan, attempt) for plan, attempt in self.attempts if not attempt.plain]
+
+    def _tried(self, plan: TracePlan) -> Attempt[Traced] | None:
+        try:
+            attempt = self.trace(plan)
+        # Whatever a user's module raises on a path that is not its own, and whatever has no form in ONNX.
+        except Exception as error:
+            self.judge.errors.append(error)
+            return None
+        self.attempts.append((plan, attempt))
+        self.periods |= attempt.log.periods
+        self._note(attempt.log.questions)
+        self._try_cases()
+        return attempt
+
+    def _note(self, questions: Sequence[Question]) -> None:
+        for question in questions:
+            if all(question.condition != known.condition for known in self.known):
+                self.known.append(question)
+                self._part.clear()
+
+    def _try_cases(self) -> None:
+        self.cases = boundary_sizes(self.known, self.regions, self.periods)
+
+    def _right(self, attempt: Attempt[Traced]) -> bool:
+        return all(self.judge.agrees(attempt, case) for case in self.answered)
+
+    def _right_for(self, attempt: Attempt[Traced], cases: Iterable[Sizes]) -> bool:
+        return all(self.judge.agrees(attempt, case) for case in cases)
+
+    def _together(self) -> TracePlan | None:
+        """A plan of several programs, each of which is right for some of the sizes; None where there is none."""
+        parts = self._parts()
+        right = [{part for part, cases in parts.items() if self._right_for(attempt, cases)}
+                 for _, attempt in self._general()]  # fmt: skip
+        left, chosen = set(parts), list[tuple[int, set[Part]]]()
+        while left:
+            best = max(range(len(right)), key=lambda i: len(right[i] & left), default=None)
+            if best is None or not right[best] & left or len(chosen) >= TOGETHER:
+                return None
+            chosen.append((best, right[best] & left))
+            left -= right[best]
+        plans = [self._general()[i][0] for i, _ in chosen]
+        choices = [self._condition(wanted, right[i], parts) for i, wanted in chosen[1:]]
+        others = [self._fitted(plan, choice) for plan, choice in zip(plans[1:], choices, strict=True)]
+        first = self._fitted(plans[0], either(choices).negated)
+        return replace(first, others=tuple(zip(choices, others, strict=True)))
+
+    def _condition(self, wanted: set[Part], allowed: set[Part], parts: Mapping[Part, list[Sizes]]) -> Condition:
+        """What holds in the wanted parts, and in none where a program is wrong: one question, if one does."""
+        which, wrong = self.regions.which, set(parts) - allowed
+        here, there = {part[0] for part in wanted}, {part[0] for part in wrong}
+        inside, outside = np.isin(which, list(here - there)), np.isin(which, list(there - here))
+        cases = [(case, part in wanted) for part in (*wanted, *wrong) for case in parts[part]]
+        for question in self.known:
+            for condition in (question.condition, question.condition.negated):
+                holds = condition.over_all(self.regions.batch)
+                elsewhere = not holds[inside].all() or holds[outside].any()
+                if not elsewhere and all(condition.holds(case) == is_wanted for case, is_wanted in cases):
+                    return condition
+        return either([self._condition_of(part) for part in sorted(wanted)])
+
+    def _condition_of(self, part: Part) -> Condition:
+        region, asked = part
+        questions = [question.condition for question in self.known if not question.branch]
+        conditions = (one if answer else one.negated for one, answer in zip(questions, asked, strict=True))
+        return all_of([self.regions.conditions[region], *conditions])
+
+    def _fitted(self, plan: TracePlan, condition: Condition) -> TracePlan:
+        """A plan with the tokens of the sizes that it is taken for."""
+        if condition.of != {"tokens"}:
+            return plan
+        every = every_size(self.regions.batch)
+        tokens = every.tokens[condition.over_all(self.regions.batch)]
+        least, most = int(tokens.min()), int(tokens.max())
+        return replace(plan, least=least if least > 1 else None, most=most if most <= LARGEST // 2 else None)

@@ -1,0 +1,113 @@
+"""What is said where no program is right for all sizes: which question has another side, on which line of forward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import sympy
+
+from pocketrnn.errors import ExportError, first_line
+from pocketrnn_export.tracing.sizes.boundary_sizes import changes
+from pocketrnn_export.tracing.sizes.conditions import LARGEST, USUAL, Sizes
+from pocketrnn_export.tracing.sizes.module_answers import Attempt, Judge, in_words
+from pocketrnn_export.tracing.sizes.questions import Question, UntraceableError
+
+__all__ = ["TOGETHER", "refusal"]
+
+# Programs in one graph, of which the sizes choose.
+TOGETHER: Final = 4
+
+
+def refusal(
+    known: Sequence[Question],
+    attempts: Sequence[Attempt[Any]],
+    cases: Sequence[Sizes],
+    judge: Judge,
+    batch: int | None,
+) -> ExportError:
+    """The error that names the question whose other side no program gets right."""
+    usual = Sizes(batch or USUAL.batch, USUAL.tokens)
+    asked = {tuple(q.holds(case) for q in known if q.branch) for case in cases}
+    failures = [next(case for case in cases if not judge.agrees(attempt, case)) for attempt in attempts]
+    for case in failures:
+        # A question of the module's own code says more than what an operation makes of it.
+        blamed = [q for q in known if q.holds(case) != q.holds(usual)]
+        for question in sorted(blamed, key=lambda q: (not q.branch, not q.line)):
+            return _refused(question, _region(question, case, usual), len(asked) if len(attempts) > TOGETHER else 0)
+    if judge.errors and not failures:
+        for question in known:
+            if _is_plain_number(question) and question.line:
+                size = "number of tokens" if "tokens" in question.condition.of else "number of texts"
+                return UntraceableError(
+                    "The module cannot be traced with a dynamic batch and sequence length: it takes the "
+                    f"{size} for a plain number, {question.where}.",
+                    "Compute with sizes, but loop over none, and give none to int() or range().",
+                )
+        first = judge.errors[0]
+        return first if isinstance(first, ExportError) else _untraceable(first)
+    question = next((q for q in known if q.branch), known[0])
+    case = failures[0] if failures else usual
+    return _refused(question, f"for {in_words(case)}")
+
+
+def _is_plain_number(question: Question) -> bool:
+    """Whether an operation, such as `range`, made a size of the example a constant."""
+    relation = question.condition.relation
+    return not question.branch and isinstance(relation, sympy.Eq) and relation.lhs.is_Symbol and relation.rhs.is_Integer
+
+
+def _untraceable(error: Exception) -> ExportError:
+    return UntraceableError(
+        f"The module cannot be traced with a dynamic batch and sequence length: {first_line(error)}",
+        "Compute sizes from tensors' shapes rather than from their values, and avoid loops over steps.",
+    )
+
+
+def _refused(question: Question, region: str, ways: int = 0) -> ExportError:
+    if question.branch and ways > TOGETHER:
+        return ExportError(
+            f"Forward takes one of {ways} ways by the size of its input, and a graph holds at most {TOGETHER} of "
+            f"them: {question.where}.",
+            "Compute what differs: the next width as -(-n // 16) * 16, the bucket of a length as "
+            "(torch.tensor(widths) < n).sum(). Or let the text rules pad and cut (min_width, max_width), outside of "
+            "forward.",
+        )
+    if question.branch:
+        return ExportError(
+            f"{region[0].upper()}{region[1:]} forward takes another branch than for others, which a graph cannot: "
+            f"{question.where}.",
+            "Write it without a branch on a size: cut with x[:, :n], pad with F.pad(x, (0, max(0, n - x.size(1)))), or "
+            "compute both sides and choose with torch.where.",
+        )
+    return ExportError(
+        f"{region[0].upper()}{region[1:]} an operation of forward does something else than for others, which a graph "
+        f"cannot: {question.where}.",
+        "Write it so that it is the same for every size: cut with x[:, :n], take no fixed number of chunks or windows, "
+        "and do not use a size as a plain number.",
+    )
+
+
+def _region(question: Question, case: Sizes, usual: Sizes) -> str:
+    """The sizes on the case's side of a question, in words."""
+    if question.condition.of == {"tokens"}:
+        holds, at, noun = _along(lambda n: Sizes(usual.batch, n), question), case.tokens, "texts of {} tokens"
+    elif question.condition.of == {"batch"}:
+        holds, at, noun = _along(lambda n: Sizes(n, usual.tokens), question), case.batch, "batches of {} texts"
+    else:
+        return f"where {question.condition} is {question.holds(case)}"
+    edges = changes(holds)
+    if len(edges) == 1:
+        return "for " + noun.format(f"more than {edges[0]}" if at > edges[0] else f"at most {edges[0]}")
+    return "for " + noun.format(str(at))
+
+
+def _along(sizes: Callable[[int], Sizes], question: Question) -> npt.NDArray[np.bool_]:
+    """The answers from 1 on, of one size."""
+    numbers = np.arange(1, LARGEST + 1)
+    first, second = sizes(1), sizes(2)
+    ones = np.ones_like(numbers)
+    batch = numbers if second.batch != first.batch else ones * first.batch
+    return question.condition.over(batch, numbers if second.tokens != first.tokens else ones * first.tokens)  # type: ignore[no-any-return]

@@ -1,0 +1,164 @@
+"""Labels in the order of the logits, from the command line or from a file that people have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from pocketrnn.bundle.folder import near_file
+from pocketrnn.errors import InputError
+from pocketrnn_export.json_file import brief, parsed_json
+
+__all__ = ["lines_of_file", "read_labels"]
+
+# Bytes of a text file: far more than any vocabulary, or texts for a proof.
+_LARGEST: Final = 1 << 28
+
+_GIVE: Final = 'Give a,b,c; or a file: a label a line, or JSON: ["a", "b"], {"a": 0, "b": 1} or {"0": "a", "1": "b"}.'
+# Where a larger JSON object, such as a model's config.json, holds the labels.
+_NESTED: Final = ("id2label", "label2id", "labels", "classes", "class_names")
+
+
+def read_labels(given: str) -> list[str]:
+    """The labels that `--labels` names: `a,b,c`, or a file with a label a line, or a JSON file.
+
+    A JSON file holds a list of labels, a map from label to index or from index to label, or an object with one of these
+    under `id2label`, `label2id`, `labels`, `classes` or `class_names`. Whole numbers may be labels; what they are in a
+    map from whole numbers to whole numbers, the names `id2label` and `label2id` say.
+
+    Raises:
+        InputError: the file cannot be read, or does not give one label for each index from 0.
+
+    Example:
+        >>> read_labels("World, Sports")
+        ['World', 'Sports']
+    """
+    try:
+        is_file = Path(given).is_file()
+    except (OSError, ValueError):
+        # Too long for a file's name, or with a NUL in it: a list of labels.
+        is_file = False
+    if not is_file:
+        if "," not in given and Path(given).suffix:
+            # One label is never enough, so that a file is meant.
+            raise InputError(f"There is no file {given} of labels.", near_file(Path(given), (".json", ".txt")) or _GIVE)
+        return [label.strip() for label in given.split(",")]
+    path = Path(given)
+    lines = lines_of_file(path)
+    if path.suffix.lower() != ".json" and not lines[0].lstrip().startswith(("[", "{")):
+        return [line.removesuffix("\r") for line in lines]
+    document = parsed_json("\n".join(lines), str(path), _GIVE)
+    if isinstance(document, dict):
+        document = _of_object(document, path)
+    if not isinstance(document, list):
+        raise InputError(f"{path} holds neither a list of labels nor a map of them.", _GIVE)
+    return [_label(item, path) for item in document]
+
+
+def lines_of_file(path: Path) -> list[str]:
+    """The lines of a text file in UTF-8, without an empty one at the end.
+
+    Raises:
+        InputError: the file cannot be read, is not UTF-8, or is empty.
+
+    Example:
+        >>> lines_of_file(Path("labels.txt"))
+        ['World', 'Sports']
+    """
+    try:
+        with path.open("rb") as file:
+            # A device may have no end.
+            content = file.read(_LARGEST + 1)
+        lines = content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text.", "Save it as UTF-8.") from None
+    except OSError as error:
+        near = near_file(path, (".txt", path.suffix.lower())) if isinstance(error, FileNotFoundError) else ""
+        raise InputError(
+            f"{path} cannot be read: {error.strerror}.", near or "Give a text file, one entry a line."
+        ) from None
+    if len(content) > _LARGEST:
+        raise InputError(f"{path} is larger than {_LARGEST >> 20} MiB.", "Give a text file, one entry a line.")
+    if lines[-1] == "":
+        del lines[-1]
+    if not lines:
+        raise InputError(f"{path} is empty.", "Give a text file, one entry a line.")
+    return lines
+
+
+def _of_object(document: Mapping[str, Any], path: Path) -> list[Any]:
+    """What a JSON object says of the labels: under one of the names, or as a map itself."""
+    names = [name for name in _NESTED if isinstance(document.get(name), list | dict)]
+    if not names:
+        return _of_map(document, path)
+    first, *others = names
+    labels = _of_value(document, first, path)
+    for name in others:
+        other = list(map(str, _of_value(document, name, path)))
+        # A model's config.json says them twice; and `labels` beside these may be those of the rows.
+        same = set(map(str, labels)) == set(other) and len(other) == len(labels)
+        if other != list(map(str, labels)) and (same or name == "label2id"):
+            raise InputError(f"{path} has other labels under {name} than under {first}.", _GIVE)
+    return labels
+
+
+def _of_value(document: Mapping[str, Any], name: str, path: Path) -> list[Any]:
+    value = document[name]
+    return _of_map(value, path, name) if isinstance(value, dict) else value
+
+
+def _of_map(document: Mapping[str, Any], path: Path, name: str = "") -> list[Any]:
+    """The labels by index, from a map of either direction, which the name that it stands under may say."""
+    to_index = [*document.items()]
+    to_label = [(label, index) for index, label in document.items()]
+    directions = []
+    if name != "id2label" and all(type(i) is int or (name == "label2id" and _is_digits(i)) for _, i in to_index):
+        directions.append(to_index)
+    if name != "label2id" and all(_is_digits(index) for _, index in to_label):
+        directions.append(to_label)
+    if not directions:
+        raise InputError(f"{path} maps neither labels to indices nor indices to labels.", _GIVE)
+    read: list[list[Any]] = []
+    failures: list[InputError] = []
+    for pairs in directions:
+        try:
+            read.append(_in_order(pairs, path))
+        except InputError as error:
+            failures.append(error)
+    if not read:
+        raise failures[0]
+    if len({tuple(map(str, labels)) for labels in read}) > 1:
+        raise InputError(
+            f"{path} maps whole numbers to whole numbers, of which either may be the labels.",
+            'Put the map under its name: {"id2label": {...}} or {"label2id": {...}}.',
+        )
+    return read[0]
+
+
+def _in_order(pairs: Sequence[tuple[Any, Any]], path: Path) -> list[Any]:
+    """The labels of pairs of a label and its index."""
+    by_index: dict[int, Any] = {}
+    for label, given in pairs:
+        index = int(given)
+        if by_index.setdefault(index, label) != label:
+            raise InputError(
+                f"{path} gives the index {brief(index)} to {brief(by_index[index])} and to {brief(label)}.", _GIVE
+            )
+    if sorted(by_index) != list(range(len(pairs))):
+        missing = next(i for i in range(len(pairs)) if i not in by_index)
+        raise InputError(
+            f"{path} holds {len(pairs)} labels, and none has the index {missing}.",
+            "Number the labels from 0, in the order of the logits.",
+        )
+    return [by_index[i] for i in range(len(pairs))]
+
+
+def _is_digits(value: Any) -> bool:
+    return isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 10
+
+
+def _label(item: Any, path: Path) -> str:
+    if type(item) not in (str, int):
+        raise InputError(f"{path} holds {brief(item)}, which is no label.", _GIVE)
+    return str(item)

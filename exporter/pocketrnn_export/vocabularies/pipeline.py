@@ -1,0 +1,322 @@
+"""The owner's own way from text to ids, held against the text rules that a bundle will have.
+
+What a bundle answers depends on how a text is cut as much as on the module. So the rules are named or said to be
+assumed, words that they can never give are counted, and they are compared with what the owner's pipeline gave.
+"""
+
+from __future__ import annotations
+
+import logging
+import operator
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, Final
+
+from pocketrnn.errors import InputError, first_line, shown
+from pocketrnn.text import EXTERNAL, AnyTextRules, SubwordRules, TextEncoder, TextRules
+from pocketrnn.text.pretokenized import Text, Tokenizer
+from pocketrnn_export.json_file import brief, parsed_json
+from pocketrnn_export.vocabularies.labels import lines_of_file
+from pocketrnn_export.vocabularies.nearest_rules import candidates, framed, most_agreeing, named, written
+from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary, text_rules
+
+__all__ = ["Pair", "Tokenizer", "checked_pairs", "chosen_rules", "named_rules", "read_pairs"]
+
+_log = logging.getLogger(__name__)
+
+# A text, and its ids by the owner's pipeline.
+Pair = tuple[str, Sequence[int]]
+
+# What is said where no rules can say what the owner's code does.
+_EXTERNAL_WAY: Final = (
+    "If no rules can do what your code does, leave it to your code: --tokenizer external (TextRules('external') in "
+    "Python) makes a bundle that takes tokens or ids, and Classifier.load(..., tokenizer=function)."
+)
+
+_LINE: Final = 'Write {"text": "...", "ids": [4, 17]} or ["...", [4, 17]] in each line.'
+_NAMED_WORDS: Final = 5
+_TEXTS_FOR_STEPS: Final = 20
+_WORDS_TO_TELL_BY: Final = 4
+
+
+def named_rules(vocabulary: Vocabulary, tokenizer: str | None) -> TextRules:
+    """The rules that a vocabulary implies, by a tokenizer's name; without one, `basic_english`, and that is logged.
+
+    Raises:
+        InputError: the tokenizer is unknown, or the vocabulary's default index is negative.
+
+    Example:
+        >>> named_rules(read_vocabulary(["<unk>", "oil"]), None).tokenizer
+        'basic_english'
+    """
+    rules = text_rules(vocabulary, tokenizer or "basic_english")
+    if tokenizer is None:
+        unknown, padding = rules.unknown_id, rules.padding_id
+        _log.warning(
+            "No tokenizer is named, and basic_english is taken: lower case, split at spaces and punctuation. "
+            "Unknown words %s; rows are padded with %s.",
+            "are dropped" if unknown is None else f"become {_token(unknown, vocabulary.tokens)}",
+            _token(padding, vocabulary.tokens),
+        )
+    return rules
+
+
+def chosen_rules(
+    vocabulary: Vocabulary,
+    rules: AnyTextRules | None,
+    tokenizer: str | Tokenizer | None,
+    pairs: Sequence[Pair],
+    texts: Sequence[Text],
+) -> AnyTextRules:
+    """The text rules of a bundle, compared with all that is known of the owner's pipeline.
+
+    Args:
+        vocabulary: the tokens.
+        rules: all rules; None to take those that the vocabulary and the tokenizer imply.
+        tokenizer: a name; or the owner's own function, text -> tokens, which is compared with the rules on the texts.
+            Without rules, those tokenizers are tried that the format has.
+        pairs: texts with the ids that the owner's pipeline gives.
+        texts: texts to try a function on, besides those of the pairs.
+
+    Raises:
+        InputError: the rules give other ids; the message shows the first difference. Where the tokenizer is external,
+            texts are not looked at here.
+
+    Example:
+        >>> known = read_vocabulary(["<unk>", "oil"])
+        >>> chosen_rules(known, None, str.split, [], ["Oil oil"]).lowercase
+        False
+    """
+    if rules is not None and rules.tokenizer == EXTERNAL:
+        return rules
+    if tokenizer == EXTERNAL:
+        return named_rules(vocabulary, EXTERNAL)
+    chosen: AnyTextRules
+    if callable(tokenizer):
+        strings = [text for text in texts if isinstance(text, str)]
+        chosen = _agreeing(tokenizer, vocabulary, rules, [*strings, *(text for text, _ in pairs)])
+    else:
+        chosen = rules if rules is not None else named_rules(vocabulary, tokenizer)
+    encoder = TextEncoder(chosen, vocabulary.tokens)
+    _tell_of_words_that_no_text_gives(encoder, vocabulary.tokens)
+    for number, (text, ids) in enumerate(pairs, 1):
+        if difference := _difference(encoder, text, ids, vocabulary.tokens):
+            cut = ", ".join(map(repr, encoder.tokens(text)[:12]))
+            raise InputError(
+                f"Text {number} of your pipeline, {shown(text)}: {difference}.",
+                f"The rules cut it into {cut}. {_advice(vocabulary, chosen, pairs)}",
+            )
+    if pairs:
+        _log.info("Comparing the text rules with your pipeline: %d texts have the same ids", len(pairs))
+    return chosen
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """Texts with their ids, one pair a line: `{"text": "...", "ids": [...]}` or `["...", [...]]`.
+
+    Raises:
+        InputError: the file cannot be read, or a line is no pair; the message has its number.
+
+    Example:
+        >>> read_pairs(Path("pairs.jsonl"))
+        [('oil prices', [4, 17])]
+    """
+    pairs: list[Pair] = []
+    for number, line in enumerate(lines_of_file(path), 1):
+        where = f"{path}, line {number}"
+        document = parsed_json(line, where, _LINE)
+        if isinstance(document, dict):
+            document = [document.get("text"), document.get("ids")]
+        pairs.append(_pair(document, where, _LINE))
+    return pairs
+
+
+def checked_pairs(given: Iterable[tuple[str, Iterable[int]]]) -> list[Pair]:
+    """Pairs (text, ids) as plain values; ids may be a list, an array or a tensor.
+
+    Raises:
+        InputError: an item is no such pair.
+
+    Example:
+        >>> checked_pairs([("oil", numpy.array([4]))])
+        [('oil', [4])]
+    """
+    remedy = 'Give pairs of a text and its ids: [("oil prices", [4, 17])].'
+    try:
+        return [_pair(item, f"example_ids, item {number}", remedy) for number, item in enumerate(given)]
+    except TypeError:
+        raise InputError(f"example_ids is of type {type(given).__name__}.", remedy) from None
+
+
+def _pair(item: Any, where: str, remedy: str) -> Pair:
+    if not isinstance(item, list | tuple) or len(item) != 2:
+        raise InputError(f"{where} is {brief(item)}, not a text and its ids.", remedy)
+    text, ids = item
+    values = ids.tolist() if hasattr(ids, "tolist") else ids
+    if not isinstance(text, str):
+        raise InputError(f"{where} has {brief(text)} where its text should be.", remedy)
+    if not isinstance(values, list | tuple):
+        raise InputError(f"{where} has {brief(values)} where its ids should be.", remedy)
+    for value in values:
+        if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < 0:
+            raise InputError(f"{where} has {brief(value)} among its ids.", "Ids are whole numbers from 0.")
+    return text, [operator.index(value) for value in values]
+
+
+def _difference(encoder: TextEncoder, text: str, ids: Sequence[int], tokens: Sequence[str]) -> str:
+    """How the ids of the owner's pipeline differ from those of the rules; empty if they are the same."""
+    ours, padding = encoder.encode(text), encoder.rules.padding_id
+    # The owner's module cannot be given a text without ids, so nothing is known of its answer.
+    if ours == list(ids) or not (ids or encoder.look_up(encoder.tokens(text))):
+        return ""
+    more = len(ids) - len(ours)
+    if more > 0 and list(ids) == [*ours, *[padding] * more]:
+        return f"your pipeline pads it to {len(ids)} ids at the end, and the rules do not"
+    if more > 0 and list(ids) == [*[padding] * more, *ours]:
+        return f"your pipeline pads it to {len(ids)} ids at the beginning, and the rules do not"
+    both = enumerate(zip_longest(ids, ours))
+    index, (theirs, own) = next((i, pair) for i, pair in both if pair[0] != pair[1])
+    return f"at index {index} your pipeline gives {_token(theirs, tokens)}, and the rules give {_token(own, tokens)}"
+
+
+def _token(number: int | None, tokens: Sequence[str]) -> str:
+    """An id with its token, for a message."""
+    if number is None:
+        return "nothing more"
+    return f"the id {brief(number)} ({brief(tokens[number]) if number < len(tokens) else 'no token'})"
+
+
+def _word(token: str | None) -> str:
+    return "nothing more" if token is None else shown(token)
+
+
+def _advice(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair]) -> str:
+    """Which other rules agree with the pairs, and how they are written."""
+    if isinstance(rules, SubwordRules):
+        return f"Give the tokenizer of your pipeline; a text may be cut or padded there too. {_EXTERNAL_WAY}"
+
+    def agrees(tried: TextRules, pair: Pair) -> bool:
+        return not _difference(TextEncoder(tried, vocabulary.tokens), *pair, vocabulary.tokens)
+
+    frames = framed(rules, [ids for _, ids in pairs])
+    best, agreed = most_agreeing((tried for frame in frames for tried in candidates(frame)), pairs, agrees)
+    if agreed == len(pairs):
+        implied = text_rules(vocabulary)
+        return f"{named(best)} agrees on all {agreed} texts: give --rules {shlex.quote(written(best, implied))}."
+    if not agreed and (other := _of_another_vocabulary(TextEncoder(rules, vocabulary.tokens), pairs, vocabulary)):
+        return other
+    if not agreed:
+        return f"No rules that were tried agree on any text; docs/text-rules.md says what rules can do. {_EXTERNAL_WAY}"
+    return f"The nearest rules, {named(best)}, agree on {agreed} of {len(pairs)} texts. {_EXTERNAL_WAY}"
+
+
+def _of_another_vocabulary(encoder: TextEncoder, pairs: Sequence[Pair], vocabulary: Vocabulary) -> str:
+    """What to do where the texts are cut as the rules cut them, and only the words have other numbers; else nothing."""
+    same: set[tuple[int, int]] = set()
+    for text, ids in pairs:
+        ours = encoder.encode(text)
+        if len(ours) != len(ids):
+            return ""
+        same.update(zip(ids, ours, strict=True))
+    # Another vocabulary may know words that are unknown to this one.
+    known = [own for _, own in same if own != encoder.rules.unknown_id]
+    if len({id_ for id_, _ in same}) != len(same) or len(set(known)) != len(known):
+        return ""
+    others = sorted(pair for pair in same if pair[0] != pair[1])
+    # Of two or three words, other rules could be the reason as well.
+    if len(others) < _WORDS_TO_TELL_BY or 2 * len(others) < len(same):
+        return ""
+    theirs, own = next((pair for pair in others if pair[1] != encoder.rules.unknown_id), others[0])
+    return (
+        f"Your pipeline gives as many ids to each text as the rules do, and the same other id for a word each time: "
+        f"{brief(theirs)} for {_token(own, vocabulary.tokens)}, as if it had another vocabulary. Give the vocabulary "
+        f"that made these ids."
+    )
+
+
+def _agreeing(
+    tokenizer: Tokenizer, vocabulary: Vocabulary, rules: AnyTextRules | None, texts: Sequence[str]
+) -> AnyTextRules:
+    """The given rules, or the first tokenizer of the format, if it gives the ids that the owner's tokenizer does.
+
+    Tokens that the vocabulary does not hold may differ: the module cannot tell them apart.
+
+    Raises:
+        InputError: none agrees on every text.
+    """
+    if not texts:
+        raise InputError(
+            "tokenizer is a function, and there is no text to compare it on.", "Give example_texts of your own."
+        )
+    owners = [(text, _tokens_by(tokenizer, text)) for text in texts]
+
+    def agrees(tried: AnyTextRules, text_and_tokens: tuple[str, list[str]]) -> bool:
+        encoder = TextEncoder(replace(tried, max_tokens=None), vocabulary.tokens)
+        text, theirs = text_and_tokens
+        return encoder.look_up(theirs) == encoder.look_up(encoder.tokens(text))
+
+    tried: list[Any] = [rules] if rules is not None else list(candidates(text_rules(vocabulary)))
+    best, agreed = most_agreeing(tried, owners, agrees)
+    # Of 60 rules some agree on a few texts by chance.
+    if agreed == len(texts) and (rules is not None or not best.steps or len(texts) >= _TEXTS_FOR_STEPS):
+        _log.warning("%s cuts all %d texts as your tokenizer does.", named(best), len(texts))
+        return best
+    if agreed == len(texts):
+        raise InputError(
+            f"{named(best)} cuts all {len(texts)} texts as your tokenizer does, but these are few to tell by.",
+            f"Give {_TEXTS_FOR_STEPS} example_texts, or these rules. {_EXTERNAL_WAY}",
+        )
+    encoder = TextEncoder(replace(best, max_tokens=None), vocabulary.tokens)
+    text, theirs = next(pair for pair in owners if not agrees(best, pair))
+    # Two unknown words are the same to the module.
+    index, (their, own) = next(
+        (i, (their, own))
+        for i, (their, own) in enumerate(zip_longest(theirs, encoder.tokens(text)))
+        if their is None or own is None or encoder.look_up([their]) != encoder.look_up([own])
+    )
+    raise InputError(
+        f"{shown(text)}: at index {index} your tokenizer gives {_word(their)}, and {named(best)} gives {_word(own)}. "
+        f"{named(best)} agrees on {agreed} of {len(texts)} texts.",
+        f"Give rules that cut texts as your tokenizer does; docs/text-rules.md says what rules can do. {_EXTERNAL_WAY}",
+    )
+
+
+def _tokens_by(tokenizer: Tokenizer, text: str) -> list[str]:
+    try:
+        tokens: list[Any] = list(tokenizer(text))
+    # Whatever the owner's function raises.
+    except Exception as error:
+        raise InputError(
+            f"tokenizer raises {type(error).__name__} on {shown(text)}: {first_line(error)}.",
+            "Give a function that takes a text and returns its tokens.",
+        ) from error
+    if wrong := [token for token in tokens if not isinstance(token, str)]:
+        raise InputError(
+            f"tokenizer gives {brief(wrong[0])} on {shown(text)}, which is no string.",
+            "Give a function that takes a text and returns its tokens; for ids, give example_ids, or rules="
+            "TextRules('external').",
+        )
+    return tokens
+
+
+def _tell_of_words_that_no_text_gives(encoder: TextEncoder, tokens: Sequence[str]) -> None:
+    """Log how many words of the vocabulary the rules cut apart, change or drop, whatever the text."""
+    if isinstance(encoder.rules, SubwordRules):
+        # A piece may come from no text of its own: it stands inside of words.
+        return
+    special = {value for name, value in vars(encoder.rules).items() if name.endswith("_id")}
+    never = [
+        token
+        for i, token in enumerate(tokens)
+        if i not in special and not token.startswith(PLACEHOLDER) and token not in encoder.tokens(token)
+    ]
+    if never:
+        words = ", ".join(map(shown, never[:_NAMED_WORDS])) + (", ..." if len(never) > _NAMED_WORDS else "")
+        one = len(never) == 1
+        _log.warning(
+            "%d %s of the vocabulary can come from no text under the rules (%s): %s.",
+            len(never), "word" if one else "words", named(encoder.rules), words,
+        )  # fmt: skip

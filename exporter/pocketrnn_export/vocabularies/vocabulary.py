@@ -1,0 +1,537 @@
+"""The vocabularies that people have (lists, files, torchtext's Vocab), read as tokens and a default index.
+
+Reading needs neither PyTorch nor torchtext, and runs nothing that a file holds.
+"""
+
+from __future__ import annotations
+
+import codecs
+import collections
+import json
+import logging
+import operator
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from pocketrnn.bundle.folder import file_written_whole, near_file
+from pocketrnn.errors import DataError, InputError, OutputError
+from pocketrnn.text import TextRules
+from pocketrnn_export.json_file import brief, parsed_json
+from pocketrnn_export.vocabularies.torchtext_vocab import SAVE_PLAIN, SavedVocab, read_pickle, read_zip
+
+__all__ = [
+    "PLACEHOLDER",
+    "TorchtextVocab",
+    "Vocabulary",
+    "VocabularySource",
+    "read_vocabulary",
+    "text_rules",
+    "write_vocabulary",
+]
+
+_log = logging.getLogger(__name__)
+
+UNKNOWN: Final = "<unk>"
+PADDING: Final = "<pad>"
+# The token of an id that has none. No tokenizer gives a token of several characters that begins with a space, nor does
+# a join of such tokens.
+PLACEHOLDER: Final = " <unused "
+# What notebooks call the two, besides; in small letters or capitals.
+_OTHER_UNKNOWN: Final = frozenset({"<unk>", "[unk]", "<oov>", "[oov]", "<unknown>", "<unk_token>", "_unk_"})
+_OTHER_PADDING: Final = frozenset({"<pad>", "[pad]", "<padding>", "<pad_token>", "_pad_"})
+
+# Two million tokens, the largest vocabulary in common use, are 20 to 50 MB in every form that is read. The costliest
+# file of this size that was found, JSON full of empty lists, takes 8 s and 1.7 GB to be refused.
+LARGEST_FILE: Final = 64 * 2**20
+
+_GIVE_LIST: Final = "Give a list of tokens in the order of their ids, or a dict from token to id."
+_GIVE_FILE: Final = (
+    "Give a text file with a token a line, a JSON list of tokens, a JSON object from token to id, or a saved torchtext "
+    "Vocab."
+)
+_KNOWN_BINARIES: Final = {
+    b"\x1f\x8b": "a gzip file",
+    b"BZh": "a bzip2 file",
+    b"\xfd7zXZ": "an xz file",
+    b"\x28\xb5\x2f\xfd": "a zstd file",
+    b"\x93NUMPY": "a numpy array",
+    b"PAR1": "a Parquet file",
+    b"\x89HDF": "an HDF5 file",
+}
+# A pickle of protocol 0 or 1 has no signature; only a file named as one is taken for one.
+_PICKLE_SUFFIXES: Final = frozenset({".pkl", ".pickle", ".pth", ".pt"})
+_OLD_PICKLE: Final = re.compile(rb"[(\]})c].*\.\Z", re.DOTALL)
+# How files and dicts name a map from token to id, and one from id to token or a list: `word_to_idx` is `word2idx` here.
+_TO_ID: Final = frozenset({
+    "word2idx", "word2id", "word2index", "word2ix", "token2idx", "token2id", "token2index", "char2idx", "char2id",
+    "stoi", "vocab", "vocabulary", "wordindex", "wordids",
+})  # fmt: skip
+_TO_TOKEN: Final = frozenset({
+    "itos", "idx2word", "id2word", "index2word", "indexword", "idx2token", "id2token", "index2token", "idx2char",
+})  # fmt: skip
+# Four special tokens are the most that models keep ids for without naming them (padding, start, unknown, unused).
+_FEW_UNUSED: Final = 4
+_JSON: Final = re.compile(r'\s*[\[{]\s*"|\s*\[\s*\[\s*["\d]|\s*(\[\s*\]|\{\s*\})\s*\Z')
+
+
+class TorchtextVocab(Protocol):
+    """What is used of a `torchtext.vocab.Vocab`, or of its TorchScript form."""
+
+    def get_itos(self) -> list[str]: ...
+
+    def get_default_index(self) -> int | None: ...
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Tokens, and the id of unknown words.
+
+    Attributes:
+        tokens: the tokens; a token's position is its id.
+        default_index: the id that an unknown word gets, or None: unknown words are dropped. It may lie beyond the
+            tokens, where the embedding has more rows than the vocabulary.
+
+    Raises:
+        DataError: there is no token, one is no string or stands twice, or default_index is no whole number.
+    """
+
+    tokens: tuple[str, ...] = field(repr=False)
+    default_index: int | None
+
+    def __post_init__(self) -> None:
+        _check_tokens(self.tokens, "The vocabulary", "id", 0)
+        if self.default_index is not None and type(self.default_index) is not int:
+            raise DataError(
+                f"The vocabulary's default index is {brief(self.default_index)}, not a whole number.",
+                "Give the id of the token that stands for unknown words, or None.",
+            )
+
+
+VocabularySource = Vocabulary | Sequence[str] | Mapping[str, int] | str | os.PathLike[str] | TorchtextVocab
+
+
+def read_vocabulary(source: VocabularySource) -> Vocabulary:
+    """Read a vocabulary from any of the things that hold one.
+
+    A file's kind is told by its content; its extension only decides where the content could be two things.
+
+    - a `Vocabulary`: returned as it is
+    - tokens in a list or tuple, in the order of their ids; pairs (token, id), or (token, count) by falling count, as
+      `Counter.most_common` gives them: a token's position is its id then
+    - a dict token -> id or id -> token, each id once. A few ids may have no token: id 0 becomes "<pad>" where there is
+      none, and another becomes a token that no text can give. That is logged
+    - a dict that holds one of these as `word2idx`, `stoi`, `itos` or under a name like these
+    - an object with `get_itos()` and `get_default_index()` (`torchtext.vocab.Vocab`, also scripted) or with a list
+      `itos` (torchtext up to 0.8)
+    - the path of a text file in UTF-8, a token a line: spaces belong to the token, since n-grams hold some; the line
+      breaks are LF or CR LF; empty lines at the end are no tokens, and one elsewhere is an error
+    - the path of the same as JSON, of a Keras tokenizer's `to_json()`, or of what `write_vocabulary` wrote
+    - the path of a Vocab, a list, a tuple or a dict that `torch.save` or `pickle.dump` wrote. Nothing in it is run; see
+      `torchtext_vocab`.
+
+    A Vocab's default index, or that it has none, is kept. Where the source cannot say (lists, dicts, text files), the
+    default index is the id of "<unk>", of the one token with a name like it ("[UNK]", "<OOV>"), or None.
+
+    Raises:
+        DataError: there is no vocabulary in it, or not one whose every id stands for one token.
+
+    Example:
+        >>> read_vocabulary(["<unk>", "<pad>", "oil"]).default_index
+        0
+    """
+    if isinstance(source, Vocabulary):
+        return source
+    if isinstance(source, str | os.PathLike):
+        return _read_file(Path(source))
+    if callable(itos := getattr(source, "get_itos", None)):
+        default = getattr(source, "get_default_index", None)
+        return Vocabulary(_plain(itos()), default() if callable(default) else None)
+    if isinstance(itos := getattr(source, "itos", None), list):
+        return Vocabulary(_plain(itos), _old_default(source))
+    if isinstance(source, Mapping):
+        return _of_document(source, "The vocabulary")
+    if isinstance(source, Sequence) and not isinstance(source, bytes | bytearray | memoryview):
+        return _of_document(list(source), "The vocabulary")
+    raise DataError(f"The vocabulary is of type {type(source).__name__}.", _GIVE_LIST)
+
+
+def text_rules(vocabulary: Vocabulary, tokenizer: str = "basic_english") -> TextRules:
+    """The text rules that a vocabulary implies.
+
+    An unknown word becomes the default index; without one it is dropped. Rows are padded with "<pad>" or the one token
+    with a name like it ("[PAD]"), else with id 0.
+    A text without a token becomes the unknown word, else the padding.
+
+    Raises:
+        InputError: the tokenizer is unknown, or the default index is negative, which no embedding can look up.
+
+    Example:
+        >>> text_rules(read_vocabulary(["<unk>", "<pad>", "oil"])).padding_id
+        1
+    """
+    if vocabulary.default_index is not None and vocabulary.default_index < 0:
+        raise InputError(
+            f"The vocabulary's default index is {brief(vocabulary.default_index)}; an embedding has no such row.",
+            "Give the id that the model was trained with for unknown words, or none (null in the file that "
+            "`pocketrnn import-vocab -o` writes) to drop them.",
+        )
+    padding = _named(vocabulary.tokens, PADDING, _OTHER_PADDING) or 0
+    return TextRules(
+        tokenizer=tokenizer,
+        unknown_id=vocabulary.default_index,
+        empty_id=padding if vocabulary.default_index is None else vocabulary.default_index,
+        padding_id=padding,
+    )
+
+
+def write_vocabulary(vocabulary: Vocabulary, path: str | os.PathLike[str], *, force: bool = False) -> None:
+    """Write `{"default_index": id or null, "tokens": [...]}` in UTF-8, a token a line, whole or not at all.
+
+    `read_vocabulary` gives back an equal vocabulary.
+
+    Args:
+        vocabulary: what to write.
+        path: the file; its folder must exist.
+        force: replace a file that exists.
+
+    Raises:
+        OutputError: there is a file already, or the file cannot be written.
+
+    Example:
+        >>> write_vocabulary(Vocabulary(("<unk>", "oil"), 0), "vocab.json")
+    """
+    path = Path(path)
+    content = json.dumps({"default_index": vocabulary.default_index, "tokens": vocabulary.tokens}, indent=1,
+                         ensure_ascii=any(map(_has_surrogate, vocabulary.tokens)))  # fmt: skip
+    # `file_written_whole` would write through a link, to a file that the user did not name.
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise OutputError(f"{path} is a folder, a link or a device.", "Give the name of a file to write.")
+    with file_written_whole(path, force=force) as file:
+        file.write(content.encode() + b"\n")
+
+
+def _plain(tokens: Sequence[Any]) -> tuple[Any, ...]:
+    """The tokens, with numpy's strings and other subclasses of str made plain ones."""
+    return tuple(str.__str__(token) if isinstance(token, str) else token for token in tokens)
+
+
+def _by_name(tokens: tuple[Any, ...]) -> Vocabulary:
+    return Vocabulary(tokens, _named(tokens, UNKNOWN, _OTHER_UNKNOWN))
+
+
+def _named(tokens: Sequence[Any], name: str, others: frozenset[str]) -> int | None:
+    """The id of the token of that name, else of the only one with another name for it."""
+    if name in tokens:
+        return tokens.index(name)
+    found = [i for i, token in enumerate(tokens) if isinstance(token, str) and token.lower() in others]
+    return found[0] if len(found) == 1 else None
+
+
+def _old_default(vocab: object) -> Any:
+    """The unknown word's id in a Vocab of torchtext up to 0.8: `unk_index`; before 0.5 always 0, by a defaultdict."""
+    if hasattr(vocab, "unk_index"):
+        return vocab.unk_index
+    return 0 if getattr(getattr(vocab, "stoi", None), "default_factory", None) is not None else None
+
+
+def _check_tokens(tokens: Sequence[Any], what: str, unit: str, first: int) -> None:
+    """Refuse what is no vocabulary; `unit` and `first` say how positions are counted in messages."""
+    if not tokens:
+        raise DataError(f"{what} holds no token.", "Give the vocabulary that the model was trained with.")
+    # Both checks are made in C for the usual case: 100,000 tokens take 6 ms.
+    if set(map(type, tokens)) != {str}:
+        index, token = next((i, token) for i, token in enumerate(tokens) if type(token) is not str)
+        raise DataError(
+            f"{what} holds {brief(token)} at {unit} {index + first}, of type {type(token).__name__} and not a string.",
+            _GIVE_LIST,
+        )
+    if len(set(tokens)) != len(tokens):
+        seen: dict[str, int] = {}
+        for i, token in enumerate(tokens):
+            if (before := seen.setdefault(token, i)) != i:
+                raise DataError(
+                    f"{what} holds {brief(token)} twice, at {unit} {before + first} and {unit} {i + first}.",
+                    "Give every token once; a token's position is its id.",
+                )
+
+
+def _tokens_of_map(ids: Mapping[Any, Any], what: str) -> tuple[str, ...]:
+    """The tokens in the order of their ids, with placeholders for ids that no token has, if these are few."""
+    if isinstance(ids, collections.Counter):
+        raise DataError(f"{what} is a Counter, which holds counts and not ids.", _GIVE_LIST)
+    if isinstance(ids.get("model"), Mapping) and "added_tokens" in ids:
+        raise DataError(
+            f"{what} is a tokenizer of Hugging Face's library, which is more than a vocabulary.",
+            "Give it with --tokenizer FILE and no --vocabulary; in Python, as tokenizer= and no vocabulary.",
+        )
+    taken: dict[int, str] = {}
+    for token, value in ids.items():
+        number = _whole_number(token, value, what)
+        if taken.setdefault(number, token) is not token:
+            raise DataError(
+                f"{what} gives the id {brief(number)} to {brief(taken[number])} and to {brief(token)}.",
+                "Give every token an id of its own.",
+            )
+    lowest, highest = min(taken, default=0), max(taken, default=-1)
+    unused = highest + 1 - len(taken)
+    if lowest < 0 or unused >= max(1, len(taken)) or unused > max(_FEW_UNUSED, len(taken) // 10):
+        wrong = lowest if lowest < 0 else highest
+        missing = next(i for i in range(len(taken) + 1) if i not in taken)
+        raise DataError(
+            f"{what} holds {len(taken)} tokens: {brief(taken[wrong])} has the id {brief(wrong)}, none the id "
+            f"{missing}.",
+            f"Number the tokens from 0 to {len(taken) - 1}; counts are no ids.",
+        )
+    _check_tokens([*taken.values()], what, "id", 0)
+    if unused:
+        _fill(taken, highest, what)
+    return tuple(taken[i] for i in range(highest + 1))
+
+
+def _fill(taken: dict[int, str], highest: int, what: str) -> None:
+    """Give a token to every id that has none."""
+    missing = [i for i in range(highest + 1) if i not in taken]
+    if missing[0] == 0 and _named([*taken.values()], PADDING, _OTHER_PADDING) is None:
+        _log.warning("%s gives no token the id 0: it is taken for padding, as %s.", what, PADDING)
+        taken[missing.pop(0)] = PADDING
+    if missing:
+        more = ", ..." if len(missing) > 5 else ""
+        _log.warning("%s gives no token the ids %s%s: no text has them.", what, ", ".join(map(str, missing[:5])), more)
+    taken.update({i: f"{PLACEHOLDER}{i}>" for i in missing})
+
+
+def _whole_number(token: Any, value: Any, what: str) -> int:
+    """The id as an int. numpy's and torch's whole numbers count as such; True does not."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise DataError(
+            f"{what} gives {brief(token)} the id {brief(value)}, which is not a whole number.",
+            _GIVE_LIST,
+        ) from None
+
+
+def _read_file(path: Path) -> Vocabulary:
+    content = _content(path)
+    if not content:
+        raise DataError(f"{path} is empty.", _GIVE_FILE)
+    if content.startswith(b"PK\x03\x04"):
+        return _of_pickled(read_zip(content, str(path)), str(path))
+    if content.startswith(b"\x80") or (path.suffix.lower() in _PICKLE_SUFFIXES and _OLD_PICKLE.match(content)):
+        return _of_pickled(read_pickle(content, str(path)), str(path))
+    text = _decoded(content, path)
+    if path.suffix.lower() == ".json" or _JSON.match(text):
+        return _of_json(text, path)
+    return _by_name(_lines(text, path))
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+    except FileNotFoundError:
+        near = near_file(path, (".txt", ".json", ".pt", ".pth", ".pkl", path.suffix.lower()))
+        raise DataError(f"There is no file {path}.", near or _GIVE_FILE) from None
+    except IsADirectoryError:
+        raise DataError(f"{path} is a folder, not a vocabulary.", _GIVE_FILE) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path} cannot be read: {reason}.", "Check the file and its rights.") from None
+    if len(content) > LARGEST_FILE:
+        raise DataError(
+            f"{path} is larger than {LARGEST_FILE >> 20} MiB, which no vocabulary is.",
+            "Give weights with --weights. Where a vocabulary holds its word vectors too, save its tokens alone.",
+        )
+    return content
+
+
+def _decoded(content: bytes, path: Path) -> str:
+    kind = next((kind for start, kind in _KNOWN_BINARIES.items() if content.startswith(start)), None)
+    # A safetensors file starts with the length of its JSON header, in 8 bytes.
+    if content[8:9] == b"{" and int.from_bytes(content[:8], "little") <= len(content):
+        raise DataError(
+            f"{path} is a safetensors file: weights, not a vocabulary.", "`pocketrnn export` takes it with --weights."
+        )
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DataError(f"{path} is UTF-16 text, not UTF-8.", "Save it as UTF-8.")
+    if kind is not None or b"\0" in content:
+        raise DataError(f"{path} is {kind or 'a binary file'}, not a vocabulary.", _GIVE_FILE)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path} is not UTF-8 text: line {line} cannot be decoded.", "Save it as UTF-8.") from None
+
+
+def _lines(text: str, path: Path) -> tuple[str, ...]:
+    if text.count("\r\n") == text.count("\n"):
+        text = text.replace("\r\n", "\n")
+    # Not splitlines: that splits at characters which tokens may hold.
+    lines = text.rstrip("\n").split("\n")
+    if lines == [""]:
+        raise DataError(f"{path} holds no token.", _GIVE_FILE)
+    for wrong, what, remedy in (
+        ("\r" in text, "\r", "Use one kind of line break, LF or CR LF; a token with a carriage return needs JSON."),
+        ("\t" in text, "\t", "Give a token a line, without counts or ids; a token with a tab needs JSON."),
+    ):
+        # A line that is a tab alone is the token of a vocabulary of characters.
+        if wrong and (number := next((i for i, line in enumerate(lines, 1) if what in line and line != "\t"), None)):
+            raise DataError(f"{path} holds {what!r} in line {number}.", remedy)
+    if "" in lines:
+        raise DataError(
+            f"{path} is empty in line {lines.index('') + 1}, and so it is not clear which ids follow.",
+            'Delete the line, or give a JSON list if "" is a token.',
+        )
+    if all(map(_is_vector, lines[1:6])) and len(lines) > 2:
+        raise DataError(f"{path} holds word vectors, not a vocabulary.", "Give a token a line, without numbers.")
+    _check_tokens(lines, str(path), "line", 1)
+    return tuple(lines)
+
+
+def _is_vector(line: str) -> bool:
+    """Whether a line reads as in GloVe's files: a word, then at least 5 numbers with a decimal point."""
+    return re.fullmatch(r"\S+(?: -?\d+\.\d+(?:e-?\d+)?){5,} ?", line) is not None
+
+
+def _of_json(text: str, path: Path) -> Vocabulary:
+    document = parsed_json(text, str(path), _GIVE_FILE)
+    # Keras' `to_json()` gives a string, which many save by json.dump.
+    if isinstance(document, str) and document.lstrip().startswith("{"):
+        document = parsed_json(document, str(path), _GIVE_FILE)
+    if not isinstance(document, list | dict):
+        raise DataError(f"{path} holds neither a list nor an object.", _GIVE_FILE)
+    if isinstance(document, dict) and isinstance(document.get("tokens"), list):
+        if document.keys() != {"tokens", "default_index"}:
+            raise DataError(
+                f"{path} has the members {brief(sorted(document))}.",
+                'A vocabulary has "tokens" and "default_index" (an id, or null to drop unknown words).',
+            )
+        return Vocabulary(_checked(document["tokens"], path), document["default_index"])
+    return _of_document(document, str(path))
+
+
+def _of_document(document: Sequence[Any] | Mapping[Any, Any], what: str, depth: int = 0) -> Vocabulary:
+    """The vocabulary in a list or a dict, of whatever form people have."""
+    if not isinstance(document, Mapping):
+        return _by_name(_checked(_plain(_tokens_of_list(document, what)), what))
+    if not document or all(isinstance(value, int) for value in document.values()):
+        return _by_name(_checked(_plain(_tokens_of_map(document, what)), what))
+    if all(isinstance(value, str) for value in document.values()) and all(map(_is_id, document)):
+        tokens = list(document.values())
+        _check_tokens(tokens, what, "position", 0)
+        return _by_name(_plain(_tokens_of_map(dict(zip(tokens, map(int, document), strict=True)), what)))
+    config = document.get("config")
+    if document.get("class_name") == "Tokenizer" and isinstance(config, Mapping):
+        return _of_keras(config, what)
+    named = [
+        (name, value)
+        for kind in (_TO_ID, _TO_TOKEN)
+        for name, value in document.items()
+        if _plainly(name) in kind and isinstance(value, Mapping | list)
+    ]
+    if named and depth < 3:
+        return _of_named(named, what, depth + 1)
+    return _by_name(_checked(_plain(_tokens_of_map(document, what)), what))
+
+
+def _of_named(named: Sequence[tuple[Any, Any]], what: str, depth: int) -> Vocabulary:
+    """The vocabulary that a dict holds under a name; where it holds others too, they must say the same.
+
+    One that cannot be read beside one that can is something else, such as `vocab` with counts.
+    """
+    first, vocabulary = named[0][0], _of_value(*named[0], what, depth)
+    for name, value in named[1:]:
+        try:
+            other = _of_value(name, value, what, depth)
+        except DataError:
+            continue
+        if other.tokens != vocabulary.tokens:
+            raise DataError(
+                f"{what} holds another vocabulary under {brief(name)} than under {brief(first)}.",
+                "Give the one that the model was trained with, alone.",
+            )
+    return vocabulary
+
+
+def _of_value(name: Any, value: Any, what: str, depth: int) -> Vocabulary:
+    """What a dict holds under a name, which may say what a map of numbers maps: {"word2idx": {"7": "0"}}."""
+    says_ids = "2" in _plainly(name) and _plainly(name) in _TO_ID
+    if isinstance(value, Mapping) and says_ids and all(isinstance(number, str) for number in value.values()):
+        return _by_name(_checked(_plain(_tokens_of_map(value, what)), what))
+    if isinstance(value, Mapping) and _plainly(name) in _TO_TOKEN - {"itos"} and all(map(_is_id, value)):
+        tokens = list(value.values())
+        _check_tokens(tokens, what, "position", 0)
+    return _of_document(value, what, depth)
+
+
+def _plainly(name: Any) -> str:
+    """word2idx of `word_to_idx`, `Word2Idx` and the like."""
+    return str(name).lower().replace("_to_", "2").replace("_", "")
+
+
+def _is_id(name: Any) -> bool:
+    """Whether a name of a dict is an id: JSON has no numbers as names."""
+    if isinstance(name, str):
+        return name.isascii() and name.isdecimal() and len(name) < 10
+    return type(name) is int
+
+
+def _tokens_of_list(items: Sequence[Any], what: str) -> Sequence[Any]:
+    """The tokens of a list of tokens, of (token, id), (id, token), or (token, count) by falling count."""
+    if not items or not all(isinstance(item, list | tuple) and len(item) == 2 for item in items):
+        return items
+    pairs = [(b, a) if isinstance(b, str) and type(a) is int else (a, b) for a, b in items]
+    tokens, numbers = [token for token, _ in pairs], [_whole_number(token, number, what) for token, number in pairs]
+    _check_tokens(tokens, what, "position", 0)
+    if sorted(numbers) in (list(range(len(numbers))), list(range(1, len(numbers) + 1))):
+        return _tokens_of_map(dict(zip(tokens, numbers, strict=True)), what)
+    if numbers != sorted(numbers, reverse=True):
+        raise DataError(
+            f"{what} holds pairs whose numbers are neither the ids 0 to {len(numbers) - 1} nor falling counts.",
+            _GIVE_LIST,
+        )
+    _log.warning("%s holds tokens with counts: a token's id is taken to be its position, from 0.", what)
+    return tokens
+
+
+def _of_keras(config: Mapping[str, Any], what: str) -> Vocabulary:
+    """A `tf.keras.preprocessing.text.Tokenizer`: its ids begin at 1, and only those below `num_words` are used.
+
+    The source: `texts_to_sequences` in keras/src/legacy/preprocessing/text.py.
+    """
+    index, most, unknown = config.get("word_index"), config.get("num_words"), config.get("oov_token")
+    ids = parsed_json(index, f"{what}: word_index", _GIVE_FILE) if isinstance(index, str) else index
+    if not isinstance(ids, Mapping) or not (most is None or type(most) is int):
+        raise DataError(f"{what} is a Keras tokenizer without a word_index.", _GIVE_FILE)
+    if most is not None:
+        ids = {token: number for token, number in ids.items() if isinstance(number, int) and number < most}
+    tokens = _checked(_tokens_of_map(ids, what), what)
+    _log.warning(
+        "%s is a Keras tokenizer: its words are read, and not how it cuts a text (lower: %s, filters: %s).",
+        what, brief(config.get("lower")), brief(config.get("filters")),
+    )  # fmt: skip
+    return Vocabulary(tokens, tokens.index(unknown) if unknown in tokens else None)
+
+
+def _of_pickled(saved: SavedVocab | list[Any] | dict[str, Any], source: str) -> Vocabulary:
+    if isinstance(saved, SavedVocab):
+        if saved.default_index is not None and type(saved.default_index) is not int:
+            raise DataError(f"{source} holds a Vocab whose default index is no whole number.", SAVE_PLAIN)
+        return Vocabulary(_checked(saved.tokens, source), saved.default_index)
+    return _of_document(saved, source)
+
+
+def _checked(tokens: Sequence[Any], source: Path | str) -> tuple[str, ...]:
+    _check_tokens(tokens, str(source), "id", 0)
+    return tuple(tokens)
+
+
+def _has_surrogate(token: str) -> bool:
+    """Whether the token holds half of a UTF-16 pair, which has no UTF-8 form and is left as its JSON escape."""
+    return not token.isascii() and any("\ud800" <= character <= "\udfff" for character in token)
