@@ -17,6 +17,7 @@ from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError, LimitError
 from pocketrnn_export import export
 from pocketrnn_export.intake.exportable import prepare
+from pocketrnn_export.proof.cases import Widths
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(38))]
@@ -118,6 +119,14 @@ def test_a_module_that_takes_few_tokens_is_asked_so_few(positions: int) -> None:
     asked: dict[str, Any] = {"lengths": None, "padding_id": 1, "classes": 3, "multi_label": False}
     prepared = prepare(HasPositions(positions).eval(), ids=len(VOCABULARY), **asked)
     assert (prepared.takes_lengths, prepared.padding, prepared.alone) == (False, False, {})
+
+
+def test_a_table_that_is_shorter_than_the_texts_of_the_search_is_told_with_its_size() -> None:
+    module = HasPositions(4).eval()
+    asked: dict[str, Any] = {"ids": len(VOCABULARY), "lengths": None, "padding_id": 1, "classes": 3}
+    with pytest.raises(ExportError, match=r'more than 4 tokens.*test_sizes_end_to_end\.py:\d+.*"max_width": 4'):
+        prepare(module, multi_label=False, **asked)
+    assert prepare(module, multi_label=False, widths=Widths(most=4), **asked).convention.line == "module(tokens)"
 
 
 def test_a_module_that_takes_few_tokens_and_mixes_its_texts_is_refused() -> None:

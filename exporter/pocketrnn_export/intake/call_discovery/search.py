@@ -34,6 +34,8 @@ __all__ = ["asked_convention"]
 
 # So many ways are tried to give the same inputs a constant, where the module runs with none.
 _MOST_WITHOUT: Final = 24
+# The first ways of a module: what a strange way of calling answers to a text of two tokens says little.
+_LIKELY: Final = 4
 
 
 def asked_convention(asked: Asked, call: str | Call | None = None) -> Convention:
@@ -103,7 +105,25 @@ def _found(asked: Asked) -> Convention:
     if all(failed.rank < 2 for failed in failures):
         first = failures[0].error if failures else None
         failures += [said for said in (takes_numbers(asked, ways), unknown_inputs(ways, first)) if said][:1]
+    if all(failed.rank <= 2 for failed in failures):
+        failures += filter(None, [_why_short_texts_only(asked, ways[:_LIKELY])])
     raise refusal(asked, failures)
+
+
+def _why_short_texts_only(asked: Asked, ways: Sequence[Way]) -> Fails | None:
+    """Why a module that holds on short texts fails on those that it is tried on; None where it holds on none."""
+    tried = max(asked.tried_widths[0])
+    for most, way in itertools.product(range(tried - 1, 1, -1), ways):
+        short, longer = (next(iter(try_way(asked, way, (n,), one_text=asked.one_text)), None) for n in (most, most + 1))
+        if isinstance(short, Holds) and isinstance(longer, Fails):
+            return replace(
+                longer,
+                rank=3,
+                problem=f"On texts of more than {most} tokens: {longer.problem}",
+                advice=f"It is tried on texts of {tried}. If a table is too short, such as one of positions, make it "
+                f'longer. If no text is longer, have the rest cut off: "max_width": {most} in the rules.',
+            )
+    return None
 
 
 def _holding(
