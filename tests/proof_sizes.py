@@ -27,13 +27,13 @@ _WHOLE: Final = {
     "tracing.checks.every_size": {"MOST_TOKENS": 40, "MOST_TEXTS": 25},
     "tracing.checks.every_step": {"MOST_STEPS": 200},
     "proof.cases": {"SEQUENCES": (1, 2, 17, 64, 257), "LONGEST": 3_000, "_DRAWN": 16, "_REPEATED": (1, 7, 30, 300)},
-    "intake.exportable": {"LONGEST": 3_000},
+    "intake.kept_state": {"LONGEST": 3_000},
     "intake.as_given": {"_SECONDS": 1.0},
 }
 # Without the longest rows, which are half of the time. What only they find is tested by whole proofs.
 _FAST: Final = {
     "proof.cases": {"SEQUENCES": (1, 2, 17, 64), "LONGEST": 300, "_DRAWN": 6, "_REPEATED": (1, 7, 30)},
-    "intake.exportable": {"LONGEST": 300},
+    "intake.kept_state": {"LONGEST": 300},
     "intake.as_given": {"_SECONDS": 0.1},
 }
 _SHORT: Final = {**_WHOLE, **_FAST, "tracing.checks.every_size": {"MOST_TOKENS": 12, "MOST_TEXTS": 6}}

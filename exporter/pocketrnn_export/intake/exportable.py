@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn.text import AnyTextRules
 from pocketrnn_export.intake.activation import activated
+from pocketrnn_export.intake.answered_texts import least_tokens, of_answered_lengths, padding_fault
 from pocketrnn_export.intake.as_given import AsGiven
 from pocketrnn_export.intake.beside_others import said_of_neighbours
 from pocketrnn_export.intake.call_discovery.asked import Asked
@@ -29,13 +29,12 @@ from pocketrnn_export.intake.export_copy import (
     unwrapped,
     with_traceable_parts,
 )
-from pocketrnn_export.intake.kept_state import refuse_kept_state
+from pocketrnn_export.intake.kept_state import is_changed_by_a_call, refuse_kept_state
 from pocketrnn_export.intake.padding_effect import candidate_ids, ids_told_by_neighbours
-from pocketrnn_export.intake.user_frames import called_as
+from pocketrnn_export.intake.refused_modules import refuse_layers, refuse_nan
 from pocketrnn_export.proof.cases import (
     EXAMPLE_ROWS,
     EXAMPLE_STEPS,
-    LONGEST,
     Case,
     Ids,
     Logits,
@@ -47,34 +46,21 @@ from pocketrnn_export.proof.cases import (
     with_real_tokens,
     without_ids,
 )
-from pocketrnn_export.proof.comparing import Reference, rows_stand_alone, run_of
-from pocketrnn_export.proof.cpu_run import quietly_on_cpu
+from pocketrnn_export.proof.comparing import Reference, rows_stand_alone, run_of, texts_stand_alone
 from pocketrnn_export.proof.departure import Place, departure
 from pocketrnn_export.proof.float64_graph import Run64
 from pocketrnn_export.proof.float64_module import doubled, float64_run_of
-from pocketrnn_export.proof.kept_attributes import assigned_by, attributes_kept
 from pocketrnn_export.proof.spread import moved_modules
-from pocketrnn_export.tracing.torch_internals import BatchNorm
 
 __all__ = ["ExportableModule", "prepare", "with_ids_tried"]
 
 _log = logging.getLogger(__name__)
-# A module may change its answer from its twelfth call on.
-_CALLS_AT_A_TIME: Final = 16
 # Rounding of long texts may differ this much between batches; what looks at its neighbours differs by more.
 _NEIGHBOURS: Final = 1e-3
-# How long the texts of padding only are that a module is asked. A convolution needs the longer ones.
-_PADDING_WIDTHS: Final = (1, 2, 7, 31)
 # A module that needs more tokens than these has no limit of its own, but a fault.
 _SHORTEST: Final = 8
-# Where a module answers no text of as many tokens as its neighbours are compared on.
-_FEW_TOKENS: Final = (12, 8, 5)
 # Of so few ids each is tried, where the likely ones do not explain what a batch does.
 _FEW: Final = 512
-
-
-# Layers that the exporter knows by their class.
-_LAYERS: Final = ("RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell", "Embedding", "EmbeddingBag", "Linear")
 
 
 @dataclass(frozen=True)
@@ -233,11 +219,10 @@ def prepare(
         >>> prepared.takes_lengths
         True
     """
-    _refuse_replaced_layers()
-    _refuse_statistics_of_a_batch(module)
+    refuse_layers(module)
     reference = copied_for_export(module)
     traceable = with_traceable_parts(reference)
-    _refuse_nan(reference)
+    refuse_nan(reference)
     widths = widths or Widths()
     asked = Asked(
         reference,
@@ -256,11 +241,10 @@ def prepare(
     if convention.takes_lengths and widths.least > 1:
         convention = replace(convention, takes_lengths=False, counts=padding_id)
     _tell(convention)
-    is_called = not convention.plain or convention.units != classes or _is_changed_by_a_call(asked, convention)
+    is_called = not convention.plain or convention.units != classes or is_changed_by_a_call(asked, convention)
     called = functools.partial(CallAdapter, convention=convention) if is_called else _itself
     traceable, reference = called(traceable), called(reference)
-    if widths.fixed is not None:
-        traceable = OfWidth(traceable, widths.fixed)
+    traceable = traceable if widths.fixed is None else OfWidth(traceable, widths.fixed)
     prepared = ExportableModule(
         traceable,
         reference,
@@ -274,7 +258,9 @@ def prepare(
         widths=widths,
         given=AsGiven(unwrapped(module), called, convention.takes_lengths, kept_tensors),
     )
-    prepared = replace(prepared, padding_fault=_padding_fault(prepared), least=_least_tokens(prepared, shortest))
+    run = prepared.as_reference().run
+    fault, least = padding_fault(run, widths, padding_id), least_tokens(run, widths, padding_id, shortest)
+    prepared = replace(prepared, padding_fault=fault, least=least)
     if convention.one_text:
         return prepared
     return _beside_others(prepared, candidate_ids(module, ids=ids, special=[padding_id]))
@@ -332,33 +318,6 @@ def _beside_others(prepared: ExportableModule, candidates: Sequence[int]) -> Exp
     if not prepared.takes_lengths or not _rows_stand_alone(prepared, uneven):
         return prepared
     return with_ids_tried(replace(prepared, padding=True), candidates)
-
-
-def _is_changed_by_a_call(asked: Asked, convention: Convention) -> bool:
-    """Whether forward assigns to attributes, such as a cache of positions, and answers as before: its copies begin
-    without what it left. One that answers otherwise the next time, such as a counter, is asked as it is: refused."""
-    rows = 1 if convention.one_text else asked.rows
-    # A cache may grow for the longest text of the proof only.
-    shapes = ((rows, asked.tried_widths[-1][-1], _CALLS_AT_A_TIME), (1, asked.widths.clip(LONGEST), 2))
-    return any(_is_changed_by(asked, convention, *shape) for shape in shapes)
-
-
-def _is_changed_by(asked: Asked, convention: Convention, rows: int, width: int, calls: int) -> bool:
-    tokens, lengths = asked.batch(rows, width)
-
-    def run() -> Tensor:
-        with torch.no_grad(), quietly_on_cpu():
-            answer: Tensor = called_as(convention.function, asked.module, tokens, lengths)
-        return answer
-
-    if not assigned_by(run, asked.module):
-        return False
-    answers: list[Tensor] = []
-    # Whatever a user's module raises is met again, and told, where it is asked.
-    with attributes_kept(asked.module), contextlib.suppress(Exception, SystemExit):
-        for _ in range(calls):
-            answers.append(run().nan_to_num())
-    return bool(answers) and all(torch.equal(answers[0], other) for other in answers)
 
 
 def _itself(module: nn.Module) -> nn.Module:
@@ -432,69 +391,10 @@ def _departure(prepared: ExportableModule, content: bytes, case: Case, place: Pl
     return departure(doubled(prepared.computed), content, inputs, place)
 
 
-def _least_tokens(prepared: ExportableModule, shortest: int) -> int:
-    """The fewest tokens of a text that the module answers: a standard deviation over the steps has no value for one."""
-    run = prepared.as_reference().run
-    for tokens in range(1, shortest + 1):
-        with contextlib.suppress(ExportError):
-            width = prepared.widths.clip(tokens)
-            if np.isfinite(run(np.full((1, width), real_id(prepared.padding_id)), np.array([width])).max()):
-                return tokens
-    # It fails on more than short texts, which is told where that is seen.
-    return 1
-
-
-def _padding_fault(prepared: ExportableModule) -> str | None:
-    """How the module fails on a text of padding only, of a length at which it answers another text; else None.
-
-    Many modules count their lengths by the ids and pack by them, which fails for a length of 0. Others divide by the
-    count, or mask all steps with minus infinity, and give NaN.
-    """
-    run, padding_id = prepared.as_reference().run, prepared.padding_id
-    for width in dict.fromkeys(map(prepared.widths.clip, _PADDING_WIDTHS)):
-        real, padding = (np.full((1, width), i, np.int64) for i in (real_id(padding_id), padding_id))
-        lengths = np.array([width], np.int64)
-        with contextlib.suppress(ExportError):
-            if not np.isfinite(run(real, lengths).max()):
-                continue
-            try:
-                if not np.isfinite(run(padding, lengths).max()):
-                    return "with NaN or infinity as its answer"
-            except ExportError as error:
-                # Without a cause it is nothing that the module raised.
-                if (cause := error.__cause__) is not None:
-                    return f"with {type(cause).__name__}: {first_line(cause).rstrip('.')}"
-    return None
-
-
 def _rows_stand_alone(prepared: ExportableModule, grid: Sequence[Case]) -> bool:
     """Whether a text's answer does not depend on the other texts of its batch, nor on its padding."""
     reference = prepared.as_reference()
-    cases = _of_answered_lengths(reference.run, prepared.asked(neighbour_cases(grid)))
-    if rows_stand_alone(reference.run, cases):
-        return True
-    # Other sums of a larger batch are rounded otherwise. A module that looks at its neighbours does in float64 too.
-    try:
-        return reference.float64_run is not None and rows_stand_alone(reference.float64_run, cases, tolerance=1e-8)
-    except ExportError:
-        return False
-
-
-def _of_answered_lengths(run: Run, cases: Sequence[Case]) -> list[Case]:
-    """The cases of lengths that the module answers a text of; where it answers none of these, cut to one that it does.
-
-    One with a table of 40 positions answers no longer text. That limit is found where it is traced.
-    """
-    widest = max(cases, key=lambda case: case.tokens.shape[1])
-    longest = widest.tokens[[widest.lengths.argmax()]]
-    for most in (*sorted({int(case.lengths.max()) for case in cases}, reverse=True), *_FEW_TOKENS):
-        row = longest[:, :most]
-        with contextlib.suppress(ExportError):
-            run(row, np.array([row.shape[1]], np.int64))
-            within = [case for case in cases if case.lengths.max() <= most]
-            return within or [Case(c.name, c.tokens[:, :most], np.minimum(c.lengths, most)) for c in cases[:1]]
-    # It fails for another reason, which is told where it is asked next.
-    return list(cases)
+    return texts_stand_alone(reference, of_answered_lengths(reference.run, prepared.asked(neighbour_cases(grid))))
 
 
 def _example(padding_id: int, widths: Widths, convention: Convention) -> tuple[Tensor, ...]:
@@ -555,32 +455,3 @@ def _said(run: Run, padding_id: int) -> Run:
             raise ExportError(f"The module fails on {shape}, ids {ids}...: {what}.", advice) from error
 
     return said
-
-
-def _refuse_replaced_layers() -> None:
-    """Refuse where a file has put a class of its own in the place of PyTorch's: `nn.GRU = MyGRU`."""
-    for name in _LAYERS:
-        kind = getattr(nn, name)
-        if kind.__module__.partition(".")[0] != "torch":
-            raise ExportError(
-                f"torch.nn.{name} is not PyTorch's class: {kind.__name__} was put in its place.",
-                f"Call {kind.__name__} by its own name where the module is made, and leave torch.nn.{name} as it is.",
-            )
-
-
-def _refuse_statistics_of_a_batch(module: nn.Module) -> None:
-    for path, layer in module.named_modules():
-        if isinstance(layer, BatchNorm) and layer.running_mean is None:
-            raise ExportError(
-                f"The module's {path or 'forward'} is a {type(layer).__name__} without running statistics: it answers "
-                "a text differently beside other texts.",
-                "Train it with track_running_stats=True, or with nn.LayerNorm in its stead.",
-            )
-
-
-def _refuse_nan(module: nn.Module) -> None:
-    for name, weight in module.named_parameters():
-        if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
-            raise ExportError(
-                f"The module's weight {name} holds a number that is not finite.", "Train it again, or correct it."
-            )

@@ -21,9 +21,12 @@ from pocketrnn_export.intake.as_given import untouched
 from pocketrnn_export.intake.call_discovery.asked import Asked
 from pocketrnn_export.intake.call_discovery.trial import answer_in_turn, kept_state_advice
 from pocketrnn_export.intake.convention import Convention
-from pocketrnn_export.proof.kept_attributes import Kept, changed_by
+from pocketrnn_export.intake.user_frames import called_as
+from pocketrnn_export.proof.cases import LONGEST
+from pocketrnn_export.proof.cpu_run import quietly_on_cpu
+from pocketrnn_export.proof.kept_attributes import Kept, assigned_by, attributes_kept, changed_by
 
-__all__ = ["refuse_kept_state"]
+__all__ = ["is_changed_by_a_call", "refuse_kept_state"]
 
 # Rounding of a text beside a larger cache.
 _SAME: Final = 1e-5
@@ -35,6 +38,9 @@ _LONGER: Final = 400
 _LONGEST: Final = 1_500
 # How often what a call of a text leaves in a list is put there, too.
 _ENTRIES: Final = (20, 1_000)
+
+# A module may change its answer from its twelfth call on.
+_CALLS_AT_A_TIME: Final = 16
 
 Batch = tuple[Tensor, Tensor]
 
@@ -144,3 +150,30 @@ def _depends(on: str, changed: Sequence[Kept], convention: Convention) -> Export
         else "Let forward keep nothing that a later answer depends on, in the module, its file or a default argument."
     )
     return ExportError(f"The module's answer to a text depends {on}.", advice)
+
+
+def is_changed_by_a_call(asked: Asked, convention: Convention) -> bool:
+    """Whether forward assigns to attributes, such as a cache of positions, and answers as before: its copies begin
+    without what it left. One that answers otherwise the next time, such as a counter, is asked as it is: refused."""
+    rows = 1 if convention.one_text else asked.rows
+    # A cache may grow for the longest text of the proof only.
+    shapes = ((rows, asked.tried_widths[-1][-1], _CALLS_AT_A_TIME), (1, asked.widths.clip(LONGEST), 2))
+    return any(_is_changed_by(asked, convention, *shape) for shape in shapes)
+
+
+def _is_changed_by(asked: Asked, convention: Convention, rows: int, width: int, calls: int) -> bool:
+    tokens, lengths = asked.batch(rows, width)
+
+    def run() -> Tensor:
+        with torch.no_grad(), quietly_on_cpu():
+            answer: Tensor = called_as(convention.function, asked.module, tokens, lengths)
+        return answer
+
+    if not assigned_by(run, asked.module):
+        return False
+    answers: list[Tensor] = []
+    # Whatever a user's module raises is met again, and told, where it is asked.
+    with attributes_kept(asked.module), contextlib.suppress(Exception, SystemExit):
+        for _ in range(calls):
+            answers.append(run().nan_to_num())
+    return bool(answers) and all(torch.equal(answers[0], other) for other in answers)

@@ -1,0 +1,56 @@
+"""Modules that are refused as they stand, before they are called."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import nn
+
+from pocketrnn.errors import ExportError
+from pocketrnn_export.tracing.torch_internals import BatchNorm
+
+__all__ = ["refuse_layers", "refuse_nan"]
+
+# Layers that the exporter knows by their class.
+_LAYERS: Final = ("RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell", "Embedding", "EmbeddingBag", "Linear")
+
+
+def refuse_layers(module: nn.Module) -> None:
+    """Refuse a module one of whose layers is not what its name says, or answers by the batch that it is given.
+
+    Raises:
+        ExportError: PyTorch's class is replaced, or a batch normalisation has no running statistics.
+    """
+    _refuse_replaced_layers()
+    _refuse_statistics_of_a_batch(module)
+
+
+def _refuse_replaced_layers() -> None:
+    """Refuse where a file has put a class of its own in the place of PyTorch's: `nn.GRU = MyGRU`."""
+    for name in _LAYERS:
+        kind = getattr(nn, name)
+        if kind.__module__.partition(".")[0] != "torch":
+            raise ExportError(
+                f"torch.nn.{name} is not PyTorch's class: {kind.__name__} was put in its place.",
+                f"Call {kind.__name__} by its own name where the module is made, and leave torch.nn.{name} as it is.",
+            )
+
+
+def _refuse_statistics_of_a_batch(module: nn.Module) -> None:
+    for path, layer in module.named_modules():
+        if isinstance(layer, BatchNorm) and layer.running_mean is None:
+            raise ExportError(
+                f"The module's {path or 'forward'} is a {type(layer).__name__} without running statistics: it answers "
+                "a text differently beside other texts.",
+                "Train it with track_running_stats=True, or with nn.LayerNorm in its stead.",
+            )
+
+
+def refuse_nan(module: nn.Module) -> None:
+    """Refuse a module with a weight that is not finite."""
+    for name, weight in module.named_parameters():
+        if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
+            raise ExportError(
+                f"The module's weight {name} holds a number that is not finite.", "Train it again, or correct it."
+            )
