@@ -1,4 +1,4 @@
-"""Numbers of several types in one operation: `x.clamp(0.01, 1)`, `0.3 - ids`, `(x > 0) + (x > 1)`, `(x == 7).max(1)`.
+"""Numbers of several types in one operation: `x.clamp(0.01, 1)`, `0.3 - ids`, `(x > 0) + (x > 1)`.
 
 PyTorch brings them to one type before it computes, and ONNX takes one type only. torch's exporter does so for most
 operations; what stands here are those where it fails, or whose type onnxruntime has no kernel for.
@@ -91,33 +91,14 @@ def _on_floats(function: Callable[..., Any]) -> Callable[..., Any]:
     return mixed
 
 
-def _of_truths(function: Callable[..., Any]) -> Callable[..., Any]:
+@rule("add", "__add__", when=exporting)
+def sum_of_truths(_session: TraceSession, x: Any, other: Any, **more: Any) -> Any:
     """`(x > 0) + (x > 1)`, which is true where one of them is."""
-
-    def joined(_session: TraceSession, x: Any, other: Any, **more: Any) -> Any:
-        if isinstance(other, bool):
-            other = torch.full((), other)
-        if more or not all(isinstance(one, Tensor) and one.dtype == torch.bool for one in (x, other)):
-            return declined("not two truths")
-        return function(x, other)
-
-    return joined
-
-
-def _as_numbers(name: str) -> Rule:
-    """`(x == 7).max(1)`, of truths: onnxruntime compares numbers only."""
-
-    @rule(name, when=exporting)
-    def compared(_session: TraceSession, x: Any, *given: Any, **named: Any) -> Any:
-        if not isinstance(x, Tensor) or x.dtype != torch.bool or any(isinstance(one, Tensor) for one in given):
-            return declined("not of truths")
-        found = getattr(torch, name)(x.to(torch.int32), *given, **named)
-        if isinstance(found, Tensor):
-            return found.to(torch.bool)
-        parts = [part.to(torch.bool) if part.dtype == torch.int32 else part for part in found]
-        return getattr(torch.return_types, name)(parts)
-
-    return compared
+    if isinstance(other, bool):
+        other = torch.full((), other)
+    if more or not all(isinstance(one, Tensor) and one.dtype == torch.bool for one in (x, other)):
+        return declined("not two truths")
+    return torch.logical_or(x, other)
 
 
 @rule("pow", "__pow__", when=exporting)
@@ -126,23 +107,6 @@ def power(_session: TraceSession, base: Any, exponent: Any) -> Any:
     if not (_is_whole(base) and isinstance(exponent, Tensor) and exponent.is_floating_point()):
         return declined("not a whole number to the power of fractions")
     return torch.pow(base.to(torch.result_type(base, exponent)), exponent)
-
-
-@rule("searchsorted", when=exporting)
-def searchsorted(
-    _session: TraceSession,
-    edges: Any,
-    x: Any,
-    *,
-    right: bool = False,
-    side: Any = None,
-    out_int32: bool = False,
-    **more: Any,
-) -> Any:
-    """`torch.searchsorted(edges, x)`, of one row of edges: what `torch.bucketize` gives."""
-    if more or not isinstance(x, Tensor) or edges.dim() != 1:
-        return declined("not of one row of edges in order")
-    return torch.bucketize(x, edges, right=right or side == "right", out_int32=out_int32)
 
 
 @rule("nansum", when=exporting)
@@ -158,10 +122,7 @@ MIXED_NUMBERS: Final = (
     Rule(("hardtanh_",), _inplace(nn.functional.hardtanh_), exporting),
     Rule(("rsub", "__rsub__"), _on_floats(torch.rsub), exporting),
     Rule(("floor_divide", "__floordiv__"), _on_floats(torch.floor_divide), exporting),
-    Rule(("add", "__add__", "maximum"), _of_truths(torch.logical_or), exporting),
-    Rule(("minimum",), _of_truths(torch.logical_and), exporting),
-    *map(_as_numbers, ("max", "min", "amax", "amin", "aminmax", "sort")),
+    sum_of_truths,
     power,
-    searchsorted,
     nansum,
 )

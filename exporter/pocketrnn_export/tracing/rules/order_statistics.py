@@ -78,8 +78,9 @@ def quantile(_session: TraceSession, x: Any, q: Any, dim: Any = None, keepdim: b
     return found if keepdim else found.squeeze(dim)
 
 
-def _of_truths(function: Callable[..., Any], *, places: bool = False) -> Callable[..., Any]:
-    """The largest or least of truths, or their order, as of 0 and 1: ONNX has these of numbers only."""
+def _of_truths(function: Callable[..., Any], truths: int = 1) -> Callable[..., Any]:
+    """The largest or least of truths, or their order, as of 0 and 1: ONNX has these of numbers only. Of what it gives,
+    so many are truths, and the others places."""
 
     def of_truths(_session: TraceSession, x: Any, *args: Any, **more: Any) -> Any:
         if not isinstance(x, Tensor) or x.dtype != torch.bool or more.get("out") is not None:
@@ -88,8 +89,8 @@ def _of_truths(function: Callable[..., Any], *, places: bool = False) -> Callabl
         named = {name: one.to(torch.int64) if isinstance(one, Tensor) else one for name, one in more.items()}
         found = function(x.to(torch.int64), *whole, **named)
         if isinstance(found, Tensor):
-            return found if places else found.to(torch.bool)
-        return type(found)((found[0].to(torch.bool), found[1]))
+            return found.to(torch.bool) if truths else found
+        return type(found)((*(part.to(torch.bool) for part in found[:truths]), *found[truths:]))
 
     return of_truths
 
@@ -126,6 +127,7 @@ def _refused(name: str) -> Rule:
 _TRUTHS: Final = (
     *(Rule((function.__name__,), _of_truths(function), exporting) for function in
       (torch.max, torch.min, torch.amax, torch.amin, torch.maximum, torch.minimum, torch.sort)),
-    Rule(("argsort",), _of_truths(torch.argsort, places=True), exporting),
+    Rule(("aminmax",), _of_truths(torch.aminmax, 2), exporting),
+    Rule(("argsort",), _of_truths(torch.argsort, 0), exporting),
 )  # fmt: skip
 ORDER_STATISTICS: Final = (median, kthvalue, quantile, searchsorted, *_TRUTHS, *map(_refused, _WITHOUT))

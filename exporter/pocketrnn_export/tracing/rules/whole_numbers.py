@@ -6,7 +6,6 @@ many of one word. Sums of int64 are exact there up to 2**53.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final
 
 import torch
@@ -15,10 +14,10 @@ from torch.export.graph_signature import InputKind
 from torch.fx import Node
 
 from pocketrnn_export.intake.user_frames import line_of_node
-from pocketrnn_export.tracing.session import Rule, TraceSession, always, declined, exporting, rule
+from pocketrnn_export.tracing.session import TraceSession, declined, exporting, rule
 from pocketrnn_export.tracing.sizes.questions import UntraceableError
 
-__all__ = ["CLAMPS", "WHOLE_NUMBERS", "refuse_products_of_whole_numbers"]
+__all__ = ["WHOLE_NUMBERS", "refuse_products_of_whole_numbers"]
 
 _NARROW: Final = (torch.int8, torch.uint8, torch.int16, torch.int32)
 _PRODUCTS: Final = (torch.ops.aten.prod.default, torch.ops.aten.prod.dim_int)
@@ -32,17 +31,6 @@ def total(_session: TraceSession, x: Any, *args: Any, dtype: Any = None, **more:
     if dtype not in _NARROW or not isinstance(x, Tensor) or x.is_floating_point():
         return declined("not into whole numbers of fewer than 64 bits")
     return torch.sum(x, *args, **more).to(dtype)
-
-
-def _between(clamped: Callable[[Tensor, float, float], Tensor]) -> Callable[..., Any]:
-    """`x.clamp(0.01, 1)`: torch's exporter makes a tensor of one of the two, and finds no operator of both."""
-
-    def clamp(_session: TraceSession, x: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A002 - torch's names
-        if {type(min), type(max)} != {int, float} or not isinstance(x, Tensor):
-            return declined("with bounds of one kind")
-        return clamped(x, float(min), float(max))
-
-    return clamp
 
 
 def refuse_products_of_whole_numbers(program: torch.export.ExportedProgram) -> None:
@@ -80,8 +68,4 @@ def _not_exact(what: str, node: Node, remedy: str) -> UntraceableError:
     )
 
 
-CLAMPS: Final = (
-    Rule(("clamp", "clip"), _between(torch.clamp), always),
-    Rule(("clamp_", "clip_"), _between(Tensor.clamp_), always),
-)
-WHOLE_NUMBERS: Final = (total, *CLAMPS)
+WHOLE_NUMBERS: Final = (total,)
