@@ -18,7 +18,7 @@ import sys
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
@@ -40,6 +40,7 @@ from pocketrnn_export.tracing.torch_internals import (
     environment_of,
     expression_of,
     hint_of,
+    methods_replaced,
     symbol_of,
 )
 from pocketrnn_export.tracing.trace_operators import KEEP, SIZE
@@ -291,7 +292,7 @@ class TraceSession:
             stack.enter_context(_LOCK)
             stack.callback(setattr, _here, "session", _here.session)
             _here.session = self
-            stack.enter_context(_forward_wrapped(self.module, self._forward))
+            stack.enter_context(methods_replaced({(self.module, "forward"): self._wrapped(self.module.forward)}))
             for patch in self.patches:
                 stack.enter_context(patch(self))
             self._stack = stack.pop_all()
@@ -331,6 +332,13 @@ class TraceSession:
         result = self.dispatch(call, level + 1)
         topic.after(self, named, result)
         return result
+
+    def _wrapped(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(forward)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            return self._forward(forward, args, kwargs)
+
+        return wrapped
 
     def _forward(self, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Forward on each branch, and of their answers the one whose choice holds."""
@@ -412,21 +420,3 @@ def _names_of_sizes(inputs: Sequence[Tensor]) -> dict[str, str]:
             if isinstance(size, torch.SymInt):
                 names[symbol_of(size)] = name
     return names
-
-
-@contextlib.contextmanager
-def _forward_wrapped(module: nn.Module, run: Callable[..., Any]) -> Iterator[None]:
-    forward, own = module.forward, "forward" in module.__dict__
-
-    @functools.wraps(forward)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        return run(forward, args, kwargs)
-
-    module.forward = wrapped
-    try:
-        yield
-    finally:
-        if own:
-            module.forward = forward
-        else:
-            module.__dict__.pop("forward", None)

@@ -80,6 +80,11 @@ __all__ = [
     "shipped_copy",
     "size_functions",
     "statically_known_true",
+    "sym_float",
+    "sym_int",
+    "sym_ite",
+    "sym_max",
+    "sym_min",
     "sym_sqrt",
     "symbol_of",
     "truths_of_sizes",
@@ -115,8 +120,13 @@ TEXT_FILES: Final = frozenset(
 # `statically_known_true(size >= 0)`: whether a relation holds for all sizes; it asks nothing of the trace, and so
 # restricts none. Without: what is known already would be a restriction of the graph.
 
-# The square root of a size, also as the operator that a trace holds. torch.sym_float, sym_min and sym_max are public.
+# The square root of a size, also as the operator that a trace holds. The others are public; torch annotates none.
 sym_sqrt: Final[Callable[..., Any]] = torch._sym_sqrt  # type: ignore[attr-defined]
+sym_float: Final[Callable[..., Any]] = torch.sym_float
+sym_int: Final[Callable[..., Any]] = torch.sym_int
+sym_ite: Final[Callable[..., Any]] = torch.sym_ite
+sym_max: Final[Callable[..., Any]] = torch.sym_max
+sym_min: Final[Callable[..., Any]] = torch.sym_min
 
 
 def expression_of(size: Any) -> Any:

@@ -8,22 +8,18 @@ right at 600 steps (2e-7) where the plain trace is 0.6 off.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from pocketrnn_export.tracing.torch_internals import statically_known_true
+from pocketrnn_export.tracing.torch_internals import statically_known_true, sym_ite, sym_max, sym_min
 
 __all__ = ["CUT", "CUT_TO_LONGEST", "END", "KEEP", "PUT", "SIZE", "STACKED", "STEP"]
 
 # What ONNX's Slice takes for "to the end".
 END: Final = 2**62
-# torch does not annotate these.
-_sym_min: Callable[..., Any] = torch.sym_min
-_sym_max: Callable[..., Any] = torch.sym_max
-_sym_ite: Callable[..., Any] = torch.sym_ite
 
 
 @torch.library.custom_op("pocketrnn::cut", mutates_args=())
@@ -41,14 +37,14 @@ def _(x: Tensor, axis: int, start: Any, end: Any, step: int) -> Tensor:
     def clamped(index: Any) -> Any:
         """`index` as a position in 0..size; a size minus something may be negative, and then counts from the end."""
         if not isinstance(index, torch.SymInt):
-            return _sym_min(index, size) if index >= 0 else _sym_max(size + index, 0)
+            return sym_min(index, size) if index >= 0 else sym_max(size + index, 0)
         if statically_known_true(index >= 0):
-            return _sym_min(index, size)
-        from_end = _sym_max(size + index, 0)
-        return _sym_ite(index >= 0, _sym_min(index, size), from_end)
+            return sym_min(index, size)
+        from_end = sym_max(size + index, 0)
+        return sym_ite(index >= 0, sym_min(index, size), from_end)
 
     first, last = clamped(start), size if isinstance(end, int) and end >= END else clamped(end)
-    length = last if isinstance(first, int) and first == 0 else _sym_max(last - first, 0)
+    length = last if isinstance(first, int) and first == 0 else sym_max(last - first, 0)
     if step != 1:
         length = (length + step - 1) // step
     return x.new_empty([length if i == axis else other for i, other in enumerate(x.shape)])

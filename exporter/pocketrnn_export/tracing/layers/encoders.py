@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final
 
 import torch
@@ -24,16 +24,14 @@ __all__ = ["encoders_traced"]
 _BEFORE_CAUSAL: Final = 7
 
 
-@contextlib.contextmanager
-def encoders_traced(_: TraceSession) -> Iterator[None]:
+def encoders_traced(_: TraceSession) -> contextlib.AbstractContextManager[None]:
     """While the block runs, encoders of a thread that traces answer as the fast path does."""
     forwards: dict[tuple[type[nn.Module], str], Callable[..., Any]] = {
         (nn.TransformerEncoder, "forward"): _encoder(nn.TransformerEncoder.forward),
         (nn.TransformerDecoder, "forward"): _decoder(nn.TransformerDecoder.forward),
         (nn.TransformerEncoderLayer, "forward"): _layer(nn.TransformerEncoderLayer.forward),
     }
-    with methods_replaced(forwards):
-        yield
+    return methods_replaced(forwards)
 
 
 def _encoder(shipped: Callable[..., Any]) -> Callable[..., Any]:

@@ -171,8 +171,7 @@ def recurrence_traced(_: TraceSession) -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def states_checked(_: TraceSession) -> Iterator[None]:
+def states_checked(_: TraceSession) -> contextlib.AbstractContextManager[None]:
     """While the block runs, a recurrent layer of a thread that traces takes no initial state of another batch than its
     input's.
 
@@ -181,8 +180,7 @@ def states_checked(_: TraceSession) -> Iterator[None]:
     An `expand` to the batch is in the trace, does nothing, and fails where the sizes differ. `pack_padded_sequence`
     takes lengths that `pocketrnn_export.tracing.python_semantics.arrays` stands for.
     """
-    with _layers_and_packing(_forward_with_checked_state):
-        yield
+    return _layers_and_packing(_forward_with_checked_state)
 
 
 @contextlib.contextmanager

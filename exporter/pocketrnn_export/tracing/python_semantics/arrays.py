@@ -186,8 +186,7 @@ def number_of(value: Any) -> Any:
     return session.width if session.facts.of(value).lengths == "longest" else value
 
 
-@contextlib.contextmanager
-def hashes_of_numbers_refused(_: object) -> Iterator[None]:
+def hashes_of_numbers_refused(_: object) -> contextlib.AbstractContextManager[None]:
     """While the block runs, the user's code looks up no number of a trace in a table: `table[x[0, 0].item()]`.
 
     Where it runs, that is a number; in a trace it is a tensor, which no table holds.
@@ -204,8 +203,7 @@ def hashes_of_numbers_refused(_: object) -> Iterator[None]:
             )
         return HASH_OF_TENSOR(value)
 
-    with methods_replaced({(Tensor, "__hash__"): refusing}):
-        yield
+    return methods_replaced({(Tensor, "__hash__"): refusing})
 
 
 def _frozen(what: str) -> ExportError:

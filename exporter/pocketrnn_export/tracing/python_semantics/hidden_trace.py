@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final
 
 from pocketrnn_export.intake.user_frames import is_users
-from pocketrnn_export.tracing.torch_internals import functions_that_tell
+from pocketrnn_export.tracing.torch_internals import functions_that_tell, methods_replaced
 
 __all__ = ["HIDDEN", "trace_hidden"]
 
@@ -32,20 +32,14 @@ def _answering(shipped: Callable[..., Any], untraced: Any) -> Callable[..., Any]
 HIDDEN: Final = tuple((shipped, _answering(shipped, untraced)) for _, _, shipped, untraced in functions_that_tell())
 
 
-@contextlib.contextmanager
-def trace_hidden(_: object) -> Iterator[None]:
+def trace_hidden(_: object) -> contextlib.AbstractContextManager[None]:
     """While the block runs, the user's code sees no trace.
 
     Example:
-        >>> with trace_hidden():
+        >>> with trace_hidden(None):
         ...     torch.compiler.is_compiling()
         False
     """
-    changed = functions_that_tell()
-    try:
-        for module, name, shipped, untraced in changed:
-            setattr(module, name, _answering(shipped, untraced))
-        yield
-    finally:
-        for module, name, shipped, _ in changed:
-            setattr(module, name, shipped)
+    return methods_replaced(
+        {(module, name): _answering(shipped, untraced) for module, name, shipped, untraced in functions_that_tell()}
+    )

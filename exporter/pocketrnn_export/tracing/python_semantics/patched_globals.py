@@ -28,18 +28,17 @@ from pocketrnn_export.tracing.python_semantics.arrays import TracedArray, number
 from pocketrnn_export.tracing.python_semantics.caches import without_cache
 from pocketrnn_export.tracing.python_semantics.hidden_trace import HIDDEN
 from pocketrnn_export.tracing.python_semantics.loop_unroll import Slices, positions
+from pocketrnn_export.tracing.python_semantics.size_numbers import is_size
 from pocketrnn_export.tracing.python_semantics.users_globals import globals_of
 from pocketrnn_export.tracing.session import TraceSession, current, scripting
 from pocketrnn_export.tracing.sizes.output_only import is_redirected
 from pocketrnn_export.tracing.sizes.questions import compares_by_identity
-from pocketrnn_export.tracing.torch_internals import TRACED_TENSORS, methods_replaced, scripted_from
+from pocketrnn_export.tracing.torch_internals import TRACED_TENSORS, methods_replaced, scripted_from, sym_int
 
 __all__ = ["filled", "globals_patched", "shipped_types"]
 
 # What asks a size here is asked by who called it: see `intake/user_frames.py`.
 ASKS_FOR_ITS_CALLER: Final = True
-# torch does not annotate it.
-_sym_int: Callable[..., Any] = torch.sym_int
 _DTYPES: Final = {
     "FloatTensor": torch.float32,
     "Tensor": torch.float32,
@@ -97,7 +96,7 @@ def _int(*args: Any) -> Any:
         if isinstance(value, torch.SymInt):
             return value
         if isinstance(value, torch.SymFloat):
-            return _sym_int(value)
+            return sym_int(value)
         if isinstance(value, Tensor) and value.numel() == 1 and not value.is_floating_point():
             return number_of(value)
     return int(*args)
@@ -203,25 +202,15 @@ def _dispatched_method(shipped: Callable[..., Any]) -> Callable[..., Any]:
     return get
 
 
-def _id(value: Any) -> int:
-    """`id(n)`: a size of a trace is an object of its own."""
-    session = current()
-    if session is not None and isinstance(value, torch.SymInt | torch.SymFloat):
-        session.log.refused.append(compares_by_identity(users_line(sys._getframe(1))))
-        raise session.log.refused[-1]
-    return id(value)
-
-
-def _by_identity(shipped: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
-    """`operator.is_`, which would say that a size is another object than any number."""
+def _by_identity(shipped: Callable[..., Any]) -> Callable[..., Any]:
+    """`id` and `operator.is_`, which would say that a size is another object than any number."""
 
     @functools.wraps(shipped)
-    def stand_in(first: Any, second: Any) -> bool:
+    def stand_in(*values: Any) -> Any:
         session = current()
-        if session is not None and any(isinstance(value, torch.SymInt | torch.SymFloat) for value in (first, second)):
-            session.log.refused.append(compares_by_identity(users_line(sys._getframe(1))))
-            raise session.log.refused[-1]
-        return shipped(first, second)
+        if session is not None and any(map(is_size, values)):
+            raise session.log.refuse(compares_by_identity(users_line(sys._getframe(1))))
+        return shipped(*values)
 
     return stand_in
 
@@ -406,7 +395,7 @@ _BUILTINS: Final[dict[str, Any]] = {
     "any": _of_one(builtins.any, "any"),
     "sorted": _sorted,
     "print": _print,
-    "id": _id,
+    "id": _by_identity(id),
 }
 _BY_OBJECT: Final[dict[int, tuple[Any, Any]]] = {
     id(shipped): (shipped, stand_in)

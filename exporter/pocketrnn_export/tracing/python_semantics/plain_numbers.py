@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, Final
 
@@ -28,7 +28,7 @@ _TAKEN: Final = ("__index__", "__int__", "__float__", "__hash__", "__repr__", "_
                  "__round__", "as_integer_ratio", "is_integer", "hex")  # fmt: skip
 # What computes with a size and leaves it one.
 _COMPUTED: Final = frozenset({"__trunc__", "__round__", "as_integer_ratio"})
-_CLASSES: Final = ((torch.SymInt, int), (torch.SymFloat, float), (torch.SymBool, bool))
+_CLASSES: Final[dict[type, Callable[[Any], Any]]] = {torch.SymInt: int, torch.SymFloat: float, torch.SymBool: bool}
 # What no instance is asked for.
 _OF_CLASSES: Final = frozenset(
     {"__new__", "__init__", "__class__", "__doc__", "__getattribute__", "__getnewargs__", "__init_subclass__",
@@ -37,8 +37,7 @@ _OF_CLASSES: Final = frozenset(
 )  # fmt: skip
 
 
-@contextlib.contextmanager
-def plain_numbers(number: Callable[[Any, FrameType, str], Any]) -> Iterator[None]:
+def plain_numbers(number: Callable[[Any, FrameType, str], Any]) -> contextlib.AbstractContextManager[None]:
     """While the block runs, methods of sizes that want a plain number ask `number` for it.
 
     Args:
@@ -52,11 +51,10 @@ def plain_numbers(number: Callable[[Any, FrameType, str], Any]) -> Iterator[None
     """
     stand_ins = {
         (kind, name): _stand_in(name, plain, getattr(kind, name, None), number)
-        for kind, plain in _CLASSES
+        for kind, plain in _CLASSES.items()
         for name in _names(kind, plain)
     }
-    with methods_replaced(stand_ins):
-        yield
+    return methods_replaced(stand_ins)
 
 
 def _names(kind: type, plain: type) -> list[str]:
@@ -75,17 +73,15 @@ def _stand_in(name: str, plain: type, shipped: Any, number: Callable[..., Any]) 
     if name in _REPEATS and plain is int:
         return lambda size, other: _repeated(other, size) if type(other) in (list, tuple) else shipped(size, other)
     of_plain = getattr(plain, name)
-    if not callable(of_plain):
-        return property(lambda size: getattr(_number_of(size, plain, number, name), name))
 
     def method(size: Any, *others: Any) -> Any:
         value = number(size, sys._getframe(1), name)
         if value is None and shipped is not None:
             return shipped(size, *others)
         value = plain(size) if value is None else value
-        return of_plain(value, *(_plain(other) for other in others))
+        return of_plain(value, *(_plain(other) for other in others)) if callable(of_plain) else getattr(value, name)
 
-    return method
+    return method if callable(of_plain) else property(method)
 
 
 def _repeated(numbers: Sequence[Any], times: Any) -> Any:
@@ -95,15 +91,9 @@ def _repeated(numbers: Sequence[Any], times: Any) -> Any:
     return TracedArray(torch.cat([torch.full((1,), n, dtype=torch.int64) for n in numbers]).repeat(times))
 
 
-def _number_of(size: Any, plain: type, number: Callable[..., Any], name: str) -> Any:
-    value = number(size, sys._getframe(2), name)
-    return plain(size) if value is None else value
-
-
 def _plain(other: Any) -> Any:
     """The other operand, which may be a size too."""
-    kinds = {torch.SymInt: int, torch.SymFloat: float, torch.SymBool: bool}
-    return kinds[type(other)](other) if type(other) in kinds else other
+    return _CLASSES[type(other)](other) if type(other) in _CLASSES else other
 
 
 _REPEATS: Final = ("__mul__", "__rmul__")

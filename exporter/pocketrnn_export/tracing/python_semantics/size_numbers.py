@@ -27,16 +27,19 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.user_frames import line_of_node, users_line
 from pocketrnn_export.tracing.python_semantics.arrays import TracedArray, unwrapped
 from pocketrnn_export.tracing.session import current, scripting
-from pocketrnn_export.tracing.torch_internals import expression_of, size_functions, sym_sqrt
+from pocketrnn_export.tracing.torch_internals import (
+    expression_of,
+    size_functions,
+    sym_float,
+    sym_max,
+    sym_min,
+    sym_sqrt,
+)
 
 __all__ = ["BUILTINS", "MATH", "NUMPY", "OF_NUMBER", "is_size", "refuse_rounded"]
 
 # What asks a size here is asked by who called it: see `intake/user_frames.py`.
 ASKS_FOR_ITS_CALLER: Final = True
-# torch does not annotate these.
-_sym_float: Callable[..., Any] = torch.sym_float
-_sym_min: Callable[..., Any] = torch.sym_min
-_sym_max: Callable[..., Any] = torch.sym_max
 
 # Functions of one number whose last digit is not the same everywhere; in ONNX these have operators.
 _OF_NUMBER: Final = (
@@ -85,7 +88,7 @@ class TracedNumber(TracedArray):
 def _exact(value: Any) -> Any:
     """A number as a tensor that keeps its last digits; a tensor of the module's own as it is."""
     if is_size(value):
-        value = _sym_float(value)
+        value = sym_float(value)
     return OF_NUMBER(value, "itself") if isinstance(value, float | int | torch.SymFloat) else unwrapped(value)
 
 
@@ -107,11 +110,8 @@ for _name in ("add", "sub", "mul", "truediv", "pow"):
 
 def _rounded(*_: Any) -> Any:
     """`int(math.log2(n))`: where n is a power, the last digit decides, which is not the same everywhere."""
-    session = current()
-    error = _rounded_otherwise(users_line(sys._getframe(1)))
-    if session is not None:
-        session.log.refused.append(error)
-    raise error
+    session, error = current(), _rounded_otherwise(users_line(sys._getframe(1)))
+    raise error if session is None else session.log.refuse(error)
 
 
 for _name in ("int", "floor", "ceil", "round", "trunc", "index"):
@@ -130,7 +130,7 @@ def _function(name: str) -> Callable[..., Any]:
             number, *base = args
             found: Any = None
             if is_size(number):
-                found = TracedNumber(OF_NUMBER(_sym_float(number), name))
+                found = TracedNumber(OF_NUMBER(sym_float(number), name))
             elif isinstance(number, TracedNumber):
                 found = TracedNumber(getattr(torch, name)(number.tensor))
             elif _traced(number):
@@ -160,7 +160,7 @@ def _by(shipped: Callable[..., Any], of_size: Callable[[Any], Any], *, scripted:
 def _sqrt(number: Any) -> Any:
     if isinstance(number, TracedNumber):
         return TracedNumber(number.tensor.sqrt())
-    return sym_sqrt(_sym_float(number))
+    return sym_sqrt(sym_float(number))
 
 
 def _sqrt_scripted(number: Tensor) -> Tensor:
@@ -182,7 +182,7 @@ def _expm1(number: Any) -> Any:
 def _float(*args: Any) -> Any:
     if current() is not None and len(args) == 1:
         if is_size(args[0]):
-            return _sym_float(args[0])
+            return sym_float(args[0])
         if isinstance(args[0], TracedNumber):
             return args[0]
         if _traced(args[0]):
@@ -211,7 +211,7 @@ def _extreme(shipped: Callable[..., Any], symbolic: Callable[..., Any]) -> Calla
 
 def _float_of(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """numpy's rounding gives floats."""
-    return lambda number: _sym_float(function(number))
+    return lambda number: sym_float(function(number))
 
 
 _FUNCTIONS: Final = {name: _function(name) for name in _OF_NUMBER}
@@ -240,8 +240,8 @@ NUMPY: Final[dict[str, Callable[..., Any]]] = {
 BUILTINS: Final[dict[str, Callable[..., Any]]] = {
     "float": _float,
     "divmod": _divmod,
-    "max": _extreme(builtins.max, _sym_max),
-    "min": _extreme(builtins.min, _sym_min),
+    "max": _extreme(builtins.max, sym_max),
+    "min": _extreme(builtins.min, sym_min),
 }
 
 

@@ -53,11 +53,14 @@ _IN_TEXTS: Final = frozenset({"__repr__", "__str__", "__format__", "__index__", 
 @contextlib.contextmanager
 def sizes_watched(session: TraceSession) -> Iterator[None]:
     """While the block runs, questions about sizes are answered and noted; at its end, what the trace restricts."""
-    noticed = functools.partial(_note_identity, session.log)
+
+    def compared(frame: FrameType) -> None:
+        session.log.refuse(compares_by_identity(place_of(frame)))
+
     with truths_of_sizes(functools.partial(_answer, session)):
         try:
             plain = plain_numbers(functools.partial(_plain_number, session))
-            with plain, compared_by_identity(session.module, noticed):
+            with plain, compared_by_identity(session.module, compared):
                 yield
         finally:
             # A trace that failed has told why: among its guards are the sizes that it took for plain numbers.
@@ -94,8 +97,7 @@ def _plain_number(session: TraceSession, size: Any, frame: FrameType, method: st
     """The plain number that Python takes a size for: that of the branch. It is noted as a question, is it this one?"""
     log, caller = session.log, asking(frame)
     if current() is None and caller is not None and is_users(caller):
-        log.refused.append(_in_a_thread(caller))
-        raise log.refused[-1]
+        raise log.refuse(_in_a_thread(caller))
     if current() is not session or session.names is None or caller is None or not is_users(caller):
         return None
     # A library that wants a key goes on without one, such as einops.
@@ -108,8 +110,7 @@ def _plain_number(session: TraceSession, size: Any, frame: FrameType, method: st
     try:
         value = value_at(expression, sizes)
     except UnsolvableError as error:
-        log.refused.append(_not_a_number(caller))
-        raise log.refused[-1] from error
+        raise log.refuse(_not_a_number(caller)) from error
     if method in _IN_TEXTS and (output := output_of(caller, session.outlets)):
         if output == "raised":
             log.said.append(place_of(caller))
@@ -124,10 +125,6 @@ def equals(expression: Any, value: Any) -> Any:
     """That an expression is a number."""
     number = sympy.Integer(value) if isinstance(value, int) else sympy.Float(value)
     return sympy.Eq(expression, number, evaluate=False)
-
-
-def _note_identity(log: TraceLog, frame: FrameType) -> None:
-    log.refused.append(compares_by_identity(place_of(frame)))
 
 
 def _in_a_thread(frame: FrameType) -> ExportError:

@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn_export.tracing.session import Rule, TraceSession, declined, exporting, rule
+from pocketrnn_export.tracing.torch_internals import sym_float
 
 __all__ = ["MIXED_NUMBERS"]
 
-# torch does not annotate it.
-_sym_float: Callable[..., Any] = torch.sym_float
 # What has no floating point in it.
 _WHOLE: Final = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
@@ -33,7 +32,7 @@ def _is_float(value: Any) -> bool:
 def _of_kind(value: Any, kind: torch.dtype) -> Any:
     """A number, which may be a size, as a fraction or a whole one."""
     if isinstance(value, torch.SymInt):
-        return _sym_float(value) if kind.is_floating_point else value
+        return sym_float(value) if kind.is_floating_point else value
     return float(value) if kind.is_floating_point else int(value)
 
 

@@ -12,12 +12,9 @@ from torch import Tensor
 
 from pocketrnn_export.tracing.python_semantics.arrays import number_of
 from pocketrnn_export.tracing.session import Declined, Rule, TraceSession, always, declined, rule
-from pocketrnn_export.tracing.torch_internals import restricted_to, statically_known_true
+from pocketrnn_export.tracing.torch_internals import restricted_to, statically_known_true, sym_min
 
 __all__ = ["POOLING"]
-
-# torch does not annotate it.
-_sym_min: Callable[..., Any] = torch.sym_min
 
 
 @rule("embedding_bag")
@@ -90,7 +87,7 @@ class _Windows:
         if not ceil:
             return (length + 2 * self.pad - reach) // self.step + 1
         upwards = (length + 2 * self.pad - reach + self.step - 1) // self.step + 1
-        return _sym_min(upwards, (length + self.pad + self.step - 1) // self.step)
+        return sym_min(upwards, (length + self.pad + self.step - 1) // self.step)
 
     def taken(self, x: Tensor, *, ceil: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Of x [..., length, ...]: its windows [..., count, size], the axis last; which of their places [count, size]

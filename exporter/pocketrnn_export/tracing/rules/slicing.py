@@ -29,13 +29,10 @@ from pocketrnn_export.tracing.session import (
 )
 from pocketrnn_export.tracing.sizes.conditions import BATCH, Condition, value_at
 from pocketrnn_export.tracing.sizes.questions import Question
-from pocketrnn_export.tracing.torch_internals import guards_of, size_functions, statically_known_true
+from pocketrnn_export.tracing.torch_internals import guards_of, size_functions, statically_known_true, sym_max
 from pocketrnn_export.tracing.trace_operators import CUT, END
 
 __all__ = ["SLICING"]
-
-# torch does not annotate it.
-_sym_max: Callable[..., Any] = torch.sym_max
 
 
 def _guards_noted(session: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
@@ -183,7 +180,7 @@ def _of_shape(function: Callable[..., Any]) -> Callable[..., Any]:
 def _from_zero(size: Any) -> Any:
     if not isinstance(size, torch.SymInt) or statically_known_true(size >= 0):
         return size
-    return _sym_max(size, 0)
+    return sym_max(size, 0)
 
 
 _SHAPED: Final = {

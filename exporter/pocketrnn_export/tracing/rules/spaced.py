@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.tracing.session import Declined, TraceSession, declined, exporting, rule
+from pocketrnn_export.tracing.torch_internals import sym_max
 
 __all__ = ["SPACED"]
 
-# torch does not annotate these.
+# torch does not annotate it.
 _arange: Callable[..., Tensor] = torch.arange
-_sym_max: Callable[..., Any] = torch.sym_max
 
 
 @rule("linspace", when=exporting)
@@ -27,9 +27,9 @@ def linspace(_session: TraceSession, start: Any, end: Any, steps: Any = None, *,
         return declined("of whole numbers")
     first, last = torch.full((), start, dtype=kind), torch.full((), end, dtype=kind)
     position = _arange(steps)
-    step = (last - first) / torch.full((), _sym_max(steps - 1, 1), dtype=kind)
-    below = position < _sym_max(steps // 2, 1)
-    return torch.where(below, first + position * step, last + (position - _sym_max(steps - 1, 0)) * step)
+    step = (last - first) / torch.full((), sym_max(steps - 1, 1), dtype=kind)
+    below = position < sym_max(steps // 2, 1)
+    return torch.where(below, first + position * step, last + (position - sym_max(steps - 1, 0)) * step)
 
 
 @rule("logspace", when=exporting)
@@ -68,7 +68,7 @@ def interpolate(
     if mode != "linear":
         return x.index_select(2, (place * apart).floor().to(torch.int64).clamp(max=steps - 1))
     if align_corners:
-        between = torch.full((), steps - 1, dtype=x.dtype) / _sym_max(size - 1, 1)
+        between = torch.full((), steps - 1, dtype=x.dtype) / sym_max(size - 1, 1)
         place = place * torch.where(_arange(1) + size > 1, between, 0.0)
     else:
         place = ((place + 0.5) * apart - 0.5).clamp(min=0.0)

@@ -25,13 +25,12 @@ def text(session: TraceSession, *_: Any, **__: Any) -> Any:
         return declined("PyTorch or a library makes it")
     if output_of(frame, session.outlets):
         return declined("it is only printed, logged or raised")
-    session.log.refused.append(
+    raise session.log.refuse(
         ExportError(
             f"The module makes a text of a tensor's numbers, which no graph holds: {place_of(frame)}.",
             "Compare the numbers as tensors, such as (x[:, 0] == 42).",
         )
     )
-    raise session.log.refused[-1]
 
 
 TEXTS: Final = (text,)

@@ -32,10 +32,9 @@ def no_truth_of_not_implemented(log: TraceLog) -> Iterator[None]:
             raise
         frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__) if is_users(frame)]
         place = place_of(frames[-1]) if frames else "a line that is not known"
-        log.refused.append(
+        raise log.refuse(
             ExportError(
                 f"The module asks a method of a number about a size, which it does not know in a trace: {place}.",
                 "Compare with the operators ==, !=, <, <=, > and >=.",
             )
-        )
-        raise log.refused[-1] from error
+        ) from error

@@ -12,19 +12,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.tracing.sizes.conditions import Condition, Sizes, UnsolvableError
+from pocketrnn_export.tracing.torch_internals import sym_max
 from pocketrnn_export.tracing.trace_operators import CUT
 
 __all__ = ["Branch", "Question", "TraceLog", "UntraceableError", "asks_too_much", "compares_by_identity"]
-
-# torch does not annotate it.
-_sym_max: Callable[..., Any] = torch.sym_max
 
 
 class UntraceableError(ExportError):
@@ -100,7 +96,7 @@ class Branch:
             tokens = CUT(tokens, 1, 0, self.most, 1)
             second = [value.clamp(max=self.most) if value.dim() == 1 else value for value in second]
         if self.least is not None:
-            tokens = nn.functional.pad(tokens, (0, _sym_max(self.least - tokens.shape[1], 0)))
+            tokens = nn.functional.pad(tokens, (0, sym_max(self.least - tokens.shape[1], 0)))
         return (tokens, *second)
 
 
@@ -146,16 +142,20 @@ class TraceLog:
         except UnsolvableError as error:
             if not question.branch:
                 return False
-            self.refused.append(
+            raise self.refuse(
                 ExportError(
                     f"The module asks about a size what cannot be solved, {error}: {question.where}.",
                     "Ask by sums, products, whole divisions and comparisons with plain numbers.",
                 )
-            )
-            raise self.refused[-1] from error
+            ) from error
         if varies and all(known.condition != question.condition for known in self.questions):
             self.questions.append(question)
         return varies
+
+    def refuse(self, error: ExportError) -> ExportError:
+        """Note an error to be raised, which stands also where the module goes on after it."""
+        self.refused.append(error)
+        return error
 
     def check_time(self, where: Callable[[], str]) -> None:
         """Refuse a forward that is followed for too long, at a line of it.
@@ -164,8 +164,7 @@ class TraceLog:
             ExportError: it is.
         """
         if time.process_time() > self.until:
-            self.refused.append(asks_too_much(where()))
-            raise self.refused[-1]
+            raise self.refuse(asks_too_much(where()))
 
     def check_answered(self) -> None:
         """Refuse a trace that came to its end, but asked what has no answer.
