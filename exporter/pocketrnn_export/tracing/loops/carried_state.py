@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from pocketrnn_export.tracing.loops.cell_recognition import NotALayer, RecurrentLayer, StateCycle, layer_of
-from pocketrnn_export.tracing.loops.loop_match import MatchedLoop, State, called, in_doubles
+from pocketrnn_export.tracing.loops.loop_match import MatchedLoop, State, called, in_doubles, upstream
 from pocketrnn_export.tracing.trace_operators import PUT
 
 __all__ = ["Plan", "planned"]
@@ -59,15 +59,7 @@ def planned(loop: MatchedLoop) -> Plan:
 def _reached(loop: MatchedLoop, node: Node | None) -> set[Node]:
     """The states before an iteration that a node of it depends on."""
     assert node is not None  # noqa: S101 - the loop is complete
-    found, todo, seen = set(), [node], set()
-    while todo:
-        node = todo.pop()
-        if node in loop.states:
-            found.add(node)
-        elif node in loop.partners and node not in seen:
-            seen.add(node)
-            todo += node.all_input_nodes
-    return found
+    return {n for n in upstream([node], lambda n: n in loop.partners and n not in loop.states) if n in loop.states}
 
 
 def _plan_cycle(loop: MatchedLoop, cycle: Sequence[State], plan: Plan) -> None:
@@ -123,21 +115,16 @@ def _add_layer(
 def _masks(loop: MatchedLoop, near: Sequence[Node], dependent: Sequence[Node]) -> list[Node]:
     """What may tell the rows for which an iteration does something from those whose state it keeps: one number a
     row."""
-    found: set[Node] = set()
-    todo = list(near)
-    while todo:
-        node = todo.pop()
-        value = node.meta.get("val")
-        if (
-            node in found
-            or node not in loop.partners
-            or not isinstance(value, Tensor)
-            or loop.traced.batch_axis(node) is None
-        ):
-            continue
-        if torch.Size(loop.traced.shape(node, 1)).numel() == 1:
-            found.add(node)
-            todo += node.all_input_nodes
+
+    def one_a_row(node: Node) -> bool:
+        return (
+            node in loop.partners
+            and isinstance(node.meta.get("val"), Tensor)
+            and loop.traced.batch_axis(node) is not None
+            and torch.Size(loop.traced.shape(node, 1)).numel() == 1
+        )
+
+    found = {node for node in upstream(near, one_a_row) if one_a_row(node)}
     return [node for node in dependent[0].graph.nodes if node in found]
 
 
@@ -162,12 +149,7 @@ def _holds(
 def _dependent(loop: MatchedLoop, befores: set[Node], afters: Sequence[Node]) -> list[Node]:
     """What depends on states before an iteration, among what the states after it depend on; in the order of the
     graph."""
-    above, todo = set(), list(afters)
-    while todo:
-        node = todo.pop()
-        if node in loop.partners and node not in above:
-            above.add(node)
-            todo += node.all_input_nodes
+    above = {node for node in upstream(afters, lambda n: n in loop.partners) if node in loop.partners}
     found: list[Node] = []
     for node in afters[0].graph.nodes:
         if node in above and any(source in befores or source in found for source in node.all_input_nodes):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -33,6 +33,7 @@ __all__ = [
     "index_of",
     "number",
     "of_tensors",
+    "upstream",
 ]
 
 # The iteration that stands for all: not the first, whose state is given, nor the last, after which nothing is handed
@@ -174,10 +175,9 @@ class MatchedLoop:
         self._iteration: dict[Node, int | None] = {}
         self._marked: list[list[Node]] = [[] for _ in range(ITERATIONS)]
         for node in traced.nodes:
-            mark = (node.meta.get("custom") or {}).get(ITERATION)
-            if mark is not None and mark[0] == number:
-                self._iteration[node] = mark[1]
-                self._marked[mark[1]].append(node)
+            if (iteration := self.ran(node)) is not None:
+                self._iteration[node] = iteration
+                self._marked[iteration].append(node)
 
     def iteration(self, node: Node) -> int | None:
         """The iteration that a node belongs to; of a later one, the last iteration that it depends on; None before
@@ -200,19 +200,23 @@ class MatchedLoop:
         for ref, nodes in self.partners.items():
             if nodes[-1] is last:
                 return ref
-        rank = [n for n in self._marked[-1] if _kind(n) == _kind(last)].index(last)
-        alike = [[n for n in nodes if _kind(n) == _kind(last)] for nodes in self._marked[:-1]]
+        rank, alike = self._alike(last, -1)
         # Of the last iteration, what nobody uses is left out, so that fewer may stand before it there.
         failed: NotALayer | None = None
         for i in range(rank, len(alike[TYPICAL])):
             try:
-                self.match((*(nodes[i] for nodes in alike), last))
+                self.match((*(nodes[i] for nodes in alike[:-1]), last))
                 return alike[TYPICAL][i]
             except IndexError:
                 break
             except NotALayer as error:
                 failed = failed or error
         raise failed or self.refused("its iterations differ")
+
+    def _alike(self, node: Node, iteration: int) -> tuple[int, list[list[Node]]]:
+        """Of each iteration the nodes that do what a node of one does, and its place among those."""
+        alike = [[n for n in nodes if _kind(n) == _kind(node)] for nodes in self._marked]
+        return alike[iteration].index(node), alike
 
     def match(self, nodes: tuple[Node | None, ...]) -> None:
         """Take nodes, one an iteration, for what one node is in each; `partners` keeps them.
@@ -279,11 +283,9 @@ class MatchedLoop:
         """Find what each state is after the iteration, where the last iteration did not show it."""
         while missing := [state for state in self.states.values() if state.after is None]:
             state = missing[0]
-            earlier = self._marked[TYPICAL - 1]
-            rank = [n for n in earlier if _kind(n) == _kind(state.before)].index(state.before)
-            alike = [[n for n in nodes if _kind(n) == _kind(state.before)] for nodes in self._marked]
+            rank, alike = self._alike(state.before, TYPICAL - 1)
             try:
-                found = tuple(nodes[rank] for nodes in alike[: ITERATIONS - 1])
+                found = tuple(nodes[rank] for nodes in alike[:-1])
             except IndexError:
                 raise self.refused("its iterations differ") from None
             self.match((*found, None))
@@ -299,29 +301,27 @@ class MatchedLoop:
 
     def is_data(self, node: Node) -> bool:
         """Whether a value differs from text to text: it depends on the ids or a state, and on more than their sizes."""
-        if not isinstance(node.meta.get("val"), (Tensor, tuple, list)):
-            return False
-        todo, seen = [node], set()
-        while todo:
-            node = todo.pop()
-            if node in self.traced.inputs or node in self.states:
-                return True
-            if node not in seen:
-                seen.add(node)
-                todo += [n for n in node.all_input_nodes if isinstance(n.meta.get("val"), (Tensor, tuple, list))]
-        return False
+
+        def has_numbers(n: Node) -> bool:
+            return isinstance(n.meta.get("val"), (Tensor, tuple, list))
+
+        given = (*self.traced.inputs, *self.states)
+        return any(source in given for source in upstream([node], has_numbers) if has_numbers(source))
 
     def hangs_on(self, node: Node, other: Node) -> bool:
         """Whether a node of an iteration depends on another, within the iteration."""
-        todo, seen = [node], set()
-        while todo:
-            node = todo.pop()
-            if node is other:
-                return True
-            if node in self.partners and node not in seen:
-                seen.add(node)
-                todo += node.all_input_nodes
-        return False
+        return any(source is other for source in upstream([node], lambda n: n in self.partners))
+
+
+def upstream(nodes: Iterable[Node], entered: Callable[[Node], bool]) -> Iterator[Node]:
+    """Nodes, what those of them that are entered are made of, and so on: each once."""
+    todo, seen = list(nodes), set()
+    while todo:
+        node = todo.pop()
+        if node not in seen:
+            seen.add(node)
+            todo += node.all_input_nodes if entered(node) else ()
+            yield node
 
 
 def _kind(node: Node) -> Any:

@@ -79,12 +79,6 @@ def _add_buffer(module: nn.Module, name: str, value: Tensor) -> None:
     module.register_buffer(last, value)
 
 
-def _buffer(module: nn.Module, name: str) -> Any:
-    for part in name.split("."):
-        module = getattr(module, part)
-    return module
-
-
 def _needed(module: _Rerolled) -> list[Node]:
     """The nodes that are computed as they stand, in the order of the graph; the iterations are matched on the way.
 
@@ -152,7 +146,7 @@ class _Run:
         """What a node gives; of a loop's last iteration, what the loop gives in the end."""
         if node not in self.values:
             if node in self.module.traced.state:
-                found = _buffer(self.module, self.module.traced.state[node])
+                found = self.module.get_buffer(self.module.traced.state[node])
             elif node in self.module.finals:
                 found = self.final(*self.module.finals[node])
             elif node.target is KEEP:
@@ -272,7 +266,7 @@ class _Run:
             hidden = layer.r.shape[2]
             like = inputs[0]
             initial = [like.new_zeros(1, rows, hidden) if state is None else state for state in initial]
-        of = {kind: _buffer(self.module, f"{name}.onnx_{kind}_0") for kind in "wrb"}
+        of = {kind: self.module.get_buffer(f"{name}.onnx_{kind}_0") for kind in "wrb"}
         x = torch.cat(inputs, dim=2) if len(inputs) > 1 else inputs[0]
         h0, c0 = initial[0], initial[1] if len(initial) > 1 else None
         if acts is None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.fx.traceback import annotate
 
 from pocketrnn_export.tracing.python_semantics.loop_unroll import ITERATION, ITERATIONS, Slices
-from pocketrnn_export.tracing.session import Call, Topic, TraceSession, declined, in_a_loop, rule
+from pocketrnn_export.tracing.session import Call, Declined, Topic, TraceSession, declined, in_a_loop, rule
 from pocketrnn_export.tracing.torch_internals import expression_of
 from pocketrnn_export.tracing.trace_operators import PUT, STACKED, STEP
 
@@ -170,13 +170,11 @@ def stack(session: TraceSession, tensors: Any, dim: int = 0, **_: Any) -> Any:
 @rule("cat", "concat")
 def cat(session: TraceSession, tensors: Any, dim: int = 0, **kwargs: Any) -> Any:
     """`torch.cat(outputs, 1)` of what each iteration gave."""
-    found = _all_iterations(session, tensors)
-    if found is None:
-        return declined("not what each iteration of one loop made")
-    loop, flipped = found
-    tensors = tensors[::-1] if flipped else tensors
-    axis = kwargs.get("axis", dim) % tensors[0].dim()
-    return STACKED(list(tensors), session.loops[loop].count, axis, loop, flipped).flatten(axis, axis + 1)
+    axis = kwargs.get("axis", dim)
+    # Of what is stacked, an axis that is counted from the end has one more behind it.
+    first = axis if axis >= 0 else axis - 1
+    stacked = stack(session, tensors, first)
+    return stacked if isinstance(stacked, Declined) else stacked.flatten(first, first + 1)
 
 
 def _all_iterations(session: TraceSession, tensors: Any) -> tuple[int, bool] | None:
