@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.user_frames import is_users
-from pocketrnn_export.tracing.checks.asked_module import Answers, AskedModule, example_of
-from pocketrnn_export.tracing.checks.every_size import answer_if_any
+from pocketrnn_export.tracing.checks.asked_module import AskedModule, example_of
+from pocketrnn_export.tracing.checks.every_size import Answers, answer_if_any
 from pocketrnn_export.tracing.checks.pytorch_run import Runnable, run_in_pytorch
 from pocketrnn_export.tracing.checks.trace_checks import (
     refuse_caught_errors,
@@ -102,24 +102,24 @@ def _program(asked: AskedModule, judged: Callable[[TracedProgram], Runnable], *,
         _check_plain(asked, plain, graph.run, log)
         if not log.questions:
             refuse_mixed_rows(asked, plain)
-            refuse_other_sizes(asked, plain, plain.limits, graph.run)
+            refuse_other_sizes(asked, plain, graph.run)
             return plain
 
-    def attempt(program: TracedProgram, log: TraceLog, *, is_plain: bool) -> Attempt[TracedProgram]:
+    def attempt(program: TracedProgram, log: TraceLog) -> Attempt[TracedProgram]:
         def run(sizes: Sizes) -> Any:
             # onnxruntime ends the process for a recurrent layer without a step.
             if not all(question.holds(sizes) for question in log.steps):
                 raise ExportError("A recurrent layer has no step to run.", "Give it one.")
             return made(program).run(asked.inputs(sizes))
 
-        return Attempt(program, log, run, plain=is_plain)
+        return Attempt(program, log, run, program.plan)
 
     def trace(plan: TracePlan) -> Attempt[TracedProgram]:
         log = TraceLog()
-        return attempt(traced(plan, log), log, is_plain=False)
+        return attempt(traced(plan, log), log)
 
     found = settled(
-        attempt(plain, log, is_plain=True) if isinstance(plain, TracedProgram) else plain,
+        attempt(plain, log) if isinstance(plain, TracedProgram) else plain,
         log.questions,
         _follower(asked, trace),
         trace,
@@ -127,9 +127,10 @@ def _program(asked: AskedModule, judged: Callable[[TracedProgram], Runnable], *,
         asked.in_doubles,
         batch=1 if one_text else None,
     )
-    refuse_mixed_rows(asked, found.traced)
-    refuse_other_sizes(asked, found.traced, found.limits, made(found.traced).run)
-    return replace(found.traced, limits=found.limits, bounds=found.bounds)
+    settled_program = replace(found.traced, limits=found.limits, bounds=found.bounds)
+    refuse_mixed_rows(asked, settled_program)
+    refuse_other_sizes(asked, settled_program, made(found.traced).run)
+    return settled_program
 
 
 def _check_plain(asked: AskedModule, plain: TracedProgram, graph: Answers, log: TraceLog) -> None:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from pocketrnn_export.tracing.session import Call
+
 __all__ = ["ORDERS", "orders_in", "ties_the_other_way"]
 
 # The operators whose indices are undefined among equal values; with the position of their axis among the arguments.
@@ -29,10 +31,8 @@ def ties_the_other_way(run: Callable[[tuple[Tensor, ...]], Any], inputs: tuple[T
 
 class _Reversed(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = dict(kwargs or {})
-        name = getattr(func, "__name__", "")
-        if not args and "input" in kwargs:
-            args = (kwargs.pop("input"),)
+        call = Call(func, args, kwargs or {}).input_first
+        name, args, kwargs = call.name, call.args, call.kwargs
         if name not in ORDERS or not isinstance(args[0], Tensor) or kwargs.get("stable"):
             return func(*args, **kwargs)
         position = ORDERS[name]

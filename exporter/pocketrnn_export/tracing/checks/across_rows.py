@@ -21,11 +21,10 @@ from pocketrnn_export.tracing.torch_internals import expression_of
 
 __all__ = ["OF_LENGTHS", "axes_of_batch", "place_across_rows", "symbols_of_batch"]
 
-# What computes along an axis and keeps it: the position of the axis among the arguments, and the axis by default.
-_ALONG: Final = {
-    "cumsum": 1, "cumprod": 1, "cummax": 1, "cummin": 1, "logcumsumexp": 1, "softmax": 1, "_softmax": 1,
-    "log_softmax": 1, "_log_softmax": 1,
-}  # fmt: skip
+# What computes along an axis and keeps it; the axis is the second argument.
+_ALONG: Final = frozenset({
+    "cumsum", "cumprod", "cummax", "cummin", "logcumsumexp", "softmax", "_softmax", "log_softmax", "_log_softmax",
+})  # fmt: skip
 # What may be done with one whole number of each text, such as its length: the longest is found, texts are sorted.
 OF_LENGTHS: Final = frozenset(
     {"max", "amax", "select", "cumsum", "slice", "index", "item", "_local_scalar_dense", "step", "cut"}
@@ -39,10 +38,9 @@ _TO_SIZES: Final = frozenset({
 _LIKE: Final = frozenset({"type_as", "to", "view_as", "reshape_as"})
 # What puts the texts in another order, by what is in them: the position of the axis, and the axis by default.
 _ORDER: Final = {
-    "sort": 1, "argsort": 1, "topk": 2, "msort": 9, "kthvalue": 2, "_unique2": 9, "unique_dim": 1,
-    "unique_consecutive": 9,
+    "sort": (1, -1), "argsort": (1, -1), "topk": (2, -1), "msort": (9, 0), "kthvalue": (2, -1), "_unique2": (9, 0),
+    "unique_dim": (1, 0), "unique_consecutive": (9, 0),
 }  # fmt: skip
-_BY_DEFAULT: Final = {"msort": 0, "_unique2": 0, "unique_dim": 0, "unique_consecutive": 0}
 # What puts a text in the place of another: the position of the axis or axes.
 _SHIFT: Final = {"flip": 1, "roll": 2, "slice": 1, "cut": 1}
 # What takes or puts by positions along one axis.
@@ -96,7 +94,7 @@ def _crosses(node: Node, batch: set[Any], words: Mapping[Node, OfWords]) -> bool
     if not sources:
         return False
     if name in _ALONG:
-        return bool(_axes_of(node, _ALONG[name], 0) & set(axes_of_batch(sources[0], batch))) and not (
+        return bool(_axes_of(node, 1, 0) & set(axes_of_batch(sources[0], batch))) and not (
             name in OF_LENGTHS and _is_length(sources, words)
         )
     if not isinstance(value, Tensor):
@@ -105,19 +103,14 @@ def _crosses(node: Node, batch: set[Any], words: Mapping[Node, OfWords]) -> bool
         return False
     if name in OF_LENGTHS and _is_length(sources, words):
         return not _becomes_a_size(node)
-    return not (name in ("max", "amax") and _is_counted(sources, words) and _becomes_a_size(node))
+    return not (name in ("max", "amax") and _is_length(sources, words, counted=True) and _becomes_a_size(node))
 
 
-def _is_length(sources: Sequence[Node], words: Mapping[Node, OfWords]) -> bool:
-    """Whether it is one whole number of each text that no word changes."""
+def _is_length(sources: Sequence[Node], words: Mapping[Node, OfWords], *, counted: bool = False) -> bool:
+    """Whether it is one whole number of each text, that no word changes, or only tried ids where it is counted."""
+    least, most = (OfWords.FLAGS, OfWords.COUNTS) if counted else (OfWords.NOTHING, OfWords.NOTHING)
     whole = all(n.meta["val"].dim() == 1 and not n.meta["val"].is_floating_point() for n in sources)
-    return whole and all(words[n] is OfWords.NOTHING for n in sources)
-
-
-def _is_counted(sources: Sequence[Node], words: Mapping[Node, OfWords]) -> bool:
-    """Whether it is one whole number of each text that only tried ids change."""
-    whole = all(n.meta["val"].dim() == 1 and not n.meta["val"].is_floating_point() for n in sources)
-    return whole and all(OfWords.FLAGS <= words[n] <= OfWords.COUNTS for n in sources)
+    return whole and all(least <= words[n] <= most for n in sources)
 
 
 def _becomes_a_size(node: Node) -> bool:
@@ -145,7 +138,7 @@ def _moves_rows(node: Node, batch: set[Any], words: Mapping[Node, OfWords]) -> b
     axes = set(axes_of_batch(first, batch))
     if name in _ORDER:
         by_words = words[first] not in (OfWords.FLAGS, OfWords.COUNTS)
-        return by_words and bool(_axes_of(node, _ORDER[name], _BY_DEFAULT.get(name, -1)) & axes)
+        return by_words and bool(_axes_of(node, *_ORDER[name]) & axes)
     if name in _SHIFT:
         same = isinstance(value, Tensor) and name in ("slice", "cut") and _same_sizes(node, first)
         return not same and bool(_axes_of(node, _SHIFT[name], 0) & axes)
@@ -168,10 +161,9 @@ def _axes_of(node: Node, position: int, default: int) -> set[int]:
 
 
 def _same_sizes(node: Node, other: Node) -> bool:
-    sizes, others = list(node.meta["val"].shape), list(other.meta["val"].shape)
-    return [expression_of(n) if isinstance(n, torch.SymInt) else n for n in sizes] == [
-        expression_of(n) if isinstance(n, torch.SymInt) else n for n in others
-    ]
+    shapes = (one.meta["val"].shape for one in (node, other))
+    sizes, others = ([expression_of(n) if isinstance(n, torch.SymInt) else n for n in shape] for shape in shapes)
+    return sizes == others
 
 
 def _says_words(positions: Any, words: Mapping[Node, OfWords]) -> bool:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pocketrnn_export.proof.cpu_run import answer_of
 from pocketrnn_export.proof.whole_copy import copied_again
-from pocketrnn_export.tracing.checks.every_size import answer_if_any
+from pocketrnn_export.tracing.checks.every_size import APART, Answers, answer_if_any
 from pocketrnn_export.tracing.sizes.conditions import Sizes
 from pocketrnn_export.tracing.sizes.module_answers import furthest
 
-__all__ = ["Answers", "AskedModule", "example_of"]
-
-# Of inputs as the module takes them, the logits as an array [batch, classes]; may raise anything.
-Answers = Callable[[tuple[Tensor, ...]], Any]
-# A program differs from its module by rounding, 1e-6.
-_APART: Final = 1e-4
+__all__ = ["AskedModule", "example_of"]
 
 
 @dataclass(frozen=True)
@@ -63,21 +57,24 @@ class AskedModule:
 
     def __call__(self, inputs: tuple[Tensor, ...]) -> Any:
         """Its logits as an array; raises what it raises."""
-        answer = answer_of(copied_again(self.module), inputs)
-        return (answer[0] if isinstance(answer, tuple) else answer).numpy()
+        return _logits(copied_again(self.module), inputs)
 
     def in_doubles(self, sizes: Sizes) -> Any:
         """Its logits in double precision for inputs of some sizes; raises what it raises."""
         inputs = tuple(value.double() if value.is_floating_point() else value for value in self.inputs(sizes))
-        answer = answer_of(copied_again(self.module).double(), inputs)
-        return (answer[0] if isinstance(answer, tuple) else answer).numpy()
+        return _logits(copied_again(self.module).double(), inputs)
 
     def agrees(self, graph: Answers, inputs: tuple[Tensor, ...]) -> bool:
         """Whether a graph runs and gives the module's answer; True where the module has none."""
         if (expected := answer_if_any(self, inputs)) is None:
             return True
         given = answer_if_any(graph, inputs)
-        return given is not None and given.shape == expected.shape and furthest(given, expected) <= _APART
+        return given is not None and given.shape == expected.shape and furthest(given, expected) <= APART
+
+
+def _logits(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
+    answer = answer_of(module, inputs)
+    return (answer[0] if isinstance(answer, tuple) else answer).numpy()
 
 
 def example_of(example: tuple[Tensor, ...], sizes: Sizes) -> tuple[Tensor, ...]:

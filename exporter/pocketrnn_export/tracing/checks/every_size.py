@@ -26,7 +26,7 @@ from pocketrnn_export.tracing.layers.stateless import stateless_layers
 from pocketrnn_export.tracing.sizes.conditions import USUAL, Sizes
 from pocketrnn_export.tracing.sizes.module_answers import inside
 
-__all__ = ["MOST_TEXTS", "MOST_TOKENS", "answer_if_any", "check_beside_others", "check_every_size"]
+__all__ = ["APART", "MOST_TEXTS", "MOST_TOKENS", "Answers", "answer_if_any", "check_beside_others", "check_every_size"]
 
 MOST_TOKENS: Final = 512
 MOST_TEXTS: Final = 64
@@ -39,9 +39,9 @@ _MOST_BOUNDS: Final = 60
 # such a module is asked at fewer sizes.
 SECONDS: Final = 5.0
 # A program differs from its module by rounding, 1e-6; what follows another rule was seen to by 1e-3.
-_APART: Final = 1e-4
+APART: Final = 1e-4
 
-# Of inputs as the module takes them, its logits.
+# Of inputs as the module takes them, the logits as an array [batch, classes]; may raise anything.
 Answers = Callable[[tuple[Tensor, ...]], Any]
 
 
@@ -203,7 +203,7 @@ def _same(given: Any, expected: Any) -> bool:
     # Where the module has no finite answer, any is as good.
     there = np.isfinite(expected)
     scale = np.maximum(1.0, np.abs(expected[there]))
-    return bool((np.abs(given[there] - expected[there]) <= _APART * scale).all())
+    return bool((np.abs(given[there] - expected[there]) <= APART * scale).all())
 
 
 def _named(sizes: Sizes) -> str:

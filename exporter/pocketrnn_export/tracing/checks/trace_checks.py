@@ -10,13 +10,12 @@ import sympy
 import torch
 from torch import Tensor, nn
 
-from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
 from pocketrnn_export.proof.cpu_run import answer_of, quietly_on_cpu
 from pocketrnn_export.proof.whole_copy import copied_again
 from pocketrnn_export.tracing.checks.across_rows import place_across_rows, symbols_of_batch
-from pocketrnn_export.tracing.checks.asked_module import Answers, AskedModule
-from pocketrnn_export.tracing.checks.every_size import SECONDS, answer_if_any, check_every_size
+from pocketrnn_export.tracing.checks.asked_module import AskedModule
+from pocketrnn_export.tracing.checks.every_size import SECONDS, Answers, answer_if_any, check_every_size
 from pocketrnn_export.tracing.checks.every_step import check_every_step
 from pocketrnn_export.tracing.checks.mixed_rows import place_of_mixed_rows
 from pocketrnn_export.tracing.checks.pytorch_run import ValuesOfNodes, run_in_pytorch
@@ -190,7 +189,7 @@ def refuse_mixed_rows(asked: AskedModule, traced: TracedProgram) -> None:
         )
 
 
-def refuse_other_sizes(asked: AskedModule, found: TracedProgram, limits: Limits, exported: Answers) -> None:
+def refuse_other_sizes(asked: AskedModule, found: TracedProgram, exported: Answers) -> None:
     """Refuse a program that answers otherwise than its module at one size.
 
     Raises:
@@ -202,6 +201,6 @@ def refuse_other_sizes(asked: AskedModule, found: TracedProgram, limits: Limits,
 
     # First, since it names the loop.
     if found.loops:
-        check_every_step(asked.module, limits, found.loops[0], asked.inputs, agree, one_text=asked.one_text)
+        check_every_step(asked.module, found.limits, found.loops[0], asked.inputs, agree, one_text=asked.one_text)
     in_pytorch = run_in_pytorch(found).run
-    check_every_size(asked.module, in_pytorch, limits, asked.inputs, agree, one_text=asked.one_text)
+    check_every_size(asked.module, in_pytorch, found.limits, asked.inputs, agree, one_text=asked.one_text)

@@ -155,13 +155,12 @@ class Condition:
 @functools.lru_cache(maxsize=128)
 def _over_all(condition: Condition, batch: int | None) -> npt.NDArray[np.bool_]:
     sizes = every_size(batch)
-    if condition.of == {"tokens"}:
-        # One array is shorter by ten than all sizes.
-        along = np.arange(1, LARGEST + 1, dtype=np.int64)
-        return condition.over(np.ones_like(along), along)[sizes.tokens - 1]  # type: ignore[no-any-return]
-    if condition.of == {"batch"}:
-        along = np.arange(1, LARGEST + 1, dtype=np.int64)
-        return condition.over(along, np.ones_like(along))[sizes.batch - 1]  # type: ignore[no-any-return]
+    for name in ("tokens", "batch"):
+        if condition.of == {name}:
+            # One array is shorter by ten than all sizes.
+            along = np.arange(1, LARGEST + 1, dtype=np.int64)
+            others = {"batch": np.ones_like(along), "tokens": np.ones_like(along)}
+            return condition.over(**{**others, name: along})[getattr(sizes, name) - 1]  # type: ignore[no-any-return]
     return condition.over(sizes.batch, sizes.tokens)  # type: ignore[no-any-return]
 
 
@@ -254,11 +253,11 @@ def _value(expression: Any, sizes: Mapping[Any, Any], kind: _Numbers) -> Any:
         return kind.constant(int(expression))
     if expression.is_Number:
         return kind.real(kind.constant(float(expression)))
+    if isinstance(expression, sympy.Piecewise):
+        return _piecewise(expression, sizes, kind)
     function = _FUNCTIONS.get(expression.func) or _BY_NAME.get(expression.func.__name__)
     if function is None:
         raise UnsolvableError(f"a {expression.func.__name__} of sizes")
-    if isinstance(expression, sympy.Piecewise):
-        return _piecewise(expression, sizes, kind)
     arguments = [_value(argument, sizes, kind) for argument in expression.args]
     with np.errstate(all="ignore"):
         return function(kind, *arguments)
@@ -314,18 +313,14 @@ def _divided(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
 
 def _bits_in(kind: _Numbers, value: Any, mask: Any) -> Any:
     """`value & mask`, by division: not every engine has operators of bits. Only the bits of sizes are looked at."""
-    both = kind.constant(0)
     if kind is _ARRAYS:
         if bool((abs(value) >> _MASKED).any()) or bool((mask >> _MASKED).any()):
             raise UnsolvableError("bits of large numbers")
         return value & mask
+    both = kind.constant(0)
     for bit in (2**i for i in range(_MASKED)):
         both = both + (value // bit) % 2 * ((mask // bit) % 2) * bit
     return both
-
-
-def _shifted(kind: _Numbers, value: Any, by: Any, *, left: bool) -> Any:
-    return _product(kind, value, 2**by) if left else value // 2**by
 
 
 _FUNCTIONS: Final[dict[Any, Callable[..., Any]]] = {
@@ -348,7 +343,6 @@ _FUNCTIONS: Final[dict[Any, Callable[..., Any]]] = {
     sympy.Gt: lambda _, a, b: a > b,
     sympy.Ge: lambda _, a, b: a >= b,
     sympy.ITE: lambda kind, condition, a, b: kind.library.where(condition, a, b),
-    sympy.Piecewise: _library("where"),
     of_torch.Min: _library("minimum"),
     of_torch.Max: _library("maximum"),
     of_torch.FloorDiv: _divided(operator.floordiv),
@@ -356,8 +350,8 @@ _FUNCTIONS: Final[dict[Any, Callable[..., Any]]] = {
     of_torch.Mod: _divided(operator.mod),
     of_torch.PythonMod: _divided(operator.mod),
     of_torch.ModularIndexing: lambda _, value, divisor, modulus: value // divisor % modulus,
-    of_torch.LShift: lambda kind, value, by: _shifted(kind, value, by, left=True),
-    of_torch.RShift: lambda kind, value, by: _shifted(kind, value, by, left=False),
+    of_torch.LShift: lambda kind, value, by: _product(kind, value, 2**by),
+    of_torch.RShift: lambda _, value, by: value // 2**by,
     of_torch.PowByNatural: _power,
     of_torch.FloatPow: lambda kind, base, exponent: kind.real(base) ** kind.real(exponent),
     of_torch.IntTrueDiv: _divided(operator.truediv),

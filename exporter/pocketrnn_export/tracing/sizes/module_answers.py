@@ -14,6 +14,7 @@ from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.tracing.sizes.conditions import Sizes
 from pocketrnn_export.tracing.sizes.questions import TraceLog
+from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
 
 __all__ = ["Attempt", "Judge", "Logits", "furthest", "in_words", "inside"]
 
@@ -37,15 +38,15 @@ def inside(limits: Limits, sizes: Sizes) -> bool:
 
 @dataclass(frozen=True)
 class Attempt(Generic[Traced]):
-    """A program, what its trace asked, and how it is run: on sizes, to logits [batch, classes].
+    """A program, what its trace asked, how it is run (on sizes, to logits [batch, classes]), and its plan.
 
-    `plain` is set for an ordinary trace, which is right for the sizes of its example only until it is proven.
+    An ordinary trace has no plan: it is right for the sizes of its example only until it is proven.
     """
 
     traced: Traced
     log: TraceLog
     run: Callable[[Sizes], Logits]
-    plain: bool = False
+    plan: TracePlan | None = None
 
 
 class Judge:

@@ -68,11 +68,9 @@ def output_of(frame: FrameType, before: tuple[Any, ...] | None = None) -> str:
     where, tree = _position(frame), source_of(frame.f_code.co_filename)
     if where is None or tree is None:
         return ""
-    path = list(_path_to(tree, where))
-    statement = next((node for node in reversed(path) if isinstance(node, ast.stmt)), None)
+    statement, path = _statement_and_path(tree, where)
     if statement is None:
         return ""
-    path = path[path.index(statement) + 1 :]
     if output := _output(statement, path, frame, by_library=asked is not frame):
         return output
     # `message = f"{n} tokens"`, and below `raise ValueError(message)`.
@@ -103,10 +101,17 @@ def _are_local(names: set[str], function: ast.AST, frame: FrameType) -> bool:
 
 
 def _output_of_name(function: ast.AST, node: ast.Name, frame: FrameType) -> str:
-    where = (node.lineno, node.col_offset, node.end_lineno or 0, node.end_col_offset or 0)
-    path = list(_path_to(function, where))
-    statement = next((part for part in reversed(path) if isinstance(part, ast.stmt)), None)
-    return "" if statement is None else _output(statement, path[path.index(statement) + 1 :], frame)
+    statement, path = _statement_and_path(function, _place(node))
+    return "" if statement is None else _output(statement, path, frame)
+
+
+def _statement_and_path(tree: ast.AST, where: tuple[int, int, int, int]) -> tuple[ast.stmt | None, list[ast.AST]]:
+    """The statement that a piece of the source is in, and what holds the piece from there down."""
+    path = list(_path_to(tree, where))
+    for i, node in reversed([*enumerate(path)]):
+        if isinstance(node, ast.stmt):
+            return node, path[i + 1 :]
+    return None, []
 
 
 def _output(statement: ast.stmt, path: Sequence[ast.AST], frame: FrameType, *, by_library: bool = False) -> str:

@@ -77,13 +77,13 @@ def settled(
     regions = explored(follow, batch)
     search = _Search(judge, regions, trace, [*questions, *regions.questions])
     if isinstance(plain, Attempt):
-        search.attempts.append((TracePlan(Sizes(batch or USUAL.batch, USUAL.tokens)), plain))
+        search.attempts.append(plain)
         search.periods |= plain.log.periods
     else:
         judge.errors.append(plain)
     found = search.found()
     if found is None:
-        raise refusal(search.known, [attempt for _, attempt in search.attempts], search.answered, judge, batch)
+        raise refusal(search.known, search.attempts, search.answered, judge, batch)
     return Settled(found.traced, judge.limits(search.cases), tuple(search.cases))
 
 
@@ -100,7 +100,7 @@ class _Search(Generic[Traced]):
         self.judge, self.regions, self.trace = judge, regions, trace
         self.known: list[Question] = []
         self.periods: set[int] = set()
-        self.attempts: list[tuple[TracePlan, Attempt[Traced]]] = []
+        self.attempts: list[Attempt[Traced]] = []
         self.cases: list[Sizes] = []
         self.started = time.process_time()
         self._part: dict[Sizes, Part] = {}
@@ -115,19 +115,19 @@ class _Search(Generic[Traced]):
     def found(self) -> Attempt[Traced] | None:
         """The program; None where there is none."""
         self._try_cases()
-        for _, attempt in self.attempts:
-            if self._right(attempt):
+        for attempt in self.attempts:
+            if self._right(attempt, self.answered):
                 return attempt
         while (plan := self._next_plan()) is not None:
             while (tried := self._tried(plan)) is not None:
-                if self._right(tried):
+                if self._right(tried, self.answered):
                     return tried
                 if plan.pads_from_zero or not tried.log.pads:
                     break
                 plan = replace(plan, pads_from_zero=True)
         together = self._together()
         tried = None if together is None else self._tried(together)
-        return tried if tried is not None and self._right(tried) else None
+        return tried if tried is not None and self._right(tried, self.answered) else None
 
     def _next_plan(self) -> TracePlan | None:
         """The plan of the part of the sizes for which there is no right program yet; None where there is enough of
@@ -136,7 +136,7 @@ class _Search(Generic[Traced]):
             return None
         parts = self._parts()
         for part, cases in parts.items():
-            right = any(self._right_for(attempt, cases) for _, attempt in self._general())
+            right = any(self._right(attempt, cases) for _, attempt in self._general())
             if part not in self._gone and not right:
                 self._gone.add(part)
                 return TracePlan(self._typical(part, cases))
@@ -166,7 +166,7 @@ class _Search(Generic[Traced]):
         return typical if self._part_of(typical) == part else several[len(several) // 2]
 
     def _general(self) -> list[tuple[TracePlan, Attempt[Traced]]]:
-        return [(plan, attempt) for plan, attempt in self.attempts if not attempt.plain]
+        return [(attempt.plan, attempt) for attempt in self.attempts if attempt.plan is not None]
 
     def _tried(self, plan: TracePlan) -> Attempt[Traced] | None:
         try:
@@ -175,7 +175,7 @@ class _Search(Generic[Traced]):
         except Exception as error:
             self.judge.errors.append(error)
             return None
-        self.attempts.append((plan, attempt))
+        self.attempts.append(attempt)
         self.periods |= attempt.log.periods
         self._note(attempt.log.questions)
         self._try_cases()
@@ -190,16 +190,13 @@ class _Search(Generic[Traced]):
     def _try_cases(self) -> None:
         self.cases = boundary_sizes(self.known, self.regions, self.periods)
 
-    def _right(self, attempt: Attempt[Traced]) -> bool:
-        return all(self.judge.agrees(attempt, case) for case in self.answered)
-
-    def _right_for(self, attempt: Attempt[Traced], cases: Iterable[Sizes]) -> bool:
+    def _right(self, attempt: Attempt[Traced], cases: Iterable[Sizes]) -> bool:
         return all(self.judge.agrees(attempt, case) for case in cases)
 
     def _together(self) -> TracePlan | None:
         """A plan of several programs, each of which is right for some of the sizes; None where there is none."""
         parts = self._parts()
-        right = [{part for part, cases in parts.items() if self._right_for(attempt, cases)}
+        right = [{part for part, cases in parts.items() if self._right(attempt, cases)}
                  for _, attempt in self._general()]  # fmt: skip
         left, chosen = set(parts), list[tuple[int, set[Part]]]()
         while left:

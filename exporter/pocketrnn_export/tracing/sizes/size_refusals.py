@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import sympy
 
 from pocketrnn.errors import ExportError, first_line
@@ -92,22 +92,11 @@ def _refused(question: Question, region: str, ways: int = 0) -> ExportError:
 
 def _region(question: Question, case: Sizes, usual: Sizes) -> str:
     """The sizes on the case's side of a question, in words."""
-    if question.condition.of == {"tokens"}:
-        holds, at, noun = _along(lambda n: Sizes(usual.batch, n), question), case.tokens, "texts of {} tokens"
-    elif question.condition.of == {"batch"}:
-        holds, at, noun = _along(lambda n: Sizes(n, usual.tokens), question), case.batch, "batches of {} texts"
-    else:
-        return f"where {question.condition} is {question.holds(case)}"
-    edges = changes(holds)
-    if len(edges) == 1:
-        return "for " + noun.format(f"more than {edges[0]}" if at > edges[0] else f"at most {edges[0]}")
-    return "for " + noun.format(str(at))
-
-
-def _along(sizes: Callable[[int], Sizes], question: Question) -> npt.NDArray[np.bool_]:
-    """The answers from 1 on, of one size."""
-    numbers = np.arange(1, LARGEST + 1)
-    first, second = sizes(1), sizes(2)
-    ones = np.ones_like(numbers)
-    batch = numbers if second.batch != first.batch else ones * first.batch
-    return question.condition.over(batch, numbers if second.tokens != first.tokens else ones * first.tokens)  # type: ignore[no-any-return]
+    for name, noun in (("tokens", "texts of {} tokens"), ("batch", "batches of {} texts")):
+        if question.condition.of == {name}:
+            numbers, at = np.arange(1, LARGEST + 1), getattr(case, name)
+            usually = {size: np.full_like(numbers, number) for size, number in asdict(usual).items()}
+            edges = changes(question.condition.over(**{**usually, name: numbers}))
+            which = str(at) if len(edges) != 1 else f"more than {edges[0]}" if at > edges[0] else f"at most {edges[0]}"
+            return "for " + noun.format(which)
+    return f"where {question.condition} is {question.holds(case)}"
