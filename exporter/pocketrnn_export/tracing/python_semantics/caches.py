@@ -9,7 +9,7 @@ was tried before (`pocketrnn_export.intake.kept_state`).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from pocketrnn_export.proof.function_caches import CACHED
 from pocketrnn_export.tracing.session import TraceSession
 from pocketrnn_export.tracing.torch_internals import expression_of, methods_replaced
 
-__all__ = ["caches_aside", "without_cache"]
+__all__ = ["caches_aside", "entries_replaced", "without_cache"]
 
 
 def without_cache(value: Any) -> Any:
@@ -43,21 +43,36 @@ def caches_aside(session: TraceSession) -> Iterator[None]:
         for name, value in list(vars(kind).items())
         if isinstance(value, CACHED)
     }
-    changed: list[tuple[dict[str, Any], str, Any]] = []
+    kept = [
+        (vars(layer), name, stand_in)
+        for layer in session.module.modules()
+        if not isinstance(layer, torch.jit.ScriptModule)
+        for name, value in vars(layer).items()
+        if (stand_in := _stand_in(layer, name, value)) is not None
+    ]
+    with entries_replaced(kept), methods_replaced(methods):
+        yield
+
+
+@contextlib.contextmanager
+def entries_replaced(changes: Iterable[tuple[dict[str, Any], str, Any]]) -> Iterator[None]:
+    """While the block runs, dicts have other values under some names; a name that one did not have is taken out again.
+
+    Args:
+        changes: (dict, name, the value meanwhile), each name of a dict once.
+    """
+    missing: Any = object()
+    shipped: list[tuple[dict[str, Any], str, Any]] = []
     try:
-        for layer in session.module.modules():
-            if isinstance(layer, torch.jit.ScriptModule):
-                continue
-            for name, value in list(vars(layer).items()):
-                stand_in = _stand_in(layer, name, value)
-                if stand_in is not None:
-                    changed.append((vars(layer), name, value))
-                    vars(layer)[name] = stand_in
-        with methods_replaced(methods):
-            yield
-    finally:
-        for names, name, value in changed:
+        for names, name, value in changes:
+            shipped.append((names, name, names.get(name, missing)))
             names[name] = value
+        yield
+    finally:
+        for names, name, value in shipped:
+            names[name] = value
+            if value is missing:
+                del names[name]
 
 
 def _stand_in(layer: nn.Module, name: str, value: Any) -> Any:

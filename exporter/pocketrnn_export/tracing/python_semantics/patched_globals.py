@@ -25,9 +25,10 @@ from torch import Tensor
 from pocketrnn_export.intake.user_frames import users_line
 from pocketrnn_export.tracing.python_semantics import size_numbers
 from pocketrnn_export.tracing.python_semantics.arrays import TracedArray, number_of, unwrapped
-from pocketrnn_export.tracing.python_semantics.caches import without_cache
+from pocketrnn_export.tracing.python_semantics.caches import entries_replaced, without_cache
 from pocketrnn_export.tracing.python_semantics.hidden_trace import HIDDEN
 from pocketrnn_export.tracing.python_semantics.loop_unroll import Slices, positions
+from pocketrnn_export.tracing.python_semantics.plain_numbers import PLAIN
 from pocketrnn_export.tracing.python_semantics.size_numbers import is_size
 from pocketrnn_export.tracing.python_semantics.users_globals import globals_of
 from pocketrnn_export.tracing.session import TraceSession, current, scripting
@@ -56,31 +57,25 @@ _DTYPES: Final = {
 def globals_patched(session: TraceSession) -> Iterator[None]:
     """While the block runs, the files that the code of the session's module is in see the stand-ins; all is restored
     after."""
-    missing: Any = object()
-    changed: list[tuple[dict[str, Any], str, Any]] = []
-    try:
-        for names in globals_of(session.module):
-            new = {name: value for name, value in _BUILTINS.items() if name not in names}
-            for name, value in names.items():
-                stand_in = _BY_OBJECT.get(id(value))
-                if stand_in is not None and stand_in[0] is value:
-                    new[name] = stand_in[1]
-                elif (function := without_cache(value) or scripted_from(value)) is not None:
-                    new[name] = function
-                elif isinstance(value, FunctionType) and callable(getattr(value, "dispatch", None)):
-                    new[name] = _dispatched(value)
-            for name, value in new.items():
-                changed.append((names, name, names.get(name, missing)))
-                names[name] = value
-        shipped_get = functools.singledispatchmethod.__get__
-        with methods_replaced({(functools.singledispatchmethod, "__get__"): _dispatched_method(shipped_get)}):
-            yield
-    finally:
-        for names, name, shipped in reversed(changed):
-            if shipped is missing:
-                names.pop(name, None)
-            else:
-                names[name] = shipped
+    changed = [(names, name, value) for names in globals_of(session.module) for name, value in _seen_in(names).items()]
+    shipped_get = functools.singledispatchmethod.__get__
+    dispatching = {(functools.singledispatchmethod, "__get__"): _dispatched_method(shipped_get)}
+    with entries_replaced(changed), methods_replaced(dispatching):
+        yield
+
+
+def _seen_in(names: dict[str, Any]) -> dict[str, Any]:
+    """The stand-ins that a file of the user's sees, by the names that it knows them by."""
+    new = {name: value for name, value in _BUILTINS.items() if name not in names}
+    for name, value in names.items():
+        stand_in = _BY_OBJECT.get(id(value))
+        if stand_in is not None and stand_in[0] is value:
+            new[name] = stand_in[1]
+        elif (function := without_cache(value) or scripted_from(value)) is not None:
+            new[name] = function
+        elif isinstance(value, FunctionType) and callable(dispatch := getattr(value, "dispatch", None)):
+            new[name] = _dispatched(value, dispatch)
+    return new
 
 
 def _len(value: Any) -> Any:
@@ -161,24 +156,21 @@ def _range(*args: Any) -> Any:
     return positions(*numbers) if any(isinstance(n, torch.SymInt) for n in numbers) else _Range(*numbers)
 
 
-# A plain number of each kind of size.
-_PLAIN: Final = {torch.SymInt: 0, torch.SymFloat: 0.0, torch.SymBool: False}
-
-
 def _isinstance(value: Any, kinds: Any) -> bool:
     """A size is what a plain number is: `isinstance(n, numbers.Integral)`."""
-    if current() is not None and type(value) in _PLAIN:
-        return isinstance(value, kinds) or isinstance(_PLAIN[type(value)], kinds)
+    if current() is not None and type(value) in PLAIN:
+        return isinstance(value, kinds) or isinstance(PLAIN[type(value)](), kinds)
     return isinstance(value, kinds)
 
 
-def _dispatched(shipped: Any) -> Callable[..., Any]:
-    """A function of `functools.singledispatch`, which looks at the class of its first argument."""
+def _dispatched(shipped: Callable[..., Any], chosen: Callable[[type], Callable[..., Any]]) -> Callable[..., Any]:
+    """A function of `functools.singledispatch`, which looks at the class of its first argument: `chosen` is what it
+    runs for a class."""
 
     @functools.wraps(shipped)
     def stand_in(*args: Any, **kwargs: Any) -> Any:
-        if current() is not None and args and type(args[0]) in _PLAIN:
-            return shipped.dispatch(type(_PLAIN[type(args[0])]))(*args, **kwargs)
+        if current() is not None and args and type(args[0]) in PLAIN:
+            return chosen(PLAIN[type(args[0])])(*args, **kwargs)
         return shipped(*args, **kwargs)
 
     return stand_in
@@ -189,15 +181,7 @@ def _dispatched_method(shipped: Callable[..., Any]) -> Callable[..., Any]:
 
     def get(self: Any, instance: Any, kind: Any = None) -> Callable[..., Any]:
         method = shipped(self, instance, kind)
-
-        @functools.wraps(method)
-        def stand_in(*args: Any, **kwargs: Any) -> Any:
-            if current() is not None and args and type(args[0]) in _PLAIN:
-                chosen = self.dispatcher.dispatch(type(_PLAIN[type(args[0])]))
-                return chosen.__get__(instance, kind)(*args, **kwargs)
-            return method(*args, **kwargs)
-
-        return stand_in
+        return _dispatched(method, lambda plain: self.dispatcher.dispatch(plain).__get__(instance, kind))
 
     return get
 

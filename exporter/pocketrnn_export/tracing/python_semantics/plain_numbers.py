@@ -19,7 +19,7 @@ import torch
 from pocketrnn_export.tracing.python_semantics.arrays import TracedArray
 from pocketrnn_export.tracing.torch_internals import methods_replaced
 
-__all__ = ["plain_numbers"]
+__all__ = ["PLAIN", "plain_numbers"]
 
 # What asks a size here is asked by who called it: see `intake/user_frames.py`.
 ASKS_FOR_ITS_CALLER: Final = True
@@ -28,7 +28,8 @@ _TAKEN: Final = ("__index__", "__int__", "__float__", "__hash__", "__repr__", "_
                  "__round__", "as_integer_ratio", "is_integer", "hex")  # fmt: skip
 # What computes with a size and leaves it one.
 _COMPUTED: Final = frozenset({"__trunc__", "__round__", "as_integer_ratio"})
-_CLASSES: Final[dict[type, Callable[[Any], Any]]] = {torch.SymInt: int, torch.SymFloat: float, torch.SymBool: bool}
+# What a size is to Python.
+PLAIN: Final[dict[type, type[Any]]] = {torch.SymInt: int, torch.SymFloat: float, torch.SymBool: bool}
 # What no instance is asked for.
 _OF_CLASSES: Final = frozenset(
     {"__new__", "__init__", "__class__", "__doc__", "__getattribute__", "__getnewargs__", "__init_subclass__",
@@ -51,7 +52,7 @@ def plain_numbers(number: Callable[[Any, FrameType, str], Any]) -> contextlib.Ab
     """
     stand_ins = {
         (kind, name): _stand_in(name, plain, getattr(kind, name, None), number)
-        for kind, plain in _CLASSES.items()
+        for kind, plain in PLAIN.items()
         for name in _names(kind, plain)
     }
     return methods_replaced(stand_ins)
@@ -93,7 +94,7 @@ def _repeated(numbers: Sequence[Any], times: Any) -> Any:
 
 def _plain(other: Any) -> Any:
     """The other operand, which may be a size too."""
-    return _CLASSES[type(other)](other) if type(other) in _CLASSES else other
+    return PLAIN[type(other)](other) if type(other) in PLAIN else other
 
 
 _REPEATS: Final = ("__mul__", "__rmul__")
