@@ -35,7 +35,7 @@ def add_onnx_weights(module: nn.Module) -> None:
         if all(name in parameters_of(layer) for name in weight_names(layer)):
             with torch.no_grad():
                 for i in range(layer.num_layers):
-                    for name, weight in _named(_onnx_weights(layer, i)).items():
+                    for name, weight in vars(_onnx_weights(layer, i)).items():
                         layer.register_buffer(f"onnx_{name}_{i}", weight)
 
 
@@ -93,10 +93,6 @@ def _onnx_weights(layer: nn.RNNBase, index: int) -> LayerWeights:
     single = inverse.float()
     rest = (inverse - single.double()).to(w.dtype)
     return LayerWeights(w, reordered(products), b, projection, single.to(w.dtype), rest)
-
-
-def _named(weights: LayerWeights) -> dict[str, Tensor | None]:
-    return {field.name: getattr(weights, field.name) for field in fields(weights)}
 
 
 def directions_of(layer: nn.RNNBase) -> int:

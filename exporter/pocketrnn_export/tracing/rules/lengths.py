@@ -75,16 +75,16 @@ def _is_number(value: Any) -> bool:
 
 def _stacked(numbers: Any, dtype: torch.dtype | None = None) -> Tensor:
     """Numbers of which some are tensors or sizes, as a tensor of one axis."""
+    if not any(map(_is_number, numbers)) and not all(isinstance(number, torch.SymInt | int) for number in numbers):
+        dtype = torch.float32 if dtype is None else dtype
     return torch.stack([_as_tensor(number, dtype) for number in numbers])
 
 
 def _as_tensor(number: Any, dtype: torch.dtype | None) -> Tensor:
-    if _is_number(number):
-        found: Tensor = number
-    elif is_size(number):
-        found = torch.full((), number, dtype=torch.int64 if isinstance(number, torch.SymInt) else torch.float32)
-    else:
-        found = torch.as_tensor(number)
+    if is_size(number):
+        usual = torch.int64 if isinstance(number, torch.SymInt) else torch.float32
+        return torch.full((), number, dtype=usual if dtype is None else dtype)
+    found = number if isinstance(number, Tensor) else torch.as_tensor(number)
     return found if dtype is None else found.to(dtype)
 
 
@@ -193,17 +193,10 @@ def tensor(_session: TraceSession, data: Any, *_: Any, dtype: Any = None, **__: 
     if isinstance(data, Tensor):
         return data.to(dtype) if dtype is not None else data.detach()
     if is_size(data):
-        usual = torch.int64 if isinstance(data, torch.SymInt) else torch.float32
-        return torch.full((), data, dtype=usual if dtype is None else dtype)
-    if isinstance(data, list | tuple) and any(map(_is_number, data)):
+        return _as_tensor(data, dtype)
+    if isinstance(data, list | tuple) and any(_is_number(number) or is_size(number) for number in data):
         known_kinds = all(_is_number(number) or is_size(number) or isinstance(number, int | float) for number in data)
         return _stacked(data, dtype) if known_kinds else declined("not only numbers are in it")
-    if isinstance(data, list | tuple) and any(map(is_size, data)):
-        if not all(is_size(number) or isinstance(number, int | float) for number in data):
-            return declined("not only numbers are in it")
-        whole = all(isinstance(number, torch.SymInt | int) for number in data)
-        usual = torch.int64 if whole else torch.float32
-        return torch.stack([torch.full((), number, dtype=usual if dtype is None else dtype) for number in data])
     return declined("of numbers that no size is among")
 
 

@@ -149,7 +149,7 @@ def _max_pool(axes: int) -> Callable[..., Any]:
             return declined("with indices, or of other arguments")
         whole, others = _whole_and_others(session, x, windows)
         if whole and not others:
-            return _largest(x, whole)
+            return x.amax(whole, keepdim=True)
         if session.scripted or not others:
             return declined("over no whole axis")
         if all(w.plain and not (ceil_mode and (w.pad or w.step > w.size)) for w in others) and not whole:
@@ -157,7 +157,7 @@ def _max_pool(axes: int) -> Callable[..., Any]:
         for w in others:
             taken, inside, _ = w.taken(x, ceil=bool(ceil_mode))
             x = taken.masked_fill(~inside, -math.inf).amax(-1).movedim(-1, w.axis)
-        return _largest(x, whole) if whole else x
+        return x.amax(whole, keepdim=True) if whole else x
 
     return pool
 
@@ -190,7 +190,7 @@ def _avg_pool(axes: int) -> Callable[..., Any]:
             return declined("of other arguments")
         whole, others = _whole_and_others(session, x, windows)
         if whole and not others and divisor_override is None:
-            return _mean(x, whole)
+            return x.mean(whole, keepdim=True)
         plain = all(w.plain for w in windows) and not ceil_mode and divisor_override is None
         if session.scripted or plain or any(type(w.size) is not int and w.axis in whole for w in windows):
             return declined("that is the same in ONNX, or over a whole axis and windows of another")
@@ -232,8 +232,7 @@ def _adaptive(axes: int, *, largest: bool) -> Callable[..., Any]:
     (j + 1) * n / k, rounded up."""
 
     def pool(session: TraceSession, x: Any, output_size: Any = None, return_indices: Any = False) -> Any:
-        sizes = list(output_size) if isinstance(output_size, list | tuple) else [output_size] * axes
-        sizes = sizes * axes if len(sizes) == 1 else sizes
+        sizes = _given(output_size, axes, None)
         if return_indices or not all(size is None or isinstance(size, int) for size in sizes):
             return declined("with indices, or to sizes that are no plain numbers")
         whole = [axis for axis, size in zip(range(-axes, 0), sizes, strict=True) if size == 1]
@@ -244,7 +243,7 @@ def _adaptive(axes: int, *, largest: bool) -> Callable[..., Any]:
                 x = _windows(x, axis, size, largest=largest)
         if not whole:
             return x
-        return _largest(x, whole) if largest else _mean(x, whole)
+        return x.amax(whole, keepdim=True) if largest else x.mean(whole, keepdim=True)
 
     return pool
 
@@ -263,14 +262,6 @@ def _windows(x: Tensor, axis: int, count: int, *, largest: bool) -> Tensor:
     else:
         found = last @ (inside.to(x.dtype) / (ends - starts).to(x.dtype)).transpose(0, 1)
     return found.movedim(-1, axis)
-
-
-def _largest(x: Any, axes: list[int]) -> Any:
-    return x.amax(axes, keepdim=True)
-
-
-def _mean(x: Any, axes: list[int]) -> Any:
-    return x.mean(axes, keepdim=True)
 
 
 _POOLS: Final = {
