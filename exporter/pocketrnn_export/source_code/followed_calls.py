@@ -6,6 +6,7 @@ import ast
 import builtins
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from pocketrnn_export.source_code.code_facts import (
@@ -56,6 +57,22 @@ __all__ = ["OF_BASES", "FollowedCalls"]
 OF_BASES: Final = ("__base__", "__bases__", "__mro__")
 
 
+@dataclass(frozen=True)
+class _Call:
+    """A call, where it stands, and what it is given: by position, by name, and in all."""
+
+    node: ast.Call
+    scope: Scope
+    given: Sequence[Objects]
+    named: Mapping[str, Objects]
+    everything: Objects
+
+    @property
+    def text(self) -> str:
+        """What the call is called in messages."""
+        return f"`{ast.unparse(self.node)[:60]}`"
+
+
 class FollowedCalls(StatementFindings, ABC):
     """Follows calls. What their arguments are, and what a function of the file does inside, `following.py` says."""
 
@@ -89,7 +106,7 @@ class FollowedCalls(StatementFindings, ABC):
     def _called(self, node: ast.Call, scope: Scope) -> Objects:
         given = [self.value(argument, scope) for argument in node.args]
         named = {keyword.arg or "**": self.value(keyword.value, scope) for keyword in node.keywords}
-        everything = frozenset().union(*given, *named.values())
+        everything = NONE.union(*given, *named.values())
         function = scope.function(node.func)
         if isinstance(node.func, ast.Name):
             self.effects.makes |= scope.objects_of(node.func.id) & self.file.definitions
@@ -116,7 +133,7 @@ class FollowedCalls(StatementFindings, ABC):
                 own = isinstance(node.func, ast.Attribute) and scope.dotted(node.func) is None
                 held = self.value(node.func.value, scope) if own else NONE  # type: ignore[union-attr]
                 self._call(function, [everything | held], {}, scope)
-        held = self._called_of_others(node, given, named, scope)
+        held = self._called_of_others(_Call(node, scope, given, named, everything))
         return self.file.with_held(held | self._classes_of(node, held))
 
     def _attribute_asked_for(self, node: ast.Call, scope: Scope) -> ast.Attribute | None:
@@ -128,23 +145,21 @@ class FollowedCalls(StatementFindings, ABC):
             return None
         return ast.copy_location(ast.Attribute(node.args[0], name.value, ast.Load()), node)
 
-    def _called_of_others(
-        self, node: ast.Call, given: Sequence[Objects], named: Mapping[str, Objects], scope: Scope
-    ) -> Objects:
+    def _called_of_others(self, call: _Call) -> Objects:
         """A call of what is no function or class of the file by its name."""
-        everything = frozenset().union(*given, *named.values())
-        dotted = scope.dotted(node.func)
+        called, scope = call.node.func, call.scope
+        dotted = scope.dotted(called)
         if dotted is not None:
             self.effects.loads.add(dotted)
-            self.packages_loaded |= scope.objects_of(root_name(node.func) or "") & self.file.of_package.keys()
-            return self._imported_called(dotted, node, given, everything, scope)
-        if isinstance(node.func, ast.Name):
-            return self._builtin_called(node.func.id, node, given, everything, scope)
-        if isinstance(node.func, ast.Attribute):
-            return self._method_called(node.func, node, given, named, scope)
-        held = self.value(node.func, scope)
-        self._may_change(held | (everything - self.file.definitions))
-        return held | everything
+            self.packages_loaded |= scope.objects_of(root_name(called) or "") & self.file.of_package.keys()
+            return self._imported_called(dotted, call)
+        if isinstance(called, ast.Name):
+            return self._builtin_called(called.id, call)
+        if isinstance(called, ast.Attribute):
+            return self._method_called(called, call)
+        held = self.value(called, scope)
+        self._may_change(held | (call.everything - self.file.definitions))
+        return held | call.everything
 
     def _made(
         self, node: ast.ClassDef, given: Sequence[Objects], named: Mapping[str, Objects], scope: Scope
@@ -159,9 +174,8 @@ class FollowedCalls(StatementFindings, ABC):
         # A class may give an object that exists already, or one that shares what it has.
         return held | self.classes.giving_old_ones(node, scope) | itself
 
-    def _builtin_called(
-        self, name: str, node: ast.Call, given: Sequence[Objects], everything: Objects, scope: Scope
-    ) -> Objects:
+    def _builtin_called(self, name: str, call: _Call) -> Objects:
+        node, scope, everything = call.node, call.scope, call.everything
         own = self._name_loaded(ast.Name(name, ast.Load()), scope)
         if own:
             # A value that is called: a module, or what a function gave.
@@ -172,7 +186,7 @@ class FollowedCalls(StatementFindings, ABC):
                 self._may_change(own | (everything if own & self.file.callers else NONE))
             return everything.union(map(object_of_class, own & self.classes.every))
         if name in ("exec", "eval", "execfile", "get_ipython", "run_path"):
-            self._anything(f"`{ast.unparse(node)[:60]}`")
+            self._anything(call.text)
         elif name in ("globals", "locals", "vars") and not node.args:
             return frozenset({NAMES}) if name == "globals" or scope.outer is None else NONE
         elif name in ("setattr", "delattr") and node.args:
@@ -180,10 +194,10 @@ class FollowedCalls(StatementFindings, ABC):
             constant = key.value if isinstance(key, ast.Constant) and isinstance(key.value, str) else "some_attribute"
             target = ast.Attribute(node.args[0], constant, ast.Store())
             self._set_in(ast.copy_location(target, node), everything, scope)
-        elif name == "next" and given:
-            self._change(given[0])
+        elif name == "next" and call.given:
+            self._change(call.given[0])
         elif name == "__import__" and (asked := scope.package_asked_for(node)):
-            self._asked_for(asked, node)
+            self._asked_for(asked, call)
         elif not self._is_known(name, scope):
             # From a package by a star, or from a cell that stands below.
             self._may_change(everything)
@@ -198,27 +212,26 @@ class FollowedCalls(StatementFindings, ABC):
             return issubclass(found, BaseException)
         return found is None and self.file.stars_are_known
 
-    def _asked_for(self, package: str, node: ast.Call) -> None:
+    def _asked_for(self, package: str, call: _Call) -> None:
         """Note that a package is imported, or looked for, by its name."""
         if package == "__main__":
-            self._anything(f"`{ast.unparse(node)[:60]}`")
+            self._anything(call.text)
         self.effects.imports.add(package)
 
-    def _imported_called(
-        self, dotted: str, node: ast.Call, given: Sequence[Objects], everything: Objects, scope: Scope
-    ) -> Objects:
+    def _imported_called(self, dotted: str, call: _Call) -> Objects:
         package, last = dotted.split(".")[0], dotted.split(".")[-1]
+        given, everything = call.given, call.everything
         if package == "builtins" and dotted.count(".") == 1:
-            return self._builtin_called(last, node, given, everything, scope)
+            return self._builtin_called(last, call)
         if package == "builtins" and given:
-            return self._unbound(last, node, given, everything)
-        self._reaching_others(dotted, node, everything, scope)
+            return self._unbound(last, call)
+        self._reaching_others(dotted, call)
         if dotted in UNPICKLE:
             # Which classes of the file a pickle holds is not known.
             for method in (one for name in RUN_BY_A_PICKLE for one in self.classes.methods.get(name, ())):
                 self.reached.setdefault(method, self.file.names)
-            if any(isinstance(argument, ast.Constant) for argument in node.args):
-                self._anything(f"`{ast.unparse(node)[:60]}`")
+            if any(isinstance(argument, ast.Constant) for argument in call.node.args):
+                self._anything(call.text)
         self.makes_caller = self.makes_caller or dotted in CALLERS
         self.makes_filling = self.makes_filling or dotted == "collections.defaultdict"
         if dotted.startswith((*SETS_STATE, "sys.path.")) or dotted == "os.chdir":
@@ -245,22 +258,23 @@ class FollowedCalls(StatementFindings, ABC):
             self.file.put(everything, everything)
         elif {"environ", "__dict__"} & set(dotted.split(".")) and last in CHANGING_METHODS:
             self.effects.packages.add(dotted)
-        for keyword in node.keywords:
+        for keyword in call.node.keywords:
             self.makes_caller = self.makes_caller or keyword.arg == "inplace"
             if (keyword.arg == "copy" and getattr(keyword.value, "value", None) is False) or keyword.arg in WRITING:
                 self._change(everything)
             if keyword.arg == "out":
-                self._change(self.value(keyword.value, scope))
+                self._change(self.value(keyword.value, call.scope))
         of_objects = any(
-            k.arg == "dtype" and ast.unparse(k.value)[-7:].strip("'_") in ("object", "O") for k in node.keywords
+            k.arg == "dtype" and ast.unparse(k.value)[-7:].strip("'_") in ("object", "O") for k in call.node.keywords
         )
         return everything if of_objects or gives_what_it_is_given(dotted) else NONE
 
-    def _reaching_others(self, dotted: str, node: ast.Call, everything: Objects, scope: Scope) -> None:
+    def _reaching_others(self, dotted: str, call: _Call) -> None:
         """Note a function of a package that reaches what it is not given, or that may run later what it is given."""
         package, last = dotted.split(".")[0], dotted.split(".")[-1]
+        node, scope = call.node, call.scope
         if asked := scope.package_asked_for(node):
-            self._asked_for(asked, node)
+            self._asked_for(asked, call)
         for attribute in dotted.split("."):
             self._may_change(self.file.package_attributes.get(attribute, NONE))
         if package not in CALL_AT_ONCE and any(self._is_code(argument, scope) for argument in arguments_of(node)):
@@ -271,12 +285,12 @@ class FollowedCalls(StatementFindings, ABC):
             or dotted.endswith(".__subclasses__")
             or (dotted.startswith(RUN_TEXT) and not self._runs_what_is_seen(node, scope))
             # Who has the names of the file may change any of them.
-            or NAMES in everything
+            or NAMES in call.everything
             # Here, that is another file.
             or package == "__main__"
             or (dotted.startswith(("<file>.__dict__", "sys.modules.")) and last in CHANGING_METHODS)
         ):
-            self._anything(f"`{ast.unparse(node)[:60]}`")
+            self._anything(call.text)
 
     def _is_code(self, node: ast.expr, scope: Scope) -> bool:
         """Whether an argument is code of the file, or an object that holds some."""
@@ -288,27 +302,20 @@ class FollowedCalls(StatementFindings, ABC):
             return bool(scope.objects_of(node.id) & (self.file.code.keys() | self.file.callers))
         return isinstance(node, ast.Attribute) and node.attr in CHANGING_METHODS
 
-    def _method_called(
-        self,
-        called: ast.Attribute,
-        node: ast.Call,
-        given: Sequence[Objects],
-        named: Mapping[str, Objects],
-        scope: Scope,
-    ) -> Objects:
+    def _method_called(self, called: ast.Attribute, call: _Call) -> Objects:
         """A method of a value. What a class of the file defines under that name is followed."""
         name, root = called.attr, called.value
+        node, scope, given, named, everything = call.node, call.scope, call.given, call.named, call.everything
         if name == "__subclasses__":
-            self._anything(f"`{ast.unparse(node)[:60]}`")
+            self._anything(call.text)
         if isinstance(root, ast.Call) and ast.unparse(root) == "get_ipython()" and name in OF_JUPYTER:
             asked = " ".join(str(getattr(a, "value", "")) for a in node.args)
             if "magic" in name and asked.split(" ")[0].lstrip("%") not in HARMLESS_MAGICS:
                 self._anything(f"`%{asked[:60]}`")
             return NONE
         held = self.value(root, scope)
-        everything = frozenset().union(*given, *named.values())
         if isinstance(root, ast.Name) and root.id in ("dict", "list", "set", "object", "type", "OrderedDict") and given:
-            return self._unbound(name, node, given, everything)
+            return self._unbound(name, call)
         if given and whose_class(root) is not None:
             # A method without its object: x.__class__.append(lst, 3).
             self._may_change(given[0])
@@ -328,7 +335,7 @@ class FollowedCalls(StatementFindings, ABC):
         if NAMES in held and name in ("update", "setdefault", "__ior__", "__setitem__"):
             self._names_updated(node)
         elif NAMES in held and name in CHANGING_METHODS and name != "pop":
-            self._anything(f"`{ast.unparse(node)[:60]}`")
+            self._anything(call.text)
         if NAMES in held and name in ("get", "items", "pop", "values"):
             return self._of_names(held, getattr(node.args[0], "value", None) if node.args else None)
         of_file = [m for m in self.classes.methods.get(name, ()) if known_class is None]
@@ -350,14 +357,15 @@ class FollowedCalls(StatementFindings, ABC):
             self.file.put(held, everything)
         return held | everything | gives
 
-    def _unbound(self, name: str, node: ast.Call, given: Sequence[Objects], everything: Objects) -> Objects:
+    def _unbound(self, name: str, call: _Call) -> Objects:
         """A method of a builtin class that is given its object: `list.append(x, 3)`."""
         if name not in PURE_METHODS:
-            self._change(given[0])
-            self.file.put(given[0], everything)
-            if NAMES in given[0]:
-                self._anything(f"`{ast.unparse(node)[:60]}`")
-        return everything
+            changed = call.given[0]
+            self._change(changed)
+            self.file.put(changed, call.everything)
+            if NAMES in changed:
+                self._anything(call.text)
+        return call.everything
 
     def _names_updated(self, node: ast.Call) -> None:
         keys: list[object] = [keyword.arg for keyword in node.keywords]
@@ -413,32 +421,24 @@ class FollowedCalls(StatementFindings, ABC):
         values = [*node.args, *(k.value for k in node.keywords if k.arg not in ("number", "repeat"))]
         return all(isinstance(v, ast.Lambda | ast.Attribute) or scope.function(v) is not None for v in values)
 
-    def _of_package(self, node: ast.Name | ast.Attribute, scope: Scope) -> None:
+    def _loaded_of_others(self, node: ast.Name | ast.Attribute, scope: Scope) -> None:
+        """Note what of a package or of Python is loaded, and whether it gives or changes more than it is given."""
         dotted = scope.dotted(node)
-        if dotted is not None and isinstance(node.ctx, ast.Load):
+        if dotted in ALL_OBJECTS:
+            self._anything(f"`{ast.unparse(node)}`")
+        if not isinstance(node.ctx, ast.Load):
+            return
+        if dotted is not None:
             self.effects.loads.add(dotted)
             if dotted.startswith("__main__"):
                 # Here, that is another file.
                 self._anything(f"`{ast.unparse(node)[:60]}`")
-
-    def _any_object(self, node: ast.Name | ast.Attribute, scope: Scope) -> None:
-        """Note what gives objects by another way than by their names."""
-        if scope.dotted(node) in ALL_OBJECTS:
-            self._anything(f"`{ast.unparse(node)}`")
-
-    def _reaching_any(self, node: ast.Name | ast.Attribute, scope: Scope) -> None:
-        """Note that a builtin gets another name, or is given to somebody who calls it."""
-        if not isinstance(node.ctx, ast.Load):
-            return
-        if isinstance(node, ast.Name) and (scope.is_defined(node.id) or scope.dotted(node)):
-            found = (scope.dotted(node) or "").removeprefix("builtins.")
-        elif isinstance(node, ast.Name):
-            found = node.id
-        else:
-            package, _, found = (scope.dotted(node) or "").partition(".")
-            found = found if package == "builtins" else ""
-        if found in REACH_ANY:
-            self._anything(f"`{found}` has another name")
+        elif isinstance(node, ast.Name) and not scope.is_defined(node.id):
+            dotted = node.id
+        builtin = (dotted or "").removeprefix("builtins.")
+        if builtin in REACH_ANY:
+            # Whoever is given it may call it.
+            self._anything(f"`{builtin}` has another name")
 
     def _of_names(self, held: Objects, key: object) -> Objects:
         """What an item of globals() is: that of a name, or any."""

@@ -339,9 +339,7 @@ class Following(FollowedCalls):
             return NONE
         self._step()
         if isinstance(node, ast.Name):
-            self._any_object(node, scope)
-            self._reaching_any(node, scope)
-            self._of_package(node, scope)
+            self._loaded_of_others(node, scope)
             return self._name_loaded(node, scope)
         if isinstance(node, ast.Call):
             return self._called(node, scope)
@@ -380,9 +378,7 @@ class Following(FollowedCalls):
         return NONE if isinstance(node, ast.Compare | ast.UnaryOp | ast.JoinedStr | ast.FormattedValue) else held
 
     def _attribute(self, node: ast.Attribute, scope: Scope) -> Objects:
-        self._any_object(node, scope)
-        self._reaching_any(node, scope)
-        self._of_package(node, scope)
+        self._loaded_of_others(node, scope)
         if nobody_can_change(scope.dotted(node) or ""):
             return NONE
         held = self.value(node.value, scope)
@@ -562,5 +558,3 @@ class Following(FollowedCalls):
             return inside.gives | (inside.objects[names[0]] if node.name == "__init__" and names else NONE)
         finally:
             self._running.pop()
-
-    # --- names
