@@ -6,17 +6,19 @@ import ast
 import re
 from collections.abc import Iterator, Sequence, Set
 
-from pocketrnn_export.source_code.known_code import (
-    GIVE_THEMSELVES,
-)
+from pocketrnn_export.source_code.known_code import GIVE_THEMSELVES
 
 __all__ = [
     "Definition",
+    "Function",
+    "Import",
     "annotations_of",
     "arguments_of",
     "decorating",
+    "defaults_of",
     "first_parameter",
     "hands_out_its_class",
+    "head_of",
     "imported_names",
     "is_flat",
     "is_given_its_class",
@@ -24,6 +26,7 @@ __all__ = [
     "is_plain",
     "is_weight",
     "keeps_state",
+    "methods_of",
     "module_of",
     "modules_of_import",
     "needs_no_call",
@@ -33,10 +36,12 @@ __all__ = [
     "without_moves",
 ]
 
-Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+Import = ast.Import | ast.ImportFrom
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Definition = Function | ast.Lambda
 
 
-def imported_names(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str]]:
+def imported_names(node: Import) -> Iterator[tuple[str, str]]:
     """The names that an import binds, each with what it stands for: `np` and `numpy` of `import numpy as np`."""
     for alias in node.names:
         if isinstance(node, ast.ImportFrom):
@@ -48,12 +53,12 @@ def imported_names(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str
             yield top, top
 
 
-def module_of(node: ast.Import | ast.ImportFrom) -> str:
+def module_of(node: Import) -> str:
     """The module that an import of one name is of: a.b of `from a.b import c`, and of `import a.b`."""
     return node.module or "" if isinstance(node, ast.ImportFrom) else node.names[0].name
 
 
-def modules_of_import(node: ast.Import | ast.ImportFrom) -> set[str]:
+def modules_of_import(node: Import) -> set[str]:
     """The modules that an import may import, with those above them: of `from a import b`, a and a.b."""
     found = {alias.name for alias in node.names}
     if isinstance(node, ast.ImportFrom):
@@ -79,11 +84,33 @@ def whose_class(node: ast.expr) -> ast.expr | None:
     return node.value if isinstance(node, ast.Attribute) and node.attr == "__class__" else None
 
 
-def annotations_of(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.expr]:
+def annotations_of(node: Definition) -> list[ast.expr]:
     """The annotations of a function's parameters and of what it gives."""
-    arguments = node.args
-    every = (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg)
-    return [part for part in (*(a.annotation for a in every if a is not None), node.returns) if part is not None]
+    every = [part.annotation for part in ast.iter_child_nodes(node.args) if isinstance(part, ast.arg)]
+    return [part for part in (*every, getattr(node, "returns", None)) if part is not None]
+
+
+def defaults_of(node: Definition) -> dict[str, ast.expr]:
+    """The parameters of a function that have a default, with it."""
+    given = node.args
+    positional = [*given.posonlyargs, *given.args]
+    last = positional[len(positional) - len(given.defaults) :]
+    by_name = zip([*last, *given.kwonlyargs], [*given.defaults, *given.kw_defaults], strict=True)
+    return {parameter.arg: default for parameter, default in by_name if default is not None}
+
+
+def head_of(node: ast.stmt) -> list[ast.expr]:
+    """What of a class or function runs where the statement stands, before there is one; else nothing."""
+    if isinstance(node, ast.ClassDef):
+        return [*node.bases, *(keyword.value for keyword in node.keywords), *node.decorator_list]
+    if isinstance(node, Function):
+        return [*defaults_of(node).values(), *annotations_of(node), *node.decorator_list]
+    return []
+
+
+def methods_of(node: ast.ClassDef, *names: str) -> list[Function]:
+    """The functions in a class that have one of some names; all without names."""
+    return [part for part in node.body if isinstance(part, Function) and (part.name in names or not names)]
 
 
 def first_parameter(function: Definition) -> str:
@@ -91,7 +118,7 @@ def first_parameter(function: Definition) -> str:
     return next((one.arg for one in (*function.args.posonlyargs, *function.args.args)), "")
 
 
-def is_given_its_class(method: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+def is_given_its_class(method: Function) -> bool:
     """Whether a method is given its class, and not an object of it."""
     return method.name in ("__new__", "__class_getitem__") or any(
         ast.unparse(one).endswith("classmethod") for one in method.decorator_list
@@ -101,11 +128,10 @@ def is_given_its_class(method: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 def shares_its_attributes(node: ast.ClassDef) -> bool:
     """Whether an object of a class may have the attributes of others: its `__dict__` is another object's, or one that a
     default of a function keeps."""
-    for method in (part for part in node.body if isinstance(part, ast.FunctionDef)):
+    for method in methods_of(node):
         given = method.args
         plain = {a.arg for a in (*given.posonlyargs, *given.args, *given.kwonlyargs, *filter(None, [given.kwarg]))}
-        kept = [*given.defaults, *filter(None, given.kw_defaults)]
-        if any(not isinstance(one, ast.Constant) for one in kept):
+        if any(not isinstance(one, ast.Constant) for one in defaults_of(method).values()):
             plain = {first_parameter(method)}
         for part in ast.walk(method):
             if isinstance(part, ast.Call) and "__dict__" in {getattr(a, "value", None) for a in part.args[:-1]}:
@@ -121,7 +147,7 @@ def shares_its_attributes(node: ast.ClassDef) -> bool:
     return False
 
 
-def needs_no_call(method: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+def needs_no_call(method: Function) -> bool:
     """Whether something else than a call of its name runs a method."""
     if method.name.startswith("__") and method.name.endswith("__"):
         return True
@@ -142,8 +168,8 @@ def hands_out_its_class(node: ast.ClassDef) -> bool:
     }
     return any(
         isinstance(inner, ast.Attribute) and inner.attr in shared
-        for part in node.body
-        if isinstance(part, ast.FunctionDef) and re.fullmatch("__(?!init__|new__|repr__|str__|len__).*__", part.name)
+        for part in methods_of(node)
+        if re.fullmatch("__(?!init__|new__|repr__|str__|len__).*__", part.name)
         for inner in ast.walk(part)
     )
 
@@ -159,7 +185,7 @@ def keeps_state(node: ast.ClassDef) -> bool:
             continue
         methods.add(name)
         for part in (p for p in ast.walk(node) if isinstance(p, ast.FunctionDef) and p.name == name):
-            own = part.args.args[0].arg if part.args.args else ""
+            own = first_parameter(part)
             for inner in ast.walk(part):
                 if isinstance(inner, ast.AugAssign) and isinstance(inner.target, ast.Attribute):
                     read.add(inner.target.attr)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 
-from pocketrnn_export.source_code.code_facts import imported_names, is_flat, is_plain
+from pocketrnn_export.source_code.code_facts import Function, Import, imported_names, is_flat, is_plain
 from pocketrnn_export.source_code.file_objects import Effects, FileObjects
 from pocketrnn_export.source_code.following import Following
 from pocketrnn_export.source_code.object_numbers import NONE
@@ -52,14 +52,10 @@ def _met(file: FileObjects, index: int, node: ast.stmt, binds: frozenset[str]) -
     # What a statement puts into an object, that object may run too.
     for changed in {index, *following.effects.changes, *following.effects.may_change}:
         file.code.setdefault(changed, {}).update(following.reached)
-    if isinstance(node, ast.Import | ast.ImportFrom | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+    if isinstance(node, Import | ast.ClassDef | Function):
         file.definitions.add(index)
-    if following.makes_caller:
-        file.callers.add(index)
-    if following.makes_filling:
-        file.filling.add(index)
-    if following.makes_used_up:
-        file.used_up.add(index)
+    for kind in following.belongs:
+        kind.add(index)
     if isinstance(node, ast.Assign) and len(binds) == 1 and is_flat(node.value, plain):
         file.flat |= {(name, frozenset({index})) for name in binds}
     file.put(following.bound, following.loaded)
@@ -75,7 +71,7 @@ def _changes_of_packages(file: FileObjects, index: int, node: ast.stmt, followin
     for changed in effects.changes | effects.may_change:
         if package := file.of_package.get(changed):
             effects.packages.add(package)
-    if isinstance(node, ast.Import | ast.ImportFrom):
+    if isinstance(node, Import):
         file.of_package[index] = next(iter(imported_names(node)))[1]
     elif following.gives_its_own:
         file.of_package[index] = following.gives_its_own

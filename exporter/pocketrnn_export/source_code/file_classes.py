@@ -6,10 +6,12 @@ import ast
 from collections.abc import Iterator, Set
 
 from pocketrnn_export.source_code.code_facts import (
+    Function,
     decorating,
     hands_out_its_class,
     is_given_its_class,
     is_made_for_each,
+    methods_of,
     root_name,
     shares_its_attributes,
 )
@@ -33,7 +35,7 @@ class FileClasses:
         self._met: dict[ast.ClassDef, int] = {}
         # As they were when the class was made: `class Net(Net)` has one of its own name above it.
         self._bases: dict[ast.ClassDef, list[ast.ClassDef]] = {}
-        self.methods: dict[str, list[ast.FunctionDef | ast.AsyncFunctionDef]] = {}
+        self.methods: dict[str, list[Function]] = {}
         self._class_methods: dict[ast.AST, ast.ClassDef] = {}
         self._class_of: dict[ast.AST, int] = {}
         self._attributes: dict[ast.ClassDef, Set[str]] = {}
@@ -44,13 +46,13 @@ class FileClasses:
             self._bases[node] = self.bases(node)
             self._by_name[node.name] = node
             self._met[node] = index
+        for method in methods_of(node):
+            self.methods.setdefault(method.name, []).append(method)
+            self._class_of[method] = index
+            if is_given_its_class(method):
+                self._class_methods[method] = node
         for part in node.body:
-            if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef):
-                self.methods.setdefault(part.name, []).append(part)
-                self._class_of[part] = index
-                if is_given_its_class(part):
-                    self._class_methods[part] = node
-            elif isinstance(part, ast.ClassDef):
+            if isinstance(part, ast.ClassDef):
                 self.defined(index, part, inner=True)
 
     @property
@@ -118,7 +120,7 @@ class FileClasses:
     def _attributes_of(self, node: ast.ClassDef) -> Set[str]:
         """The attributes of a class that may be changed, such as lists; but those that each object makes its own."""
         if node not in self._attributes:
-            own = {part.attr for one in node.body if getattr(one, "name", "") == "__init__" for part in ast.walk(one)
+            own = {part.attr for one in methods_of(node, "__init__") for part in ast.walk(one)
                    if isinstance(part, ast.Attribute) and isinstance(part.ctx, ast.Store)}  # fmt: skip
             given = [part for part in node.body if isinstance(part, ast.Assign | ast.AnnAssign)]
             found = [part for part in given if part.value is not None and not is_made_for_each(part.value)]
@@ -131,10 +133,9 @@ class FileClasses:
         """The classes, of one and those above it, that hold objects which a call of the class may give, or in which its
         objects have their attributes."""
         found = NONE.union(*(self.giving_old_ones(one, scope) for one in self.bases(node)))
-        makes_itself = any(isinstance(part, ast.FunctionDef) and part.name == "__new__" for part in node.body)
         decorated = any(not _leaves_a_class(one, scope) for one in node.decorator_list)
         shares = shares_its_attributes(node) or hands_out_its_class(node)
-        own = makes_itself or node.keywords or decorated or self.is_enum(node, scope) or shares
+        own = methods_of(node, "__new__") or node.keywords or decorated or self.is_enum(node, scope) or shares
         return found | self.by_statement(node) if found or own or self._has_descriptors(node) else found
 
     def is_enum(self, node: ast.ClassDef, scope: Scope) -> bool:
@@ -148,11 +149,8 @@ class FileClasses:
         """Whether attributes of a class are objects that are set by a method of their own, and so kept in the class."""
         values = [part.value for part in node.body if isinstance(part, ast.Assign | ast.AnnAssign)]
         made = [self.named(value.func) for value in values if isinstance(value, ast.Call)]
-        return any(known is not None and self._defines(known, "__set__") for known in made)
-
-    def _defines(self, node: ast.ClassDef, method: str) -> bool:
-        own = any(isinstance(part, ast.FunctionDef) and part.name == method for part in node.body)
-        return own or any(self._defines(one, method) for one in self.bases(node))
+        known = [one for first in made if first is not None for one in (first, *self.above(first))]
+        return any(methods_of(one, "__set__") for one in known)
 
 
 def _leaves_a_class(decorator: ast.expr, scope: Scope) -> bool:

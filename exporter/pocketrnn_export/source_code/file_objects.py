@@ -10,6 +10,7 @@ import ast
 from collections.abc import Set
 from dataclasses import dataclass, field
 
+from pocketrnn_export.source_code.code_facts import Function
 from pocketrnn_export.source_code.file_classes import FileClasses
 from pocketrnn_export.source_code.known_code import LEAVE_ALONE
 from pocketrnn_export.source_code.object_numbers import NAMES, NONE, Objects
@@ -107,7 +108,7 @@ class FileObjects:
             waiting += new
         return frozenset(found)
 
-    def global_names(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Set[str]:
+    def global_names(self, node: Function) -> Set[str]:
         """The names that a function declares to be the file's."""
         if node not in self._global_names:
             inside = (part for statement in node.body for part in ast.walk(statement))

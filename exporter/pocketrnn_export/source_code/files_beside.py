@@ -9,29 +9,33 @@ from __future__ import annotations
 
 import ast
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from pocketrnn.errors import InputError
+from pocketrnn_export.source_code.code_facts import Function, Import
 from pocketrnn_export.source_code.effects import Effects, effects_of
 from pocketrnn_export.source_code.notebook import Cell, python_file
+from pocketrnn_export.source_code.statements import Statement, statements_of
 
-__all__ = ["FilesBeside", "Part"]
+__all__ = ["with_files_beside"]
 
 
-class Part(Protocol):
-    """A statement of a file: its tree, the names that it binds, its effects, and whether an import leaves it out."""
+def with_files_beside(cells: Iterable[Cell], path: str) -> list[Statement]:
+    """The statements of cells, with what files beside theirs do that they import or use.
 
-    @property
-    def node(self) -> ast.stmt: ...
-    @property
-    def binds(self) -> frozenset[str]: ...
-    @property
-    def effects(self) -> Effects: ...
-    @property
-    def alone(self) -> bool: ...
+    Example:
+        >>> with_files_beside([python_file(Path("train.py"))], "train.py")[0].effects.reads
+        {'settings', 'torch'}
+    """
+    files = _FilesBeside(Path(path).parent)
+    statements = statements_of(cells, files.star)
+    for statement in statements:
+        files.add_to(statement.effects)
+        for module in statement.effects.imports:
+            statement.effects.reads |= files.imported(module)
+    return statements
 
 
 @dataclass
@@ -51,26 +55,15 @@ class _File:
     calls: set[str] = field(default_factory=set)
     parts: dict[str, Effects] = field(default_factory=dict)
     imports: set[str] = field(default_factory=set)
-    stars: list[ast.Import | ast.ImportFrom] | None = None
+    stars: list[Import] | None = None
     anything: str = ""
 
 
-class FilesBeside:
-    """The files of a folder, each read when it is first asked about.
+class _FilesBeside:
+    """The files of a folder, where imports are looked for, each read when it is first asked about."""
 
-    Args:
-        folder: where imports are looked for.
-        parts_of: the statements of a cell, with their effects.
-
-    Example:
-        >>> files = FilesBeside(Path("."), statements_of)
-        >>> files.imported("settings")
-        {'torch'}
-    """
-
-    def __init__(self, folder: Path, parts_of: Callable[[Sequence[Cell]], Iterable[Part]]) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._parts_of = parts_of
         self._files: dict[str, _File | None] = {}
 
     def imported(self, name: str) -> set[str]:
@@ -78,14 +71,13 @@ class FilesBeside:
         file = self._file(name)
         return set() if file is None else {name.split(".")[0]} | file.imports
 
-    def star(self, name: str) -> list[ast.Import | ast.ImportFrom] | None:
+    def star(self, name: str) -> list[Import] | None:
         """The imports, each of one name, that `from name import *` stands for; None where that is not known."""
         file = self._file(name)
         return None if file is None else file.stars
 
-    def add_to(self, part: Part) -> None:
+    def add_to(self, effects: Effects) -> None:
         """Add to a statement's effects what the files do that it imports, and whose names it uses."""
-        effects = part.effects
         for name in effects.imports:
             # At its top, or where it runs; what stands above a file in folders is imported with it.
             parts = name.split(".")
@@ -126,12 +118,12 @@ class FilesBeside:
         return None
 
     def _read(self, name: str, cell: Cell, found: _File) -> None:
-        parts = [part for part in self._parts_of([cell]) if not part.alone]
+        parts = [part for part in statements_of([cell], self.star) if not part.alone]
         for part in parts:
             part.effects.imports = {self._absolute(one, name) for one in part.effects.imports}
             for module in part.effects.imports:
                 found.imports |= {module.split(".")[0]} | self.imported(module)
-            self.add_to(part)
+            self.add_to(part.effects)
             found.sets |= {one for one in part.effects.packages if not one.startswith(f"{name}.")}
             found.calls |= part.effects.calls
             found.anything = found.anything or part.effects.anything
@@ -148,24 +140,22 @@ class FilesBeside:
         above = above[: len(above) - level + (path is not None and path.name == "__init__.py")]
         return ".".join(filter(None, [*above, module[level:]]))
 
-    def _used(self, name: str, parts: Sequence[Part]) -> dict[str, Effects]:
+    def _used(self, name: str, parts: Sequence[Statement]) -> dict[str, Effects]:
         """What using each name of a file does: calling it, if it is a function or class, else loading it."""
         names = {one: part for part in parts for one in part.binds if one != "*"}
         uses: list[tuple[int, ast.stmt, frozenset[str]]] = []
         for one, part in names.items():
             value: ast.expr = ast.Name(one, ast.Load())
             made = getattr(part.node, "value", None)
-            is_code = isinstance(part.node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-            if is_code or isinstance(made, ast.Lambda):
+            if isinstance(part.node, Function | ast.ClassDef) or isinstance(made, ast.Lambda):
                 value = ast.Call(value, [], [])
             uses.append((len(parts) + len(uses), ast.Expr(value), frozenset()))
         every = [(i, part.node, part.binds) for i, part in enumerate(parts)]
         effects = effects_of([*every, *uses])
         used: dict[str, Effects] = {}
-        for (one, _), (index, node, binds) in zip(names.items(), uses, strict=True):
+        for one, (index, *_) in zip(names, uses, strict=True):
             found = effects[index]
-            use = _Use(node, binds, found)
-            self.add_to(use)
+            self.add_to(found)
             touched = found.changes | found.may_change | found.weights
             owned = {min(parts[i].binds) for i in touched if i < len(parts) and parts[i].binds}
             found.packages |= {f"{name}.{it}" for it in owned | found.sets | found.may_set}
@@ -173,16 +163,8 @@ class FilesBeside:
         return used
 
 
-@dataclass(frozen=True)
-class _Use:
-    node: ast.stmt
-    binds: frozenset[str]
-    effects: Effects
-    alone: bool = False
-
-
-def _of_star(name: str, parts: Sequence[Part]) -> list[ast.Import | ast.ImportFrom] | None:
-    imports: dict[str, ast.Import | ast.ImportFrom] = {}
+def _of_star(name: str, parts: Sequence[Statement]) -> list[Import] | None:
+    imports: dict[str, Import] = {}
     for part in parts:
         if part.binds & {"*", "__all__", "__getattr__"}:
             # What another file gives, or a list that may be made in any way.
@@ -191,6 +173,6 @@ def _of_star(name: str, parts: Sequence[Part]) -> list[ast.Import | ast.ImportFr
             if one.startswith("_"):
                 continue
             # What the file itself imports is imported from where it comes.
-            own = part.node if isinstance(part.node, ast.Import | ast.ImportFrom) else None
+            own = part.node if isinstance(part.node, Import) else None
             imports[one] = own or ast.ImportFrom(name, [ast.alias(one)], 0)
     return list(imports.values())

@@ -15,6 +15,7 @@ from pocketrnn_export.source_code.code_facts import (
     first_parameter,
     is_weight,
     keeps_state,
+    methods_of,
     root_name,
     whose_class,
 )
@@ -35,7 +36,6 @@ from pocketrnn_export.source_code.known_code import (
     NOT_MODULES,
     OF_JUPYTER,
     PURE_METHODS,
-    PURE_MORE,
     REACH_ANY,
     RUN_BY_A_PICKLE,
     RUN_BY_PYTHON,
@@ -87,17 +87,9 @@ class FollowedCalls(StatementFindings, ABC):
         given: Sequence[Objects],
         named: Mapping[str, Objects],
         scope: Scope,
-        first: tuple[str, Objects] = ("", NONE),
+        itself: Objects | None = None,
     ) -> Objects:
         """Follow a call of a function, and give what it gives."""
-
-    @abstractmethod
-    def _name_loaded(self, node: ast.Name, scope: Scope) -> Objects:
-        """What a name reaches."""
-
-    @abstractmethod
-    def _used(self, objects: Objects) -> None:
-        """Whoever has some objects may run the code in them."""
 
     @abstractmethod
     def _set_in(self, target: ast.Attribute | ast.Subscript, value: Objects, scope: Scope) -> None:
@@ -115,7 +107,7 @@ class FollowedCalls(StatementFindings, ABC):
                 self._used(scope.objects_of(node.func.id))
             if any(isinstance(part, ast.Yield | ast.YieldFrom | ast.Await) for part in ast.walk(function)):
                 # It runs when somebody asks for its next value, who may be of another statement.
-                self.makes_caller = True
+                self.belongs.append(self.file.callers)
                 self.reached.setdefault(function, scope)
             return self._call(function, given, named, scope) | everything
         if asked := self._attribute_asked_for(node, scope):
@@ -165,7 +157,7 @@ class FollowedCalls(StatementFindings, ABC):
         self, node: ast.ClassDef, given: Sequence[Objects], named: Mapping[str, Objects], scope: Scope
     ) -> Objects:
         """What an object of a class of the file holds when it is made."""
-        held = self._name_loaded(ast.Name(node.name, ast.Load()), scope)
+        held = self._name_loaded(node.name, scope)
         itself = self.classes.new_objects(node)
         for name in ("__new__", "__init__"):
             held |= self._method_of(node, name, [itself, *given], named, scope) or NONE
@@ -176,7 +168,7 @@ class FollowedCalls(StatementFindings, ABC):
 
     def _builtin_called(self, name: str, call: _Call) -> Objects:
         node, scope, everything = call.node, call.scope, call.everything
-        own = self._name_loaded(ast.Name(name, ast.Load()), scope)
+        own = self._name_loaded(name, scope)
         if own:
             # A value that is called: a module, or what a function gave.
             known = scope.instance(name)
@@ -232,8 +224,10 @@ class FollowedCalls(StatementFindings, ABC):
                 self.reached.setdefault(method, self.file.names)
             if any(isinstance(argument, ast.Constant) for argument in call.node.args):
                 self._anything(call.text)
-        self.makes_caller = self.makes_caller or dotted in CALLERS
-        self.makes_filling = self.makes_filling or dotted == "collections.defaultdict"
+        if dotted in CALLERS or any(keyword.arg == "inplace" for keyword in call.node.keywords):
+            self.belongs.append(self.file.callers)
+        if dotted == "collections.defaultdict":
+            self.belongs.append(self.file.filling)
         if dotted.startswith((*SETS_STATE, "sys.path.")) or dotted == "os.chdir":
             self.effects.packages.add(dotted)
         elif last in CHANGING_METHODS and last.startswith("__"):
@@ -259,7 +253,6 @@ class FollowedCalls(StatementFindings, ABC):
         elif {"environ", "__dict__"} & set(dotted.split(".")) and last in CHANGING_METHODS:
             self.effects.packages.add(dotted)
         for keyword in call.node.keywords:
-            self.makes_caller = self.makes_caller or keyword.arg == "inplace"
             if (keyword.arg == "copy" and getattr(keyword.value, "value", None) is False) or keyword.arg in WRITING:
                 self._change(everything)
             if keyword.arg == "out":
@@ -348,7 +341,7 @@ class FollowedCalls(StatementFindings, ABC):
             self._change_weights(held)
         if name in ("get", "items", "keys", "values"):
             return self.file.items(root, held, scope) | gives
-        if name in PURE_METHODS | HARMLESS_METHODS | PURE_MORE:
+        if name in HARMLESS_METHODS:
             return held | gives
         if not of_file and node is self._own_call:
             self._change(held)
@@ -377,24 +370,20 @@ class FollowedCalls(StatementFindings, ABC):
             elif not keys:
                 keys.append(None)
         for key in keys:
-            if isinstance(key, str):
-                self._sets(key)
-            else:
-                self._anything(f"`{ast.unparse(node)[:60]}`")
+            self._name_set(key, f"`{ast.unparse(node)[:60]}`")
 
     def _method_of(
         self, node: ast.ClassDef, name: str, given: Sequence[Objects], named: Mapping[str, Objects], scope: Scope
     ) -> Objects | None:
         """What a method of a class gives, or what it leaves in an object that it makes; None if there is none."""
-        own = [p for p in node.body if isinstance(p, ast.FunctionDef | ast.AsyncFunctionDef) and p.name == name]
+        own = methods_of(node, name)
         held = NONE
         first = given[0] if given else NONE
         itself = self.file.objects_of(node, first) if own and given else NONE
         for part in own:
             # A property has a function to read it, and one to set it.
             self._methods_of.append((node, first))
-            of_class = self.classes.class_given(part)
-            held |= self._call(part, given, named, scope, first=(first_parameter(part), itself | of_class))
+            held |= self._call(part, given, named, scope, itself | self.classes.class_given(part))
             self._methods_of.pop()
         if own:
             return held
@@ -412,7 +401,7 @@ class FollowedCalls(StatementFindings, ABC):
             held |= self._method_of(known, name, [first, *given], named, scope) or NONE
         running = self._running[-1]
         if isinstance(running, Definition) and running.args.args and name in ("__init__", "__new__"):
-            itself = running.args.args[0].arg
+            itself = first_parameter(running)
             scope.objects[itself] = scope.objects.get(itself, NONE) | held
         return held
 
@@ -443,7 +432,7 @@ class FollowedCalls(StatementFindings, ABC):
     def _of_names(self, held: Objects, key: object) -> Objects:
         """What an item of globals() is: that of a name, or any."""
         if isinstance(key, str):
-            return self._name_loaded(ast.Name(key, ast.Load()), self.file.names)
+            return self._name_loaded(key, self.file.names)
         return (held - {NAMES}).union(*self.file.names.objects.values())
 
     def _classes_of(self, node: ast.expr, held: Objects) -> Objects:

@@ -12,17 +12,21 @@ from __future__ import annotations
 
 import ast
 import builtins
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from pocketrnn_export.source_code.code_facts import (
     Definition,
+    Function,
+    Import,
     annotations_of,
     decorating,
+    defaults_of,
     first_parameter,
+    head_of,
     imported_names,
     is_weight,
+    methods_of,
     modules_of_import,
     needs_no_call,
     root_name,
@@ -52,8 +56,6 @@ __all__ = ["Following"]
 _DEEPEST: Final = 24
 # Where the trees of `except`, and of the patterns of `match`, have the names that they give a value.
 _CAPTURES: Final = ("name", "rest")
-# What Jupyter showed last, and all that it showed.
-_SHOWN: Final = re.compile(r"_{1,3}|_\d+|Out|_oh")
 
 
 class Following(FollowedCalls):
@@ -67,11 +69,11 @@ class Following(FollowedCalls):
 
     def statement(self, node: ast.AST, scope: Scope, *, top: bool = False) -> None:
         self._step()
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        if isinstance(node, Function):
             self._definition(node, scope)
         elif isinstance(node, ast.ClassDef):
             self._class(node, scope, top=top)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
+        elif isinstance(node, Import):
             scope.imports.update(imported_names(node))
             self.effects.imports |= modules_of_import(node)
             if node.names[0].name == "*" and isinstance(node, ast.ImportFrom):
@@ -100,18 +102,15 @@ class Following(FollowedCalls):
             for part in ast.iter_child_nodes(node):
                 self.statement(part, scope)
 
-    def _definition(self, node: ast.FunctionDef | ast.AsyncFunctionDef, scope: Scope) -> None:
+    def _definition(self, node: Function, scope: Scope) -> None:
         scope.functions[node.name] = node
         scope.imports.pop(node.name, None)
-        arguments = node.args
-        held = NONE
-        for part in (*arguments.defaults, *arguments.kw_defaults):
-            held |= self.value(part, scope)
+        held = self._union(defaults_of(node).values(), scope)
         self._union(annotations_of(node), scope)
         if node.decorator_list:
-            if any(scope.keeps_something(one) for one in node.decorator_list):
-                self.makes_used_up = self.makes_used_up or scope.outer is None
-            annotations = [a.annotation for a in (*arguments.args, *arguments.kwonlyargs) if a.annotation]
+            if scope.outer is None and any(scope.keeps_something(one) for one in node.decorator_list):
+                self.belongs.append(self.file.used_up)
+            annotations = [a.annotation for a in (*node.args.args, *node.args.kwonlyargs) if a.annotation]
             named = self._union([n for a in annotations for n in ast.walk(a) if isinstance(n, ast.Name)], scope)
             self.reached.setdefault(node, scope)
             for decorator in node.decorator_list:
@@ -124,23 +123,21 @@ class Following(FollowedCalls):
     def _class(self, node: ast.ClassDef, scope: Scope, *, top: bool) -> None:
         inherited = self._union([*node.bases, *(keyword.value for keyword in node.keywords)], scope)
         for known in self.classes.above(node):
-            if any(isinstance(p, ast.FunctionDef) and p.name == "__init_subclass__" for p in known.body):
+            if methods_of(known, "__init_subclass__"):
                 # What it registers there, the class above holds.
                 self._may_change(scope.objects_of(known.name) | self.classes.by_statement(known))
         inside = Scope(outer=scope)
         for part in node.body:
-            if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef):
-                at_once = (*part.args.defaults, *part.args.kw_defaults, *annotations_of(part), *part.decorator_list)
-                self._union(at_once, scope)
+            if isinstance(part, Function):
+                self._union(head_of(part), scope)
                 if scope.outer is not None:
                     # A class in a function: its methods are called sooner or later.
                     self._call(part, [], {}, scope)
             else:
                 self.statement(part, inside)
         if self.classes.is_enum(node, scope):
-            for part in node.body:
-                if isinstance(part, ast.FunctionDef) and part.name in OF_MEMBERS:
-                    self._call(part, [], {}, scope, first=(first_parameter(part), NONE))
+            for method in methods_of(node, *OF_MEMBERS):
+                self._call(method, [], {}, scope, NONE)
         for decorator in node.decorator_list:
             self._decorated(decorator, NONE, scope)
         held = frozenset().union(*inside.objects.values())
@@ -205,7 +202,8 @@ class Following(FollowedCalls):
             self._kind_of(targets[0].id, made, scope)
 
     def _holds_what_is_used_up(self, targets: Iterable[ast.expr], scope: Scope) -> None:
-        self.makes_used_up = self.makes_used_up or not self._running
+        if not self._running:
+            self.belongs.append(self.file.used_up)
         for target in targets:
             if isinstance(target, ast.Attribute | ast.Subscript):
                 self.file.used_up |= self.value(target.value, scope) - self.file.definitions
@@ -235,7 +233,7 @@ class Following(FollowedCalls):
         """A target of an assignment gets a value."""
         if isinstance(target, ast.Name):
             if "__del__" in self.classes.methods:
-                self._name_loaded(target, scope)
+                self._name_loaded(target.id, scope)
             self._named(target.id, value, scope)
         elif isinstance(target, ast.Tuple | ast.List):
             for part in target.elts:
@@ -248,15 +246,12 @@ class Following(FollowedCalls):
     def _set_in(self, target: ast.Attribute | ast.Subscript, value: Objects, scope: Scope) -> None:
         if isinstance(target, ast.Subscript):
             self.value(target.slice, scope)
-        dotted = scope.dotted(target) if isinstance(target, ast.Attribute) else None
-        if isinstance(target, ast.Subscript):
-            dotted = scope.dotted(target.value)
+            dotted, key = scope.dotted(target.value), getattr(target.slice, "value", None)
+        else:
+            dotted, key = scope.dotted(target), target.attr
+        any_name = f"`{ast.unparse(target)[:60]}` may be any name"
         if dotted is not None and dotted.startswith("<file>.__dict__"):
-            key = getattr(target.slice, "value", None) if isinstance(target, ast.Subscript) else None
-            if isinstance(key, str):
-                self._sets(key)
-            else:
-                self._anything(f"`{ast.unparse(target)[:60]}` may be any name")
+            self._name_set(key if isinstance(target, ast.Subscript) else None, any_name)
             return
         if dotted is not None:
             self._set_in_package(dotted, target, value)
@@ -270,11 +265,7 @@ class Following(FollowedCalls):
         if isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name):
             holder = scope.itself(target.value.id, holder)
         if NAMES in holder:
-            key = target.attr if isinstance(target, ast.Attribute) else getattr(target.slice, "value", None)
-            if isinstance(key, str):
-                self._sets(key)
-            else:
-                self._anything(f"`{ast.unparse(target)[:60]}` may be any name")
+            self._name_set(key, any_name)
         self._change(holder)
         # What a statement makes and puts somewhere has its number.
         self.file.put(holder, value | {self._index})
@@ -340,7 +331,7 @@ class Following(FollowedCalls):
         self._step()
         if isinstance(node, ast.Name):
             self._loaded_of_others(node, scope)
-            return self._name_loaded(node, scope)
+            return self._name_loaded(node.id, scope)
         if isinstance(node, ast.Call):
             return self._called(node, scope)
         if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn):
@@ -431,7 +422,7 @@ class Following(FollowedCalls):
                 self._change(held | self.classes.having(method))
         if isinstance(node.ctx, ast.Load) and (node.attr in CHANGING_METHODS or changes_tensor(node.attr)):
             # Given to somebody who calls it, as in map(config.update, ...).
-            self.makes_caller = True
+            self.belongs.append(self.file.callers)
             if (scope.dotted(node) or "").startswith(("torch.", "numpy.")):
                 # A method without its object, as torch.Tensor.normal_.
                 return
@@ -445,34 +436,6 @@ class Following(FollowedCalls):
         return held
 
     # --- code that is run by another syntax than a call's, or by somebody else
-
-    def _name_loaded(self, node: ast.Name, scope: Scope) -> Objects:
-        """What a name reaches. Whoever has it may run the code of the file that it reaches."""
-        if _SHOWN.fullmatch(node.id) and not scope.is_defined(node.id):
-            self._anything(f"`{node.id}` is what Jupyter showed")
-        objects = scope.objects_of(node.id)
-        function = scope.function(node)
-        self.loaded |= objects - self.file.definitions
-        self.packages_loaded |= objects & self.file.of_package.keys()
-        if function is not None:
-            self.reached.setdefault(function, scope)
-        if known := self.classes.named(node):
-            self._class_reached(known)
-        self._used(objects)
-        return objects
-
-    def _used(self, objects: Objects) -> None:
-        """Whoever has some objects may run the code in them, and use up what others find there."""
-        self._change(objects & self.file.used_up)
-        for index in objects:
-            for code, where in self.file.code.get(index, {}).items():
-                self.reached.setdefault(code, where)
-
-    def _class_reached(self, node: ast.ClassDef) -> None:
-        if node not in self.reached:
-            self.reached[node] = self.file.names
-            for base in self.classes.bases(node):
-                self._class_reached(base)
 
     def run_what_is_reached(self) -> None:
         """Follow what the statement loads of the file's code: its functions, and of its classes what has no call.
@@ -493,16 +456,14 @@ class Following(FollowedCalls):
 
     def _run_class(self, node: ast.ClassDef) -> None:
         itself = frozenset(i for i in self.loaded if node in self.file.code.get(i, {}))
-        for part in node.body:
-            if not isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef):
-                continue
+        for part in methods_of(node):
             self._methods_of.append((node, self.loaded))
             self._only_certain = not needs_no_call(part)
             if part.name in MAKING or self._only_certain:
-                self._call(part, [], {}, self.file.names, first=(first_parameter(part), NONE))
+                self._call(part, [], {}, self.file.names, NONE)
             else:
                 new = self.classes.new_objects(node)
-                self._call(part, [], {"**": self.loaded | new}, self.file.names, first=(first_parameter(part), itself))
+                self._call(part, [], {"**": self.loaded | new}, self.file.names, itself)
             self._methods_of.pop()
         self._only_certain = False
 
@@ -512,9 +473,12 @@ class Following(FollowedCalls):
         given: Sequence[Objects],
         named: Mapping[str, Objects],
         scope: Scope,
-        first: tuple[str, Objects] = ("", NONE),
+        itself: Objects | None = None,
     ) -> Objects:
-        """Follow a call of a function, and give what it gives; of `__init__`, what it leaves in its object."""
+        """Follow a call of a function, and give what it gives; of `__init__`, what it leaves in its object.
+
+        In a method that nobody calls by its name, `itself` are the objects that its first parameter is.
+        """
         if node in self._running:
             if not self._only_reached:
                 # It calls itself, perhaps with something else.
@@ -527,23 +491,20 @@ class Following(FollowedCalls):
         if len(self._running) > _DEEPEST:
             raise TooMuchError
         self._given_first[node] = given, named
-        arguments = node.args
-        inside = Scope(outer=scope if scope.outer is not None else self.file.names, first=first)
+        arguments, first_name = node.args, first_parameter(node)
+        inside = Scope(outer=scope if scope.outer is not None else self.file.names)
+        if itself is not None:
+            inside.first = first_name, itself
         names = [a.arg for a in (*arguments.posonlyargs, *arguments.args)]
         own = self.file.names.objects.get(getattr(node, "name", ""), NONE) | self.classes.class_of(node)
-        defaults = dict(zip(names[len(names) - len(arguments.defaults) :], arguments.defaults, strict=True))
-        defaults |= {
-            a.arg: d for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d is not None
-        }
         rest = frozenset().union(*given[len(names) :], named.get("**", NONE))
         for name in (*names, *(a.arg for a in arguments.kwonlyargs)):
             inside.objects[name] = named.get(name, named.get("**", NONE))
         for name, value in zip(names, given, strict=False):
             inside.objects[name] = value
         if given or named:
-            first_name = first_parameter(node)
             inside.objects[first_name] = inside.objects.get(first_name, NONE) | self.classes.class_given(node)
-        for name, default in defaults.items():
+        for name, default in defaults_of(node).items():
             if not isinstance(default, ast.Constant) and not inside.objects[name]:
                 # A list as a default is the function's own, from call to call.
                 inside.objects[name] = own | self.value(default, scope)

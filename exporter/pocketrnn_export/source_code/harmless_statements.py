@@ -6,9 +6,9 @@ import ast
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from pocketrnn_export.source_code.code_facts import decorating, module_of
+from pocketrnn_export.source_code.code_facts import Function, Import, decorating, methods_of, module_of
 from pocketrnn_export.source_code.known_code import CHANGING_METHODS, KNOWN_BUILTINS, MAKING, PURE_METHODS
-from pocketrnn_export.source_code.statements import Definition, Statement, is_deleted, run_at_once
+from pocketrnn_export.source_code.statements import Statement, is_deleted, run_at_once
 
 __all__ = ["HarmlessStatements"]
 
@@ -74,7 +74,7 @@ class HarmlessStatements:
             pure = not parts or parts[0] in PURE_METHODS | CHANGING_METHODS or self._of_file(parts[0], seen)
             return "" if pure else name
         binding = [] if is_deleted(root.id, before) else self._binding.get(root.id, [])
-        imported = next((s.node for s in reversed(binding) if isinstance(s.node, ast.Import | ast.ImportFrom)), None)
+        imported = next((s.node for s in reversed(binding) if isinstance(s.node, Import)), None)
         if imported is not None:
             module = module_of(imported)
             names = {*module.split("."), imported.names[0].name, *parts}
@@ -84,25 +84,21 @@ class HarmlessStatements:
             in_place = parts[0].endswith("_") and not parts[0].startswith("_")
             pure = in_place or parts[0] in PURE_METHODS | CHANGING_METHODS or self._of_file(parts[0], seen)
             return "" if pure else name
-        definition = next((s.node for s in reversed(binding) if isinstance(s.node, ast.ClassDef | Definition)), None)
-        if isinstance(definition, ast.ClassDef | Definition):
+        definition = next((s.node for s in reversed(binding) if isinstance(s.node, ast.ClassDef | Function)), None)
+        if isinstance(definition, ast.ClassDef | Function):
             return "" if self._reads_nothing(definition, seen) else name
         return "" if not binding and name in KNOWN_BUILTINS - _OTHER_BUILTINS else name
 
     def _of_file(self, method: str, seen: set[str]) -> bool:
         """Whether a method is one that classes of the file define, and reads and trains nothing."""
         classes = [s.node for s in self._statements if isinstance(s.node, ast.ClassDef)]
-        found = [m for c in classes for m in c.body if isinstance(m, Definition) and m.name == method]
+        found = [one for node in classes for one in methods_of(node, method)]
         return bool(found) and method not in _READING and all(self._reads_nothing(one, seen) for one in found)
 
-    def _reads_nothing(self, definition: ast.ClassDef | Definition, seen: set[str]) -> bool:
+    def _reads_nothing(self, definition: ast.ClassDef | Function, seen: set[str]) -> bool:
         """Whether a function of the file, or the making of an object, calls nothing that reads or trains, by names."""
         seen.add(definition.name)
-        bodies = (
-            [definition]
-            if isinstance(definition, Definition)
-            else [part for part in definition.body if isinstance(part, Definition) and part.name in MAKING]
-        )
+        bodies = [definition] if isinstance(definition, Function) else methods_of(definition, *MAKING)
         for part in (node for body in bodies for node in ast.walk(body)):
             if not isinstance(part, ast.Call):
                 continue
@@ -110,7 +106,7 @@ class HarmlessStatements:
             name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
             if name in _READING:
                 return False
-            own = [s.node for s in self._binding.get(name, ()) if isinstance(s.node, ast.ClassDef | Definition)]
+            own = [s.node for s in self._binding.get(name, ()) if isinstance(s.node, ast.ClassDef | Function)]
             if own and name not in seen and not self._reads_nothing(own[-1], seen):
                 return False
         return True

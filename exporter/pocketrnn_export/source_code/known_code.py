@@ -36,7 +36,6 @@ __all__ = [
     "OF_JUPYTER",
     "OF_MEMBERS",
     "PURE_METHODS",
-    "PURE_MORE",
     "REACH_ANY",
     "REFLECTIVE",
     "RUN_BY_A_PICKLE",
@@ -63,7 +62,15 @@ PURE_METHODS: Final = frozenset({
     "replace", "reshape", "rsplit", "rstrip", "size", "split", "splitlines", "squeeze", "startswith", "strip",
     "title", "to", "tolist", "union", "unsqueeze", "upper", "values", "view",
 })  # fmt: skip
-# Methods that change their object as its owner means it; and those of modules and tables that leave a definition alone.
+# Those, and methods that change nothing of their object but its weights.
+HARMLESS_METHODS: Final = PURE_METHODS | frozenset({
+    "apply", "argmax", "argsort", "astype", "backward", "cat", "children", "close", "code", "describe", "difference",
+    "elements", "flatten_parameters", "forward", "fromkeys", "head", "info", "intersection", "isalpha", "isdigit",
+    "issubset", "load_state_dict", "max", "mean", "min", "modules", "named_modules", "permute", "predict",
+    "requires_grad_", "shape", "share_memory", "show", "state_dict", "std", "step", "sum", "swapcase", "t", "train",
+    "transpose", "type", "unique", "zero_grad", "zfill",
+})  # fmt: skip
+# Methods that change their object as its owner means it.
 CHANGING_METHODS: Final = frozenset({
     "__delattr__", "__delitem__", "__iadd__", "__ior__", "__setattr__", "__setitem__", "add", "add_module", "append",
     "appendleft", "clear", "difference_update", "discard", "extend", "extendleft", "insert", "intersection_update",
@@ -71,17 +78,8 @@ CHANGING_METHODS: Final = frozenset({
     "register_forward_pre_hook", "register_module", "register_parameter", "remove", "reverse", "rotate", "setdefault",
     "sort", "subtract", "symmetric_difference_update", "update",
 })  # fmt: skip
-HARMLESS_METHODS: Final = frozenset({
-    "apply", "backward", "children", "close", "cpu", "cuda", "describe", "double", "eval", "flatten_parameters",
-    "float", "half", "head", "info", "load_state_dict", "modules", "named_modules", "named_parameters", "parameters",
-    "requires_grad_", "share_memory", "show", "state_dict", "step", "to", "train", "zero_grad",
-})  # fmt: skip
+# Methods of a module that give the module itself.
 GIVE_THEMSELVES: Final = frozenset({"cpu", "cuda", "double", "eval", "float", "half", "to", "train"})
-PURE_MORE: Final = frozenset({
-    "argmax", "argsort", "astype", "cat", "code", "difference", "elements", "forward", "fromkeys", "intersection",
-    "isalpha", "isdigit", "issubset", "max", "mean", "min", "permute", "predict", "squeeze", "std", "sum", "swapcase",
-    "t", "transpose", "type", "unique", "shape", "splitlines", "zfill",
-})  # fmt: skip
 # Builtins that give something else than (parts of) what they are given; all others may give that.
 FRESH_BUILTINS: Final = frozenset({
     "abs", "all", "any", "ascii", "bin", "bool", "bytes", "callable", "chr", "complex", "dir", "divmod", "float",

@@ -20,21 +20,12 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.source_code.code_facts import module_of
+from pocketrnn_export.source_code.code_facts import Function, Import, head_of, module_of
+from pocketrnn_export.source_code.files_beside import with_files_beside
 from pocketrnn_export.source_code.harmless_statements import HarmlessStatements
 from pocketrnn_export.source_code.jupyter_names import asks_for_its_name, asks_for_jupyter
 from pocketrnn_export.source_code.notebook import Cell
-from pocketrnn_export.source_code.statements import (
-    Definition,
-    Statement,
-    bound_by,
-    head_of,
-    is_deleted,
-    is_import,
-    statements_of,
-    symbols_of,
-    with_files_beside,
-)
+from pocketrnn_export.source_code.statements import Statement, bound_by, is_deleted, statements_of, symbols_of
 
 __all__ = ["Needed", "asking_for_their_name", "defined_names", "needed_statements"]
 
@@ -53,8 +44,8 @@ def defined_names(cells: Iterable[Cell]) -> list[str]:
         >>> defined_names(cells)
         ['RNN', 'train', 'model']
     """
-    statements = [s for s in statements_of(cells) if not isinstance(s.node, ast.Import | ast.ImportFrom)]
-    statements.sort(key=lambda s: 0 if isinstance(s.node, ast.ClassDef) else 1 if isinstance(s.node, Definition) else 2)
+    statements = [s for s in statements_of(cells) if not s.is_import]
+    statements.sort(key=lambda s: 0 if isinstance(s.node, ast.ClassDef) else 1 if isinstance(s.node, Function) else 2)
     return list(dict.fromkeys(name for statement in statements for name in sorted(statement.binds)))
 
 
@@ -133,8 +124,8 @@ def asking_for_their_name(cells: Iterable[Cell]) -> list[str]:
 def _other_orders(search: _Search, run: Sequence[Statement]) -> Iterator[str]:
     """Names whose cells were run in another order than they stand in: the last to be run gave the value."""
     indices = {statement.index for statement in run}
-    for name in sorted({name for s in run if not is_import(s) for name in s.gives}):
-        first = [s for s in search.giving(name) if not is_import(s)]
+    for name in sorted({name for s in run if not s.is_import for name in s.gives}):
+        first = [s for s in search.giving(name) if not s.is_import]
         changing = [s for s in run if any(one.index in s.effects.changes for one in first if one.index in indices)]
         cells = list(dict.fromkeys(s.cell for s in sorted({*first, *changing}, key=lambda s: s.index)))
         counts = [cell.count for cell in cells if cell.count is not None]
@@ -247,7 +238,7 @@ class _Search:
         else:
             chosen = _since_it_is_certain(name, earlier) if earlier else [last]
             # The module that is asked for gets its weights later: what a training did to it is not needed.
-            if asked_by is not None and not is_import(last):
+            if asked_by is not None and not last.is_import:
                 changing = {s.index: s for one in chosen for s in self._changing.get(one.index, ())}
                 chosen += [s for s in changing.values() if last.index < s.index < end]
         for statement in chosen:
@@ -280,18 +271,14 @@ class _Search:
         names += sorted(effects.may_set & known)
         if statement.alone or not statement.binds:
             names += sorted(effects.sets & known)
-        packages = {
-            module_of(s.node).split(".")[0] for s in self.order if isinstance(s.node, ast.Import | ast.ImportFrom)
-        }
+        packages = {module_of(s.node).split(".")[0] for s in self.order if isinstance(s.node, Import)}
         packages |= {"builtins"}.union(*(s.effects.reads for s in self.order))
         set_there = {one for one in effects.packages if one.split(".")[0] in packages or one.startswith("sys.path")}
         if "os.chdir" in effects.packages and any(s.effects.reads for s in self.order):
             names.append("where files are imported from")
         set_there.discard("os.chdir")
         names += sorted(set_there) + sorted(effects.calls & packages)
-        if effects.anything:
-            names.append("any name")
-        if isinstance(statement.node, ast.ImportFrom) and statement.binds == {"*"}:
+        if effects.anything or statement.is_star:
             names.append("any name")
         names += [f"an object of {objects[i]}" for i in sorted(changed & set(objects) - run - {statement.index})]
         kept = [min(by_index[i].gives, default="") for i in sorted(effects.keeps & run - set(touched))]
@@ -301,7 +288,7 @@ class _Search:
     def _objects_asked_for(self) -> dict[int, str]:
         """The statements that make objects of what is asked for, with the name of the class or function."""
         makers = {s.index: min(s.binds & self._wanted) for s in self.order
-                  if s.binds & self._wanted and isinstance(s.node, ast.ClassDef | Definition)}  # fmt: skip
+                  if s.binds & self._wanted and isinstance(s.node, ast.ClassDef | Function)}  # fmt: skip
         return {s.index: makers[i] for s in self._all for i in sorted(s.effects.makes & set(makers))}
 
     def _try(self, statement: Statement, touched: str) -> None:
@@ -315,7 +302,7 @@ class _Search:
         elif touched.startswith(_KEPT):
             # Mostly a training, which takes its time, and what a notebook loads for it.
             why = "its forward assigns to what it reads"
-        elif isinstance(statement.node, ast.ImportFrom) and statement.binds == {"*"} and not _is_here(statement.node):
+        elif statement.is_star and not _is_here(statement.node):
             why = "the package is not installed"
         else:
             try:
@@ -347,7 +334,7 @@ class _Search:
 
     def _handed_over(self, run: Sequence[Statement]) -> Iterator[str]:
         """What is run, and gives packages code that changes something whenever they call it."""
-        by_index = {s.index: min(s.gives, default="") for s in run if not is_import(s)}
+        by_index = {s.index: min(s.gives, default="") for s in run if not s.is_import}
         known = {name for s in run for name in s.gives}
         for statement in run:
             effects = statement.effects
@@ -387,9 +374,7 @@ class _Search:
         taken = sorted(self.order, key=lambda s: s.index) if self._in_order else list(self.order)
         if self.unresolved:
             # A name that nothing binds may come from one of these.
-            stars = [s for s in self._all if isinstance(s.node, ast.ImportFrom) and s.binds == {"*"}]
-            stars = [s for s in stars if s not in taken]
-            taken = [*stars, *taken]
+            taken = [*(s for s in self._all if s.is_star and s not in taken), *taken]
         return taken
 
     def _take(self, statement: Statement, name: str, *, wanted: bool) -> None:
@@ -412,7 +397,7 @@ class _Search:
                 failed.append(error)
         if statement not in self.order:
             self.order.append(statement)
-        if failed and (wanted or isinstance(statement.node, ast.ClassDef | Definition)):
+        if failed and (wanted or isinstance(statement.node, ast.ClassDef | Function)):
             whose = name if wanted else min(statement.binds)
             settings = " ".join(self._setting(error.name) for error in failed)
             fit = " (which fits the weights)" if any(error.name in self._likely for error in failed) else ""
@@ -454,12 +439,10 @@ class _Search:
         if isinstance(statement.node, ast.Delete):
             now |= {target.id for target in statement.node.targets if isinstance(target, ast.Name)}
         if isinstance(statement.node, ast.ClassDef):
-            live = [
-                part for part in statement.node.body if not isinstance(part, Definition) or self._is_live(part.name)
-            ]
+            live = [part for part in statement.node.body if not isinstance(part, Function) or self._is_live(part.name)]
         self.attributes |= {n.attr for part in live for n in ast.walk(part) if isinstance(n, ast.Attribute)}
         # A class's own name in its methods, as in super(RNN, self), and what the statement makes itself.
-        own = statement.binds if isinstance(statement.node, ast.ClassDef | Definition | ast.If | ast.Try) else set()
+        own = statement.binds if isinstance(statement.node, ast.ClassDef | Function | ast.If | ast.Try) else set()
         # `class Net(Net)` begins with another class of that name.
         return now - (own - _named_before(statement.node)), later - own
 
@@ -471,10 +454,11 @@ def _plain_import(statement: Statement) -> bool:
     return isinstance(statement.node, ast.Import) and statement.node.names[0].asname is None
 
 
-def _is_here(node: ast.ImportFrom) -> bool:
+def _is_here(node: ast.stmt) -> bool:
     """Whether a package can be imported; of one beside the file, that is seen when it is."""
+    package = (getattr(node, "module", None) or "").split(".")[0]
     try:
-        return bool(node.level) or importlib.util.find_spec((node.module or "").split(".")[0]) is not None
+        return bool(getattr(node, "level", 0)) or importlib.util.find_spec(package) is not None
     except (ImportError, ValueError):
         return False
 

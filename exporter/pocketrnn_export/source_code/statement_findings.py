@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from pocketrnn_export.source_code.file_objects import Effects, FileObjects
 from pocketrnn_export.source_code.object_numbers import NAMES, NONE, Objects, by_statement
-from pocketrnn_export.source_code.scope import Code
+from pocketrnn_export.source_code.scope import Code, Scope
 
 __all__ = ["StatementFindings", "TooMuchError"]
 
 # So many parts of functions are followed for one statement; more than that would take seconds.
 _MOST_STEPS: Final = 60_000
+# What Jupyter showed last, and all that it showed.
+_SHOWN: Final = re.compile(r"_{1,3}|_\d+|Out|_oh")
 
 
 class TooMuchError(Exception):
@@ -35,9 +38,7 @@ class StatementFindings:
         loaded: all objects that it loads.
         packages_loaded: those that imports gave.
         bound: what methods belong to that are loaded, and not called.
-        makes_caller: whether it makes what calls something of that which it is given.
-        makes_filling: whether it makes a defaultdict.
-        makes_used_up: whether it makes what is another thing after it was read.
+        belongs: the sets of what is known of the file to which the statement belongs from then on, as `callers`.
         gives_its_own: the function of a package that gives its name what may be the package's own; else empty.
     """
 
@@ -52,7 +53,7 @@ class StatementFindings:
         self.loaded: Objects = NONE
         self.packages_loaded: Objects = NONE
         self.bound: Objects = NONE
-        self.makes_caller = self.makes_filling = self.makes_used_up = False
+        self.belongs: list[set[int]] = []
         self.gives_its_own = ""
         self._only_reached = self._only_certain = False
         self._running: list[ast.AST] = []
@@ -87,6 +88,35 @@ class StatementFindings:
 
     def _anything(self, why: str) -> None:
         self.effects.anything = self.effects.anything or why
+
+    def _name_set(self, key: object, why: str) -> None:
+        """Note that a name of the file is set by a key of its names; where the key is not known, that may be any."""
+        if isinstance(key, str):
+            self._sets(key)
+        else:
+            self._anything(why)
+
+    def _name_loaded(self, name: str, scope: Scope) -> Objects:
+        """What a name reaches. Whoever has it may run the code of the file that it reaches."""
+        if _SHOWN.fullmatch(name) and not scope.is_defined(name):
+            self._anything(f"`{name}` is what Jupyter showed")
+        node, objects = ast.Name(name, ast.Load()), scope.objects_of(name)
+        self.loaded |= objects - self.file.definitions
+        self.packages_loaded |= objects & self.file.of_package.keys()
+        if function := scope.function(node):
+            self.reached.setdefault(function, scope)
+        if known := self.classes.named(node):
+            for one in (known, *self.classes.above(known)):
+                self.reached.setdefault(one, self.file.names)
+        self._used(objects)
+        return objects
+
+    def _used(self, objects: Objects) -> None:
+        """Whoever has some objects may run the code in them, and use up what others find there."""
+        self._change(objects & self.file.used_up)
+        for index in objects:
+            for code, where in self.file.code.get(index, {}).items():
+                self.reached.setdefault(code, where)
 
     def _step(self) -> None:
         self._steps += 1

@@ -6,29 +6,29 @@ import ast
 import copy
 import symtable
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from pocketrnn_export.source_code.code_facts import annotations_of, module_of
+from pocketrnn_export.source_code.code_facts import (
+    Definition,
+    Function,
+    Import,
+    annotations_of,
+    defaults_of,
+    head_of,
+    module_of,
+)
 from pocketrnn_export.source_code.effects import Effects, effects_of
-from pocketrnn_export.source_code.files_beside import FilesBeside
 from pocketrnn_export.source_code.notebook import Cell
 
 __all__ = [
-    "Definition",
     "Statement",
     "bound_by",
-    "head_of",
     "is_deleted",
-    "is_import",
     "run_at_once",
     "statements_of",
     "symbols_of",
-    "with_files_beside",
 ]
-
-Definition = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,55 +67,58 @@ class Statement:
         return self.binds | self.effects.sets
 
     @property
+    def is_import(self) -> bool:
+        """Whether it imports something."""
+        return isinstance(self.node, Import)
+
+    @property
+    def is_star(self) -> bool:
+        """Whether it is `from package import *`, and the names that this gives are not known."""
+        return self.binds == {"*"}
+
+    @property
     def title(self) -> str:
         """What it is called in messages: `class RNN`, `import torch`, or how it begins."""
         if isinstance(self.node, ast.ClassDef):
             return f"class {self.node.name}"
-        if isinstance(self.node, Definition):
+        if isinstance(self.node, Function):
             return f"def {self.node.name}"
         first = ast.unparse(self.node).split("\n", 1)[0]
         return first if len(first) <= 60 else f"{first[:57]}..."
 
 
-def with_files_beside(cells: Iterable[Cell], path: str) -> Sequence[Statement]:
-    """The statements, with what files beside theirs do that they import or use."""
-    files = FilesBeside(Path(path).parent, lambda some: statements_of(some, files))
-    statements = list(statements_of(cells, files))
-    for statement in statements:
-        files.add_to(statement)
-        for module in statement.effects.imports:
-            statement.effects.reads |= files.imported(module)
-    return statements
+def statements_of(cells: Iterable[Cell], star: Callable[[str], list[Import] | None] | None = None) -> list[Statement]:
+    """The statements of cells.
 
-
-def statements_of(cells: Iterable[Cell], files: FilesBeside | None = None) -> Iterator[Statement]:
-    """The statements of cells. A star that stands for the names of a file beside them is given these names."""
+    Args:
+        cells: where they stand.
+        star: the imports, each of one name, that `from name import *` stands for; None where that is not known.
+    """
     parts = [(cell, part, alone) for cell in cells for node in cell.statements for part, alone in _parts(node, cell)]
-    if files is not None:
-        parts = [(cell, one, alone) for cell, part, alone in parts for one in _names_of_star(part, files)]
+    if star is not None:
+        parts = [(cell, one, alone) for cell, part, alone in parts for one in _names_of_star(part, star)]
     bound = [frozenset() if alone else bound_by(part) for _, part, alone in parts]
     found = effects_of((i, part, bound[i]) for i, (_, part, _) in enumerate(parts))
-    for i, (cell, part, alone) in enumerate(parts):
+    for i, (_, part, alone) in enumerate(parts):
         if alone:
             found[i].sets |= bound_by(part)
-        yield Statement(i, cell, part, bound[i], found[i], alone)
+    return [Statement(i, cell, part, bound[i], found[i], alone) for i, (cell, part, alone) in enumerate(parts)]
 
 
-def _names_of_star(node: ast.stmt, files: FilesBeside) -> Iterator[ast.stmt]:
-    star = isinstance(node, ast.ImportFrom) and node.names[0].name == "*" and not node.level
-    names = files.star(module_of(node)) if star and isinstance(node, ast.ImportFrom) else None
-    if names is None:
-        yield node
-    else:
-        module = module_of(node) if isinstance(node, ast.ImportFrom) else ""
-        if all(module_of(one) != module for one in names):
-            # The file is run also where it gives nothing of its own.
-            names = [ast.Import([ast.alias(module, f"_{module.replace('.', '_')}")]), *names]
-        for one in names:
-            of_line = copy.deepcopy(one)
-            for part in (of_line, *of_line.names):
-                ast.copy_location(part, node)
-            yield of_line
+def _names_of_star(node: ast.stmt, star: Callable[[str], list[Import] | None]) -> list[ast.stmt]:
+    """The imports that a star stands for, at its place; any other statement as it is."""
+    if not isinstance(node, ast.ImportFrom) or node.names[0].name != "*" or node.level:
+        return [node]
+    module = module_of(node)
+    if (names := star(module)) is None:
+        return [node]
+    if all(module_of(one) != module for one in names):
+        # The file is run also where it gives nothing of its own.
+        names = [ast.Import([ast.alias(module, f"_{module.replace('.', '_')}")]), *names]
+    names = copy.deepcopy(names)
+    for part in (inner for one in names for inner in (one, *one.names)):
+        ast.copy_location(part, node)
+    return [*names]
 
 
 def _parts(node: ast.stmt, cell: Cell) -> Iterator[tuple[ast.stmt, bool]]:
@@ -123,7 +126,7 @@ def _parts(node: ast.stmt, cell: Cell) -> Iterator[tuple[ast.stmt, bool]]:
 
     Of an import of several names, one for each; of code in a string, its statements.
     """
-    if isinstance(node, ast.Import | ast.ImportFrom):
+    if isinstance(node, Import):
         for alias in node.names:
             part: ast.stmt = (
                 ast.Import([alias])
@@ -175,22 +178,19 @@ def _code_in_string(node: ast.stmt) -> list[ast.stmt]:
 def run_at_once(node: ast.AST) -> Iterator[ast.AST]:
     """What of a statement runs when it is met: all but the bodies of functions, and decorators, which only register."""
     yield node
-    if isinstance(node, Definition | ast.Lambda):
-        parts = [part for part in ast.iter_child_nodes(node.args) if isinstance(part, ast.arg)]
-        annotations = [part.annotation for part in parts] + [getattr(node, "returns", None)]
-        children: Iterable[ast.AST | None] = [*node.args.defaults, *node.args.kw_defaults, *annotations]
+    if isinstance(node, Definition):
+        children: Iterable[ast.AST] = [*defaults_of(node).values(), *annotations_of(node)]
     elif isinstance(node, ast.ClassDef):
         children = [*node.bases, *node.keywords, *node.body]
     else:
         children = ast.iter_child_nodes(node)
     for child in children:
-        if child is not None:
-            yield from run_at_once(child)
+        yield from run_at_once(child)
 
 
 def bound_by(node: ast.stmt) -> frozenset[str]:
     """The names that a statement gives a value."""
-    if isinstance(node, ast.ClassDef | Definition):
+    if isinstance(node, ast.ClassDef | Function):
         # `def f(n=(SIZE := 3))` gives SIZE its value.
         heads = (inner for head in head_of(node) for inner in run_at_once(head))
         return frozenset({node.name, *(n.target.id for n in heads if isinstance(n, ast.NamedExpr))})
@@ -209,22 +209,6 @@ def symbols_of(node: ast.stmt) -> symtable.SymbolTable:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return symtable.symtable(ast.unparse(node), "statement", "exec")
-
-
-def head_of(node: ast.stmt) -> list[ast.expr]:
-    """What of a class or function runs where the statement stands, before there is one."""
-    heads: list[ast.expr | None] = []
-    if isinstance(node, ast.ClassDef):
-        heads = [*node.bases, *(keyword.value for keyword in node.keywords), *node.decorator_list]
-    elif isinstance(node, Definition):
-        given = node.args
-        heads = [*given.defaults, *given.kw_defaults, *annotations_of(node), *node.decorator_list]
-    return [head for head in heads if head is not None]
-
-
-def is_import(statement: Statement) -> bool:
-    """Whether a statement imports something."""
-    return isinstance(statement.node, ast.Import | ast.ImportFrom)
 
 
 def is_deleted(name: str, statements: Sequence[Statement]) -> bool:
