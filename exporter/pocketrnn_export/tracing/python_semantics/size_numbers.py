@@ -142,19 +142,23 @@ def _function(name: str) -> Callable[..., Any]:
     return stand_in
 
 
-def _by(shipped: Callable[..., Any], of_size: Callable[[Any], Any], *, scripted: Any = None) -> Callable[..., Any]:
-    """A function of one number, of a size by another."""
+def _by(shipped: Callable[..., Any], of_size: Callable[[Any], Any], *, numbers: bool = True) -> Callable[..., Any]:
+    """A function of one number; of a size by another, and so of `numbers` that are made of sizes."""
 
     @functools.wraps(shipped)
     def stand_in(*args: Any, **kwargs: Any) -> Any:
         if current() is not None and len(args) == 1 and not kwargs:
-            if is_size(args[0]) or (isinstance(args[0], TracedNumber) and scripted is not None):
-                return of_size(args[0])
-            if scripted is not None and _traced(args[0]):
-                return scripted(args[0])
+            number = args[0]
+            if is_size(number) or (numbers and (isinstance(number, TracedNumber) or _traced(number))):
+                return of_size(number)
         return shipped(*args, **kwargs)
 
     return stand_in
+
+
+def _of_math(name: str, of_size: Callable[[Any], Any]) -> Callable[..., Any]:
+    """A function of `math`; where sizes are tensors, torch's of that name."""
+    return _by(getattr(math, name), lambda n: getattr(torch, name)(n.double()) if _traced(n) else of_size(n))
 
 
 def _sqrt(number: Any) -> Any:
@@ -163,20 +167,9 @@ def _sqrt(number: Any) -> Any:
     return sym_sqrt(sym_float(number))
 
 
-def _sqrt_scripted(number: Tensor) -> Tensor:
-    return number.double().sqrt()
-
-
-def _of_logarithm(number: Any, base: float) -> Any:
-    return _FUNCTIONS["log"](number) / math.log(base)
-
-
-def _log1p(number: Any) -> Any:
-    return _FUNCTIONS["log"](1 + number)
-
-
-def _expm1(number: Any) -> Any:
-    return _FUNCTIONS["exp"](number) - 1
+def _float_of(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """numpy's rounding gives floats."""
+    return lambda number: sym_float(function(number))
 
 
 def _float(*args: Any) -> Any:
@@ -209,32 +202,27 @@ def _extreme(shipped: Callable[..., Any], symbolic: Callable[..., Any]) -> Calla
     return stand_in
 
 
-def _float_of(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """numpy's rounding gives floats."""
-    return lambda number: sym_float(function(number))
-
-
 _FUNCTIONS: Final = {name: _function(name) for name in _OF_NUMBER}
 # Stand-ins for functions of `math`, by their name there.
 MATH: Final[dict[str, Callable[..., Any]]] = {
     **_FUNCTIONS,
-    "sqrt": _by(math.sqrt, _sqrt, scripted=_sqrt_scripted),
-    "log2": _by(math.log2, lambda n: _of_logarithm(n, 2), scripted=lambda n: n.double().log2()),
-    "log10": _by(math.log10, lambda n: _of_logarithm(n, 10), scripted=lambda n: n.double().log10()),
-    "log1p": _by(math.log1p, _log1p, scripted=lambda n: n.double().log1p()),
-    "expm1": _by(math.expm1, _expm1, scripted=lambda n: n.double().expm1()),
+    "sqrt": _of_math("sqrt", _sqrt),
+    "log2": _of_math("log2", lambda n: _FUNCTIONS["log"](n) / math.log(2)),
+    "log10": _of_math("log10", lambda n: _FUNCTIONS["log"](n) / math.log(10)),
+    "log1p": _of_math("log1p", lambda n: _FUNCTIONS["log"](1 + n)),
+    "expm1": _of_math("expm1", lambda n: _FUNCTIONS["exp"](n) - 1),
 }
 # The same for functions of `numpy`.
 NUMPY: Final[dict[str, Callable[..., Any]]] = {
     **{
-        name: _by(getattr(np, name), MATH[name], scripted=MATH[name])
+        name: _by(getattr(np, name), MATH[name])
         for name in ("sqrt", "log", "log2", "log10", "log1p", "exp", "expm1", "tanh", "sin", "cos", "tan")
     },
-    "ceil": _by(np.ceil, _float_of(math.ceil)),
-    "floor": _by(np.floor, _float_of(math.floor)),
-    "trunc": _by(np.trunc, _float_of(math.trunc)),
-    "rint": _by(np.rint, _float_of(round)),
-    "round": _by(np.round, _float_of(round)),
+    "ceil": _by(np.ceil, _float_of(math.ceil), numbers=False),
+    "floor": _by(np.floor, _float_of(math.floor), numbers=False),
+    "trunc": _by(np.trunc, _float_of(math.trunc), numbers=False),
+    "rint": _by(np.rint, _float_of(round), numbers=False),
+    "round": _by(np.round, _float_of(round), numbers=False),
 }
 # And for those of Python.
 BUILTINS: Final[dict[str, Callable[..., Any]]] = {
