@@ -77,7 +77,6 @@ __all__ = [
     "restricted_to",
     "rules_within_a_tolerance",
     "scripted_from",
-    "shipped_copy",
     "size_functions",
     "statically_known_true",
     "sym_float",
@@ -359,27 +358,22 @@ LOGGERS: Final = (
 # --- Functions that are bound by name ---------------------------------------------------------------------------------
 
 
-def shipped_copy(function: Any) -> Callable[..., Any]:
-    """A function of torch's with the code that it has now."""
-    copy = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
-    copy.__kwdefaults__ = function.__kwdefaults__
-    return copy
-
-
 @contextlib.contextmanager
-def code_exchanged(function: Any, stand_in: Any) -> Iterator[None]:
+def code_exchanged(function: Any, stand_in: Any) -> Iterator[Callable[..., Any]]:
     """While the block runs, a function of torch's runs the code of another, for every thread and under every name that
-    it was imported by. The code sees the globals of torch's file, so that it can only name what it imports.
+    it was imported by; gives one with its own code. The code sees the globals of torch's file, so that it can only name
+    what it imports.
 
     Modules bind `pack_padded_sequence` by name, which a change of torch's namespace would miss. A TorchFunctionMode
     does not see it either: it is Python, sorts the rows, and calls `torch._VF._pack_padded_sequence` only then.
     """
-    shipped = function.__code__
+    shipped = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
+    shipped.__kwdefaults__ = function.__kwdefaults__
     function.__code__ = stand_in.__code__
     try:
-        yield
+        yield shipped
     finally:
-        function.__code__ = shipped
+        function.__code__ = shipped.__code__
 
 
 # --- Modules and recurrent layers -------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from torch.nn.utils import rnn as torch_rnn
 from pocketrnn.errors import ExportError
 from pocketrnn_export.tracing.python_semantics.arrays import number_of, unwrapped
 from pocketrnn_export.tracing.session import TraceSession, current, given_whole
-from pocketrnn_export.tracing.torch_internals import code_exchanged, shipped_copy, statically_known_true
+from pocketrnn_export.tracing.torch_internals import code_exchanged, statically_known_true
 from pocketrnn_export.tracing.trace_operators import CUT_TO_LONGEST
 
 __all__ = ["following", "packing_traced", "unpacking_traced"]
@@ -26,16 +26,14 @@ _shipped: dict[str, Callable[..., Any]] = {}
 @contextlib.contextmanager
 def packing_traced() -> Iterator[None]:
     """While the block runs, `pack_padded_sequence` is `_packed`."""
-    _shipped["pack"] = shipped_copy(torch_rnn.pack_padded_sequence)
-    with code_exchanged(torch_rnn.pack_padded_sequence, _pack_padded_sequence):
+    with code_exchanged(torch_rnn.pack_padded_sequence, _pack_padded_sequence) as _shipped["pack"]:
         yield
 
 
 @contextlib.contextmanager
 def unpacking_traced() -> Iterator[None]:
     """While the block runs, `pad_packed_sequence` is `_unpacked`."""
-    _shipped["pad"] = shipped_copy(torch_rnn.pad_packed_sequence)
-    with code_exchanged(torch_rnn.pad_packed_sequence, _pad_packed_sequence):
+    with code_exchanged(torch_rnn.pad_packed_sequence, _pad_packed_sequence) as _shipped["pad"]:
         yield
 
 

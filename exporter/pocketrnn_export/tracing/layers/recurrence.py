@@ -163,9 +163,7 @@ _ACTIVATIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {
 def recurrence_traced(_: TraceSession) -> Iterator[None]:
     """While the block runs, a thread that traces sees recurrent layers and packing as `pocketrnn::recurrence`.
 
-    Modules bind `pack_padded_sequence` by name (`from torch.nn.utils.rnn import ...`), so replacing it in torch's
-    namespace would miss them: its code is exchanged, which every reference to the function sees. Other threads still
-    run PyTorch's own code, and everything is restored when the block ends, also by an error.
+    Other threads still run PyTorch's own code.
     """
     with _layers_and_packing(_forward_while_tracing), unpacking_traced():
         yield
