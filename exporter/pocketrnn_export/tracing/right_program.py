@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
@@ -185,10 +186,8 @@ def _plain_trace(traced: Callable[..., TracedProgram], log: TraceLog) -> TracedP
 
 def _raised_by_user(error: BaseException) -> bool:
     """Whether a line of forward raised an error, rather than an operation that it called."""
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    return frame is not None and is_users(frame.tb_frame)
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and is_users(frames[-1])
 
 
 def _ids_of(module: nn.Module) -> int:

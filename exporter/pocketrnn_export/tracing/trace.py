@@ -10,6 +10,7 @@ import contextlib
 import io
 import logging
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -252,11 +253,9 @@ def _line_of(error: BaseException) -> str:
     found = ""
     current: BaseException | None = error
     while current is not None:
-        frame = current.__traceback__
-        while frame is not None:
-            if is_users(frame.tb_frame):
-                found = f", at {place_of(frame.tb_frame, frame.tb_lineno)}"
-            frame = frame.tb_next
+        for frame, line in traceback.walk_tb(current.__traceback__):
+            if is_users(frame):
+                found = f", at {place_of(frame, line)}"
         current = current.__cause__
     return found
 

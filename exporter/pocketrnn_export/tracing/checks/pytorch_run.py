@@ -1,4 +1,4 @@
-"""A traced program as PyTorch runs it, operator by operator, without the checks that it is restricted by."""
+"""A traced program as PyTorch runs it: its answers, and what each of its nodes computes."""
 
 from __future__ import annotations
 

@@ -50,22 +50,20 @@ def _is_size(value: Any) -> bool:
     return isinstance(value, torch.SymInt)
 
 
-def _positions(x: Any, index: Any) -> list[tuple[int, Any]] | None:
-    """The axes of x whose length is a size of the input and at which an index has a number, and the numbers.
-
-    None where the index holds more than numbers, slices and an ellipsis.
-    """
+def _positions(x: Any, index: Any) -> tuple[list[Any], list[tuple[int, Any]]]:
+    """The parts of an index, one for each axis that it names; and the axes of x whose length is a size of the input and
+    at which it has a number, with the numbers: none where the index holds more than numbers, slices and an ellipsis."""
     parts = list(index) if isinstance(index, tuple) else [index]
     if not isinstance(x, Tensor) or not all(
         part is Ellipsis or (isinstance(part, (slice, int, torch.SymInt)) and not isinstance(part, bool))
         for part in parts
     ):
-        return None
+        return parts, []
     if Ellipsis in parts:
         at = parts.index(Ellipsis)
         parts[at : at + 1] = [slice(None)] * (x.dim() - len(parts) + 1)
     numbers = [_one_step(part) if isinstance(part, slice) else part for part in parts]
-    return [(axis, n) for axis, n in enumerate(numbers) if n is not None and _is_size(x.shape[axis])]
+    return parts, [(axis, n) for axis, n in enumerate(numbers) if n is not None and _is_size(x.shape[axis])]
 
 
 def _one_step(part: slice) -> Any:
@@ -80,13 +78,9 @@ def _one_step(part: slice) -> Any:
 @rule("__getitem__", when=in_a_loop)
 def step(_: TraceSession, x: Any, index: Any) -> Any:
     """`x[:, t]` and `x[:, t : t + 1]`: a step, which restricts no size."""
-    found = _positions(x, index)
+    parts, found = _positions(x, index)
     if not found:
         return declined("no number at an axis whose length is a size, or more than numbers and slices")
-    parts = list(index) if isinstance(index, tuple) else [index]
-    if Ellipsis in parts:
-        at = parts.index(Ellipsis)
-        parts[at : at + 1] = [slice(None)] * (x.dim() - len(parts) + 1)
     # From the last on, so that the axes before keep their numbers.
     for axis, number in reversed(found):
         is_slice = isinstance(parts[axis], slice)
@@ -105,8 +99,8 @@ def _from_start(size: Any, index: Any) -> Any:
 @rule("__setitem__", when=in_a_loop)
 def put(_: TraceSession, x: Any, index: Any, value: Any) -> Any:
     """`out[:, t] = h`."""
-    found = _positions(x, index)
-    if not found or len(found) != 1:
+    found = _positions(x, index)[1]
+    if len(found) != 1:
         return declined("not one number at an axis whose length is a size")
     parts = index if isinstance(index, tuple) else (index,)
     (axis, number) = found[0]

@@ -6,6 +6,7 @@ every size.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -89,25 +90,18 @@ def cut(_: TraceSession, x: Any, index: Any) -> Any:
 
 def _axes_of(parts: tuple[Any, ...], dimensions: int) -> list[int | None] | None:
     """The axis that each part of an index stands at; None for parts that take none or several."""
-    taken = sum(
-        part.dim() if isinstance(part, Tensor) and part.dtype == torch.bool else 1
-        for part in parts
-        if part is not None and part is not Ellipsis
-    )
     if any(isinstance(part, bool) for part in parts):
         return None
-    axes: list[int | None] = []
-    axis = 0
-    for part in parts:
-        if part is None:
-            axes.append(None)
-        elif part is Ellipsis:
-            axes.append(None)
-            axis += dimensions - taken
-        else:
-            axes.append(axis)
-            axis += part.dim() if isinstance(part, Tensor) and part.dtype == torch.bool else 1
-    return axes
+    axisless = [part is None or part is Ellipsis for part in parts]
+    taken = [0 if none else _axes_taken(part) for part, none in zip(parts, axisless, strict=True)]
+    taken = [dimensions - sum(taken) if part is Ellipsis else axes for part, axes in zip(parts, taken, strict=True)]
+    first = itertools.accumulate(taken, initial=0)
+    return [None if none else axis for axis, none in zip(first, axisless, strict=False)]
+
+
+def _axes_taken(part: Any) -> int:
+    """How many axes a part of an index takes: a mask as many as it has."""
+    return part.dim() if isinstance(part, Tensor) and part.dtype == torch.bool else 1
 
 
 @rule("narrow", when=on_a_branch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -110,19 +110,13 @@ class Judge:
         tokens = [t for t in sorted({c.tokens for c in cases}) if self.answers(Sizes(rows, t))]
         if not tokens:
             raise self._unreadable(next(c for c in cases if not self.answers(c)))
-        largest = max(c.tokens for c in cases)
         lowest, highest = tokens[0], tokens[-1]
         least = None if lowest == 1 else self._edge(lowest, 0, lambda n: Sizes(rows, n))
-        most = (
-            None if highest == largest else self._edge(highest, self._above(cases, highest), lambda n: Sizes(rows, n))
-        )
+        most = self._most({c.tokens for c in cases}, highest, lambda n: Sizes(rows, n))
         ordinary = lowest if least is not None else min(highest, 7)
-        batches = [b for b in sorted({c.batch for c in cases}) if self.answers(Sizes(b, ordinary))]
-        highest_batch, largest_batch = max(batches, default=rows), max(c.batch for c in cases)
-        above = min((c.batch for c in cases if c.batch > highest_batch), default=highest_batch)
-        batch = None
-        if highest_batch != largest_batch:
-            batch = self._edge(highest_batch, above, lambda n: Sizes(n, ordinary))
+        batches = {c.batch for c in cases}
+        highest_batch = max((b for b in batches if self.answers(Sizes(b, ordinary))), default=rows)
+        batch = self._most(batches, highest_batch, lambda n: Sizes(n, ordinary))
         limits = Limits(least, most, batch)
         for case in cases:
             if inside(limits, case) != self.answers(case):
@@ -136,9 +130,10 @@ class Judge:
             good, bad = (middle, bad) if self.answers(sizes(middle)) else (good, middle)
         return good
 
-    @staticmethod
-    def _above(cases: Sequence[Sizes], tokens: int) -> int:
-        return min(c.tokens for c in cases if c.tokens > tokens)
+    def _most(self, asked: Collection[int], highest: int, sizes: Callable[[int], Sizes]) -> int | None:
+        """The most that the module takes, of which `highest` is the most that was asked; None where it takes all."""
+        above = [n for n in asked if n > highest]
+        return self._edge(highest, min(above), sizes) if above else None
 
     def _unreadable(self, case: Sizes) -> ExportError:
         answer = self.answer(case)

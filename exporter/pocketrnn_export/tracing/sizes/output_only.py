@@ -176,7 +176,7 @@ def _is_read(logger: Any) -> bool:
             continue
         handlers = list(getattr(logger, "handlers", ()))
         parts = [*getattr(logger, "filters", ()), *handlers, *(part for one in handlers for part in one.filters)]
-        if any(_is_of_the_user(part) for part in parts):
+        if any(_is_of_the_user(getattr(part, "emit", getattr(part, "filter", part))) for part in parts):
             return True
         # pytest's handlers keep texts too; they are a library's.
         if any(type(one) is logging.StreamHandler and isinstance(one.stream, io.StringIO) for one in handlers):
@@ -186,15 +186,12 @@ def _is_read(logger: Any) -> bool:
 
 
 def _has_code_of_the_user(kind: type) -> bool:
-    codes = [getattr(value, "__code__", None) for one in kind.__mro__ for value in vars(one).values()]
-    files = {code.co_filename for code in codes if code is not None}
-    return any(is_users_file(file) and not is_installed_file(file) for file in files)
+    return any(_is_of_the_user(value) for one in kind.__mro__ for value in vars(one).values())
 
 
-def _is_of_the_user(part: Any) -> bool:
-    code = getattr(getattr(part, "emit", getattr(part, "filter", part)), "__code__", None)
-    file = "" if code is None else code.co_filename
-    return bool(file) and is_users_file(file) and not is_installed_file(file)
+def _is_of_the_user(function: Any) -> bool:
+    code = getattr(function, "__code__", None)
+    return code is not None and is_users_file(code.co_filename) and not is_installed_file(code.co_filename)
 
 
 def _named(node: ast.expr, frame: FrameType) -> Any:
