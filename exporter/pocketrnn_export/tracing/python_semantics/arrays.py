@@ -179,11 +179,11 @@ def unwrapped(value: Any) -> Any:
 
 def number_of(value: Any) -> Any:
     """`value.item()` of a tensor that holds one number: the width where it is that, else the tensor, which computes as
-    a number does."""
+    a number does. Anything else as it is."""
     session = current()
-    if session is None or session.scripted or session.width is None:
+    if session is None or session.width is None or session.facts.of(value).lengths != "longest":
         return value
-    return session.width if session.facts.of(value).lengths == "longest" else value
+    return session.width
 
 
 def hashes_of_numbers_refused(_: object) -> contextlib.AbstractContextManager[None]:

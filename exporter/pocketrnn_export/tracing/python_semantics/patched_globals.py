@@ -122,7 +122,7 @@ def _of_one(shipped: Callable[..., Any], method: str) -> Callable[..., Any]:
     @functools.wraps(shipped)
     def stand_in(*args: Any, **kwargs: Any) -> Any:
         if current() is not None and len(args) == 1 and not kwargs:
-            value = args[0].tensor if isinstance(args[0], TracedArray) else args[0]
+            value = unwrapped(args[0])
             if isinstance(value, Tensor) and value.dim() == 1 and not isinstance(value.shape[0], int):
                 return number_of(getattr(value, method)())
         return shipped(*args, **kwargs)
@@ -149,10 +149,9 @@ class _Range(TracedArray):
 
 
 def _range(*args: Any) -> Any:
-    session = current()
-    if session is None or not any(isinstance(unwrapped(n), torch.SymInt | Tensor) for n in args):
+    numbers = [number_of(unwrapped(n)) for n in args]
+    if current() is None or not any(isinstance(n, torch.SymInt | Tensor) for n in numbers):
         return range(*args)
-    numbers = [number_of(unwrapped(n)) if isinstance(unwrapped(n), Tensor) else n for n in args]
     return positions(*numbers) if any(isinstance(n, torch.SymInt) for n in numbers) else _Range(*numbers)
 
 
@@ -270,7 +269,7 @@ def filled(dtype: torch.dtype, args: tuple[Any, ...]) -> Any:
     if len(args) == 1 and isinstance(args[0], list | tuple) and not isinstance(args[0], torch.Size):
         return torch.tensor(list(args[0]), dtype=dtype)
     sizes = args[0] if len(args) == 1 and isinstance(args[0], torch.Size) else args
-    return torch.zeros([number_of(n) if isinstance(n, Tensor) else n for n in sizes or (0,)], dtype=dtype)
+    return torch.zeros([number_of(n) for n in sizes or (0,)], dtype=dtype)
 
 
 def _type(*args: Any, **kwargs: Any) -> Any:
@@ -320,8 +319,8 @@ def _array_function(name: str) -> Callable[..., Any]:
 
 def _arange(*args: Any, **kwargs: Any) -> Any:
     """`np.arange(len(x))`."""
-    if current() is not None and any(isinstance(unwrapped(n), torch.SymInt | Tensor) for n in args) and not kwargs:
-        return TracedArray(torch.arange(*(number_of(n) if isinstance(n, Tensor) else n for n in unwrapped(args))))
+    if current() is not None and any(isinstance(n, torch.SymInt | Tensor) for n in unwrapped(args)) and not kwargs:
+        return TracedArray(torch.arange(*map(number_of, unwrapped(args))))
     return np.arange(*args, **kwargs)
 
 

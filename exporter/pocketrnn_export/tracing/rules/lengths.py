@@ -38,27 +38,25 @@ _KEEP_LONGEST: Final = frozenset(
 )  # fmt: skip
 
 
-def with_tensors(session: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
+def with_tensors(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
     """A call with tensors and types of PyTorch in place of what stands for them in a user's file."""
     args = tuple(shipped_types(unwrapped(value)) for value in call.args)
     kwargs = {name: shipped_types(unwrapped(value)) for name, value in call.kwargs.items()}
     if call.name in {"__getitem__", "__setitem__"}:
         args = (args[0], _stacked_numbers(args[1]), *args[2:])
-    if call.name in _OF_SIZES and not session.scripted:
-        args = tuple(_as_sizes(session, value) for value in args)
-        kwargs = {name: _as_sizes(session, value) for name, value in kwargs.items()}
+    if call.name in _OF_SIZES:
+        args = tuple(map(_as_sizes, args))
+        kwargs = {name: _as_sizes(value) for name, value in kwargs.items()}
     return proceed(replace(call, args=args, kwargs=kwargs))
 
 
-def _as_sizes(session: TraceSession, value: Any) -> Any:
+def _as_sizes(value: Any) -> Any:
     """An argument with the number in place of the tensor that is the longest of the lengths."""
-    if isinstance(value, Tensor):
-        return number_of(value) if session.facts.of(value).lengths == "longest" else value
     if isinstance(value, slice):
-        return slice(*(_as_sizes(session, n) for n in (value.start, value.stop, value.step)))
+        return slice(*(_as_sizes(n) for n in (value.start, value.stop, value.step)))
     if type(value) in (list, tuple):
-        return type(value)(_as_sizes(session, item) for item in value)
-    return value
+        return type(value)(_as_sizes(item) for item in value)
+    return number_of(value)
 
 
 def _stacked_numbers(index: Any) -> Any:

@@ -111,14 +111,13 @@ def _given(value: Any, axes: int, default: Any) -> list[Any]:
     return values * axes if len(values) == 1 else values
 
 
-def _of_axes(session: TraceSession, axes: int, size: Any, step: Any, pad: Any, apart: Any) -> list[_Windows] | None:
+def _of_axes(axes: int, size: Any, step: Any, pad: Any, apart: Any) -> list[_Windows] | None:
     """The windows along each axis; None where the arguments are not those of a pool."""
     sizes = _given(size, axes, 1)
     columns = [sizes, _given(step, axes, sizes), _given(pad, axes, 0), _given(apart, axes, 1)]
     if any(len(column) != axes for column in columns):
         return None
-    if not session.scripted:
-        columns = [[number_of(n) if isinstance(n, Tensor) else n for n in column] for column in columns]
+    columns = [[number_of(n) for n in column] for column in columns]
     return [_Windows(axis, *each) for axis, each in zip(range(-axes, 0), zip(*columns, strict=True), strict=True)]
 
 
@@ -144,7 +143,7 @@ def _max_pool(axes: int) -> Callable[..., Any]:
         ceil_mode: Any = False,
         return_indices: Any = False,
     ) -> Any:
-        windows = _of_axes(session, axes, kernel_size, stride, padding, dilation)
+        windows = _of_axes(axes, kernel_size, stride, padding, dilation)
         if windows is None or return_indices or not isinstance(x, Tensor):
             return declined("with indices, or of other arguments")
         whole, others = _whole_and_others(session, x, windows)
@@ -185,7 +184,7 @@ def _avg_pool(axes: int) -> Callable[..., Any]:
         count_include_pad: Any = True,
         divisor_override: Any = None,
     ) -> Any:
-        windows = _of_axes(session, axes, kernel_size, stride, padding, 1)
+        windows = _of_axes(axes, kernel_size, stride, padding, 1)
         if windows is None or not isinstance(x, Tensor):
             return declined("of other arguments")
         whole, others = _whole_and_others(session, x, windows)
