@@ -6,6 +6,7 @@ import copy
 import copyreg
 import functools
 import gc
+import itertools
 import random
 import threading
 import types
@@ -229,12 +230,13 @@ def left(module: nn.Module) -> list[Any]:
     ]  # fmt: skip
 
 
-def compared(module: nn.Module) -> list[Comparison]:
-    """The lines of the proof that compare the copy with the module."""
+def compared(module: nn.Module, before: Callable[[], object] = lambda: None) -> list[Comparison]:
+    """The lines of the proof that compare the copy with the module, and what is done before that."""
     ready = prepare(module, lengths=None, ids=20, padding_id=1, classes=3, multi_label=False)
     assert ready.given is not None
     run = ready.as_reference().run
     answered = [(case, run(case.tokens, case.lengths)) for case in shape_grid(20, 1, ragged=False)[:6]]
+    before()
     return [
         one.line
         for one in ready.given.compared(answered, lambda case: ready.as_reference().exact([case], spreads=True)[0])
@@ -371,3 +373,13 @@ def test_a_module_that_answers_by_how_often_it_was_asked_is_refused_by_what_it_c
 
     with pytest.raises((ParityError, ExportError)):
         compared(of_class(scale=0, forward=forward))
+
+
+def test_calls_that_are_counted_in_an_iterator_are_told_as_such() -> None:
+    def forward(self: Net, x: Tensor) -> Tensor:
+        return Net.forward(self, x) * (1 if next(self.held) < 1000 else 2)
+
+    module = of_class(forward=forward)
+    module.held = itertools.count()
+    with pytest.raises(ParityError, match="more often"):
+        compared(module, before=lambda: setattr(module, "held", itertools.count(997)))

@@ -305,6 +305,17 @@ def test_a_module_whose_answers_depend_on_earlier_calls_is_refused_by_what_it_ke
     assert remedy in refused.value.remedy
 
 
+def test_a_weight_that_each_call_changes_is_named_and_no_call_sets_it_to_zero() -> None:
+    class Decays(Base):
+        def forward(self, x: Tensor) -> Any:
+            self.fc.weight.mul_(0.9)
+            return self.mean(x)
+
+    with pytest.raises(ExportError, match=r"fc\.weight") as refused:
+        prepared(Decays())
+    assert "--call" not in refused.value.remedy
+
+
 @pytest.mark.parametrize("kind", mostly_slow(DEPENDS_NOT, 5))
 def test_what_no_answer_depends_on_may_be_kept(kind: type[Base]) -> None:
     assert prepared(kind()).convention.line == "module(tokens)"

@@ -70,9 +70,40 @@ class TakesTheLastPlace(Encoder):
         return self.fc(self.steps(tokens)[torch.arange(len(tokens)), last])
 
 
+class LoudTextsByTheMean(nn.Module):
+    def forward(self, steps: Tensor) -> Tensor:
+        return steps.mean(1) if bool(steps.sum() > 50) else steps[:, -1]
+
+
+class AsksInTorchScript(Encoder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = torch.jit.script(LoudTextsByTheMean())
+
+    def forward(self, tokens: Tensor) -> Any:
+        return self.fc(self.pool(self.steps(tokens)))
+
+
+class DropsHardlyEver(Encoder):
+    def forward(self, tokens: Tensor) -> Any:
+        return self.fc(functional.dropout(self.steps(tokens)[:, -1], 1e-9))
+
+
+class HalvesItsStates(Encoder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = self.fc.half()
+
+    def forward(self, tokens: Tensor) -> Any:
+        return self.fc(self.steps(tokens)[:, -1].half())
+
+
 @pytest.mark.parametrize(
     ("kind", "named"),
     [
+        (HalvesItsStates, r"test_what_stands_in_the_way\.py:\d+: .*float32.*weight\.dtype"),
+        (AsksInTorchScript, r"test_what_stands_in_the_way\.py:\d+: `return self\.fc\(self\.pool"),
+        pytest.param(DropsHardlyEver, r"'Dropout'.*random.*training=self\.training", marks=pytest.mark.slow),
         (TakesPlaces, r'module\(tokens, torch\.arange\(tokens\.size\(1\)\)\.expand_as\(tokens\)\)"'),
         (TakesTheLastPlace, r"module\(tokens, lengths - 1\)"),
         (CountsInBytes, r"CumSum of uint8.*cumsum\(1, dtype=torch\.uint8\).*float32 or int64"),

@@ -129,6 +129,8 @@ def _in_place_of(problem: str) -> str:
     """What to write in place of an operation that no bundle may hold."""
     if "'Resize'" in problem:
         return "Take steps by their places in place of F.interpolate: x[:, torch.arange(n) * x.size(1) // n]."
+    if any(f"'{name}" in problem for name in ("Dropout", "Random", "Bernoulli", "Multinomial")):
+        return "It draws random numbers, in eval mode too: F.dropout needs training=self.training, and others an if."
     if "Sequence" in problem:
         return "Write that operation of forward by others, such as slices in place of torch.split."
     return "Write that operation of forward by others."

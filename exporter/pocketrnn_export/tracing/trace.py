@@ -22,6 +22,7 @@ from torch.fx.traceback import preserve_node_meta
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
+from pocketrnn_export.intake import scripted
 from pocketrnn_export.intake.user_frames import is_users, place_of
 from pocketrnn_export.proof.cpu_run import gpu_types_on_cpu, on_cpu
 from pocketrnn_export.proof.whole_copy import copied_again
@@ -254,7 +255,8 @@ def _line_of(error: BaseException) -> str:
     current: BaseException | None = error
     while current is not None:
         for frame, line in traceback.walk_tb(current.__traceback__):
-            if is_users(frame):
+            # What runs TorchScript is no line of the user's, though its code is: the line that calls it is.
+            if is_users(frame) and frame.f_code.co_filename != scripted.__file__:
                 found = f", at {place_of(frame, line)}"
         current = current.__cause__
     return found

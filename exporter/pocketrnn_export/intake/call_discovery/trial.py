@@ -260,14 +260,15 @@ def kept_by_a_call(asked: Asked, line: str) -> Kept | None:
 def kept_state_advice(kept: Kept, line: str) -> str:
     """What to do about a module whose answers depend on what it keeps."""
     name = f"module.{kept.name}"
+    changes = f"Each call changes its own {kept.name}: change nothing in eval mode that a later answer depends on."
+    if isinstance(kept.before, nn.Parameter):
+        # A weight is no state, which could be made anew for each call.
+        return changes
     if isinstance(kept.after, Tensor) and isinstance(kept.before, Tensor):
         made = f"{name}.zero_()"
     else:
         made = f"{name} = {kept.before if kept.is_number else None!r}"
-    return (
-        f"Each call changes its own {kept.name}: change nothing in eval mode that a later answer depends on. Or say "
-        f'what it is at each call, as after training: --call "{made}; {line}", in Python call=.'
-    )
+    return f'{changes} Or say what it is at each call, as after training: --call "{made}; {line}", in Python call=.'
 
 
 def _shapes_of_answers(asked: Asked, convention: Convention, batch: tuple[Tensor, Tensor]) -> tuple[bool, bool]:
