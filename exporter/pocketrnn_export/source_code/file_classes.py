@@ -68,10 +68,6 @@ class FileClasses:
         """A class by its statement; none of one that a function defines."""
         return frozenset({self._met[node]}) if node in self._met else NONE
 
-    def having(self, method: ast.AST) -> Objects:
-        """The class that defines a method."""
-        return frozenset(i for node, i in self._met.items() if method in node.body)
-
     def bases(self, node: ast.ClassDef) -> list[ast.ClassDef]:
         """The classes of the file that a class inherits from."""
         if node in self._bases:

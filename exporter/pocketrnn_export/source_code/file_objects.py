@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 from pocketrnn_export.source_code.code_facts import Function
 from pocketrnn_export.source_code.file_classes import FileClasses
-from pocketrnn_export.source_code.known_code import LEAVE_ALONE
 from pocketrnn_export.source_code.object_numbers import NAMES, NONE, Objects
 from pocketrnn_export.source_code.scope import Code, Scope
 
@@ -114,11 +113,6 @@ class FileObjects:
             inside = (part for statement in node.body for part in ast.walk(statement))
             self._global_names[node] = {name for part in inside if isinstance(part, ast.Global) for name in part.names}
         return self._global_names[node]
-
-    @property
-    def stars_are_known(self) -> bool:
-        """Whether all that comes by a star comes from packages that leave alone what they are given."""
-        return all(package in LEAVE_ALONE for package in self.stars)
 
     def objects_of(self, node: ast.ClassDef, objects: Objects) -> Objects:
         """Of some objects, those that may be of a class of the file or of one below it; all, if none is known to be."""

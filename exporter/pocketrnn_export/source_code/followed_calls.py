@@ -202,7 +202,7 @@ class FollowedCalls(StatementFindings, ABC):
         found = getattr(builtins, name, None)
         if isinstance(found, type):
             return issubclass(found, BaseException)
-        return found is None and self.file.stars_are_known
+        return found is None and self.file.stars <= LEAVE_ALONE
 
     def _asked_for(self, package: str, call: _Call) -> None:
         """Note that a package is imported, or looked for, by its name."""

@@ -20,6 +20,7 @@ from pocketrnn_export.source_code.code_facts import (
     Function,
     Import,
     annotations_of,
+    arguments_of,
     decorating,
     defaults_of,
     first_parameter,
@@ -153,18 +154,16 @@ class Following(FollowedCalls):
         """What a decorator does, and what the function does that a call of one gives."""
         called = decorating(decorator)
         if isinstance(decorator, ast.Call):
-            given |= self.value(decorator, scope)
-            given |= self._union([*decorator.args, *(k.value for k in decorator.keywords)], scope)
+            given |= self.value(decorator, scope) | self._union(arguments_of(decorator), scope)
         function = scope.function(called)
         if function is not None:
             self._call(function, [given], {}, scope)
             return
-        held = self.value(called, scope)
-        if isinstance(called, ast.Attribute) and scope.dotted(called) is None:
+        held, dotted = self.value(called, scope), scope.dotted(called)
+        if dotted is None and isinstance(called, ast.Attribute):
             # As in `@f.register`.
             self._may_change(held)
-        dotted = scope.dotted(called)
-        if dotted is not None and dotted.split(".")[0] not in LEAVE_ALONE:
+        elif dotted is not None and dotted.split(".")[0] not in LEAVE_ALONE:
             self.effects.may_change |= by_statement(given)
 
     def _assignment(
@@ -193,33 +192,29 @@ class Following(FollowedCalls):
                 if NAMES in held:
                     self._names_updated(ast.Call(target, [node.value], []))
             self._given(target, value, scope)
+        # None of a loop.
         made = getattr(node, "value", None)
-        if not isinstance(node, ast.For | ast.AsyncFor) and may_be_used_up(made, scope, self.file):
-            self._holds_what_is_used_up(targets, scope)
+        if may_be_used_up(made, scope, self.file):
+            if not self._running:
+                self.belongs.append(self.file.used_up)
+            for target in targets:
+                if isinstance(target, ast.Attribute | ast.Subscript):
+                    self.file.used_up |= self.value(target.value, scope) - self.file.definitions
         if not self._running:
             self.gives_its_own = scope.own_of_package(made)
         if isinstance(node, ast.Assign) and len(targets) == 1 and isinstance(targets[0], ast.Name):
             self._kind_of(targets[0].id, made, scope)
 
-    def _holds_what_is_used_up(self, targets: Iterable[ast.expr], scope: Scope) -> None:
-        if not self._running:
-            self.belongs.append(self.file.used_up)
-        for target in targets:
-            if isinstance(target, ast.Attribute | ast.Subscript):
-                self.file.used_up |= self.value(target.value, scope) - self.file.definitions
-
     def _kind_of(self, name: str, value: ast.expr | None, scope: Scope) -> None:
         """Note what a name stands for: a function, an object of a class of the file, a package or a part of one."""
         for known in (scope.functions, scope.instances, scope.imports):
             known.pop(name, None)
-        if isinstance(value, ast.Lambda):
-            scope.functions[name] = value
-        elif isinstance(value, ast.Call):
+        if isinstance(value, ast.Call):
             if made := self.classes.named(without_moves(value).func):
                 scope.instances[name] = made
             elif package := scope.package_asked_for(value):
                 scope.imports[name] = package
-        elif isinstance(value, ast.Name | ast.Attribute | ast.Subscript):
+        elif isinstance(value, ast.Lambda | ast.Name | ast.Attribute | ast.Subscript):
             if function := scope.function(value):
                 scope.functions[name] = function
             elif isinstance(value, ast.Name) and (known_class := scope.instance(value.id)):
@@ -325,8 +320,10 @@ class Following(FollowedCalls):
 
     def value(self, node: ast.expr | None, scope: Scope) -> Objects:
         """The objects that a value may be, or hold; after what computing it does."""
-        if node is None or isinstance(node, ast.Constant):
-            self._constant(node)
+        if node is None:
+            return NONE
+        if isinstance(node, ast.Constant):
+            self._constant(node.value)
             return NONE
         self._step()
         if isinstance(node, ast.Name):
@@ -403,13 +400,13 @@ class Following(FollowedCalls):
             self._change(held & self.file.filling)
         return self.file.with_held(self.file.items(node.value, held, scope))
 
-    def _constant(self, node: ast.Constant | None) -> None:
+    def _constant(self, value: object) -> None:
         """Note a string that is the name of what reaches any name, as in getattr(f, "__globals__"), or of a method."""
-        if node is None or not isinstance(node.value, str):
+        if not isinstance(value, str):
             return
-        if node.value in REFLECTIVE | {"__globals__"}:
-            self._anything(f"`{node.value}`")
-        for method in self.classes.methods.get(node.value, ()):
+        if value in REFLECTIVE | {"__globals__"}:
+            self._anything(f"`{value}`")
+        for method in self.classes.methods.get(value, ()):
             # As in getattr(x, "use")(3) and operator.methodcaller("use", 3).
             self.reached.setdefault(method, self.file.names)
 
@@ -419,7 +416,7 @@ class Following(FollowedCalls):
             self.reached.setdefault(method, scope)
             if any(self.file.names.keeps_something(one) for one in method.decorator_list):
                 # As `functools.cached_property`.
-                self._change(held | self.classes.having(method))
+                self._change(held | self.classes.class_of(method))
         if isinstance(node.ctx, ast.Load) and (node.attr in CHANGING_METHODS or changes_tensor(node.attr)):
             # Given to somebody who calls it, as in map(config.update, ...).
             self.belongs.append(self.file.callers)

@@ -55,7 +55,7 @@ class HarmlessStatements:
         for part in run_at_once(statement.node):
             if isinstance(part, ast.For | ast.AsyncFor | ast.While):
                 return "loops"
-            if isinstance(part, ast.With | ast.AsyncWith | ast.Await) and not _opens_nothing(part):
+            if isinstance(part, ast.AsyncWith | ast.Await) or (isinstance(part, ast.With) and _opens_something(part)):
                 return "opens something"
             if isinstance(part, ast.Call) and (name := self._not_pure(part.func, seen, before)):
                 return f"calls {name}, and that may read, download or train"
@@ -69,11 +69,9 @@ class HarmlessStatements:
             parts.append(root.attr)
             root = root.value
         name = ".".join([*([root.id] if isinstance(root, ast.Name) else []), *reversed(parts)])
-        if not isinstance(root, ast.Name):
-            # A method of a value, or the call of what a call gave.
-            pure = not parts or parts[0] in PURE_METHODS | CHANGING_METHODS or self._of_file(parts[0], seen)
-            return "" if pure else name
-        binding = [] if is_deleted(root.id, before) else self._binding.get(root.id, [])
+        binding: Sequence[Statement] = []
+        if isinstance(root, ast.Name) and not is_deleted(root.id, before):
+            binding = self._binding.get(root.id, [])
         imported = next((s.node for s in reversed(binding) if isinstance(s.node, Import)), None)
         if imported is not None:
             module = module_of(imported)
@@ -81,9 +79,12 @@ class HarmlessStatements:
             pure = (module.split(".")[0] in _PURE_PACKAGES and not names & _READING) or name.startswith(_PURE_PLACES)
             return "" if pure else name
         if parts:
-            in_place = parts[0].endswith("_") and not parts[0].startswith("_")
+            in_place = parts[0].endswith("_") and not parts[0].startswith("_") and isinstance(root, ast.Name)
             pure = in_place or parts[0] in PURE_METHODS | CHANGING_METHODS or self._of_file(parts[0], seen)
             return "" if pure else name
+        if not isinstance(root, ast.Name):
+            # The call of what a call gave.
+            return ""
         definition = next((s.node for s in reversed(binding) if isinstance(s.node, ast.ClassDef | Function)), None)
         if isinstance(definition, ast.ClassDef | Function):
             return "" if self._reads_nothing(definition, seen) else name
@@ -112,8 +113,6 @@ class HarmlessStatements:
         return True
 
 
-def _opens_nothing(node: ast.With | ast.AsyncWith | ast.Await) -> bool:
-    if not isinstance(node, ast.With):
-        return False
+def _opens_something(node: ast.With) -> bool:
     names = [ast.unparse(decorating(i.context_expr)) for i in node.items]
-    return all(name.split(".")[-1] in _PURE_BLOCKS for name in names)
+    return any(name.split(".")[-1] not in _PURE_BLOCKS for name in names)

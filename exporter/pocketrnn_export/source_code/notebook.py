@@ -15,7 +15,7 @@ from pocketrnn.errors import InputError
 from pocketrnn_export.json_file import parsed_json
 from pocketrnn_export.source_code.known_code import FOREIGN_CELLS, HARMLESS_MAGICS
 
-__all__ = ["Cell", "python_file", "read_notebook"]
+__all__ = ["Cell", "parsed_statements", "python_file", "read_notebook"]
 
 # A notebook holds what its cells printed, pictures included: some have 50 MB.
 _LARGEST_FILE: Final = 256 * 2**20
@@ -111,7 +111,7 @@ def python_file(path: Path) -> Cell:
         'model.py'
     """
     source = _text(path)
-    statements = _statements(source)
+    statements = parsed_statements(source)
     if statements is None:
         raise InputError(f"{path} is not Python 3.", "Run it with Python by itself, and correct it.")
     return Cell("", str(path), source, tuple(statements))
@@ -169,19 +169,19 @@ def _parsed(source: str) -> tuple[str, list[ast.stmt] | None]:
             body = list(_without_magics(textwrap.dedent("\n".join(body)).split("\n"), automatic=False))
             lines = [f"    {line}" if line.strip() else "" for line in body]
             source = "\n".join([f"def timed_cell():{'' if any(lines) else ' pass'}", *lines, "timed_cell()"])
-            return source, _statements(source)
+            return source, parsed_statements(source)
         if magic in FOREIGN_CELLS:
             return "", []
         if magic not in _PYTHON_CELLS:
             source = f"get_ipython().run_cell_magic({magic!r}, '', '')"
-            return source, _statements(source)
-    statements = _statements(source)
+            return source, parsed_statements(source)
+    statements = parsed_statements(source)
     if statements is not None:
         return source, statements
     # Only then: a line of a long string may begin with % or ! too.
     for more in (False, True):
         python = textwrap.dedent("\n".join(_without_magics(source.split("\n"), automatic=more)))
-        statements = _statements(python)
+        statements = parsed_statements(python)
         if statements is not None:
             break
     return python, statements
@@ -189,11 +189,17 @@ def _parsed(source: str) -> tuple[str, list[ast.stmt] | None]:
 
 def _is_expression(source: str) -> bool:
     """Whether code is one expression, which gives no name a value."""
-    statements = _statements(source)
+    statements = parsed_statements(source)
     return statements is not None and len(statements) == 1 and isinstance(statements[0], ast.Expr)
 
 
-def _statements(source: str) -> list[ast.stmt] | None:
+def parsed_statements(source: str) -> list[ast.stmt] | None:
+    """The statements of Python code; None where it is no Python 3.
+
+    Example:
+        >>> len(parsed_statements("x = 1; y = 2"))
+        2
+    """
     try:
         with warnings.catch_warnings():
             # Such as an invalid escape in a string, which is the notebook's own affair.

@@ -111,22 +111,18 @@ class Scope:
 
         Here, `builtins` stands for any package, and `<file>` for the file itself.
         """
-        if isinstance(node, ast.Subscript) and (
-            ast.unparse(node.value) == "sys.modules" or self.dotted(node.value) == "sys.modules"
-        ):
-            key = node.slice
-        elif isinstance(node, ast.Subscript):
+        if isinstance(node, ast.Subscript):
             names, key = self.dotted(node.value) or "", node.slice
-            if names.endswith(".__dict__") and isinstance(key, ast.Constant) and isinstance(key.value, str):
-                return f"{names.removesuffix('.__dict__')}.{key.value}"
-            return None
+            if "sys.modules" not in (names, ast.unparse(node.value)):
+                part = getattr(key, "value", None)
+                is_part = names.endswith(".__dict__") and isinstance(part, str)
+                return f"{names.removesuffix('.__dict__')}.{part}" if is_part else None
         elif isinstance(node, ast.Call) and node.args:
-            called = self.dotted(node.func) or ast.unparse(node.func)
-            key = node.args[0]
+            called, key = self.dotted(node.func) or ast.unparse(node.func), node.args[0]
             if called in ("vars", "getattr"):
                 holder = self.dotted(key)
-                part = node.args[1] if called == "getattr" and len(node.args) > 1 else None
-                name = "__dict__" if part is None else getattr(part, "value", "some_attribute")
+                asked = node.args[1] if called == "getattr" and len(node.args) > 1 else None
+                name = "__dict__" if asked is None else getattr(asked, "value", "some_attribute")
                 return None if holder is None else f"{holder}.{name}"
             if called not in ("importlib.import_module", "__import__", "sys.modules.get"):
                 return None

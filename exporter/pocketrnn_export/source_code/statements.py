@@ -19,7 +19,7 @@ from pocketrnn_export.source_code.code_facts import (
     module_of,
 )
 from pocketrnn_export.source_code.effects import Effects, effects_of
-from pocketrnn_export.source_code.notebook import Cell
+from pocketrnn_export.source_code.notebook import Cell, parsed_statements
 
 __all__ = [
     "Statement",
@@ -165,10 +165,7 @@ def _code_in_string(node: ast.stmt) -> list[ast.stmt]:
         return []
     if len(call.args) != 1 or not isinstance(code := call.args[0], ast.Constant) or not isinstance(code.value, str):
         return []
-    try:
-        found = ast.parse(code.value).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return []
+    found = parsed_statements(code.value) or []
     for part in (inner for one in found for inner in ast.walk(one)):
         if isinstance(part, ast.stmt | ast.expr):
             ast.copy_location(part, node)
