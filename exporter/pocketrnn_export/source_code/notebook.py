@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import symtable
 import textwrap
 import warnings
 from collections.abc import Iterator
@@ -204,6 +205,8 @@ def parsed_statements(source: str) -> list[ast.stmt] | None:
         with warnings.catch_warnings():
             # Such as an invalid escape in a string, which is the notebook's own affair.
             warnings.simplefilter("ignore")
+            # Refuses what ast.parse lets pass, such as a parameter that stands twice: nothing of such a cell ever ran.
+            symtable.symtable(source, "cell", "exec")
             return ast.parse(source).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
