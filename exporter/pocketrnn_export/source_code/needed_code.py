@@ -154,15 +154,7 @@ class _NotRunError(Exception):
 
 
 class _Search:
-    """What is needed so far.
-
-    Args:
-        statements: all of them.
-        path: what the file is called in messages.
-        given: names that need no statement.
-        likely: values of names, for the message.
-        cells: all code, for what is no statement.
-    """
+    """What is needed so far, of what `needed_statements` is given."""
 
     def __init__(
         self,

@@ -4,14 +4,17 @@ classes, parts of packages."""
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from pocketrnn_export.source_code.code_facts import Definition, decorating
 from pocketrnn_export.source_code.known_code import SWITCHES, keeps_something
 from pocketrnn_export.source_code.object_numbers import NONE, Objects
 
 __all__ = ["Code", "Scope"]
+
+_Kind = TypeVar("_Kind")
 
 
 @dataclass
@@ -49,12 +52,16 @@ class Scope:
 
     def function(self, node: ast.expr) -> Definition | None:
         """The function of the file that an expression names."""
-        if not isinstance(node, ast.Name):
-            return node if isinstance(node, ast.Lambda) else None
+        if isinstance(node, ast.Name):
+            return self._nearest(node.id, lambda scope: scope.functions)
+        return node if isinstance(node, ast.Lambda) else None
+
+    def _nearest(self, name: str, known: Callable[[Scope], Mapping[str, _Kind]]) -> _Kind | None:
+        """What a name is known for, but where a value of a function hides it."""
         for within in self.outward:
-            if node.id in within.functions:
-                return within.functions[node.id]
-            if node.id in within.objects and within.outer is not None:
+            if name in known(within):
+                return known(within)[name]
+            if name in within.objects and within.outer is not None:
                 return None
         return None
 
@@ -95,16 +102,11 @@ class Scope:
         while isinstance(node, ast.Attribute):
             parts.append(node.attr)
             node = node.value
-        found = self._imported(node.id) if isinstance(node, ast.Name) else self.package_asked_for(node)
+        if isinstance(node, ast.Name):
+            found = self._nearest(node.id, lambda scope: scope.imports)
+        else:
+            found = self.package_asked_for(node)
         return None if found is None else ".".join([found, *reversed(parts)])
-
-    def _imported(self, name: str) -> str | None:
-        for within in self.outward:
-            if name in within.imports:
-                return within.imports[name]
-            if name in within.objects and within.outer is not None:
-                return None
-        return None
 
     def package_asked_for(self, node: ast.expr) -> str | None:
         """The package that an expression asks for by its name, as `sys.modules["settings"]`; None for anything else.

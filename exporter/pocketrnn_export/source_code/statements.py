@@ -193,9 +193,7 @@ def bound_by(node: ast.stmt) -> frozenset[str]:
         return frozenset({node.name, *(n.target.id for n in heads if isinstance(n, ast.NamedExpr))})
     if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
         return frozenset({"*"})
-    if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
-        return frozenset({node.target.id})
-    if isinstance(node, ast.AugAssign | ast.Delete) or (isinstance(node, ast.AnnAssign) and node.value is None):
+    if isinstance(node, ast.Delete) or (isinstance(node, ast.AnnAssign) and node.value is None):
         return frozenset()
     given = {n.target.id for n in run_at_once(node) if isinstance(n, ast.NamedExpr)}
     return frozenset(s.get_name() for s in symbols_of(node).get_symbols() if s.is_assigned() or s.is_imported()) | given
