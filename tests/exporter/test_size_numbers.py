@@ -139,3 +139,28 @@ def test_a_tensor_and_a_fraction_of_a_size_give_what_pytorch_gives() -> None:
         np.testing.assert_allclose(given, module(tokens).detach().numpy(), rtol=2e-5, atol=1e-5)
         lengths = np.full(2, n)
         np.testing.assert_allclose(in_doubles(tokens.numpy(), lengths), exact(tokens.numpy(), lengths), rtol=1e-11)
+
+
+class FromTheEnd(nn.Module):
+    """Steps and places counted down, and from below 0 on: onnxruntime cuts such a range out of a table elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.places, self.fc = nn.Embedding(30, 6), nn.Embedding(300, 6), nn.Linear(6, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        n, e = x.size(1), self.embedding(x)
+        backwards = e.index_select(1, torch.arange(n - 1, -1, -1)) + self.places(torch.arange(n - 1, -1, step=-1))
+        few = e[:, torch.arange(n - 4, n, 2)].sum(1) + self.places(torch.arange(start=n, end=0, step=-3)).mean(0)
+        return self.fc((backwards * torch.arange(1, n + 1)[:, None]).mean(1) + few)
+
+
+def test_a_range_that_ends_or_begins_below_0_is_pytorchs() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = FromTheEnd().eval()
+    session = session_of(onnx_graph(module, EXAMPLE, {}).content)
+    for n in (2, 3, 4, 5, 64, 257):
+        tokens = torch.randint(2, 30, (2, n), generator=torch.Generator().manual_seed(n))
+        given = session.run(None, {"tokens": tokens.numpy()})[0]
+        np.testing.assert_allclose(given, module(tokens).detach().numpy(), rtol=2e-5, atol=2e-5)

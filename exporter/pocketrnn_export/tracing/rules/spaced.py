@@ -1,4 +1,5 @@
-"""Numbers between two ends, as many as a size: `torch.linspace(0, 1, n)`; and what stands at such places of a text."""
+"""Numbers between two ends, as many as a size: `torch.linspace(0, 1, n)`, `torch.arange(n - 1, -1, -1)`; and what
+stands at such places of a text."""
 
 from __future__ import annotations
 
@@ -15,6 +16,22 @@ __all__ = ["SPACED"]
 
 # torch does not annotate it.
 _arange: Callable[..., Tensor] = torch.arange
+
+
+@rule("arange", when=exporting)
+def arange(_session: TraceSession, *ends: Any, step: Any = 1, **options: Any) -> Any:
+    """`torch.arange(n - 1, -1, -1)`, by numbers from 0 on: onnxruntime makes a slice of a table that is looked up at a
+    range, and takes an end of it below 0 for one that is counted from the table's end."""
+    given = [*ends[:2], *(options.pop(name) for name in ("start", "end") if name in options)]
+    step = ends[2] if len(ends) > 2 else step
+    if len(given) != 2 or type(step) is not int or not all(type(one) in (int, torch.SymInt) for one in given):
+        return declined("from 0 on, or of numbers that are not whole")
+    start, end = given
+    if torch.SymInt not in map(type, given) or (type(start) is int and start >= 0 and step > 0):
+        return declined("of fixed numbers, or upwards from a number that is not below 0")
+    if step > 0:
+        return start + _arange(0, end - start, step, **options)
+    return start - _arange(0, start - end, -step, **options)
 
 
 @rule("linspace", when=exporting)
@@ -78,4 +95,4 @@ def interpolate(
     return x.index_select(2, before) * (1 - weight) + x.index_select(2, after) * weight
 
 
-SPACED: Final = (linspace, logspace, interpolate)
+SPACED: Final = (arange, linspace, logspace, interpolate)
