@@ -44,10 +44,10 @@ def raised(error: BaseException, asked: Asked) -> tuple[str, str]:
             f"The vocabulary has {asked.ids} ids: check that the embedding has a row for each, and the arguments of "
             "forward."
         )
-    if "dtype" in str(error) and any(kind in str(error) for kind in ("Half", "BFloat16")):
+    if "dtype" in str(error) and any(kind in str(error) for kind in ("Half", "BFloat16", "Double")):
         advice = (
             "A bundle computes in float32, to which the weights were brought: take their type where forward casts, "
-            "x.to(self.fc.weight.dtype) in place of x.half()."
+            "x.to(self.fc.weight.dtype) in place of x.half() or x.double()."
         )
     return f"The module fails{line}: {what}.", fixed_batch_advice(asked.module, error) or advice
 
