@@ -286,10 +286,9 @@ def _tokens_of_map(ids: Mapping[Any, Any], what: str) -> tuple[str, ...]:
             f"{missing}.",
             f"Number the tokens from 0 to {len(taken) - 1}; counts are no ids.",
         )
-    _check_tokens([*taken.values()], what, "id", 0)
     if unused:
         _fill(taken, highest, what)
-    return tuple(taken[i] for i in range(highest + 1))
+    return _checked([taken[i] for i in range(highest + 1)], what)
 
 
 def _fill(taken: dict[int, str], highest: int, what: str) -> None:
@@ -421,11 +420,11 @@ def _of_document(document: Sequence[Any] | Mapping[Any, Any], what: str, depth: 
     if not isinstance(document, Mapping):
         return _by_name(_checked(_plain(_tokens_of_list(document, what)), what))
     if not document or all(isinstance(value, int) for value in document.values()):
-        return _by_name(_checked(_plain(_tokens_of_map(document, what)), what))
+        return _by_name(_tokens_of_map(document, what))
     if all(isinstance(value, str) for value in document.values()) and all(map(_is_id, document)):
         tokens = list(document.values())
         _check_tokens(tokens, what, "position", 0)
-        return _by_name(_plain(_tokens_of_map(dict(zip(tokens, map(int, document), strict=True)), what)))
+        return _by_name(_tokens_of_map(dict(zip(tokens, map(int, document), strict=True)), what))
     config = document.get("config")
     if document.get("class_name") == "Tokenizer" and isinstance(config, Mapping):
         return _of_keras(config, what)
@@ -437,7 +436,7 @@ def _of_document(document: Sequence[Any] | Mapping[Any, Any], what: str, depth: 
     ]
     if named and depth < 3:
         return _of_named(named, what, depth + 1)
-    return _by_name(_checked(_plain(_tokens_of_map(document, what)), what))
+    return _by_name(_tokens_of_map(document, what))
 
 
 def _of_named(named: Sequence[tuple[Any, Any]], what: str, depth: int) -> Vocabulary:
@@ -463,7 +462,7 @@ def _of_value(name: Any, value: Any, what: str, depth: int) -> Vocabulary:
     """What a dict holds under a name, which may say what a map of numbers maps: {"word2idx": {"7": "0"}}."""
     says_ids = "2" in _plainly(name) and _plainly(name) in _TO_ID
     if isinstance(value, Mapping) and says_ids and all(isinstance(number, str) for number in value.values()):
-        return _by_name(_checked(_plain(_tokens_of_map(value, what)), what))
+        return _by_name(_tokens_of_map(value, what))
     if isinstance(value, Mapping) and _plainly(name) in _TO_TOKEN - {"itos"} and all(map(_is_id, value)):
         tokens = list(value.values())
         _check_tokens(tokens, what, "position", 0)
@@ -511,7 +510,7 @@ def _of_keras(config: Mapping[str, Any], what: str) -> Vocabulary:
         raise DataError(f"{what} is a Keras tokenizer without a word_index.", _GIVE_FILE)
     if most is not None:
         ids = {token: number for token, number in ids.items() if isinstance(number, int) and number < most}
-    tokens = _checked(_tokens_of_map(ids, what), what)
+    tokens = _tokens_of_map(ids, what)
     _log.warning(
         "%s is a Keras tokenizer: its words are read, and not how it cuts a text (lower: %s, filters: %s).",
         what, brief(config.get("lower")), brief(config.get("filters")),
