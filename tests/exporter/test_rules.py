@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch._dispatch.python import enable_python_dispatcher
 
+from pocketrnn_export.torch_internals import expression_of, of_unknown_sizes, unknown_sizes
 from pocketrnn_export.tracing.python_semantics.arrays import TracedArray
 from pocketrnn_export.tracing.python_semantics.loop_unroll import ITERATIONS, Positions, Slices
 from pocketrnn_export.tracing.rules import asserts, constructors, lengths, loops, pooling, slicing, spaced
 from pocketrnn_export.tracing.session import Call, Declined, Loop, Rule, Topic, TraceSession, declined, rule
 from pocketrnn_export.tracing.sizes.conditions import Sizes
 from pocketrnn_export.tracing.sizes.questions import Branch
-from pocketrnn_export.tracing.torch_internals import expression_of, of_unknown_sizes, unknown_sizes
 from pocketrnn_export.tracing.trace import export_session
 
 BRANCH = Branch(Sizes(3, 7))

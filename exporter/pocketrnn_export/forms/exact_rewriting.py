@@ -20,7 +20,7 @@ from onnxscript.rewriter import pattern
 from pocketrnn_export.forms.folded_constants import constants_in_doubles, round_folded
 from pocketrnn_export.forms.kept_nans import keep_nans
 from pocketrnn_export.forms.kept_tails import keep_tails
-from pocketrnn_export.tracing.torch_internals import default_rewrite_rules, rules_within_a_tolerance
+from pocketrnn_export.torch_internals import default_rewrite_rules, rules_within_a_tolerance
 
 __all__ = ["REWRITE_RULES", "optimize"]
 

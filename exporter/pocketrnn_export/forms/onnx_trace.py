@@ -19,9 +19,9 @@ from pocketrnn_export.forms.function_translations import FUNCTION_TRANSLATIONS
 from pocketrnn_export.forms.number_translations import NUMBER_TRANSLATIONS, round_numbers
 from pocketrnn_export.forms.onnx_translations import TRANSLATIONS
 from pocketrnn_export.intake.user_frames import line_of_node
+from pocketrnn_export.torch_internals import operators_read_once
 from pocketrnn_export.tracing.sizes.conditions import Sizes
 from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
-from pocketrnn_export.tracing.torch_internals import operators_read_once
 from pocketrnn_export.tracing.trace import TracedProgram, first_cause, quiet
 
 __all__ = ["OPSET", "STEPS", "WHOLE_TEXTS", "Names", "OnnxGraph", "converted", "token_lookups"]

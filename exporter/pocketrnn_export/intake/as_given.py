@@ -31,7 +31,7 @@ from pocketrnn_export.proof.exact import SPREADS
 from pocketrnn_export.proof.spread import Exact
 from pocketrnn_export.proof.verdict import passes
 from pocketrnn_export.proof.whole_copy import difference_of, has_attributes, whole_copy
-from pocketrnn_export.tracing.torch_internals import writes_to
+from pocketrnn_export.torch_internals import writes_to
 
 __all__ = ["AsGiven", "brought_to_float32", "names_read", "precision_of", "random_state_kept", "untouched"]
 

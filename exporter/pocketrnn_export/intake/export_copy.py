@@ -21,7 +21,7 @@ from pocketrnn_export.intake.fixed_states import refuse_fixed_states
 from pocketrnn_export.intake.scripted import module_of
 from pocketrnn_export.intake.torchscript_file import read_back, saved
 from pocketrnn_export.proof.whole_copy import whole_copy
-from pocketrnn_export.tracing.torch_internals import (
+from pocketrnn_export.torch_internals import (
     compiled_from,
     flat_weights,
     forward_pre_hooks_of,

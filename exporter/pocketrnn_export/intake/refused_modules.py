@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.tracing.torch_internals import BatchNorm
+from pocketrnn_export.torch_internals import BatchNorm
 
 __all__ = ["refuse_layers", "refuse_nan"]
 

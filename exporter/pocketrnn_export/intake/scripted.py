@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from pocketrnn.errors import ExportError, first_line
-from pocketrnn_export.tracing.torch_internals import parsed_schema, weight_names
+from pocketrnn_export.torch_internals import parsed_schema, weight_names
 
 __all__ = ["module_of"]
 

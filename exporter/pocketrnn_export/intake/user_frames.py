@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn_export.intake import scripted
-from pocketrnn_export.tracing.torch_internals import TORCH_FILE, TORCH_FOLDER
+from pocketrnn_export.torch_internals import TORCH_FILE, TORCH_FOLDER
 
 __all__ = [
     "asking",

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.convention import Call, compiled
 from pocketrnn_export.numbers.sample_table import Samples
-from pocketrnn_export.tracing.torch_internals import forward_pre_hooks_of
+from pocketrnn_export.torch_internals import forward_pre_hooks_of
 
 __all__ = ["LAYOUTS", "LOOKUP", "TABLE", "Layout", "call_on_samples", "given_ids", "written_for_samples"]
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.tracing.torch_internals import MODULE_TABLES, writes_to
+from pocketrnn_export.torch_internals import MODULE_TABLES, writes_to
 
 __all__ = ["Kept", "assigned_by", "attributes_kept", "changed_by"]
 

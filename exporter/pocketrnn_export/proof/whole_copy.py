@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pocketrnn_export.tracing.torch_internals import MODULE_TABLES
+from pocketrnn_export.torch_internals import MODULE_TABLES
 
 __all__ = ["copied_again", "difference_of", "has_attributes", "whole_copy"]
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from torch import Tensor
 
-from pocketrnn_export.tracing.torch_internals import whole_of
+from pocketrnn_export.torch_internals import whole_of
 
 __all__ = ["Fact", "Facts"]
 

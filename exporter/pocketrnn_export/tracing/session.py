@@ -30,12 +30,7 @@ from torch.overrides import TorchFunctionMode
 from pocketrnn_export.intake.user_frames import users_line
 from pocketrnn_export.proof.cpu_run import silent
 from pocketrnn_export.proof.kept_attributes import attributes_kept
-from pocketrnn_export.tracing.facts import Facts
-from pocketrnn_export.tracing.sizes.conditions import USUAL, Condition, Sizes, renamed_sizes
-from pocketrnn_export.tracing.sizes.not_implemented import no_truth_of_not_implemented
-from pocketrnn_export.tracing.sizes.output_only import outlets
-from pocketrnn_export.tracing.sizes.questions import Branch, TraceLog
-from pocketrnn_export.tracing.torch_internals import (
+from pocketrnn_export.torch_internals import (
     buffer_hooks_aside,
     environment_of,
     expression_of,
@@ -43,6 +38,11 @@ from pocketrnn_export.tracing.torch_internals import (
     methods_replaced,
     symbol_of,
 )
+from pocketrnn_export.tracing.facts import Facts
+from pocketrnn_export.tracing.sizes.conditions import USUAL, Condition, Sizes, renamed_sizes
+from pocketrnn_export.tracing.sizes.not_implemented import no_truth_of_not_implemented
+from pocketrnn_export.tracing.sizes.output_only import outlets
+from pocketrnn_export.tracing.sizes.questions import Branch, TraceLog
 from pocketrnn_export.tracing.trace_operators import KEEP, SIZE
 
 __all__ = [

@@ -26,6 +26,7 @@ from pocketrnn_export.intake import scripted
 from pocketrnn_export.intake.user_frames import is_users, place_of
 from pocketrnn_export.proof.cpu_run import gpu_types_on_cpu, on_cpu
 from pocketrnn_export.proof.whole_copy import copied_again
+from pocketrnn_export.torch_internals import LOGGERS, lists_of_traced, of_unknown_sizes, unknown_sizes
 from pocketrnn_export.tracing.layers.encoders import encoders_traced
 from pocketrnn_export.tracing.layers.layer_weights import add_onnx_weights
 from pocketrnn_export.tracing.layers.recurrence import recurrence_traced, states_checked
@@ -53,7 +54,6 @@ from pocketrnn_export.tracing.session import Call, Loop, Topic, TraceSession
 from pocketrnn_export.tracing.sizes.conditions import Sizes
 from pocketrnn_export.tracing.sizes.questions import Branch, TraceLog, UntraceableError
 from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
-from pocketrnn_export.tracing.torch_internals import LOGGERS, lists_of_traced, of_unknown_sizes, unknown_sizes
 from pocketrnn_export.tracing.unstable_sort import orders_in
 
 __all__ = ["TracedProgram", "errors_in", "first_cause", "followed_for", "quiet", "script_session", "traced_program"]

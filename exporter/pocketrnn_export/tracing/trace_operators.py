@@ -14,7 +14,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from pocketrnn_export.tracing.torch_internals import statically_known_true, sym_ite, sym_max, sym_min
+from pocketrnn_export.torch_internals import statically_known_true, sym_ite, sym_max, sym_min
 
 __all__ = ["CUT", "CUT_TO_LONGEST", "END", "KEEP", "PUT", "SIZE", "STACKED", "STEP"]
 

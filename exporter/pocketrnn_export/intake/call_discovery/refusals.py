@@ -11,7 +11,7 @@ from typing import Final
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.intake.call_discovery.asked import Asked, parameters_of
 from pocketrnn_export.intake.call_discovery.states import fixed_batch_advice
-from pocketrnn_export.tracing.torch_internals import TORCH_FOLDER
+from pocketrnn_export.torch_internals import TORCH_FOLDER
 
 __all__ = ["INPUT_BESIDE", "Fails", "ambiguous", "raised", "refusal"]
 

@@ -14,7 +14,7 @@ from pocketrnn_export.intake.convention import (
     BATCH_SIZE,
     batch_size_of_file,
 )
-from pocketrnn_export.tracing.torch_internals import buffers_of, parameters_of
+from pocketrnn_export.torch_internals import buffers_of, parameters_of
 
 __all__ = ["fixed_batch_advice", "setups_of", "state_makers", "states_of"]
 

@@ -15,8 +15,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from pocketrnn_export.torch_internals import encoder_layer_goes_fast, methods_replaced
 from pocketrnn_export.tracing.session import TraceSession, current
-from pocketrnn_export.tracing.torch_internals import encoder_layer_goes_fast, methods_replaced
 
 __all__ = ["encoders_traced"]
 

@@ -8,7 +8,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.tracing.torch_internals import parameters_of, weight_names
+from pocketrnn_export.torch_internals import parameters_of, weight_names
 
 __all__ = ["LayerWeights", "add_onnx_weights", "directions_of", "weights_in_trace"]
 

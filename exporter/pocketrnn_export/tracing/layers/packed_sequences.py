@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn.utils import rnn as torch_rnn
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export.torch_internals import code_exchanged, statically_known_true
 from pocketrnn_export.tracing.python_semantics.arrays import number_of, unwrapped
 from pocketrnn_export.tracing.session import TraceSession, current, given_whole
-from pocketrnn_export.tracing.torch_internals import code_exchanged, statically_known_true
 from pocketrnn_export.tracing.trace_operators import CUT_TO_LONGEST
 
 __all__ = ["following", "packing_traced", "unpacking_traced"]

@@ -28,11 +28,11 @@ from torch import Tensor, nn
 from torch.nn.utils import rnn as torch_rnn
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export.torch_internals import methods_replaced
 from pocketrnn_export.tracing.layers.layer_weights import LayerWeights, directions_of, weights_in_trace
 from pocketrnn_export.tracing.layers.packed_sequences import following, packing_traced, unpacking_traced
 from pocketrnn_export.tracing.layers.stateless import is_stateless
 from pocketrnn_export.tracing.session import TraceSession, current
-from pocketrnn_export.tracing.torch_internals import methods_replaced
 
 __all__ = ["OPERATOR", "one_step", "recurrence_traced", "states_checked"]
 

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.export.graph_signature import OutputKind
 from torch.fx import Node
 
+from pocketrnn_export.torch_internals import expression_of, flattened, operators_known, overload_name
 from pocketrnn_export.tracing.layers.recurrence import OPERATOR, one_step
 from pocketrnn_export.tracing.loops.cell_recognition import NotALayer
 from pocketrnn_export.tracing.python_semantics.loop_unroll import ITERATION, ITERATIONS
 from pocketrnn_export.tracing.session import Loop
-from pocketrnn_export.tracing.torch_internals import expression_of, flattened, operators_known, overload_name
 from pocketrnn_export.tracing.trace_operators import PUT, STEP
 
 __all__ = [

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
+from pocketrnn_export.torch_internals import expression_of
 from pocketrnn_export.tracing.layers.recurrence import OPERATOR
 from pocketrnn_export.tracing.loops.carried_state import planned
 from pocketrnn_export.tracing.loops.loop_match import TYPICAL, MatchedLoop, Traced, called, index_of, number, of_tensors
 from pocketrnn_export.tracing.python_semantics.loop_unroll import ITERATIONS
 from pocketrnn_export.tracing.session import Loop
-from pocketrnn_export.tracing.torch_internals import expression_of
 from pocketrnn_export.tracing.trace_operators import KEEP, STACKED
 
 __all__ = ["rerolled"]

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.user_frames import is_users, users_line
+from pocketrnn_export.torch_internals import HASH_OF_TENSOR, TRACED_TENSORS, methods_replaced, values_of
 from pocketrnn_export.tracing.session import current, scripting
 from pocketrnn_export.tracing.sizes.questions import UntraceableError
-from pocketrnn_export.tracing.torch_internals import HASH_OF_TENSOR, TRACED_TENSORS, methods_replaced, values_of
 
 __all__ = ["TracedArray", "hashes_of_numbers_refused", "number_of", "unwrapped"]
 

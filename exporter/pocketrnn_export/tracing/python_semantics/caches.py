@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from pocketrnn_export.proof.function_caches import CACHED
+from pocketrnn_export.torch_internals import expression_of, methods_replaced
 from pocketrnn_export.tracing.session import TraceSession
-from pocketrnn_export.tracing.torch_internals import expression_of, methods_replaced
 
 __all__ = ["caches_aside", "entries_replaced", "without_cache"]
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from pocketrnn_export.intake.user_frames import is_users
-from pocketrnn_export.tracing.torch_internals import functions_that_tell, methods_replaced
+from pocketrnn_export.torch_internals import functions_that_tell, methods_replaced
 
 __all__ = ["HIDDEN", "trace_hidden"]
 

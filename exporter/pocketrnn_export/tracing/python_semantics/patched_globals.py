@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.intake.user_frames import users_line
+from pocketrnn_export.torch_internals import TRACED_TENSORS, methods_replaced, scripted_from, sym_int
 from pocketrnn_export.tracing.python_semantics import size_numbers
 from pocketrnn_export.tracing.python_semantics.arrays import TracedArray, number_of, unwrapped
 from pocketrnn_export.tracing.python_semantics.caches import entries_replaced, without_cache
@@ -34,7 +35,6 @@ from pocketrnn_export.tracing.python_semantics.users_globals import globals_of
 from pocketrnn_export.tracing.session import TraceSession, current, scripting
 from pocketrnn_export.tracing.sizes.output_only import is_redirected
 from pocketrnn_export.tracing.sizes.questions import compares_by_identity
-from pocketrnn_export.tracing.torch_internals import TRACED_TENSORS, methods_replaced, scripted_from, sym_int
 
 __all__ = ["filled", "globals_patched", "shipped_types"]
 

@@ -16,8 +16,8 @@ from typing import Any, Final
 
 import torch
 
+from pocketrnn_export.torch_internals import methods_replaced
 from pocketrnn_export.tracing.python_semantics.arrays import TracedArray
-from pocketrnn_export.tracing.torch_internals import methods_replaced
 
 __all__ = ["PLAIN", "plain_numbers"]
 

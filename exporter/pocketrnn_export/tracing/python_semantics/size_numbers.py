@@ -25,9 +25,7 @@ from torch import Tensor
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.user_frames import line_of_node, users_line
-from pocketrnn_export.tracing.python_semantics.arrays import TracedArray, unwrapped
-from pocketrnn_export.tracing.session import current, scripting
-from pocketrnn_export.tracing.torch_internals import (
+from pocketrnn_export.torch_internals import (
     expression_of,
     size_functions,
     sym_float,
@@ -35,6 +33,8 @@ from pocketrnn_export.tracing.torch_internals import (
     sym_min,
     sym_sqrt,
 )
+from pocketrnn_export.tracing.python_semantics.arrays import TracedArray, unwrapped
+from pocketrnn_export.tracing.session import current, scripting
 
 __all__ = ["BUILTINS", "MATH", "NUMPY", "OF_NUMBER", "is_size", "refuse_rounded"]
 

@@ -28,13 +28,7 @@ from pocketrnn_export.intake.user_frames import (
     is_users_file,
     place_of,
 )
-from pocketrnn_export.tracing.python_semantics.identity import compared_by_identity
-from pocketrnn_export.tracing.python_semantics.plain_numbers import plain_numbers
-from pocketrnn_export.tracing.session import TraceSession, current
-from pocketrnn_export.tracing.sizes.conditions import TOKENS, Condition, UnsolvableError, renamed_sizes, value_at
-from pocketrnn_export.tracing.sizes.output_only import output_of
-from pocketrnn_export.tracing.sizes.questions import Question, TraceLog, compares_by_identity
-from pocketrnn_export.tracing.torch_internals import (
+from pocketrnn_export.torch_internals import (
     environment_of,
     expression_of,
     guards_of,
@@ -43,6 +37,12 @@ from pocketrnn_export.tracing.torch_internals import (
     size_functions,
     truths_of_sizes,
 )
+from pocketrnn_export.tracing.python_semantics.identity import compared_by_identity
+from pocketrnn_export.tracing.python_semantics.plain_numbers import plain_numbers
+from pocketrnn_export.tracing.session import TraceSession, current
+from pocketrnn_export.tracing.sizes.conditions import TOKENS, Condition, UnsolvableError, renamed_sizes, value_at
+from pocketrnn_export.tracing.sizes.output_only import output_of
+from pocketrnn_export.tracing.sizes.questions import Question, TraceLog, compares_by_identity
 
 __all__ = ["equals", "note_guard", "note_program", "sizes_watched"]
 
@@ -198,7 +198,8 @@ def _note_clamps(session: TraceSession, expression: Any) -> None:
     renamed = renamed_sizes(expression, session.names or {})
     if renamed is None:
         return
-    for clamp in renamed.atoms(size_functions.Min, size_functions.Max):
+    # Of a set: in an order of its own, so that a refusal names one line each time.
+    for clamp in sorted(renamed.atoms(size_functions.Min, size_functions.Max), key=str):
         for first, second in itertools.pairwise(clamp.args):
             relation = sympy.Lt(first, second)
             if relation.free_symbols:

@@ -15,8 +15,8 @@ from typing import Any, Final
 from torch import nn
 
 from pocketrnn_export.intake.user_frames import source_of
+from pocketrnn_export.torch_internals import scripted_from
 from pocketrnn_export.tracing.python_semantics.caches import without_cache
-from pocketrnn_export.tracing.torch_internals import scripted_from
 
 __all__ = ["globals_of"]
 

@@ -9,9 +9,9 @@ from types import FrameType
 from typing import Any, Final
 
 from pocketrnn_export.intake.user_frames import outside, users_line
+from pocketrnn_export.torch_internals import TRACED_TENSORS
 from pocketrnn_export.tracing.session import TraceSession, declined, exporting, rule
 from pocketrnn_export.tracing.sizes.questions import UntraceableError
-from pocketrnn_export.tracing.torch_internals import TRACED_TENSORS
 
 __all__ = ["ASSERTS"]
 

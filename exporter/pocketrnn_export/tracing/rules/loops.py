@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.fx.traceback import annotate
 
+from pocketrnn_export.torch_internals import expression_of
 from pocketrnn_export.tracing.python_semantics.loop_unroll import ITERATION, ITERATIONS, Slices
 from pocketrnn_export.tracing.session import Call, Declined, Topic, TraceSession, declined, in_a_loop, rule
-from pocketrnn_export.tracing.torch_internals import expression_of
 from pocketrnn_export.tracing.trace_operators import PUT, STACKED, STEP
 
 __all__ = ["LOOPS"]

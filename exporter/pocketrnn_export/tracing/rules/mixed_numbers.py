@@ -12,8 +12,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from pocketrnn_export.torch_internals import sym_float
 from pocketrnn_export.tracing.session import Rule, TraceSession, declined, exporting, rule
-from pocketrnn_export.tracing.torch_internals import sym_float
 
 __all__ = ["MIXED_NUMBERS"]
 

@@ -10,9 +10,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from pocketrnn_export.torch_internals import restricted_to, statically_known_true, sym_min
 from pocketrnn_export.tracing.python_semantics.arrays import number_of
 from pocketrnn_export.tracing.session import Declined, Rule, TraceSession, always, declined, rule
-from pocketrnn_export.tracing.torch_internals import restricted_to, statically_known_true, sym_min
 
 __all__ = ["POOLING"]
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn_export.intake.user_frames import is_users, line_of, outside, place_of
+from pocketrnn_export.torch_internals import guards_of, size_functions, statically_known_true, sym_max
 from pocketrnn_export.tracing.python_semantics.traced_sizes import equals, note_guard
 from pocketrnn_export.tracing.rules.lengths import note_whole
 from pocketrnn_export.tracing.session import (
@@ -30,7 +31,6 @@ from pocketrnn_export.tracing.session import (
 )
 from pocketrnn_export.tracing.sizes.conditions import BATCH, Condition, value_at
 from pocketrnn_export.tracing.sizes.questions import Question
-from pocketrnn_export.tracing.torch_internals import guards_of, size_functions, statically_known_true, sym_max
 from pocketrnn_export.tracing.trace_operators import CUT, END
 
 __all__ = ["SLICING"]

@@ -9,8 +9,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from pocketrnn_export.torch_internals import sym_max
 from pocketrnn_export.tracing.session import Declined, TraceSession, declined, exporting, rule
-from pocketrnn_export.tracing.torch_internals import sym_max
 
 __all__ = ["SPACED"]
 

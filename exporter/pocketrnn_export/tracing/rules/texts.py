@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.user_frames import is_library, is_users, outside, place_of
+from pocketrnn_export.torch_internals import TEXT_FILES
 from pocketrnn_export.tracing.session import TraceSession, declined, exporting, rule
 from pocketrnn_export.tracing.sizes.output_only import output_of
-from pocketrnn_export.tracing.torch_internals import TEXT_FILES
 
 __all__ = ["TEXTS"]
 

@@ -20,7 +20,7 @@ import torch
 from sympy.logic.boolalg import BooleanFalse, BooleanTrue
 
 from pocketrnn_export.proof.cases import EXAMPLE_ROWS, EXAMPLE_STEPS
-from pocketrnn_export.tracing.torch_internals import size_functions as of_torch
+from pocketrnn_export.torch_internals import size_functions as of_torch
 
 __all__ = [
     "BATCH",

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export.torch_internals import sym_max
 from pocketrnn_export.tracing.sizes.conditions import Condition, Sizes, UnsolvableError
-from pocketrnn_export.tracing.torch_internals import sym_max
 from pocketrnn_export.tracing.trace_operators import CUT
 
 __all__ = ["Branch", "Question", "TraceLog", "UntraceableError", "asks_too_much", "compares_by_identity"]

@@ -6,8 +6,8 @@ that no other file of the three packages names a private module, function or att
 
 All of it was looked at, and the tests of tracing were run, with the releases of `RELEASES`. Where a release differs,
 its difference is one function here that asks for the release, and the function's name and docstring stay what they are.
-2.9.0 was tried and has no `torch.fx.traceback.annotate`, which `python_semantics/loop_unroll.py` marks
-loops with.
+2.9.0 was tried and has no `torch.fx.traceback.annotate`, which `tracing/python_semantics/loop_unroll.py`
+marks loops with.
 
 The file imports nothing of this project, so that every part of the exporter may import it. What it gives is mostly
 typed `Any`: torch annotates little of this.
