@@ -375,6 +375,17 @@ def test_a_module_that_answers_by_how_often_it_was_asked_is_refused_by_what_it_c
         compared(of_class(scale=0, forward=forward))
 
 
+def test_random_numbers_that_hardly_ever_change_an_answer_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    def forward(self: Net, x: Tensor) -> Tensor:
+        return Net.forward(self, x) * (1 if random.random() > 1e-12 else 2)
+
+    compared(of_class(forward=forward))
+    assert "(Python's random)" in caplog.text
+    caplog.clear()
+    compared(Net())
+    assert "random" not in caplog.text
+
+
 def test_calls_that_are_counted_in_an_iterator_are_told_as_such() -> None:
     def forward(self: Net, x: Tensor) -> Tensor:
         return Net.forward(self, x) * (1 if next(self.held) < 1000 else 2)

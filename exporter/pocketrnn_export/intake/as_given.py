@@ -86,9 +86,15 @@ class AsGiven:
             if precision is not None or any(t.device.type != "cpu" for t in self.module.parameters()):
                 # A module may do more than this in methods of its own, so that they are not called without need.
                 brought_to_float32(self.module, self.kept)
-            counts = _plain_values(self.module)
+            counts, generators = _plain_values(self.module), _generators()
             found = self._on_all(answered, "as given", exact)
             after = _plain_values(self.module)
+            if drawn := [name for name, state in _generators().items() if state != generators[name]]:
+                _log.warning(
+                    "The module draws random numbers (%s) while it answers. On the %d texts of the proof its answers "
+                    "do not depend on them; that none does was not shown, and a bundle draws none",
+                    ", ".join(drawn), sum(len(case.lengths) for case, _ in answered),
+                )  # fmt: skip
             changed = sorted(name for name in after if name not in counts or after[name] != counts[name])
             failing = [one for one in found.each if not passes(one, None)]
             # It may count its calls where nothing of it shows that, as in an iterator.
@@ -186,6 +192,16 @@ class AsGiven:
             f"; to {infinite} more the module has no finite answer in {precision}" if infinite else "",
         )  # fmt: skip
         return [Compared(line, ())]
+
+
+def _generators() -> dict[str, bytes]:
+    """The states of the generators of random numbers, by whose they are."""
+    numbers: Any = np.random.get_state()
+    return {
+        "Python's random": repr(random.getstate()).encode(),
+        "numpy's": bytes(numbers[1]) + repr(numbers[2:]).encode(),
+        "torch's": bytes(torch.get_rng_state().numpy()),
+    }
 
 
 def _steps_off(case: Case, logits: Logits, given: Logits, exact: Callable[[Case], Exact | None]) -> float:
