@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import torch
 from torch import nn
 
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, Terminated, first_line, shown
@@ -23,8 +24,12 @@ _lock: Final = threading.Lock()
 @contextlib.contextmanager
 def one_export_at_a_time() -> Iterator[None]:
     """Let other exports wait, and torch use one core: small batches are answered many thousand times. With two cores,
-    an export that takes 11 s took 93 on a busy machine."""
-    with _lock, one_thread():
+    an export that takes 11 s took 93 on a busy machine.
+
+    What `torch.compile` has wrapped in a module is run as it is written: compiled for each size it would take minutes,
+    and a trace sees nothing of it.
+    """
+    with _lock, one_thread(), torch.compiler.set_stance("force_eager"):
         yield
 
 
