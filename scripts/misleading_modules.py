@@ -24,7 +24,7 @@ from pocketrnn.errors import LimitError, PocketRNNError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.intake.convention import compiled
-from pocketrnn_export.proof.cpu_run import quietly_on_cpu
+from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
 
 _TESTS: Final = Path(__file__).parents[1] / "tests"
 sys.path += [str(_TESTS / "exporter"), str(_TESTS)]

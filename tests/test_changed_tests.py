@@ -26,7 +26,7 @@ chosen: Callable[..., list[str]] = SCRIPT["chosen_tests"]
             ["tests/exporter", "tests/test_documentation.py", "tests/test_imports.py"],
         ),
         (
-            ["exporter/pocketrnn_export/forms/lowering.py"],
+            ["exporter/pocketrnn_export/forms/packed_file/lowering.py"],
             ["tests/exporter", "tests/native", "tests/test_documentation.py", "tests/test_imports.py"],
         ),
         (

@@ -29,15 +29,15 @@ PACKAGES = {"pocketrnn": "runtime", "pocketrnn_training": "trained", "pocketrnn_
 # `bundle` those of texts, `trained` a checkpoint; `compression`, `packing` and `mobile` make something of
 # a bundle, `integer_accuracy` measures what integers change, and `c_array` makes a file of C of a packed one.
 WINGS = (
-    *("torch_internals", "proof", "json_file", "vocabularies", "source_code", "description", "intake", "tracing"),
-    *("forms", "bundle_proof", "bundle_writer", "one_export"),
+    *("torch_internals", "progress", "module_runs", "proof", "json_file", "vocabularies", "source_code", "description"),
+    *("intake", "tracing", "forms", "bundle_proof", "bundle_writer", "one_export"),
     *("integer_accuracy", "integer_packing", "numbers", "bundle", "trained"),
     *("compression", "c_array", "packing", "mobile", "commands"),
 )
 # And within the runtime: its folders, below the files that join them; `commands` is above these.
 RUNTIME_WINGS = ("text", "bundle", "graph_check", "tables", "numbers", "engines")
 # Folders of the exporter that hold files and other folders.
-BESIDE_FOLDERS = ("pocketrnn_export", "pocketrnn_export.intake", "pocketrnn_export.tracing")
+BESIDE_FOLDERS = tuple(f"pocketrnn_export{folder}" for folder in ("", ".intake", ".tracing", ".forms"))
 TERMINAL = {"click", "rich"}
 # What is used of the private parts of torch and onnxscript, and of nothing else; it imports nothing of this project.
 GUARDED = "pocketrnn_export.torch_internals"

@@ -23,7 +23,7 @@ from pocketrnn_export.bundle_writer import versions, write_bundle
 from pocketrnn_export.description import Description, checked_labels, checked_name, checked_thresholds
 from pocketrnn_export.forms.edge import EDGE
 from pocketrnn_export.forms.form import Form, FormKind
-from pocketrnn_export.forms.onnx_graph import ONNX, whole_numbers_of
+from pocketrnn_export.forms.onnx.onnx_graph import ONNX, whole_numbers_of
 from pocketrnn_export.forms.step import STEP
 from pocketrnn_export.forms.torchscript import TORCHSCRIPT
 from pocketrnn_export.intake.as_given import random_state_kept
@@ -32,10 +32,10 @@ from pocketrnn_export.intake.exportable import ExportableModule, prepare, with_i
 from pocketrnn_export.intake.padding_effect import padding_effect
 from pocketrnn_export.numbers.number_arguments import export_numbers, refuse_arguments_of_texts
 from pocketrnn_export.one_export import check_wanted, one_export_at_a_time, told_in_a_sentence
+from pocketrnn_export.progress import told_on_stderr
 from pocketrnn_export.proof.cases import MADE_TEXTS, made_texts, texts_for_proof
 from pocketrnn_export.proof.chosen_cases import widths_of
 from pocketrnn_export.proof.loud_ids import loud_ids
-from pocketrnn_export.proof.progress import told_on_stderr
 from pocketrnn_export.tracing.sizes.questions import UntraceableError
 from pocketrnn_export.vocabularies.external import given_ids, made_ids
 from pocketrnn_export.vocabularies.pipeline import Pair, checked_pairs, chosen_rules

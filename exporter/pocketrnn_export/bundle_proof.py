@@ -20,13 +20,13 @@ from pocketrnn_export.forms.form import Form
 from pocketrnn_export.intake.as_given import AsGiven
 from pocketrnn_export.intake.exportable import ExportableModule
 from pocketrnn_export.intake.user_frames import is_users, place_of
+from pocketrnn_export.module_runs.whole_copy import copied_again
 from pocketrnn_export.proof.cases import Case, bound_cases
 from pocketrnn_export.proof.chosen_cases import cases_for
 from pocketrnn_export.proof.comparing import Compared, Reference, compare, run_of
 from pocketrnn_export.proof.exact import DOUBLE_TOLERANCE, agreement, graph_proof
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.proof.verdict import passes, proven, write_report
-from pocketrnn_export.proof.whole_copy import copied_again
 from pocketrnn_export.tracing.checks.every_size import check_beside_others
 
 __all__ = [

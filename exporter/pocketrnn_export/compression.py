@@ -33,13 +33,13 @@ from pocketrnn_export.bundle_writer import versions, write_bundle
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.edge import edge_form
 from pocketrnn_export.forms.form import Form
-from pocketrnn_export.forms.onnx_graph import onnx_form
+from pocketrnn_export.forms.onnx.onnx_graph import onnx_form
 from pocketrnn_export.forms.quantized import STORAGES, Storage, quantized
 from pocketrnn_export.forms.step import step_form
+from pocketrnn_export.progress import told_on_stderr
 from pocketrnn_export.proof.cases import Case, text_cases, texts_for_proof
 from pocketrnn_export.proof.chosen_cases import cases_for_graph
 from pocketrnn_export.proof.comparing import compare, graph_reference, run_of_onnx
-from pocketrnn_export.proof.progress import told_on_stderr
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.vocabularies.external import cut_ids
 

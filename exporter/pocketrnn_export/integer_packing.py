@@ -15,8 +15,8 @@ from pocketrnn.bundle.packed_file import PackedProgram
 from pocketrnn.errors import InputError
 from pocketrnn.numbers.manifest import NumberManifest
 from pocketrnn.verdicts import IntegerVerdict
-from pocketrnn_export.forms.integer_program import IntegerForm, with_integers
-from pocketrnn_export.forms.packed_program import Program
+from pocketrnn_export.forms.packed_file.integer_program import IntegerForm, with_integers
+from pocketrnn_export.forms.packed_file.packed_program import Program
 from pocketrnn_export.proof.cases import Case, Run
 from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Compared, Reference, compare
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers

@@ -30,8 +30,14 @@ from pocketrnn_export.bundle_writer import versions
 from pocketrnn_export.c_array import array_name, to_c_array
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import sha256
-from pocketrnn_export.forms.packed import WAYS, packed_form, packed_step_form, run_of_packed, run_of_packed_steps
-from pocketrnn_export.forms.program_of_graph import program_of
+from pocketrnn_export.forms.packed_file.packed import (
+    WAYS,
+    packed_form,
+    packed_step_form,
+    run_of_packed,
+    run_of_packed_steps,
+)
+from pocketrnn_export.forms.packed_file.program_of_graph import program_of
 from pocketrnn_export.forms.step import STEP_FILE, run_of_steps
 from pocketrnn_export.forms.step_of_graph import step_of_graph
 from pocketrnn_export.integer_accuracy import AllowedChange, changed_by_integers
@@ -46,13 +52,13 @@ from pocketrnn_export.integer_packing import (
     written,
 )
 from pocketrnn_export.numbers.number_packing import packed_numbers, packed_numbers_with_integers
+from pocketrnn_export.progress import told_on_stderr
 from pocketrnn_export.proof.cases import Case, Ids, Logits, Run, text_cases, texts_for_proof
 from pocketrnn_export.proof.chosen_cases import cases_for_graph
 from pocketrnn_export.proof.comparing import Compared, Reference, compare, graph_reference
 from pocketrnn_export.proof.end_to_end import texts_end_to_end
 from pocketrnn_export.proof.float64_operators import one_thread
 from pocketrnn_export.proof.integer_products import products_compared
-from pocketrnn_export.proof.progress import told_on_stderr
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.proof.verdict import proven
 

@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from pocketrnn.errors import ExportError, ParityError
 from pocketrnn_export.forms.edge import edge_graph
-from pocketrnn_export.forms.onnx_graph import onnx_graph
+from pocketrnn_export.forms.onnx.onnx_graph import onnx_graph
 from pocketrnn_export.forms.quantized import Storage, quantized
 from pocketrnn_export.forms.torchscript import traced as torchscript
 from pocketrnn_export.intake.exportable import ExportableModule, prepare

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pocketrnn_export import export
-from pocketrnn_export.forms.exact_rewriting import REWRITE_RULES, optimize
-from pocketrnn_export.forms.folded_constants import constants_in_doubles
-from pocketrnn_export.forms.onnx_graph import onnx_graph
+from pocketrnn_export.forms.onnx.exact_rewriting import REWRITE_RULES, optimize
+from pocketrnn_export.forms.onnx.folded_constants import constants_in_doubles
+from pocketrnn_export.forms.onnx.onnx_graph import onnx_graph
 from pocketrnn_export.intake.user_frames import users_line
 from pocketrnn_export.proof.departure import departure
 from pocketrnn_export.proof.float64_module import doubled

@@ -11,7 +11,7 @@ from sampling import mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.onnx_graph import OnnxGraph, onnx_graph
+from pocketrnn_export.forms.onnx.onnx_graph import OnnxGraph, onnx_graph
 from pocketrnn_export.intake.exportable import ExportableModule, prepare
 from pocketrnn_export.tracing.checks import every_size
 

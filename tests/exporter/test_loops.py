@@ -21,7 +21,7 @@ from user_modules import WORDS
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
-from pocketrnn_export.forms.onnx_graph import onnx_graph
+from pocketrnn_export.forms.onnx.onnx_graph import onnx_graph
 from pocketrnn_export.proof.comparing import run_of_onnx
 from pocketrnn_export.tracing.right_program import right_program
 

@@ -403,7 +403,7 @@ def test_a_graph_whose_ids_are_more_than_looked_up_is_not_cut() -> None:
         def forward(self, tokens: Tensor) -> Tensor:
             return self.table(tokens).sum(1) + tokens.sum(1, keepdim=True)
 
-    from pocketrnn_export.forms.onnx_graph import onnx_graph
+    from pocketrnn_export.forms.onnx.onnx_graph import onnx_graph
 
     made = onnx_graph(Numbers().eval(), (torch.zeros(3, 7, dtype=torch.int64),), {})
     with pytest.raises(ExportError):

@@ -7,9 +7,9 @@ import logging
 import pytest
 
 from pocketrnn.commands.standard_streams import said_if_slow
+from pocketrnn_export import progress
 from pocketrnn_export.commands import stages
-from pocketrnn_export.proof import progress
-from pocketrnn_export.proof.progress import each, told_on_stderr
+from pocketrnn_export.progress import each, told_on_stderr
 
 
 def test_long_work_says_how_far_it_is_and_short_work_nothing(

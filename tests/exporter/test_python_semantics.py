@@ -23,7 +23,7 @@ from pocketrnn import Classifier
 from pocketrnn.errors import PocketRNNError
 from pocketrnn_export import export
 from pocketrnn_export.forms.torchscript import traced
-from pocketrnn_export.proof.cpu_run import answer_of, quietly_on_cpu
+from pocketrnn_export.module_runs.cpu_run import answer_of, quietly_on_cpu
 from pocketrnn_export.tracing.sizes.questions import TraceLog
 from pocketrnn_export.tracing.trace import export_session
 

@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
-from pocketrnn_export.proof.cpu_run import answer_of
+from pocketrnn_export.module_runs.cpu_run import answer_of
 from pocketrnn_export.tracing import right_program as right_programs
 from pocketrnn_export.tracing.checks.pytorch_run import run_in_pytorch
 from pocketrnn_export.tracing.layers.recurrence import OPERATOR

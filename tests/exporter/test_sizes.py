@@ -15,7 +15,7 @@ from torch import nn
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.onnx_graph import OnnxGraph, onnx_graph
+from pocketrnn_export.forms.onnx.onnx_graph import OnnxGraph, onnx_graph
 
 BATCHES = ((1, 9), (2, 9), (3, 9), (40, 9), (200, 9), (65, 3), (128, 2))
 LENGTHS = (1, 2, 7, 29, 30, 31, 60, 77, 85, 294, 297, 299, 300, 301, 302, 600, 2000)
@@ -62,7 +62,7 @@ def largest_difference(module: nn.Module, graph: OnnxGraph, sizes: list[tuple[in
     return max(differences)
 
 
-# In the fast suite, test_size_numbers.py asks at every length, and test_right_programs.py has a branch on it.
+# In the fast suite, test_math_of_sizes.py asks at every length, and test_right_programs.py has a branch on it.
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", size_modules.HONOURED, ids=lambda kind: kind.__name__)
 def test_what_a_module_asks_about_sizes_is_honoured_at_every_length(kind: type[nn.Module]) -> None:

@@ -18,8 +18,8 @@ from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn_export import export
-from pocketrnn_export.intake.scripted import module_of
 from pocketrnn_export.intake.torchscript_file import load_torchscript
+from pocketrnn_export.intake.traceable_torchscript import module_of
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(user_modules.WORDS - 2))]

@@ -25,7 +25,7 @@ from torch.nn.utils import rnn
 from pocketrnn import Classifier, verify
 from pocketrnn.errors import ExportError, ParityError, PocketRNNError
 from pocketrnn_export import export
-from pocketrnn_export.forms.onnx_graph import onnx_graph
+from pocketrnn_export.forms.onnx.onnx_graph import onnx_graph
 from pocketrnn_export.one_export import one_export_at_a_time
 from pocketrnn_export.proof.comparing import session_of
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
-from pocketrnn_export.forms.onnx_graph import onnx_graph
+from pocketrnn_export.forms.onnx.onnx_graph import onnx_graph
 from pocketrnn_export.proof.comparing import session_of
 from pocketrnn_export.tracing.right_program import right_program
 

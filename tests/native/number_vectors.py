@@ -20,8 +20,8 @@ from pocketrnn.bundle.packed_file import step_entry
 from pocketrnn.numbers.manifest import Activation, NumberExample, NumberGraph, NumberManifest
 from pocketrnn.numbers.packed_numbers import number_graph_entry, to_packed_numbers
 from pocketrnn.numbers.rules import NumberRules
-from pocketrnn_export.forms.integer_program import with_integers
-from pocketrnn_export.forms.program_of_graph import program_on_samples
+from pocketrnn_export.forms.packed_file.integer_program import with_integers
+from pocketrnn_export.forms.packed_file.program_of_graph import program_on_samples
 from pocketrnn_export.forms.step_of_graph import step_of_graph
 
 __all__ = ["CARRIED", "FILES", "OF_INTEGERS", "MadeOfNumbers", "made"]

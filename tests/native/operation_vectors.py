@@ -16,8 +16,8 @@ import numpy.typing as npt
 from pocketrnn.bundle.manifest import INTEGERS, Comparison, Example, Graph, Manifest, Parity
 from pocketrnn.bundle.packed_file import graph_entry, to_packed
 from pocketrnn.text import TextRules
-from pocketrnn_export.forms.one_text import Size
-from pocketrnn_export.forms.packed_program import (
+from pocketrnn_export.forms.packed_file.one_text import Size
+from pocketrnn_export.forms.packed_file.packed_program import (
     BOOL,
     FLOAT,
     INT,

@@ -27,9 +27,9 @@ from pocketrnn.errors import BundleError, CompressionError, InputError, ParityEr
 from pocketrnn.proof_page import proof_page
 from pocketrnn.verdicts import IntegerVerdict, graph_sentence, integer_verdict
 from pocketrnn_export import export
-from pocketrnn_export.forms.integer_program import IntegerForm, with_integers
-from pocketrnn_export.forms.packed_program import in_fours
-from pocketrnn_export.forms.program_of_graph import program_of
+from pocketrnn_export.forms.packed_file.integer_program import IntegerForm, with_integers
+from pocketrnn_export.forms.packed_file.packed_program import in_fours
+from pocketrnn_export.forms.packed_file.program_of_graph import program_of
 from pocketrnn_export.integer_accuracy import AllowedChange, accuracy_change
 from pocketrnn_export.packing import pack
 from pocketrnn_export.proof import integer_products

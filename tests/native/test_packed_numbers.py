@@ -36,7 +36,7 @@ from pocketrnn.numbers.manifest import NumberGraph, NumberManifest, to_bytes
 from pocketrnn.numbers.packed_numbers import to_packed_numbers
 from pocketrnn.verdicts import graph_sentence, integer_verdict
 from pocketrnn_export import export
-from pocketrnn_export.forms.program_of_graph import program_on_samples
+from pocketrnn_export.forms.packed_file.program_of_graph import program_on_samples
 from pocketrnn_export.integer_accuracy import AllowedChange
 from pocketrnn_export.packing import pack
 from pocketrnn_native import EngineError, Packed, _engine

@@ -29,8 +29,8 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, InputError, LimitError, TextError
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn_export.description import Description
-from pocketrnn_export.forms.onnx_graph import ONNX
-from pocketrnn_export.forms.program_of_graph import program_of
+from pocketrnn_export.forms.onnx.onnx_graph import ONNX
+from pocketrnn_export.forms.packed_file.program_of_graph import program_of
 from pocketrnn_export.forms.step import STEP
 from pocketrnn_export.intake.exportable import prepare
 from pocketrnn_export.packing import pack

@@ -19,7 +19,7 @@ from packing_tools import packed_bundle
 
 from pocketrnn import Classifier, verify
 from pocketrnn.errors import BundleError, LimitError, PocketRNNError
-from pocketrnn_export.forms.packed_program import _LAYOUT
+from pocketrnn_export.forms.packed_file.packed_program import _LAYOUT
 from pocketrnn_native import EngineError, Packed
 from pocketrnn_native._engine import CONTENT, COSTLY, Stream
 

@@ -19,7 +19,7 @@ def stages_on_stderr() -> Iterator[None]:
     """While the block runs, each stage that the exporter logs is a line on standard error, and how far it is is one
     where it takes longer than five seconds. The verdicts are not: a command says them in its last lines."""
     from pocketrnn.verdicts import LOGGER
-    from pocketrnn_export.proof.progress import Lines, lines_shown
+    from pocketrnn_export.progress import Lines, lines_shown
 
     def warn(record: logging.LogRecord) -> None:
         tell(f"Note: {record.getMessage()}", err=True)

@@ -21,7 +21,7 @@ from pocketrnn.errors import ExportError, first_line, require
 from pocketrnn.text import AnyTextRules
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form, FormKind
-from pocketrnn_export.forms.onnx_graph import (
+from pocketrnn_export.forms.onnx.onnx_graph import (
     ONE_TEXT,
     ONNX_FILE,
     OPSET,

@@ -17,7 +17,7 @@ import onnx
 import onnx_ir as ir
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.forms.onnx_graph import token_lookups
+from pocketrnn_export.forms.onnx.onnx_graph import token_lookups
 
 __all__ = ["STORAGES", "Quantized", "Storage", "quantized", "rounded_to_int8"]
 

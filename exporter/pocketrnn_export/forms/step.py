@@ -15,7 +15,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn.text import AnyTextRules, TextRules
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form, FormKind, sha256
-from pocketrnn_export.forms.onnx_graph import STEPS, onnx_graph
+from pocketrnn_export.forms.onnx.onnx_graph import STEPS, onnx_graph
 from pocketrnn_export.intake.exportable import ExportableModule
 from pocketrnn_export.proof.cases import EXAMPLE_ROWS, EXAMPLE_STEPS, Ids, Logits, Run
 from pocketrnn_export.proof.comparing import session_of

@@ -16,8 +16,8 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.lowering import attributes_of
-from pocketrnn_export.forms.one_text import needed_nodes
+from pocketrnn_export.forms.packed_file.lowering import attributes_of
+from pocketrnn_export.forms.packed_file.one_text import needed_nodes
 
 __all__ = ["step_of_graph"]
 

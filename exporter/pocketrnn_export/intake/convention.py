@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from pocketrnn.errors import InputError, first_line, shown
-from pocketrnn_export.intake.activation import ActivationCall, Passing
+from pocketrnn_export.intake.last_activation import ActivationCall, Passing
 from pocketrnn_export.intake.user_frames import called_as
-from pocketrnn_export.proof.kept_attributes import attributes_kept
+from pocketrnn_export.module_runs.kept_attributes import attributes_kept
 
 __all__ = [
     "BATCH_SIZE",

@@ -17,10 +17,10 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn_export.intake.as_given import brought_to_float32
-from pocketrnn_export.intake.fixed_states import refuse_fixed_states
-from pocketrnn_export.intake.scripted import module_of
 from pocketrnn_export.intake.torchscript_file import read_back, saved
-from pocketrnn_export.proof.whole_copy import whole_copy
+from pocketrnn_export.intake.torchscript_states import refuse_fixed_states
+from pocketrnn_export.intake.traceable_torchscript import module_of
+from pocketrnn_export.module_runs.whole_copy import whole_copy
 from pocketrnn_export.torch_internals import (
     compiled_from,
     flat_weights,

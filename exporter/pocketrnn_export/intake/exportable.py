@@ -14,10 +14,8 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn.text import AnyTextRules
-from pocketrnn_export.intake.activation import activated
 from pocketrnn_export.intake.answered_texts import least_tokens, of_answered_lengths, padding_fault
 from pocketrnn_export.intake.as_given import AsGiven
-from pocketrnn_export.intake.beside_others import said_of_neighbours
 from pocketrnn_export.intake.call_discovery.asked import Asked
 from pocketrnn_export.intake.call_discovery.probabilities import BOTH_SIGNS
 from pocketrnn_export.intake.call_discovery.search import asked_convention
@@ -30,6 +28,8 @@ from pocketrnn_export.intake.export_copy import (
     with_traceable_parts,
 )
 from pocketrnn_export.intake.kept_state import is_changed_by_a_call, refuse_kept_state
+from pocketrnn_export.intake.last_activation import activated
+from pocketrnn_export.intake.neighbour_refusal import said_of_neighbours
 from pocketrnn_export.intake.padding_effect import candidate_ids, ids_told_by_neighbours
 from pocketrnn_export.intake.refused_modules import refuse_layers, refuse_nan
 from pocketrnn_export.proof.cases import (

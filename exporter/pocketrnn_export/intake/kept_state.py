@@ -22,9 +22,9 @@ from pocketrnn_export.intake.call_discovery.asked import Asked
 from pocketrnn_export.intake.call_discovery.trial import answer_in_turn, kept_state_advice
 from pocketrnn_export.intake.convention import Convention
 from pocketrnn_export.intake.user_frames import called_as
+from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
+from pocketrnn_export.module_runs.kept_attributes import Kept, assigned_by, attributes_kept, changed_by
 from pocketrnn_export.proof.cases import LONGEST
-from pocketrnn_export.proof.cpu_run import quietly_on_cpu
-from pocketrnn_export.proof.kept_attributes import Kept, assigned_by, attributes_kept, changed_by
 
 __all__ = ["is_changed_by_a_call", "refuse_kept_state"]
 

@@ -22,7 +22,7 @@ from pocketrnn_export.intake.as_given import names_read, untouched
 from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name import ModuleName
 from pocketrnn_export.intake.weights_file import SavedWeights, load_weights
-from pocketrnn_export.proof.cpu_run import quietly_on_cpu
+from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
 
 __all__ = ["check_not_random"]
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.activation import activated
+from pocketrnn_export.intake.last_activation import activated
 from pocketrnn_export.proof.cases import Case, Ids, Logits, Run, Widths
 from pocketrnn_export.proof.comparing import Reference, texts_stand_alone
 

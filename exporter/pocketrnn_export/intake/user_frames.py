@@ -16,7 +16,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake import scripted
+from pocketrnn_export.intake import traceable_torchscript
 from pocketrnn_export.torch_internals import TORCH_FILE, TORCH_FOLDER
 
 __all__ = [
@@ -60,7 +60,7 @@ def is_users_file(file: str) -> bool:
 
 def is_ours(file: str) -> bool:
     """Whether a file is one of this package; but for the one whose code is a user's TorchScript."""
-    return file.startswith(_OURS) and file != scripted.__file__
+    return file.startswith(_OURS) and file != traceable_torchscript.__file__
 
 
 def called_as(

@@ -22,7 +22,7 @@ from pocketrnn_export.numbers.number_export import NumberExport, export_numbers_
 from pocketrnn_export.numbers.sample_lookup import LAYOUTS
 from pocketrnn_export.numbers.scaler_file import read_scaler, scaler_numbers
 from pocketrnn_export.one_export import check_wanted, one_export_at_a_time, told_in_a_sentence
-from pocketrnn_export.proof.progress import told_on_stderr
+from pocketrnn_export.progress import told_on_stderr
 
 __all__ = ["checked_values", "export_numbers", "number_rules", "refuse_arguments_of_texts"]
 

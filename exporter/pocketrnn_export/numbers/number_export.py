@@ -43,7 +43,7 @@ from pocketrnn_export.bundle_proof import (
 )
 from pocketrnn_export.bundle_writer import versions
 from pocketrnn_export.forms.form import Form, OtherFile, sha256
-from pocketrnn_export.forms.onnx_graph import ONNX_FILE, OPSET, form_of_module, whole_numbers_of
+from pocketrnn_export.forms.onnx.onnx_graph import ONNX_FILE, OPSET, form_of_module, whole_numbers_of
 from pocketrnn_export.intake.convention import Call, left_as_it_was
 from pocketrnn_export.intake.export_copy import unwrapped
 from pocketrnn_export.intake.exportable import ExportableModule, prepare

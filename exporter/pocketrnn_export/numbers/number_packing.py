@@ -27,8 +27,8 @@ from pocketrnn.tables.checks import check_labels
 from pocketrnn_export.bundle_proof import compared_on_cases
 from pocketrnn_export.bundle_writer import versions
 from pocketrnn_export.forms.form import Form, OtherFile
-from pocketrnn_export.forms.packed import WAYS
-from pocketrnn_export.forms.program_of_graph import program_on_samples
+from pocketrnn_export.forms.packed_file.packed import WAYS
+from pocketrnn_export.forms.packed_file.program_of_graph import program_on_samples
 from pocketrnn_export.integer_accuracy import AllowedChange, changed_by_integers
 from pocketrnn_export.integer_packing import (
     Programs,

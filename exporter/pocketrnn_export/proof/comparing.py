@@ -14,12 +14,12 @@ import torch
 from pocketrnn.bundle.manifest import Comparison
 from pocketrnn.errors import ExportError, ParityError, first_line
 from pocketrnn.verification import logit_differences
+from pocketrnn_export.module_runs.cpu_run import answer_of
+from pocketrnn_export.progress import each
 from pocketrnn_export.proof.cases import Case, Ids, Logits, Run
-from pocketrnn_export.proof.cpu_run import answer_of
 from pocketrnn_export.proof.departure import Place
 from pocketrnn_export.proof.exact import SPREADS, nearness
 from pocketrnn_export.proof.float64_graph import Run64, float64_run_of_onnx
-from pocketrnn_export.proof.progress import each
 from pocketrnn_export.proof.spread import Exact, exact_answers, moved_graphs
 
 __all__ = [

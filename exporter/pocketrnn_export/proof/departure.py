@@ -22,7 +22,7 @@ from onnx.reference import ReferenceEvaluator
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from pocketrnn_export.proof.cpu_run import answer_of, tensors_in
+from pocketrnn_export.module_runs.cpu_run import answer_of, tensors_in
 from pocketrnn_export.proof.float64_graph import in_float64
 from pocketrnn_export.proof.float64_operators import OPERATORS
 

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from pocketrnn.errors import ExportError, first_line
-from pocketrnn_export.proof.cpu_run import answer_of
+from pocketrnn_export.module_runs.cpu_run import answer_of
+from pocketrnn_export.module_runs.function_caches import caches_of
+from pocketrnn_export.module_runs.kept_attributes import attributes_kept
+from pocketrnn_export.module_runs.whole_copy import copied_again
 from pocketrnn_export.proof.float64_graph import Doubles, Ids, Run64
-from pocketrnn_export.proof.function_caches import caches_of
-from pocketrnn_export.proof.kept_attributes import attributes_kept
-from pocketrnn_export.proof.whole_copy import copied_again
 
 __all__ = ["Float64Mode", "doubled", "float64_run_of", "run_of_doubled"]
 

@@ -10,10 +10,10 @@ from typing import Final
 import numpy as np
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
+from pocketrnn_export.progress import each
 from pocketrnn_export.proof.cases import Case, Logits, each_row
 from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Reference, difference
 from pocketrnn_export.proof.exact import tolerance_for
-from pocketrnn_export.proof.progress import each
 from pocketrnn_export.proof.spread import Exact
 
 __all__ = ["ReferenceAnswers"]

@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from pocketrnn_export.intake.user_frames import users_line
-from pocketrnn_export.proof.cpu_run import silent
-from pocketrnn_export.proof.kept_attributes import attributes_kept
+from pocketrnn_export.module_runs.cpu_run import silent
+from pocketrnn_export.module_runs.kept_attributes import attributes_kept
 from pocketrnn_export.torch_internals import (
     buffer_hooks_aside,
     environment_of,
@@ -41,7 +41,7 @@ from pocketrnn_export.torch_internals import (
 from pocketrnn_export.tracing.facts import Facts
 from pocketrnn_export.tracing.sizes.conditions import USUAL, Condition, Sizes, renamed_sizes
 from pocketrnn_export.tracing.sizes.not_implemented import no_truth_of_not_implemented
-from pocketrnn_export.tracing.sizes.output_only import outlets
+from pocketrnn_export.tracing.sizes.printed_sizes import outlets
 from pocketrnn_export.tracing.sizes.questions import Branch, TraceLog
 from pocketrnn_export.tracing.trace_operators import KEEP, SIZE
 
@@ -249,7 +249,7 @@ class TraceSession:
         names: which symbols are the batch and the tokens; None before forward is called.
         example: the sizes of the example.
         environment: what the trace knows of all its sizes.
-        outlets: where what forward prints or warns of goes; see `output_only`.
+        outlets: where what forward prints or warns of goes; see `sizes/printed_sizes.py`.
         told: lines of the module whose asserts are known to be dropped.
         reasons: how often a rule declined, by the name of the function and why.
 

@@ -22,23 +22,23 @@ from torch.fx.traceback import preserve_node_meta
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
-from pocketrnn_export.intake import scripted
+from pocketrnn_export.intake import traceable_torchscript
 from pocketrnn_export.intake.user_frames import is_users, place_of
-from pocketrnn_export.proof.cpu_run import gpu_types_on_cpu, on_cpu
-from pocketrnn_export.proof.whole_copy import copied_again
+from pocketrnn_export.module_runs.cpu_run import gpu_types_on_cpu, on_cpu
+from pocketrnn_export.module_runs.whole_copy import copied_again
 from pocketrnn_export.torch_internals import LOGGERS, lists_of_traced, of_unknown_sizes, unknown_sizes
 from pocketrnn_export.tracing.layers.encoders import encoders_traced
 from pocketrnn_export.tracing.layers.layer_weights import add_onnx_weights
 from pocketrnn_export.tracing.layers.recurrence import recurrence_traced, states_checked
 from pocketrnn_export.tracing.loops.cell_recognition import NotALayer
 from pocketrnn_export.tracing.loops.reroll import rerolled
+from pocketrnn_export.tracing.python_semantics.answered_questions import note_program, sizes_watched
 from pocketrnn_export.tracing.python_semantics.arrays import hashes_of_numbers_refused
 from pocketrnn_export.tracing.python_semantics.caches import caches_aside
 from pocketrnn_export.tracing.python_semantics.caught_errors import errors_noted
 from pocketrnn_export.tracing.python_semantics.hidden_trace import trace_hidden
+from pocketrnn_export.tracing.python_semantics.math_of_sizes import refuse_rounded
 from pocketrnn_export.tracing.python_semantics.patched_globals import globals_patched
-from pocketrnn_export.tracing.python_semantics.size_numbers import refuse_rounded
-from pocketrnn_export.tracing.python_semantics.traced_sizes import note_program, sizes_watched
 from pocketrnn_export.tracing.rules.asserts import ASSERTS
 from pocketrnn_export.tracing.rules.constructors import CONSTRUCTORS
 from pocketrnn_export.tracing.rules.lengths import LENGTHS, lists_as_arrays, note_order, with_tensors
@@ -48,7 +48,7 @@ from pocketrnn_export.tracing.rules.order_statistics import ORDER_STATISTICS
 from pocketrnn_export.tracing.rules.pooling import POOLING
 from pocketrnn_export.tracing.rules.slicing import SLICING
 from pocketrnn_export.tracing.rules.spaced import SPACED
-from pocketrnn_export.tracing.rules.texts import TEXTS
+from pocketrnn_export.tracing.rules.tensor_strings import TEXTS
 from pocketrnn_export.tracing.rules.whole_numbers import WHOLE_NUMBERS, refuse_products_of_whole_numbers
 from pocketrnn_export.tracing.session import Call, Loop, Topic, TraceSession
 from pocketrnn_export.tracing.sizes.conditions import Sizes
@@ -256,7 +256,7 @@ def _line_of(error: BaseException) -> str:
     while current is not None:
         for frame, line in traceback.walk_tb(current.__traceback__):
             # What runs TorchScript is no line of the user's, though its code is: the line that calls it is.
-            if is_users(frame) and frame.f_code.co_filename != scripted.__file__:
+            if is_users(frame) and frame.f_code.co_filename != traceable_torchscript.__file__:
                 found = f", at {place_of(frame, line)}"
         current = current.__cause__
     return found

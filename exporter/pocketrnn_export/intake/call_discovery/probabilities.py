@@ -19,12 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.activation import ActivationCall, CallsSeen, Passing, activated
 from pocketrnn_export.intake.call_discovery.asked import Asked
 from pocketrnn_export.intake.call_discovery.trial import read_answer
 from pocketrnn_export.intake.convention import Convention, left_as_it_was
+from pocketrnn_export.intake.last_activation import ActivationCall, CallsSeen, Passing, activated
 from pocketrnn_export.intake.user_frames import called_as
-from pocketrnn_export.proof.cpu_run import quietly_on_cpu
+from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
 
 __all__ = ["BOTH_SIGNS", "with_activation"]
 

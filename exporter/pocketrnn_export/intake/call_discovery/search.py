@@ -16,10 +16,9 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from pocketrnn_export.intake.activation import activated
 from pocketrnn_export.intake.call_discovery.asked import Asked
-from pocketrnn_export.intake.call_discovery.beside import notes_on_defaults, takes_numbers, unknown_inputs
 from pocketrnn_export.intake.call_discovery.candidates import LENGTH_FIRST, MOST_LINES, Way, ways_of
+from pocketrnn_export.intake.call_discovery.other_inputs import notes_on_defaults, takes_numbers, unknown_inputs
 from pocketrnn_export.intake.call_discovery.probabilities import with_activation
 from pocketrnn_export.intake.call_discovery.refusals import INPUT_BESIDE, Fails, ambiguous, refusal
 from pocketrnn_export.intake.call_discovery.states import setups_of
@@ -29,6 +28,7 @@ from pocketrnn_export.intake.convention import (
     Convention,
     compiled,
 )
+from pocketrnn_export.intake.last_activation import activated
 
 __all__ = ["asked_convention"]
 

@@ -15,7 +15,7 @@ from torch import nn
 from pocketrnn_export.intake.call_discovery.asked import parameters_of
 from pocketrnn_export.intake.call_discovery.roles import Role, is_of_texts, role_of
 from pocketrnn_export.intake.convention import left_as_it_was
-from pocketrnn_export.proof.cpu_run import quietly_on_cpu
+from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
 
 __all__ = ["Signature", "Slot", "signatures_of"]
 

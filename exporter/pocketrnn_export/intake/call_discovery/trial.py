@@ -15,10 +15,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.beside_others import said_of_neighbours
 from pocketrnn_export.intake.call_discovery.asked import Asked
-from pocketrnn_export.intake.call_discovery.beside import beside_the_text, constants_of
 from pocketrnn_export.intake.call_discovery.candidates import LENGTH_FIRST, Way
+from pocketrnn_export.intake.call_discovery.other_inputs import beside_the_text, constants_of
 from pocketrnn_export.intake.call_discovery.reading import leaves_of, no_place, places_of
 from pocketrnn_export.intake.call_discovery.refusals import Fails, raised
 from pocketrnn_export.intake.call_discovery.states import state_makers
@@ -30,9 +29,10 @@ from pocketrnn_export.intake.convention import (
     left_as_it_was,
     uses_lengths,
 )
+from pocketrnn_export.intake.neighbour_refusal import said_of_neighbours
 from pocketrnn_export.intake.user_frames import called_as
-from pocketrnn_export.proof.cpu_run import answer_of, quietly_on_cpu
-from pocketrnn_export.proof.kept_attributes import Kept, changed_by
+from pocketrnn_export.module_runs.cpu_run import answer_of, quietly_on_cpu
+from pocketrnn_export.module_runs.kept_attributes import Kept, changed_by
 
 __all__ = ["Holds", "answer_in_turn", "answer_to", "kept_state_advice", "read_answer", "try_line", "try_way"]
 

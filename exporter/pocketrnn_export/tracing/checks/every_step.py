@@ -22,8 +22,8 @@ from torch.overrides import TorchFunctionMode
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
-from pocketrnn_export.proof.cpu_run import answer_of, tensors_in
-from pocketrnn_export.proof.whole_copy import copied_again
+from pocketrnn_export.module_runs.cpu_run import answer_of, tensors_in
+from pocketrnn_export.module_runs.whole_copy import copied_again
 from pocketrnn_export.tracing.sizes.conditions import Sizes
 from pocketrnn_export.tracing.sizes.module_answers import inside
 

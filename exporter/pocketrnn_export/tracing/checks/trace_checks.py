@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.proof.cpu_run import answer_of, quietly_on_cpu
-from pocketrnn_export.proof.whole_copy import copied_again
+from pocketrnn_export.module_runs.cpu_run import answer_of, quietly_on_cpu
+from pocketrnn_export.module_runs.whole_copy import copied_again
 from pocketrnn_export.tracing.checks.across_rows import place_across_rows, symbols_of_batch
 from pocketrnn_export.tracing.checks.asked_module import AskedModule
 from pocketrnn_export.tracing.checks.every_size import SECONDS, Answers, answer_if_any, check_every_size

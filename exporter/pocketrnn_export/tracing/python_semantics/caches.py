@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pocketrnn_export.proof.function_caches import CACHED
+from pocketrnn_export.module_runs.function_caches import CACHED
 from pocketrnn_export.torch_internals import expression_of, methods_replaced
 from pocketrnn_export.tracing.session import TraceSession
 

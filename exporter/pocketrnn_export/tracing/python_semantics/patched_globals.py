@@ -24,16 +24,16 @@ from torch import Tensor
 
 from pocketrnn_export.intake.user_frames import users_line
 from pocketrnn_export.torch_internals import TRACED_TENSORS, methods_replaced, scripted_from, sym_int
-from pocketrnn_export.tracing.python_semantics import size_numbers
+from pocketrnn_export.tracing.python_semantics import math_of_sizes
 from pocketrnn_export.tracing.python_semantics.arrays import TracedArray, number_of, unwrapped
 from pocketrnn_export.tracing.python_semantics.caches import entries_replaced, without_cache
 from pocketrnn_export.tracing.python_semantics.hidden_trace import HIDDEN
 from pocketrnn_export.tracing.python_semantics.loop_unroll import Slices, positions
-from pocketrnn_export.tracing.python_semantics.plain_numbers import PLAIN
-from pocketrnn_export.tracing.python_semantics.size_numbers import is_size
+from pocketrnn_export.tracing.python_semantics.math_of_sizes import is_size
+from pocketrnn_export.tracing.python_semantics.sizes_as_plain_numbers import PLAIN
 from pocketrnn_export.tracing.python_semantics.users_globals import globals_of
 from pocketrnn_export.tracing.session import TraceSession, current, scripting
-from pocketrnn_export.tracing.sizes.output_only import is_redirected
+from pocketrnn_export.tracing.sizes.printed_sizes import is_redirected
 from pocketrnn_export.tracing.sizes.questions import compares_by_identity
 
 __all__ = ["filled", "globals_patched", "shipped_types"]
@@ -357,22 +357,22 @@ _TORCH: Final = _Stand(
 )
 _ARRAYS: Final = ("array", "asarray", "ascontiguousarray", "argsort", "sort", "max", "min", "amax", "flip", "sum")
 _NUMPY: Final = _Stand(
-    np, {"arange": _arange, **size_numbers.NUMPY, **{name: _array_function(name) for name in _ARRAYS}}
+    np, {"arange": _arange, **math_of_sizes.NUMPY, **{name: _array_function(name) for name in _ARRAYS}}
 )
-_MATH: Final = _Stand(math, size_numbers.MATH)
+_MATH: Final = _Stand(math, math_of_sizes.MATH)
 _IDENTITY: Final = {name: _by_identity(getattr(operator, name)) for name in ("is_", "is_not")}
 _OPERATOR: Final = _Stand(operator, _IDENTITY)
 _BUILTINS: Final[dict[str, Any]] = {
     "len": _len,
     "int": _class_like(int, _int),
-    "float": _class_like(float, size_numbers.BUILTINS["float"]),
+    "float": _class_like(float, math_of_sizes.BUILTINS["float"]),
     "isinstance": _isinstance,
-    "divmod": size_numbers.BUILTINS["divmod"],
+    "divmod": math_of_sizes.BUILTINS["divmod"],
     "list": _class_like(list, _list),
     "type": _class_like(type, _type),
     "range": _range,
-    "max": _of_one(size_numbers.BUILTINS["max"], "max"),
-    "min": _of_one(size_numbers.BUILTINS["min"], "min"),
+    "max": _of_one(math_of_sizes.BUILTINS["max"], "max"),
+    "min": _of_one(math_of_sizes.BUILTINS["min"], "min"),
     "sum": _of_one(builtins.sum, "sum"),
     "all": _of_one(builtins.all, "all"),
     "any": _of_one(builtins.any, "any"),
@@ -393,7 +393,7 @@ _BY_OBJECT: Final[dict[int, tuple[Any, Any]]] = {
         (math, _MATH),
         (operator, _OPERATOR),
         *((getattr(operator, name), stand_in) for name, stand_in in _IDENTITY.items()),
-        *((getattr(math, name), stand_in) for name, stand_in in size_numbers.MATH.items()),
+        *((getattr(math, name), stand_in) for name, stand_in in math_of_sizes.MATH.items()),
         *((getattr(torch, name), stand_in) for name, stand_in in _LEGACY.items()),
         *HIDDEN,
     )

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from pocketrnn_export.torch_internals import statically_known_true
 from pocketrnn_export.tracing.python_semantics.arrays import TracedArray, number_of, unwrapped
+from pocketrnn_export.tracing.python_semantics.math_of_sizes import is_size
 from pocketrnn_export.tracing.python_semantics.patched_globals import shipped_types
-from pocketrnn_export.tracing.python_semantics.size_numbers import is_size
 from pocketrnn_export.tracing.session import Call, TraceSession, declined, rule
 
 __all__ = ["LENGTHS", "lists_as_arrays", "note_order", "note_whole", "with_tensors"]

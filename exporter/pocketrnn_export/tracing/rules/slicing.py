@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pocketrnn_export.intake.user_frames import is_users, line_of, outside, place_of
 from pocketrnn_export.torch_internals import guards_of, size_functions, statically_known_true, sym_max
-from pocketrnn_export.tracing.python_semantics.traced_sizes import equals, note_guard
+from pocketrnn_export.tracing.python_semantics.answered_questions import equals, note_guard
 from pocketrnn_export.tracing.rules.lengths import note_whole
 from pocketrnn_export.tracing.session import (
     Call,

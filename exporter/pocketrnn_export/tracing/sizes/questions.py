@@ -1,4 +1,5 @@
-"""What a trace asks about sizes: the questions, the branch that answers them, and the log that notes them.
+"""What a trace asks about sizes: the questions, the branch that answers them, and the log that notes them. They are
+answered and noted in `python_semantics/answered_questions.py`.
 
 `torch.export` follows one branch: each question about a size (`if x.size(1) > 512`, the end of a slice, the number of
 chunks of a split) is answered for the example, and the answer restricts the sizes that the traced program is right for.

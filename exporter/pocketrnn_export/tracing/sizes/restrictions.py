@@ -1,6 +1,6 @@
 """Which traced program is right for which sizes: no restriction of a trace is dropped.
 
-The questions that a trace asked about sizes (see `tracing/python_semantics/traced_sizes.py`) part all sizes into
+The questions that a trace asked about sizes (see `tracing/python_semantics/answered_questions.py`) part all sizes into
 regions. In each the module does one thing; between them it may do another. So the module itself is run on both sides
 of every question, and the traced programs are compared with its answers there:
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import onnx
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
-from pocketrnn_export.forms.one_text import Observed, Size, evaluated, fitted, times
-from pocketrnn_export.forms.packed_program import BOOL, FLOAT, INT, Program, float_bits
+from pocketrnn_export.forms.packed_file.one_text import Observed, Size, evaluated, fitted, times
+from pocketrnn_export.forms.packed_file.packed_program import BOOL, FLOAT, INT, Program, float_bits
 
 __all__ = ["HANDLERS", "Handler", "Lowering", "attributes_of", "handles"]
 

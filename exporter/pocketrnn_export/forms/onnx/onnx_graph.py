@@ -19,7 +19,7 @@ from pocketrnn.errors import BundleError, ExportError
 from pocketrnn.graph_check.graph_file import check_graph
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form, FormKind, sha256
-from pocketrnn_export.forms.onnx_trace import (
+from pocketrnn_export.forms.onnx.onnx_trace import (
     OPSET,
     STEPS,
     WHOLE_TEXTS,

@@ -14,8 +14,8 @@ from torch import nn
 
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.onnx_graph import onnx_graph
-from pocketrnn_export.forms.program_of_graph import program_of
+from pocketrnn_export.forms.onnx.onnx_graph import onnx_graph
+from pocketrnn_export.forms.packed_file.program_of_graph import program_of
 from pocketrnn_export.proof.comparing import session_of
 from pocketrnn_export.proof.float64_graph import float64_run_of_onnx
 from pocketrnn_export.proof.float64_module import float64_run_of
@@ -75,7 +75,7 @@ def test_a_number_of_a_size_is_pythons_rounded_to_float32(numbers: Callable[[Any
     "numbers", [lambda n: (round(n / 7, 1), n), lambda n: (int(n**0.7), n), lambda n: (int(math.log2(n)), n)]
 )
 def test_what_a_graph_rounds_otherwise_is_refused_with_its_line(numbers: Callable[[Any], tuple[Any, ...]]) -> None:
-    with pytest.raises(ExportError, match=r"test_size_numbers.py:\d+: `"):
+    with pytest.raises(ExportError, match=r"test_math_of_sizes.py:\d+: `"):
         onnx_graph(Numbers(numbers, scale=0.0), EXAMPLE, {})
 
 

@@ -3,7 +3,7 @@
 Its rules for `x + 0`, `x - 0`, `x * 1` and `x / 1` take a constant for 0 within 1e-8 and for 1 within 1e-5, so that the
 `a / (a.sum(1) + 1e-10)` of many attentions loses its 1e-10, and `x * 1.000009` its factor. Here these four rules match
 the very number. The other rules move nodes about and compare whole numbers only. What is folded is computed in double
-precision; see `pocketrnn_export.forms.folded_constants`.
+precision; see `pocketrnn_export.forms.onnx.folded_constants`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from onnx_ir.passes import common as passes
 from onnxscript import optimizer, rewriter
 from onnxscript.rewriter import pattern
 
-from pocketrnn_export.forms.folded_constants import constants_in_doubles, round_folded
-from pocketrnn_export.forms.kept_nans import keep_nans
-from pocketrnn_export.forms.kept_tails import keep_tails
+from pocketrnn_export.forms.onnx.folded_constants import constants_in_doubles, round_folded
+from pocketrnn_export.forms.onnx.kept_nans import keep_nans
+from pocketrnn_export.forms.onnx.kept_tails import keep_tails
 from pocketrnn_export.torch_internals import default_rewrite_rules, rules_within_a_tolerance
 
 __all__ = ["REWRITE_RULES", "optimize"]

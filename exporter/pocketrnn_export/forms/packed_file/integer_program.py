@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from pocketrnn_export.forms.packed_program import NONE, Array, Op, Program, rounded_columns, rounded_rows
+from pocketrnn_export.forms.packed_file.packed_program import NONE, Array, Op, Program, rounded_columns, rounded_rows
 
 __all__ = ["MOST_ROWS", "IntegerForm", "with_integers"]
 

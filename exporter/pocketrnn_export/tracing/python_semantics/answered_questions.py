@@ -38,10 +38,10 @@ from pocketrnn_export.torch_internals import (
     truths_of_sizes,
 )
 from pocketrnn_export.tracing.python_semantics.identity import compared_by_identity
-from pocketrnn_export.tracing.python_semantics.plain_numbers import plain_numbers
+from pocketrnn_export.tracing.python_semantics.sizes_as_plain_numbers import plain_numbers
 from pocketrnn_export.tracing.session import TraceSession, current
 from pocketrnn_export.tracing.sizes.conditions import TOKENS, Condition, UnsolvableError, renamed_sizes, value_at
-from pocketrnn_export.tracing.sizes.output_only import output_of
+from pocketrnn_export.tracing.sizes.printed_sizes import output_of
 from pocketrnn_export.tracing.sizes.questions import Question, TraceLog, compares_by_identity
 
 __all__ = ["equals", "note_guard", "note_program", "sizes_watched"]

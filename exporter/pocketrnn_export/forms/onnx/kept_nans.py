@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.tape import Tape
 
-from pocketrnn_export.forms.number_kinds import Kinds, bodies, kinds_in
+from pocketrnn_export.forms.onnx.number_kinds import Kinds, bodies, kinds_in
 
 __all__ = ["keep_nans"]
 

@@ -1,4 +1,6 @@
-"""What is said of a module that answers a text by the other texts of its batch, and what may be to blame."""
+"""What is said of a module that answers a text by the other texts of its batch, and what may be to blame.
+Whether it does is asked in `exportable.py` and `call_discovery/trial.py`.
+"""
 
 from __future__ import annotations
 

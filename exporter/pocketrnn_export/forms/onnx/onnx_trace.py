@@ -14,10 +14,10 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass, CommonSubexpres
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.exact_rewriting import optimize
-from pocketrnn_export.forms.function_translations import FUNCTION_TRANSLATIONS
-from pocketrnn_export.forms.number_translations import NUMBER_TRANSLATIONS, round_numbers
-from pocketrnn_export.forms.onnx_translations import TRANSLATIONS
+from pocketrnn_export.forms.onnx.exact_rewriting import optimize
+from pocketrnn_export.forms.onnx.function_translations import FUNCTION_TRANSLATIONS
+from pocketrnn_export.forms.onnx.number_translations import NUMBER_TRANSLATIONS, round_numbers
+from pocketrnn_export.forms.onnx.onnx_translations import TRANSLATIONS
 from pocketrnn_export.intake.user_frames import line_of_node
 from pocketrnn_export.torch_internals import operators_read_once
 from pocketrnn_export.tracing.sizes.conditions import Sizes

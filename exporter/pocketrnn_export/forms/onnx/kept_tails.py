@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.tape import Tape
 
-from pocketrnn_export.forms.number_kinds import bodies
+from pocketrnn_export.forms.onnx.number_kinds import bodies
 
 __all__ = ["keep_tails"]
 

@@ -5,7 +5,7 @@ take sizes as torch knows them (`torch.SymInt`, `torch.SymFloat`), whose arithme
 in Python's order. What torch has no form for, such as a logarithm, is a `TracedNumber`: a float64 tensor without
 axes.
 
-The graph computes all of it in double precision, as Python does; see `pocketrnn_export.forms.number_translations`.
+The graph computes all of it in double precision, as Python does; see `pocketrnn_export.forms.onnx.number_translations`.
 """
 
 from __future__ import annotations

@@ -13,10 +13,10 @@ from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn.numbers.manifest import NumberGraph
 from pocketrnn.numbers.rules import NumberRules
-from pocketrnn_export.forms import lowering_layers
-from pocketrnn_export.forms.lowering import Lowering
-from pocketrnn_export.forms.one_text import observed, observed_on_samples
-from pocketrnn_export.forms.packed_program import Program
+from pocketrnn_export.forms.packed_file import lowering_layers
+from pocketrnn_export.forms.packed_file.lowering import Lowering
+from pocketrnn_export.forms.packed_file.one_text import observed, observed_on_samples
+from pocketrnn_export.forms.packed_file.packed_program import Program
 
 __all__ = ["program_of", "program_on_samples"]
 

@@ -21,7 +21,7 @@ from pocketrnn_export.intake.call_discovery.refusals import INPUT_BESIDE, Fails
 from pocketrnn_export.intake.call_discovery.states import state_makers
 from pocketrnn_export.intake.convention import compiled, left_as_it_was
 from pocketrnn_export.intake.user_frames import called_as
-from pocketrnn_export.proof.cpu_run import quietly_on_cpu
+from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
 
 __all__ = ["beside_the_text", "constants_of", "notes_on_defaults", "takes_numbers", "unknown_inputs"]
 

@@ -10,7 +10,7 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.user_frames import is_library, is_users, outside, place_of
 from pocketrnn_export.torch_internals import TEXT_FILES
 from pocketrnn_export.tracing.session import TraceSession, declined, exporting, rule
-from pocketrnn_export.tracing.sizes.output_only import output_of
+from pocketrnn_export.tracing.sizes.printed_sizes import output_of
 
 __all__ = ["TEXTS"]
 

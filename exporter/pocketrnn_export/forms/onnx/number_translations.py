@@ -20,7 +20,7 @@ from onnxscript import opset18 as op
 
 from pocketrnn_export.proof.float64_graph import SINGLE
 from pocketrnn_export.torch_internals import sym_sqrt
-from pocketrnn_export.tracing.python_semantics.size_numbers import OF_NUMBER
+from pocketrnn_export.tracing.python_semantics.math_of_sizes import OF_NUMBER
 
 __all__ = ["NUMBER_TRANSLATIONS", "round_numbers"]
 

@@ -1,4 +1,5 @@
 """The sigmoid or softmax with which a module makes probabilities of its logits, found so that it can be left out.
+Whether a module makes probabilities is seen in `call_discovery/probabilities.py`.
 
 A bundle's graph gives logits, and its reader makes probabilities of them. So the last sigmoid or softmax of `forward`
 is passed over: while the module runs, the call at that line gives back what it was given. That this is the right call

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pocketrnn.bundle.packed_file import PackedProgram
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.one_text import Size
+from pocketrnn_export.forms.packed_file.one_text import Size
 
 __all__ = [
     "BOOL",
