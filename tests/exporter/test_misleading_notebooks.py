@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from notebook_maker import cell, notebook
+from sampling import mostly_slow
 from torch import nn
 from torch.nn import functional
 
@@ -873,7 +874,9 @@ def test_cells_that_were_run_in_another_order_are_noted(folder: Path, caplog: py
 
 @pytest.mark.parametrize(
     "table",
-    ["torch.rand(3)", "torch.tensor(np.random.rand(3))", "[random.random()]", "random.sample(range(99), 9)"],
+    mostly_slow(
+        ["torch.rand(3)", "torch.tensor(np.random.rand(3))", "[random.random()]", "random.sample(range(99), 9)"], 2
+    ),
 )
 def test_a_table_that_is_drawn_and_that_no_weights_hold_is_refused(table: str, folder: Path) -> None:
     net = (
@@ -895,14 +898,17 @@ def test_a_table_that_is_drawn_and_that_no_weights_hold_is_refused(table: str, f
 
 @pytest.mark.parametrize(
     "drawn",
-    [
-        "self.order = random.sample(range(30), 3)",
-        "self.order = np.random.permutation(30)[:3]",
-        "self.order = [SEEN[time.time_ns() % 30_000] for _ in range(3)]",
-        "self.order = (lambda held: lambda: held)(random.sample(range(30), 3))",
-        "Net.order = random.sample(range(30), 3)",
-        "self.part = Part()",
-    ],
+    mostly_slow(
+        [
+            "self.order = [SEEN[time.time_ns() % 30_000] for _ in range(3)]",
+            "self.order = random.sample(range(30), 3)",
+            "self.order = np.random.permutation(30)[:3]",
+            "self.order = (lambda held: lambda: held)(random.sample(range(30), 3))",
+            "Net.order = random.sample(range(30), 3)",
+            "self.part = Part()",
+        ],
+        5,
+    ),
 )
 def test_what_is_drawn_and_no_tensor_is_refused_by_the_answers(drawn: str, folder: Path) -> None:
     net = (
