@@ -203,11 +203,17 @@ def test_a_big_endian_machine_refuses_a_packed_file_with_a_sentence(packed_files
 
 
 @pytest.mark.slow
-def test_a_static_program_of_at_most_150_kb_classifies_from_the_shell(packed_files: list[Path], tmp_path: Path) -> None:
+def test_a_static_program_of_the_size_that_the_page_states_classifies_from_the_shell(
+    packed_files: list[Path], tmp_path: Path
+) -> None:
     program = tmp_path / "pocketrnn-classify"
     line = ["make", "-s", "-C", str(NATIVE), "static", f"CC={found('musl-gcc')}", f"OUT={program}"]
     subprocess.run(line, check=True, timeout=300)
-    assert program.stat().st_size <= 155_000
+    page = (SOURCE.parents[2] / "docs" / "platforms.md").read_text(encoding="utf-8")
+    stated = re.search(r"`make static CC=musl-gcc` \| ([\d,]+) \|", page)
+    # Another release of the compiler makes it a little larger or smaller.
+    assert stated is not None
+    assert program.stat().st_size <= 1.03 * int(stated[1].replace(",", ""))
     assert "statically linked" in said([found("file")], program)
     news = next(file for file in packed_files if file.stem == "news")
     done = subprocess.run(
