@@ -136,6 +136,8 @@ def test_a_wing_of_the_exporter_imports_only_from_those_to_its_left() -> None:
         if WINGS.index(wings[other]) > WINGS.index(wings[name])
     ]
     assert wrong == []
+    # It stands left of all, and needs nothing of the other packages either.
+    assert imports_of(GUARDED) & TEXTS.keys() == set()
 
 
 def test_a_wing_of_the_runtime_imports_only_from_those_to_its_left() -> None:

@@ -21,8 +21,6 @@ from pocketrnn_export.intake.as_given import untouched
 from pocketrnn_export.intake.call_discovery.asked import Asked
 from pocketrnn_export.intake.call_discovery.trial import answer_in_turn, kept_state_advice
 from pocketrnn_export.intake.convention import Convention
-from pocketrnn_export.intake.user_frames import called_as
-from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
 from pocketrnn_export.module_runs.kept_attributes import Kept, assigned_by, attributes_kept, changed_by
 from pocketrnn_export.proof.cases import LONGEST
 
@@ -162,18 +160,9 @@ def is_changed_by_a_call(asked: Asked, convention: Convention) -> bool:
 
 
 def _is_changed_by(asked: Asked, convention: Convention, rows: int, width: int, calls: int) -> bool:
-    tokens, lengths = asked.batch(rows, width)
-
-    def run() -> Tensor:
-        with torch.no_grad(), quietly_on_cpu():
-            answer: Tensor = called_as(convention.function, asked.module, tokens, lengths)
-        return answer
-
-    if not assigned_by(run, asked.module):
+    batch = asked.batch(rows, width)
+    if not assigned_by(lambda: _answers(asked, convention, [batch]), asked.module):
         return False
-    answers: list[Tensor] = []
-    # Whatever a user's module raises is met again, and told, where it is asked.
-    with attributes_kept(asked.module), contextlib.suppress(Exception, SystemExit):
-        for _ in range(calls):
-            answers.append(run().nan_to_num())
+    with attributes_kept(asked.module):
+        answers = _answers(asked, convention, [batch] * calls)
     return bool(answers) and all(torch.equal(answers[0], other) for other in answers)

@@ -114,8 +114,9 @@ def _why_short_texts_only(asked: Asked, ways: Sequence[Way]) -> Fails | None:
     """Why a module that holds on short texts fails on those that it is tried on; None where it holds on none."""
     tried = max(asked.tried_widths[0])
     for most, way in itertools.product(range(tried - 1, 1, -1), ways):
-        short, longer = (next(iter(try_way(asked, way, (n,), one_text=asked.one_text)), None) for n in (most, most + 1))
-        if isinstance(short, Holds) and isinstance(longer, Fails):
+        if not isinstance(_first_outcome(asked, way, most), Holds):
+            continue
+        if isinstance(longer := _first_outcome(asked, way, most + 1), Fails):
             return replace(
                 longer,
                 rank=3,
@@ -124,6 +125,10 @@ def _why_short_texts_only(asked: Asked, ways: Sequence[Way]) -> Fails | None:
                 f'longer. If no text is longer, have the rest cut off: "max_width": {most} in the rules.',
             )
     return None
+
+
+def _first_outcome(asked: Asked, way: Way, tokens: int) -> Holds | Fails | None:
+    return next(iter(try_way(asked, way, (tokens,), one_text=asked.one_text)), None)
 
 
 def _holding(

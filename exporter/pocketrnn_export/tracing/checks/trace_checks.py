@@ -15,7 +15,7 @@ from pocketrnn_export.module_runs.cpu_run import answer_of, quietly_on_cpu
 from pocketrnn_export.module_runs.whole_copy import copied_again
 from pocketrnn_export.tracing.checks.across_rows import place_across_rows, symbols_of_batch
 from pocketrnn_export.tracing.checks.asked_module import AskedModule
-from pocketrnn_export.tracing.checks.every_size import SECONDS, Answers, answer_if_any, check_every_size
+from pocketrnn_export.tracing.checks.every_size import APART, SECONDS, Answers, answer_if_any, check_every_size
 from pocketrnn_export.tracing.checks.every_step import check_every_step
 from pocketrnn_export.tracing.checks.mixed_rows import place_of_mixed_rows
 from pocketrnn_export.tracing.checks.pytorch_run import ValuesOfNodes, run_in_pytorch
@@ -163,7 +163,7 @@ def refuse_ties(asked: AskedModule, traced: TracedProgram) -> None:
             inputs = (repeated, *(torch.full_like(v, width) if v.dim() == 1 else v for v in second))
             if (expected := answer_if_any(asked, inputs)) is None:
                 continue
-            if not furthest(ties_the_other_way(asked, inputs), expected) <= 1e-4:
+            if not furthest(ties_the_other_way(asked, inputs), expected) <= APART:
                 raise ExportError(
                     f"The module's answers depend on the order of equal values in {', '.join(traced.orders)}, which "
                     "PyTorch leaves undefined: a text that repeats a word has such.",
