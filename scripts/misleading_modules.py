@@ -1,8 +1,8 @@
 """Modules made to mislead the exporter, by family, each exported and compared with its owner's own call.
 
-The modules are those of tests/exporter. Each is exported as somebody would who knows nothing of it; what is exported is
-asked about texts of every length up to `LENGTHS`, of some longer ones, and in batches, and compared with the module
-itself, called as its owner does, one text at a time. `scripts/measure_proof modules` prints the table.
+The modules are those of the tests. Each is exported as somebody would who knows nothing of it, and some are packed; the
+result is asked about texts of every length up to `LENGTHS`, of some longer ones, and in batches, and compared with the
+module itself, called as its owner does, one text at a time. `scripts/measure_proof modules` prints the table.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.intake.convention import compiled
 from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
+from pocketrnn_export.packing import pack
 
 _TESTS: Final = Path(__file__).parents[1] / "tests"
-sys.path += [str(_TESTS / "exporter"), str(_TESTS)]
+sys.path += [str(_TESTS / "exporter"), str(_TESTS / "native"), str(_TESTS)]
 
 __all__ = ["Outcome", "outcomes"]
 
 # Every length up to here, then some longer ones.
 LENGTHS = 420
-LONGER = (777, 1000, 2049)
+LONGER = (*range(590, 652), 699, 700, 701, 777, 1000, 2049)
 # How far a logit or probability may be from the module's, of the largest number of the answer.
 NEAR = 2e-4
 
@@ -50,6 +51,7 @@ class Misleading:
         classes, ids, padding_id: of the classifier.
         probabilities: whether it gives probabilities, of one unit or of each label.
         options: further arguments of `export`.
+        packed: whether the bundle's packed file answers in its place.
     """
 
     family: str
@@ -61,6 +63,7 @@ class Misleading:
     padding_id: int = 1
     probabilities: bool = False
     options: dict[str, Any] = field(default_factory=dict)
+    packed: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,8 @@ def outcomes() -> Iterator[Outcome]:
         >>> sum(one.verdict == "wrong" for one in outcomes())
         0
     """
-    for one in (*_inputs(), *_probabilities(), *_sizes(), *_padding(), *_tails(), *_encoders(), *_beside_others()):
+    families = (_inputs, _probabilities, _sizes, _packed_sizes, _padding, _tails, _encoders, _beside_others)
+    for one in (one for family in families for one in family()):
         yield _outcome(one)
 
 
@@ -127,6 +131,20 @@ def _sizes() -> Iterator[Misleading]:
         module = kind()
         call = "module(tokens, lengths)" if kind.forward.__code__.co_argcount > 2 else "module(tokens)"
         yield Misleading("sizes", kind.__name__, kind, call, module.out.out_features, module.emb.num_embeddings)
+
+
+def _packed_sizes() -> Iterator[Misleading]:
+    import packed_size_modules as large
+    import size_modules as zoo
+
+    for kind in (*large.PACKED, *large.NOT_PACKED):
+        made = functools.partial(large.made, kind)
+        yield Misleading("sizes, in packed files", kind.__name__, made, "module(tokens)", 2, large.WORDS, packed=True)
+    for kind in zoo.HONOURED:
+        module = kind()
+        call = "module(tokens, lengths)" if kind.forward.__code__.co_argcount > 2 else "module(tokens)"
+        classes, ids = module.out.out_features, module.emb.num_embeddings
+        yield Misleading("sizes, in packed files", kind.__name__, kind, call, classes, ids, packed=True)
 
 
 def _padding() -> Iterator[Misleading]:
@@ -202,14 +220,17 @@ def _outcome(one: Misleading) -> Outcome:
     rules = TextRules("whitespace", padding_id=one.padding_id, unknown_id=0, empty_id=0)
     labels = [f"label {i}" for i in range(one.classes)]
     with tempfile.TemporaryDirectory() as folder:
+        bundle = Path(folder) / "bundle"
         try:
-            export(module, Path(folder) / "bundle", labels=labels, vocabulary=words, rules=rules, **one.options)
+            export(module, bundle, labels=labels, vocabulary=words, rules=rules, **one.options)
+            if one.packed:
+                pack(bundle, bundle := Path(folder) / "packed.prnn")
         except PocketRNNError as error:
             return Outcome(one.family, one.name, "refused", limited=False, what=str(error))
         # What a user would see as a traceback.
         except Exception as error:
             return Outcome(one.family, one.name, "died", limited=False, what=f"{type(error).__name__}: {error}")
-        classifier = Classifier.load(Path(folder) / "bundle")
+        classifier = Classifier.load(bundle)
         if one.call is None:
             return Outcome(one.family, one.name, "wrong", limited=False, what="exported, and nobody said its call")
         return _compared(one, module, classifier, words)

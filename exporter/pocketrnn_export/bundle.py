@@ -34,7 +34,7 @@ from pocketrnn_export.numbers.number_arguments import export_numbers, refuse_arg
 from pocketrnn_export.one_export import check_wanted, one_export_at_a_time, told_in_a_sentence
 from pocketrnn_export.progress import told_on_stderr
 from pocketrnn_export.proof.cases import MADE_TEXTS, made_texts, texts_for_proof
-from pocketrnn_export.proof.chosen_cases import widths_of
+from pocketrnn_export.proof.chosen_cases import noted_sizes, widths_of
 from pocketrnn_export.proof.loud_ids import loud_ids
 from pocketrnn_export.tracing.sizes.questions import UntraceableError
 from pocketrnn_export.vocabularies.external import given_ids, made_ids
@@ -188,6 +188,7 @@ def export(
         shown = "given texts" if given and examples else "made of words of the vocabulary"
         description = description.noting({**prepared.convention.provenance, "golden_examples": shown})
         graph, bounds = _graph_of(forms)
+        description = description.noting(noted_sizes(bounds))
         _tell_what_is_assumed(graph, description, compared=bool(pairs))
         private = frozenset(() if examples else given)
         texts = _texts_for(graph.limits, texts, description, private)

@@ -276,7 +276,7 @@ def _write_small(folder: Path, manifest: Manifest, storage: Storage, path: Path)
     plan = ProofPlan(
         # It has all rows of the embedding; the ids that the smaller one is given mean the same in both.
         reference=graph_reference(ROUNDED, small.rounded),
-        cases=cases_for_graph(manifest.text, graph),
+        cases=cases_for_graph(manifest.text, graph, manifest.provenance),
         rows_alone=graph.batch != 1,
         texts=texts,
     )

@@ -29,6 +29,7 @@ __all__ = [
     "integer_tolerance",
     "measured",
     "not_measured",
+    "turns_of",
     "written",
 ]
 
@@ -44,6 +45,16 @@ def finished(programs: Programs) -> PackedProgram:
     """The programs as sections; they stay as they are, to be made otherwise too."""
     whole, step = deepcopy(programs)
     return whole.finished(step)
+
+
+def turns_of(programs: Programs) -> frozenset[int]:
+    """Numbers of tokens, or of steps, beside which two sizes of the graphs change their order; the proof asks them.
+
+    Example:
+        >>> sorted(turns_of((program, None)))
+        [619, 620, 621, 622]
+    """
+    return frozenset().union(*(program.turns for program in programs if program is not None))
 
 
 @contextmanager

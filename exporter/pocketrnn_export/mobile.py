@@ -49,7 +49,7 @@ def mobile(bundle: str | Path, path: str | Path, *, name: str | None = None, for
         forms.append(ort_step_graph(manifests.checked_bytes(folder / stream.file, stream.sha256), stream))
     plan = ProofPlan(
         reference=graph_reference(graph_name(manifest), content),
-        cases=cases_for_graph(manifest.text, graph),
+        cases=cases_for_graph(manifest.text, graph, manifest.provenance),
         rows_alone=graph.batch != 1,
         texts=[example.text for example in manifest.examples],
         earlier=manifest.parity,

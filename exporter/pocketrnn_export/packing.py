@@ -49,6 +49,7 @@ from pocketrnn_export.integer_packing import (
     integer_tolerance,
     measured,
     not_measured,
+    turns_of,
     written,
 )
 from pocketrnn_export.numbers.number_packing import packed_numbers, packed_numbers_with_integers
@@ -180,7 +181,8 @@ def _packed_texts(
     if manifest.stream is not None:
         step = read_graph(folder / manifest.stream.file, manifest.stream.sha256)
     elif streaming:
-        step, size = step_of_graph(content)
+        limits = manifest.graph.limits
+        step, size = step_of_graph(content, most=None if limits is None else limits.max_tokens)
         manifest = replace(manifest, stream=StepGraph(STEP_FILE, sha256(step), size))
     packed = _packed_and_proven(manifest, content, step)
     if arithmetic == "float32":
@@ -295,7 +297,7 @@ def _packed_and_proven(manifest: Manifest, content: bytes, step: bytes | None) -
         provenance={**manifest.provenance, "packed": {"from_graph": manifest.graph.sha256, "versions": versions()}},
     )
     _log.info("Proving it equal to the bundle's graph")
-    cases, texts = _cases(manifest)
+    cases, texts = _cases(manifest, turns_of(programs))
     answers = ReferenceAnswers(
         graph_reference(graph_name(manifest), content), cases, rows_alone=manifest.graph.batch != 1
     )
@@ -358,13 +360,14 @@ def _answered_anew(examples: Sequence[Example], run: Run) -> tuple[Example, ...]
     )
 
 
-def _cases(manifest: Manifest) -> tuple[dict[str, Sequence[Case]], list[str]]:
-    """The cases of the proof by kind, and the texts among them."""
+def _cases(manifest: Manifest, turns: frozenset[int]) -> tuple[dict[str, Sequence[Case]], list[str]]:
+    """The cases of the proof by kind, those of the sizes at which the programs turn among them; and the texts."""
     graph = manifest.graph
     description = Description.of(manifest)
     given = texts_for_proof([example.text for example in manifest.examples], manifest.vocabulary, manifest.text)
     texts = texts_within(graph.limits, given, description)
-    return {**cases_for_graph(manifest.text, graph), "texts": text_cases(texts, description.encoder())}, texts
+    cases = cases_for_graph(manifest.text, graph, manifest.provenance, turns=turns)
+    return {**cases, "texts": text_cases(texts, description.encoder())}, texts
 
 
 def _as_the_step_graph(

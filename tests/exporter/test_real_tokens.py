@@ -258,4 +258,18 @@ def test_a_row_of_padding_gets_another_id_and_the_case_stays_as_it_was() -> None
     assert made.tokens.tolist() == [[0, 1], [1, 7]]
     assert tokens.tolist() == [[1, 1], [1, 7]]
     assert within([case], None, 1) == [case]
-    assert within([case], Limits(max_tokens=1, real_token=True), 1) == []
+    (cut,) = within([case], Limits(max_tokens=1, real_token=True), 1)
+    assert cut.tokens.tolist() == [[0], [0]]
+
+
+def test_a_limit_shortens_or_repeats_rows_and_leaves_out_no_case() -> None:
+    cases = [
+        Case("long", np.arange(3000)[None], np.array([3000])),
+        Case("short", np.array([[4, 5], [6, 1]]), np.array([2, 1])),
+        Case("many", np.full((9, 4), 3), np.full(9, 4)),
+    ]
+    long, short, many = within(cases, Limits(min_tokens=3, max_tokens=700, max_batch=2), 1)
+    assert long.tokens.tolist() == [[*range(700)]]
+    assert short.tokens.tolist() == [[4, 5, 4], [6, 6, 6]]
+    assert many.tokens.shape == (2, 4)
+    assert [case.lengths.tolist() for case in (long, short, many)] == [[700], [3, 3], [4, 4]]

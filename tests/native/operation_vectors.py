@@ -16,7 +16,6 @@ import numpy.typing as npt
 from pocketrnn.bundle.manifest import INTEGERS, Comparison, Example, Graph, Manifest, Parity
 from pocketrnn.bundle.packed_file import graph_entry, to_packed
 from pocketrnn.text import TextRules
-from pocketrnn_export.forms.packed_file.one_text import Size
 from pocketrnn_export.forms.packed_file.packed_program import (
     BOOL,
     FLOAT,
@@ -27,6 +26,7 @@ from pocketrnn_export.forms.packed_file.packed_program import (
     rounded_columns,
     rounded_rows,
 )
+from pocketrnn_export.forms.packed_file.size_values import Size
 
 __all__ = ["FILES", "Made", "made"]
 

@@ -16,8 +16,8 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.packed_file.lowering import attributes_of
-from pocketrnn_export.forms.packed_file.one_text import needed_nodes
+from pocketrnn_export.forms.packed_file.one_text import needed_nodes, size_values_of
+from pocketrnn_export.forms.packed_file.size_values import Affine, SizeValues, attributes_of
 
 __all__ = ["step_of_graph"]
 
@@ -34,6 +34,8 @@ _OF_NEIGHBOURS: Final = frozenset({"Conv", "MaxPool", "AveragePool"})
 _ZEROS_OF_ZEROS: Final = frozenset(
     {"Expand", "Slice", "Gather", "Unsqueeze", "Squeeze", "Reshape", "Identity", "Transpose", "Cast", "Tile"}
 )
+# The number of tokens itself.
+_COUNT: Final = (1, 0)
 # Where a layer of an ONNX file has the lengths and the first state; an LSTM's first cell comes next.
 _LENGTHS_AT: Final = 4
 _STATE_AT: Final = 5
@@ -50,7 +52,7 @@ class _Of(Enum):
     TEXT = "text"
 
 
-def step_of_graph(content: bytes) -> tuple[bytes, int]:
+def step_of_graph(content: bytes, *, most: int | None = None) -> tuple[bytes, int]:
     """The step graph of a graph, and the size of its state.
 
     The state is that of `pocketrnn_export.forms.step`: every layer's hidden state, for an LSTM every layer's cell
@@ -59,6 +61,7 @@ def step_of_graph(content: bytes) -> tuple[bytes, int]:
     Args:
         content: an ONNX file that maps tokens int64 [batch, sequence], or samples float32 [batch, sequence, channels],
             and perhaps lengths int64 [batch], to logits.
+        most: the most tokens or samples that it takes.
 
     Raises:
         ExportError: the graph reads from both ends or not token by token, or what it does is not known to go on from a
@@ -68,14 +71,16 @@ def step_of_graph(content: bytes) -> tuple[bytes, int]:
         >>> step_of_graph((folder / "model.onnx").read_bytes())[1]    # of a GRU of 96, and of its maximum so far
         193
     """
-    return _Reading(onnx.load_from_string(content)).step()
+    return _Reading(content, most).step()
 
 
 class _Reading:
     """A graph read in its order: what each of its values is of, and the nodes of the step so far."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self.model = model
+    def __init__(self, content: bytes, most: int | None) -> None:
+        self.content, self.most = content, most
+        self.model = model = onnx.load_from_string(content)
+        self.size_values: SizeValues | None = None
         self.of = dict.fromkeys((tensor.name for tensor in model.graph.initializer), _Of.WEIGHTS)
         self.given = model.graph.input[0]
         self.takes_numbers = self.given.name == "samples"
@@ -125,7 +130,13 @@ class _Reading:
             self._mark(node, _Of.LENGTHS)
         elif kinds <= {_Of.WEIGHTS, _Of.TEXT}:
             self._keep(node, _Of.TEXT)
-        elif node.op_type == "Where" and self.of[node.input[0]] is _Of.LENGTHS and self.of[node.input[2]] is _Of.TOKENS:
+        elif (
+            node.op_type == "Where"
+            and self.of[node.input[0]] is _Of.LENGTHS
+            and self.of[node.input[2]] is _Of.TOKENS
+            # A token that the text has.
+            and self._is_everywhere(node.input[0], (0, False))
+        ):
             self._mark(node, _Of.MASKED)
             self.unmasked[node.output[0]] = node.input[2]
         elif node.op_type == "ReduceMax" and kinds <= {_Of.WEIGHTS, _Of.TOKENS, _Of.MASKED}:
@@ -138,7 +149,12 @@ class _Reading:
         elif node.op_type == "ReduceMean" and kinds <= {_Of.WEIGHTS, _Of.TOKENS}:
             self._sum(node)
             self._divided(node.output[0], f"{node.output[0]}.sum")
-        elif node.op_type == "Div" and self.of[node.input[0]] is _Of.SUM and self.of[node.input[1]] is _Of.LENGTHS:
+        elif (
+            node.op_type == "Div"
+            and self.of[node.input[0]] is _Of.SUM
+            and self.of[node.input[1]] is _Of.LENGTHS
+            and self._is_everywhere(node.input[1], _COUNT)
+        ):
             self._divided(node.output[0], f"{node.input[0]}.sum")
         elif kinds <= {_Of.WEIGHTS, _Of.TOKENS} and self._is_last_step(node):
             self._keep(node, _Of.TEXT)
@@ -170,6 +186,15 @@ class _Reading:
         if self.takes_numbers and node.op_type == "LayerNormalization":
             return bool(attributes_of(node).get("axis", -1) == -1)
         return node.op_type in _OF_EACH or (self.takes_numbers and node.op_type in _OF_EACH_NUMBER)
+
+    def _is_everywhere(self, name: str, number: Affine) -> bool:
+        """Whether a value of a whole text is one number, a * tokens + b, at each place and for every number of tokens:
+        the graph says so, whatever the texts of a proof show."""
+        if self.size_values is None:
+            # Of the graph as it was: the nodes of the model become those of the step.
+            self.size_values = size_values_of(onnx.load_from_string(self.content), self.most)
+        known = self.size_values.known.get(name)
+        return known is not None and {*known.ends} == {number}
 
     def _follow(self, node: NodeProto) -> None:
         """Note which axis of what it makes the steps are counted on."""
@@ -233,7 +258,7 @@ class _Reading:
             self.of[inputs[0]] is not _Of.TOKENS
             or attributes.get("layout", 0)
             or any(self.of[name] is not _Of.WEIGHTS for name in of_weights)
-            or self.of[inputs[_LENGTHS_AT]] not in (_Of.WEIGHTS, _Of.LENGTHS)
+            or not (not inputs[_LENGTHS_AT] or self._is_everywhere(inputs[_LENGTHS_AT], _COUNT))
             or any(name and not (self.takes_numbers and self._is_zeros(name)) for name in inputs[_STATE_AT:7])
             or (self.takes_numbers and self.axis.get(inputs[0]) != 0)
         ):

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from pocketrnn.bundle.folder import written_whole
-from pocketrnn.bundle.manifest import CLASSIFIER_JSON, NUMBERS_VERSION, Graph, Parity
+from pocketrnn.bundle.manifest import CLASSIFIER_JSON, NUMBERS_VERSION, Graph, Parity, StepGraph
 from pocketrnn.errors import ExportError, PocketRNNError, SequenceError
 from pocketrnn.number_classifier import NumberClassifier
 from pocketrnn.numbers.manifest import (
@@ -59,7 +59,7 @@ from pocketrnn_export.numbers.sample_lookup import (
 )
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, sample_table
 from pocketrnn_export.proof.cases import Case, Logits, Run
-from pocketrnn_export.proof.chosen_cases import widths_of
+from pocketrnn_export.proof.chosen_cases import noted_sizes, widths_of
 from pocketrnn_export.proof.comparing import Compared, run_of_onnx
 from pocketrnn_export.proof.end_to_end import compared_rows, hazard_rows
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
@@ -459,7 +459,7 @@ def _written(
         compared = [*compared_in_float64(proven, answers), *compared, *as_given]
         content = with_samples_as_input(form.content, f"{TABLE}.weight", len(wanted.rules.channels))
         compared += compared_on_cases(_on_samples(content, form, table), answers)
-        stream, step = step_graph(content) if wanted.streaming else (None, b"")
+        stream, step = _stepped(form, content) if wanted.streaming else (None, b"")
         if stream is not None:
             of_step = step_on_samples(step, stream, table)
             compared += [*compared_in_float64([of_step], answers), *compared_on_cases(of_step, answers)]
@@ -472,6 +472,11 @@ def _written(
         manifest = replace(manifest, parity=_in_words(verdict(plan, compared, answers)))
         (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
     return manifest
+
+
+def _stepped(form: Form, content: bytes) -> tuple[StepGraph, bytes]:
+    limits = form.entry.limits if isinstance(form.entry, Graph) else None
+    return step_graph(content, most=None if limits is None else limits.max_tokens)
 
 
 def _on_samples(content: bytes, form: Form, table: SampleTable) -> Form:
@@ -546,6 +551,7 @@ def _manifest(
         provenance={
             **(wanted.provenance or {}),
             **said,
+            **noted_sizes(form.bounds),
             "layout": LAYOUTS[layout],
             "numbers_in_proof": table.kind,
             "golden_examples": "given sequences" if table.sequences and wanted.examples else "made signals",

@@ -38,6 +38,7 @@ from pocketrnn_export.integer_packing import (
     integer_tolerance,
     measured,
     not_measured,
+    turns_of,
     written,
 )
 from pocketrnn_export.numbers.number_export import NumberExport, in_words_of_numbers
@@ -51,7 +52,7 @@ from pocketrnn_export.numbers.number_step import (
 )
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, sample_table
 from pocketrnn_export.proof.cases import Case, Ids, Logits, Run
-from pocketrnn_export.proof.chosen_cases import cases_for
+from pocketrnn_export.proof.chosen_cases import asked_sizes, cases_for
 from pocketrnn_export.proof.comparing import Compared, Reference, compare, graph_reference
 from pocketrnn_export.proof.float64_operators import one_thread
 from pocketrnn_export.proof.integer_products import products_compared
@@ -170,7 +171,7 @@ def _packed_and_proven(folder: Path, manifest: NumberManifest, *, streaming: boo
     )
     _log.info("Proving it equal to the bundle's graph")
     table = _table(manifest)
-    cases = _cases(manifest, table)
+    cases = _cases(manifest, table, turns_of(programs))
     reference = graph_reference(_GRAPH, with_table_as_input(content, table.rows))
     answers = ReferenceAnswers(reference, cases, rows_alone=manifest.graph.batch != 1)
     with one_thread(), written(to_packed_numbers(made, program)) as file:
@@ -235,8 +236,9 @@ def _with_step(
         return manifest, read_graph(folder / manifest.stream.file, manifest.stream.sha256)
     if not streaming:
         return manifest, b""
-    check_carrying(manifest.numbers, manifest.graph.limits)
-    stream, step = step_graph(content)
+    limits = manifest.graph.limits
+    check_carrying(manifest.numbers, limits)
+    stream, step = step_graph(content, most=None if limits is None else limits.max_steps)
     return replace(manifest, stream=stream), step
 
 
@@ -287,12 +289,17 @@ def _table(manifest: NumberManifest) -> SampleTable:
     )
 
 
-def _cases(manifest: NumberManifest, table: SampleTable) -> dict[str, Sequence[Case]]:
+def _cases(manifest: NumberManifest, table: SampleTable, turns: frozenset[int]) -> dict[str, Sequence[Case]]:
     graph, found = manifest.graph, manifest.graph.limits
     limits = None if found is None else Limits(found.min_steps, found.max_steps, found.max_batch)
     wanted = NumberExport(manifest.name, manifest.labels, manifest.numbers)
     cases = cases_for(
-        wanted.rules_of_ids, ids=len(table.rows), ragged=graph.padding, limits=limits, one_row=graph.batch == 1
+        wanted.rules_of_ids,
+        ids=len(table.rows),
+        ragged=graph.padding,
+        limits=limits,
+        bounds=asked_sizes(manifest.provenance, turns),
+        one_row=graph.batch == 1,
     )
     golden = [Case(f"sequence {i}", ids[None], np.array([len(ids)])) for i, ids in enumerate(table.sequences)]
     return {**cases, "texts": golden}

@@ -45,13 +45,17 @@ def check_carrying(rules: NumberRules, limits: StepLimits | None) -> None:
         )
 
 
-def step_graph(content: bytes) -> tuple[StepGraph, bytes]:
+def step_graph(content: bytes, *, most: int | None) -> tuple[StepGraph, bytes]:
     """The step graph of a graph that takes samples, and what classifier.json says of it.
+
+    Args:
+        content: the ONNX file.
+        most: the most steps that it takes.
 
     Raises:
         ExportError: the graph looks ahead, or what it does is not known to go on from a state.
     """
-    made, size = step_of_graph(content)
+    made, size = step_of_graph(content, most=most)
     return StepGraph(STEP_FILE, sha256(made), size), made
 
 

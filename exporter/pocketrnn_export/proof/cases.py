@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -19,6 +18,7 @@ __all__ = [
     "BATCHES",
     "EXAMPLE_ROWS",
     "EXAMPLE_STEPS",
+    "LARGEST",
     "LONGEST",
     "MADE_TEXTS",
     "SEQUENCES",
@@ -57,6 +57,8 @@ BATCHES: Final = (1, 2, 7, 33)
 SEQUENCES: Final = (1, 2, 17, 64, 257)
 # The tokens of the longest row.
 LONGEST: Final = 3_000
+# Tokens of the largest batch that is looked at. A GRU of 100 takes about 10 s for as many steps of one text.
+LARGEST: Final = 50_000
 # The shapes of the grid on which each row is also run alone: several rows, and neither very short nor long to run.
 _NEIGHBOURS: Final = ((7, 17), (7, 64))
 # How many shapes are drawn besides the grid.
@@ -99,8 +101,8 @@ class Widths:
         """The nearest number of tokens that a text can have."""
         return max(self.least, min(tokens, self.most or tokens))
 
-    def fitted(self, cases: Iterable[Case], padding_id: int) -> list[Case]:
-        """The cases with every row cut to what a text can have, and padded or repeated to it by turns; each once."""
+    def fitted(self, cases: Iterable[Case], padding_id: int, *, padded: bool = True) -> list[Case]:
+        """The cases with every row cut to what a text can have, and repeated to it, or `padded` by turns; each once."""
         if self.least == 1 and self.most is None:
             return list(cases)
         made: dict[tuple[tuple[int, int], bytes], Case] = {}
@@ -109,7 +111,7 @@ class Widths:
             tokens = np.full((len(lengths), lengths.max()), padding_id, np.int64)
             for row, (length, before) in enumerate(zip(lengths, case.lengths, strict=True)):
                 real = case.tokens[row, :before]
-                if before < length and row % 2 == 0:
+                if padded and before < length and row % 2 == 0:
                     start = length - before if self.pad_left else 0
                     tokens[row, start : start + before] = real
                 else:
@@ -237,26 +239,26 @@ def bound_cases(
 
 
 def within(cases: Iterable[Case], limits: Limits | None, padding_id: int) -> list[Case]:
-    """The cases that a graph takes: those of sizes inside its limits, texts shorter than the least left out.
+    """The cases as a graph of such limits takes them: longer rows are cut, shorter ones repeated, and rows beyond the
+    largest batch left out. No case is left out, so that a graph that takes 700 tokens is asked about 700.
 
     Where it takes no text of padding only, such a row begins with another id.
 
     Example:
-        >>> within([Case("long", np.ones((1, 600), int), np.array([600]))], Limits(max_tokens=512), 0)
-        []
+        >>> within([Case("long", np.ones((1, 600), int), np.array([600]))], Limits(max_tokens=512), 0)[0].tokens.shape
+        (1, 512)
     """
     if limits is None:
         return list(cases)
-    if limits.real_token:
-        cases = with_real_tokens(cases, padding_id)
-    least, most = limits.min_tokens or 1, limits.max_tokens or sys.maxsize
-    return [
-        case
-        for case in cases
-        if case.lengths.min() >= least
-        and case.lengths.max() <= most
-        and (limits.max_batch is None or len(case.lengths) <= limits.max_batch)
-    ]
+    most = limits.max_batch
+    cases = [case if most is None or len(case.lengths) <= most else _first_rows(case, most) for case in cases]
+    inside = Widths(limits.min_tokens or 1, limits.max_tokens).fitted(cases, padding_id, padded=False)
+    return with_real_tokens(inside, padding_id) if limits.real_token else inside
+
+
+def _first_rows(case: Case, rows: int) -> Case:
+    lengths = case.lengths[:rows]
+    return Case(f"{case.name}, {rows} of its rows", case.tokens[:rows, : lengths.max()], lengths)
 
 
 def with_real_tokens(cases: Iterable[Case], padding_id: int) -> list[Case]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
-from pocketrnn.bundle.manifest import Graph, Limits
+from pocketrnn.bundle.manifest import MAKE_AGAIN, Graph, Limits
+from pocketrnn.errors import BundleError
 from pocketrnn.text import AnyTextRules
 from pocketrnn_export.proof.cases import (
+    LARGEST,
     Case,
     Widths,
     apart,
@@ -20,8 +22,16 @@ from pocketrnn_export.proof.cases import (
 )
 from pocketrnn_export.proof.every_id import cases_of_every_id
 
-__all__ = ["cases_for", "cases_for_graph", "widths_of"]
+__all__ = ["ASKED_SIZES", "asked_sizes", "cases_for", "cases_for_graph", "noted_sizes", "widths_of"]
 
+# The member of a bundle's provenance with the sizes on both sides of what its module asks about a size: what is made
+# of the bundle is asked about them, too.
+ASKED_SIZES: Final = "asked_sizes"
+# No more than the export's own proof has; a stranger's bundle may state any.
+_MOST_SIZES: Final = 10_000
+# Of turns above so many tokens, so many are tried: a text of 50,000 takes a minute in all the runs of a proof.
+_LONG: Final = 5_000
+_LONG_TURNS: Final = 4
 # How many rows of one case are asked alone at most.
 _EVERY_ROW: Final = 64
 
@@ -43,7 +53,7 @@ def cases_for(
         rules: the text rules, whose special ids occur more often.
         ids: how many ids the graph takes.
         ragged: rows of several lengths; else all rows are full.
-        limits: what the graph takes; cases beyond are left out.
+        limits: what the graph takes; rows beyond are cut or repeated.
         bounds: (batch, sequence) on both sides of everything that forward asks about a size.
         one_row: the graph takes one text a run: fewer and longer rows hold every id then.
         alone: a text that holds one of these ids takes a run of its own.
@@ -73,15 +83,22 @@ def cases_for(
     return {inputs: some for inputs, some in asked.items() if some}
 
 
-def cases_for_graph(rules: AnyTextRules, graph: Graph) -> dict[str, list[Case]]:
+def cases_for_graph(
+    rules: AnyTextRules, graph: Graph, provenance: Mapping[str, Any], *, turns: Iterable[int] = ()
+) -> dict[str, list[Case]]:
     """The inputs of a proof of a form that is made of a graph, but for the texts, by kind; see `cases_for`.
 
     Args:
         rules: the text rules of its bundle.
         graph: what the bundle says of the graph.
+        provenance: that of the bundle, with the sizes that its module asks about.
+        turns: further numbers of tokens to ask about.
+
+    Raises:
+        BundleError: the provenance says of the sizes what no export writes.
 
     Example:
-        >>> list(cases_for_graph(manifest.text, manifest.graph))
+        >>> list(cases_for_graph(manifest.text, manifest.graph, manifest.provenance))
         ['shapes', 'drawn shapes', 'hazards', 'every id']
     """
     return cases_for(
@@ -89,9 +106,49 @@ def cases_for_graph(rules: AnyTextRules, graph: Graph) -> dict[str, list[Case]]:
         ids=graph.embedding_rows,
         ragged=graph.padding,
         limits=graph.limits,
+        bounds=asked_sizes(provenance, turns),
         one_row=graph.batch == 1,
         alone=graph.run_alone(rules.padding_id),
     )
+
+
+def noted_sizes(bounds: Iterable[tuple[int, int]]) -> dict[str, list[list[int]]]:
+    """What a bundle's provenance says of the sizes on both sides of what its module asks about a size; nothing where it
+    asks nothing.
+
+    Example:
+        >>> noted_sizes([(3, 512), (3, 513)])
+        {'asked_sizes': [[3, 512], [3, 513]]}
+    """
+    sizes = [list(size) for size in bounds]
+    return {ASKED_SIZES: sizes} if sizes else {}
+
+
+def asked_sizes(provenance: Mapping[str, Any], turns: Iterable[int] = ()) -> list[tuple[int, int]]:
+    """The sizes, (batch, tokens), that a form of a bundle is asked about beside the usual ones.
+
+    Args:
+        provenance: that of the bundle.
+        turns: further numbers of tokens, each of one text.
+
+    Raises:
+        BundleError: the provenance says of them what no export writes.
+
+    Example:
+        >>> asked_sizes({"asked_sizes": [[3, 512]]}, [620])
+        [(3, 512), (1, 620)]
+    """
+    stated = provenance.get(ASKED_SIZES, [])
+    plain = isinstance(stated, list) and len(stated) <= _MOST_SIZES
+    for size in stated if plain else ():
+        whole = isinstance(size, list) and len(size) == 2 and all(type(number) is int for number in size)
+        plain = plain and whole and min(size) >= 1 and size[0] * size[1] <= LARGEST
+    if not plain:
+        raise BundleError(f"provenance.{ASKED_SIZES} of classifier.json is not a list of sizes.", MAKE_AGAIN)
+    few = sorted(turns)
+    long = [tokens for tokens in few if _LONG < tokens <= LARGEST][:_LONG_TURNS]
+    further = [*(tokens for tokens in few if tokens <= _LONG), *long]
+    return [*((batch, tokens) for batch, tokens in stated), *((1, tokens) for tokens in further)]
 
 
 def widths_of(rules: AnyTextRules) -> Widths:

@@ -10,13 +10,16 @@ import numpy.typing as npt
 import onnx
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
-from pocketrnn_export.forms.packed_file.one_text import Observed, Size, evaluated, fitted, times
+from pocketrnn_export.forms.packed_file.one_text import Observed, evaluated, needed_nodes
 from pocketrnn_export.forms.packed_file.packed_program import BOOL, FLOAT, INT, Program, float_bits
+from pocketrnn_export.forms.packed_file.size_values import Size, attributes_of, fitted, times
 
-__all__ = ["HANDLERS", "Handler", "Lowering", "attributes_of", "handles"]
+__all__ = ["HANDLERS", "Handler", "Lowering", "handles"]
 
 Array = npt.NDArray[Any]
 _ONE: Final = (0, 1)
+# The engine's whole numbers have 32 bits.
+_LARGEST: Final = (1 << 31) - 1
 _MOST_AXES: Final = 4
 _MOST_MOVED_AXES: Final = 5
 _TYPES: Final = {"f": FLOAT, "i": INT, "u": INT, "b": BOOL}
@@ -74,10 +77,9 @@ class Lowering:
         Raises:
             ExportError: the engine has no operation for an operator; the message names it and where it stands.
         """
-        for node in self.graph.model.graph.node:
-            if not any(name in self.graph.of_tokens for name in node.output if name):
-                self._check_whole(node)
-                continue
+        answers = ("logits", "new_state") if self.graph.state_size else ("logits",)
+        known = self.graph.size_values.known
+        for node in needed_nodes(self.graph.model.graph.node, answers, given=known):
             handler = HANDLERS.get(node.op_type)
             try:
                 if handler is None:
@@ -85,41 +87,30 @@ class Lowering:
                 self._check(node)
                 handler(self, node)
             except PocketRNNError as error:
-                raise _refused(node, error.problem) from error
+                raise _refused(node, error.problem, error.remedy) from error
             # A graph may say what no handler has foreseen, and what onnxruntime puts up with.
             except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
                 raise _refused(
                     node, f"Its inputs or attributes are unusual ({type(error).__name__}: {first_line(error)})."
                 ) from error
-        for name in ("logits", "new_state") if self.graph.state_size else ("logits",):
+        for name in answers:
             output = self.read(name)
             if self.program.values[output].constant is not None or output == 0:
                 raise ExportError(f"The {name.replace('_', ' ')} does not depend on the text.", "Check the module.")
             self.program.outputs.append(output)
+        self.program.turns = frozenset(self.graph.size_values.span.turns)
         return self.program
-
-    def _check_whole(self, node: onnx.NodeProto) -> None:
-        """Refuse a whole number that a text's length decides by a float64 one, such as `int(n * 0.7)`.
-
-        Observed at some lengths it may seem to be always the same, and in float32 it can be the next number.
-
-        Raises:
-            ExportError: it is one.
-        """
-        if node.op_type == "Cast":
-            kinds = [self.graph.values[name][0].dtype for name in (node.input[0], node.output[0])]
-            if kinds[0] == np.float64 and kinds[1].kind == "i":
-                raise _refused(node, "The number of tokens decides it in double precision, which the engine has not.")
 
     def _check(self, node: onnx.NodeProto) -> None:
         """Refuse what no operation of the engine means.
 
         Raises:
             ExportError: an attribute is no number, or no flag where it should be one; or whole numbers wrap at 8 or 16
-                bits, which the engine's do not.
+                bits, which the engine's do not; or the number of tokens decides something by floats.
         """
         if not node.input or not node.input[0]:
             raise ExportError("It has no first input.", "")
+        self._check_exact(node)
         for name, value in attributes_of(node).items():
             numbers = value if isinstance(value, list) else [value]
             if any(isinstance(number, float) and not np.isfinite(number) for number in numbers):
@@ -136,9 +127,28 @@ class Lowering:
             if node.op_type not in _NO_ARITHMETIC or (node.op_type.startswith("Cast") and source not in (bool, kind)):
                 raise ExportError(f"It computes with {kind}, whose numbers wrap where the engine's do not.", "")
 
+    def _check_exact(self, node: onnx.NodeProto) -> None:
+        """Refuse what the engine may decide otherwise for some number of tokens that no case has.
+
+        Raises:
+            ExportError: it is a whole number made of a float, such as `int(n * 0.7)`, or a comparison in double
+                precision, which in float32 can be another; or a product of whole numbers, which may have more than 32
+                bits.
+        """
+        names = [*filter(None, node.input)]
+        if self.graph.of_tokens.intersection(names):
+            return
+        kinds, made = [self.graph.values[name][0].dtype for name in names], self.graph.values[node.output[0]][0].dtype
+        if made.kind in "iu" and any(kind.kind == "f" for kind in kinds) and node.op_type in ("Cast", "CastLike"):
+            raise ExportError("The number of tokens decides a whole number by floats, which the engine may round.", "")
+        if made.kind == "b" and any(kind == np.float64 for kind in kinds):
+            raise ExportError("The number of tokens decides it in double precision, which the engine has not.", "")
+        if made.kind in "iu" and node.op_type in ("Mul", "Pow", "ReduceProd"):
+            raise ExportError("It multiplies numbers of tokens, of which a product may have more than 32 bits.", "")
+
     def is_fixed(self, name: str) -> bool:
-        """Whether a value does not depend on the tokens themselves."""
-        return name not in self.graph.of_tokens
+        """Whether a value follows from the number of tokens alone, by one rule for every number of them."""
+        return name in self.graph.size_values.known
 
     def constant(self, name: str) -> Array:
         """A value that is the same for every text.
@@ -203,6 +213,8 @@ class Lowering:
         """
         if name in self.known:
             return self.known[name]
+        if not self.is_fixed(name):
+            raise ExportError(f"{name} is made of nothing that the engine has.", "")
         values = self.graph.values[name]
         if all(v.shape == values[0].shape and v.tobytes() == values[0].tobytes() for v in values[1:]):
             array = values[0]
@@ -379,16 +391,6 @@ def handles(*names: str) -> Callable[[Handler], Handler]:
     return marked
 
 
-def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
-    """The attributes of an operator by name.
-
-    Example:
-        >>> attributes_of(onnx.helper.make_node("Softmax", ["x"], ["y"], axis=1))
-        {'axis': 1}
-    """
-    return {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
-
-
 def _place(node: onnx.NodeProto) -> str:
     """Where a node stands in the module, as its exporter wrote it down, or its name."""
     notes = {entry.key: entry.value for entry in node.metadata_props}
@@ -396,10 +398,10 @@ def _place(node: onnx.NodeProto) -> str:
     return str(scopes[0] if scopes else node.name or next(name for name in node.output if name))
 
 
-def _refused(node: onnx.NodeProto, problem: str) -> ExportError:
+def _refused(node: onnx.NodeProto, problem: str, remedy: str = "") -> ExportError:
     return ExportError(
         f"The operator {node.op_type} cannot be packed, at {_place(node)}: {problem}",
-        "Use the bundle with onnxruntime, or write that part of forward by other operations.",
+        remedy or "Use the bundle with onnxruntime, or write that part of forward by other operations.",
     )
 
 
@@ -635,10 +637,43 @@ def _clip(lowering: Lowering, node: onnx.NodeProto) -> None:
             (lowering.optional(node, i) for i in (1, 2)), ("min", "max"), (-np.inf, np.inf), strict=True
         )
     ]
-    if lowering.type(node.output[0]) != FLOAT:
-        raise ExportError("It cuts whole numbers.", "")
-    source = lowering.read(node.input[0])
-    lowering.unary("Clip", source, lowering.new(node.output[0]), *bounds)
+    out, kind = node.output[0], lowering.type(node.output[0])
+    value = lowering.read(node.input[0])
+    if kind == FLOAT:
+        lowering.unary("Clip", value, lowering.new(out), *bounds)
+        return
+    _, words = lowering._walk([node.input[0]], out)
+    for name, bound in zip(("Max", "Min"), bounds, strict=True):
+        if np.isfinite(bound):
+            limit = lowering.program.constant(np.array([bound]).clip(-_LARGEST, _LARGEST).astype("<i4"))
+            made = lowering.program.value(kind, lowering.sizes(out))
+            lowering.program.add("binary", [value, limit, made], BINARY.index(name), *words, 0)
+            value = made
+    lowering.alias(out, value)
+
+
+@handles("Mod")
+def _remainder(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """x - x / divisor * divisor, of whole numbers from 0 on, for which it does not matter towards what is rounded."""
+    left, right, out = node.input[0], node.input[1], node.output[0]
+    known = lowering.graph.size_values
+    from_zero = left == "tokens" or (
+        left in known.known
+        and all(known.span.holds("GreaterOrEqual", number, (0, 0)) for number in known.known[left].ends)
+    )
+    divisor = lowering.constant(right)
+    if divisor.dtype.kind != "i" or (divisor < 1).any() or not from_zero:
+        raise ExportError("It is no remainder of numbers from 0 on by a number from 1 on.", "")
+    operands, words = lowering._walk([left, right], out)
+    *sizes, of_left, of_right = words
+    kind, shape = lowering.type(out), lowering.sizes(out)
+    quotient, whole = lowering.program.value(kind, shape), lowering.program.value(kind, shape)
+    everywhere = sum(1 << i for i, size in enumerate(sizes) if size != _ONE)
+    lowering.program.add("binary", [*operands, quotient], BINARY.index("Div"), *sizes, of_left, of_right)
+    lowering.program.add("binary", [quotient, operands[1], whole], BINARY.index("Mul"), *sizes, everywhere, of_right)
+    lowering.program.add(
+        "binary", [operands[0], whole, lowering.new(out)], BINARY.index("Sub"), *sizes, of_left, everywhere
+    )
 
 
 @handles("Cast", "CastLike")

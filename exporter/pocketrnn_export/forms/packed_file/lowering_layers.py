@@ -10,9 +10,9 @@ import numpy.typing as npt
 import onnx
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.packed_file.lowering import Lowering, attributes_of, handles
-from pocketrnn_export.forms.packed_file.one_text import Size, times
+from pocketrnn_export.forms.packed_file.lowering import Lowering, handles
 from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, float_bits
+from pocketrnn_export.forms.packed_file.size_values import Size, attributes_of, times
 
 __all__ = ["padded_columns"]
 

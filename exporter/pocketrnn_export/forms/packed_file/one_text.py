@@ -2,14 +2,13 @@
 For a sequence of numbers, samples are what tokens are here.
 
 A graph for batches is full of sizes, masks and indices that depend on nothing but how many tokens the one text has.
-    They
-are observed at some lengths and fitted: a size is a * tokens + b or the graph is refused. Whether that holds at other
-lengths is for the proof to say, which runs what was made on lengths that were never observed.
+Which of them are a * tokens + b for every number of tokens is read off the graph (`size_values.py`); a and b are read
+off runs of it at some lengths. A size that is no such sum is refused, and all else is computed by the program.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,15 +21,16 @@ from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn.numbers.manifest import NumberGraph, StepLimits
 from pocketrnn.numbers.rules import NumberRules
+from pocketrnn_export.forms.packed_file.size_values import Size, SizeValues, Span
 
-__all__ = ["Observed", "Size", "evaluated", "fitted", "needed_nodes", "observed", "observed_on_samples", "times"]
+__all__ = ["Observed", "evaluated", "needed_nodes", "observed", "observed_on_samples", "size_values_of"]
 
-# a * tokens + b
-Size = tuple[int, int]
 Array = npt.NDArray[Any]
 
 # One and two tokens are where sizes part; the others are no multiples of one another.
 _LENGTHS: Final = (1, 2, 3, 7, 13, 22)
+# So many lengths are all observed.
+_FEW: Final = 8
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Observed:
         lengths: how many tokens the texts had that it was run on.
         values: by name, what a value was in each run.
         of_tokens: the names of the values that depend on the tokens themselves, or on the state.
+        size_values: what follows from the number of tokens alone, for every number that the graph takes.
         opset: of the graph.
         state_size: how many numbers a step's state has; 0 where the graph is of whole texts.
         channels: how many numbers a step has where it takes sequences of numbers; 0 where it takes texts.
@@ -51,6 +52,7 @@ class Observed:
     lengths: tuple[int, ...]
     values: dict[str, list[Array]]
     of_tokens: frozenset[str]
+    size_values: SizeValues
     opset: int
     state_size: int = 0
     channels: int = 0
@@ -61,48 +63,10 @@ class Observed:
         Raises:
             ExportError: they are not a * tokens + b.
         """
-        shapes = [value.shape for value in self.values[name]]
-        if len({len(shape) for shape in shapes}) != 1:
-            raise _not_affine(name)
-        sizes = [fitted(self.lengths, axis) for axis in zip(*shapes, strict=True)]
-        if any(size is None for size in sizes):
-            raise _not_affine(name)
-        return [size for size in sizes if size is not None]
-
-
-def fitted(lengths: Sequence[int], numbers: Sequence[Any]) -> Size | None:
-    """a and b with a * length + b equal to all the numbers, or None.
-
-    Example:
-        >>> fitted((1, 2, 5), (4, 5, 8))
-        (1, 3)
-    """
-    if any(not np.isfinite(number) or number != int(number) for number in numbers):
-        return None
-    whole = [int(number) for number in numbers]
-    a = 0
-    if len(lengths) > 1:
-        a, rest = divmod(whole[-1] - whole[0], lengths[-1] - lengths[0])
-        if rest:
-            return None
-    b = whole[0] - a * lengths[0]
-    agree = all(a * length + b == number for length, number in zip(lengths, whole, strict=True))
-    return (a, b) if agree and max(abs(a), abs(b)) < 1 << 31 else None
-
-
-def times(sizes: Iterable[Size]) -> Size | None:
-    """The product of sizes, where at most one of them depends on the tokens; else None.
-
-    Example:
-        >>> times([(1, 0), (0, 2), (0, 8)])
-        (16, 0)
-    """
-    a, b = 0, 1
-    for more_a, more_b in sizes:
-        if a and more_a:
-            return None
-        a, b = a * more_b + b * more_a, b * more_b
-    return a, b
+        sizes = self.size_values.sizes(name)
+        if sizes is None:
+            raise _not_affine(name, self.size_values.irregular.get(name))
+        return sizes
 
 
 def observed(content: bytes, graph: Graph, *, state_size: int = 0, padding_id: int | None = None) -> Observed:
@@ -121,6 +85,8 @@ def observed(content: bytes, graph: Graph, *, state_size: int = 0, padding_id: i
     limits = graph.limits
     least = 1 if limits is None else limits.min_tokens or 1
     most = None if limits is None else limits.max_tokens
+    # A step reads as few tokens as arrive.
+    span = Span(1 if state_size else least, most)
     lengths = _lengths(least, most)
     generator = np.random.default_rng(0)
     feeds: list[dict[str, Array]] = []
@@ -133,7 +99,7 @@ def observed(content: bytes, graph: Graph, *, state_size: int = 0, padding_id: i
         elif "lengths" in graph.inputs:
             feed["lengths"] = np.array([length], np.int64)
         feeds.append(feed)
-    return _observed(model, lengths, feeds, graph.opset, state_size=state_size)
+    return _observed(model, span, lengths, feeds, graph.opset, state_size=state_size)
 
 
 def observed_on_samples(content: bytes, graph: NumberGraph, rules: NumberRules, *, state_size: int = 0) -> Observed:
@@ -151,6 +117,7 @@ def observed_on_samples(content: bytes, graph: NumberGraph, rules: NumberRules, 
     model = _live(onnx.load_from_string(content))
     limits = graph.limits or StepLimits()
     least, most = rules.steps or limits.min_steps or 1, rules.steps or limits.max_steps
+    span = Span(1 if state_size else least, most)
     lengths = _lengths(least, most)
     generator, channels = np.random.default_rng(0), len(rules.channels)
     feeds: list[dict[str, Array]] = []
@@ -161,16 +128,37 @@ def observed_on_samples(content: bytes, graph: NumberGraph, rules: NumberRules, 
             feeds[-1]["state"] = generator.normal(size=(1, state_size)).astype(np.float32)
         elif "lengths" in graph.inputs:
             feeds[-1]["lengths"] = np.array([length], np.int64)
-    return _observed(model, lengths, feeds, graph.opset, state_size=state_size, channels=channels)
+    return _observed(model, span, lengths, feeds, graph.opset, state_size=state_size, channels=channels)
+
+
+def size_values_of(model: onnx.ModelProto, most: int | None) -> SizeValues:
+    """What of a graph of whole texts, or sequences, follows from the number of their tokens alone.
+
+    Args:
+        model: the graph, whose inputs are tokens or samples, and perhaps lengths.
+        most: the most tokens that it takes.
+
+    Raises:
+        ExportError: onnxruntime does not run it on one text.
+    """
+    first = model.graph.input[0]
+    kind = onnx.helper.tensor_dtype_to_np_dtype(first.type.tensor_type.elem_type)
+    more = [axis.dim_value for axis in first.type.tensor_type.shape.dim[2:]]
+    lengths = _lengths(1, most)
+    feeds = [{first.name: np.zeros((1, n, *more), kind), "lengths": np.array([n], np.int64)} for n in lengths]
+    return _observed(model, Span(1, most), lengths, feeds, 0).size_values
 
 
 def _lengths(least: int, most: int | None) -> tuple[int, ...]:
-    """The lengths to observe a graph at that takes so many steps."""
+    """The lengths to observe a graph at that takes so many steps: all of them where they are few."""
+    if most is not None and most - least < _FEW:
+        return tuple(range(least, most + 1))
     return tuple(sorted({min(least + length - 1, most or least + length) for length in _LENGTHS}))
 
 
 def _observed(
     model: onnx.ModelProto,
+    span: Span,
     lengths: tuple[int, ...],
     feeds: Sequence[dict[str, Array]],
     opset: int,
@@ -191,7 +179,9 @@ def _observed(
     for tensor in model.graph.initializer:
         values[tensor.name] = [onnx.numpy_helper.to_array(tensor)] * len(feeds)
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), opset)
-    return Observed(model, lengths, values, _of_tokens(model), opset, state_size, channels)
+    of_tokens = _of_tokens(model)
+    size_values = SizeValues(model, lengths, values, of_tokens, span)
+    return Observed(model, lengths, values, of_tokens, size_values, opset, state_size, channels)
 
 
 def evaluated(node: onnx.NodeProto, opset: int, feed: dict[str, Array]) -> list[Array]:
@@ -240,17 +230,24 @@ def _live(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def needed_nodes(nodes: Sequence[onnx.NodeProto], outputs: Iterable[str]) -> list[onnx.NodeProto]:
+def needed_nodes(
+    nodes: Sequence[onnx.NodeProto], outputs: Iterable[str], *, given: Container[str] = ()
+) -> list[onnx.NodeProto]:
     """The nodes that some outputs of a graph need, in their order.
+
+    Args:
+        nodes: those of the graph.
+        outputs: the names of what is needed.
+        given: names of values that need no node.
 
     Example:
         >>> [node.op_type for node in needed_nodes(model.graph.node, ["logits"])]
         ['Gather', 'GRU', 'Gemm']
     """
-    needed, kept = set(outputs), []
+    needed, kept = {name for name in outputs if name not in given}, []
     for node in reversed(nodes):
         if needed & set(node.output):
-            needed |= set(node.input)
+            needed |= {name for name in node.input if name not in given}
             kept.append(node)
     return kept[::-1]
 
@@ -263,8 +260,9 @@ def _of_tokens(model: onnx.ModelProto) -> frozenset[str]:
     return frozenset(found)
 
 
-def _not_affine(name: str) -> ExportError:
+def _not_affine(name: str, why: str | None) -> ExportError:
+    because = f": {why}" if why else ""
     return ExportError(
-        f"The size of {name} is no multiple of the number of tokens with something added.",
-        "Use the bundle with onnxruntime.",
+        f"The size of {name} is no multiple of the number of tokens with something added{because}.",
+        "Use the bundle with onnxruntime; or leave it out of forward, and let the text rules cut texts: max_width.",
     )

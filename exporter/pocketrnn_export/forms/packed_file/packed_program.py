@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pocketrnn.bundle.packed_file import PackedProgram
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.packed_file.one_text import Size
+from pocketrnn_export.forms.packed_file.size_values import Size
 
 __all__ = [
     "BOOL",
@@ -120,6 +120,7 @@ class Program:
         state_size: how many numbers the state has; 0 where the program is of whole texts.
         channels: how many numbers a step has where it is given samples; 0 where it is given ids.
         outputs: the values that are its answer.
+        turns: numbers of tokens beside which two sizes of its graph change their order.
     """
 
     state_size: int = 0
@@ -127,6 +128,7 @@ class Program:
     values: list[_Value] = field(default_factory=list)
     ops: list[Op] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
+    turns: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         self.values.append(_Value(FLOAT, ((1, 0), (0, self.channels))) if self.channels else _Value(INT, ((1, 0),)))

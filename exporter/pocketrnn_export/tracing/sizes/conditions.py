@@ -19,7 +19,7 @@ import sympy
 import torch
 from sympy.logic.boolalg import BooleanFalse, BooleanTrue
 
-from pocketrnn_export.proof.cases import EXAMPLE_ROWS, EXAMPLE_STEPS
+from pocketrnn_export.proof.cases import EXAMPLE_ROWS, EXAMPLE_STEPS, LARGEST
 from pocketrnn_export.torch_internals import size_functions as of_torch
 
 __all__ = [
@@ -39,8 +39,6 @@ __all__ = [
     "values_over",
 ]
 
-# Tokens of the largest input that is tried. A GRU of 100 takes about 10 s for as many steps of one text.
-LARGEST: Final = 50_000
 # A graph computes with 64 bits. Python does not end there.
 _BITS: Final = 2.0**62
 # The bits of a size that can be masked.

@@ -1,0 +1,591 @@
+"""Which values of a graph follow from the number of tokens alone, by one rule for every number of them.
+
+The engine knows sizes and counts as a * tokens + b. The numbers a and b are read off some runs of the graph; that the
+same a and b hold for *every* number of tokens that the graph takes is decided here, operator by operator, from the
+graph's input on: `Shape` of such a value is such a value, so is the sum of two, and `Min` of two is one of them if the
+other one is never the smaller. `Min(tokens, 620)` is neither where texts may have 700 tokens: the program computes it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import floor
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+__all__ = ["Affine", "Counted", "Numbers", "Size", "SizeValues", "Span", "attributes_of", "fitted", "times"]
+
+# a * tokens + b
+Size = tuple[int, int]
+# The same, where b may be a float, or a truth with a = 0.
+Affine = tuple[int, Any]
+Array = npt.NDArray[Any]
+
+_ONE: Final = (0, 1)
+# More numbers than this are no sizes; they are looked at one by one.
+_MOST_NUMBERS: Final = 1 << 12
+# What says how large an operator's output is beside the sizes of its inputs: the numbers in these inputs.
+_SIZED_BY: Final[Mapping[str, tuple[int, ...]]] = {
+    "Compress": (1,), "ConstantOfShape": (0,), "Expand": (1,), "OneHot": (1,), "Pad": (1, 3), "Range": (0, 1, 2),
+    "Reshape": (1,), "Slice": (1, 2, 3, 4), "Split": (1,), "Squeeze": (1,), "Tile": (1,), "TopK": (1,),
+    "Unsqueeze": (1,),
+}  # fmt: skip
+# How many numbers these give depends on the numbers that they are given.
+_SIZED_BY_DATA: Final = frozenset({"If", "Loop", "NonZero", "Scan", "Unique"})
+_RANDOM: Final = ("Bernoulli", "Multinomial", "Random")
+_COMPARISONS: Final = {
+    "Less": {-1}, "LessOrEqual": {-1, 0}, "Greater": {1}, "GreaterOrEqual": {1, 0}, "Equal": {0},
+}  # fmt: skip
+# They put numbers elsewhere; what they take beside the first input says where.
+_MOVES: Final = frozenset(
+    {"DepthToSpace", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity", "Reshape", "Slice",
+     "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"}
+)  # fmt: skip
+# Of these moves, a range along one axis stays one.
+_KEEPS_A_RANGE: Final = frozenset(
+    {"Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
+)
+
+
+def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
+    """The attributes of an operator by name.
+
+    Example:
+        >>> attributes_of(onnx.helper.make_node("Softmax", ["x"], ["y"], axis=1))
+        {'axis': 1}
+    """
+    return {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def fitted(lengths: Sequence[int], numbers: Sequence[Any]) -> Size | None:
+    """a and b with a * length + b equal to all the numbers, or None.
+
+    Example:
+        >>> fitted((1, 2, 5), (4, 5, 8))
+        (1, 3)
+    """
+    if any(not np.isfinite(number) or number != int(number) for number in numbers):
+        return None
+    whole = [int(number) for number in numbers]
+    a = 0
+    if len(lengths) > 1:
+        a, rest = divmod(whole[-1] - whole[0], lengths[-1] - lengths[0])
+        if rest:
+            return None
+    b = whole[0] - a * lengths[0]
+    agree = all(a * length + b == number for length, number in zip(lengths, whole, strict=True))
+    return (a, b) if agree and max(abs(a), abs(b)) < 1 << 31 else None
+
+
+def times(sizes: Iterable[Size]) -> Size | None:
+    """The product of sizes, where at most one of them depends on the tokens; else None.
+
+    Example:
+        >>> times([(1, 0), (0, 2), (0, 8)])
+        (16, 0)
+    """
+    a, b = 0, 1
+    for more_a, more_b in sizes:
+        if a and more_a:
+            return None
+        a, b = a * more_b + b * more_a, b * more_b
+    return a, b
+
+
+@dataclass
+class Span:
+    """The numbers of tokens that a graph takes, and at which of them an answer about them turned.
+
+    Attributes:
+        least, most: the fewest and the most tokens; None for any number.
+        turns: numbers of tokens beside which two sizes change their order.
+    """
+
+    least: int = 1
+    most: int | None = None
+    turns: set[int] = field(default_factory=set)
+
+    def signs(self, left: Affine, right: Affine) -> frozenset[int] | None:
+        """The signs that left - right has; None where one of them is not finite.
+
+        Example:
+            >>> sorted(Span(1, 700).signs((1, 0), (0, 620))), sorted(Span(1, 600).signs((1, 0), (0, 620)))
+            ([-1, 0, 1], [-1])
+        """
+        if not (np.isfinite(left[1]) and np.isfinite(right[1])):
+            return None
+        a, b = left[0] - right[0], left[1] - right[1]
+        first = a * self.least + b
+        last = a * self.most + b if self.most is not None else (a * np.inf if a else b)
+        ends = {int(np.sign(number)) for number in (first, last)}
+        if len(ends) == 2:
+            place = floor(-b / a)
+            self.turns |= {n for n in range(place - 1, place + 3) if self.least <= n <= (self.most or n)}
+        # A whole number between two numbers of tokens is passed, not met.
+        met = {0} if ends == {-1, 1} and not (isinstance(b, int) and b % a) else set()
+        return frozenset(ends | met)
+
+    def holds(self, kind: str, left: Affine, right: Affine) -> bool | None:
+        """Whether a comparison of two numbers holds for every number of tokens, or for none; else None.
+
+        Example:
+            >>> Span(1, 600).holds("Less", (1, 0), (0, 620)), Span(1, 700).holds("Less", (1, 0), (0, 620))
+            (True, None)
+        """
+        return _answer(kind, self.signs(left, right))
+
+    def nearest(self, number: Affine, least: Affine | None = None, most: Affine | None = None) -> Affine | None:
+        """The number, or the bound beyond which it is, for every number of tokens; None where that changes.
+
+        Example:
+            >>> Span(1, 600).nearest((0, 620), (0, 0), (1, 0)), Span(1, 700).nearest((0, 620), (0, 0), (1, 0))
+            ((1, 0), None)
+        """
+        for bound, beyond in ((least, -1), (most, 1)):
+            if bound is None:
+                continue
+            signs = self.signs(number, bound)
+            if signs is None or {-1, 1} <= signs:
+                return None
+            if beyond in signs:
+                number = bound
+        return number
+
+
+def _answer(kind: str, signs: frozenset[int] | None) -> bool | None:
+    """What a comparison says of differences of these signs; None where it is not the same of all."""
+    if signs is None:
+        return None
+    wanted = _COMPARISONS[kind]
+    return True if signs <= wanted else None if signs & wanted else False
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """An array of one size for all texts, each number of it a * tokens + b, in the order of the array; or a constant of
+    too many numbers to be looked at one by one."""
+
+    all: tuple[Affine, ...] | None
+
+    @property
+    def ends(self) -> tuple[Affine, ...]:
+        """Numbers between which all of them are."""
+        return ((0, np.nan),) if self.all is None else self.all
+
+    @property
+    def constant(self) -> list[Any] | None:
+        """The numbers, where none depends on the tokens."""
+        return None if any(a for a, _ in self.ends) else [b for _, b in self.ends]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """An array whose size may depend on the tokens: start + step * position along one axis; step 0: one number."""
+
+    start: Affine
+    step: int
+    size: Size
+
+    @property
+    def ends(self) -> tuple[Affine, ...]:
+        """Numbers between which all of them are."""
+        if not self.step:
+            return (self.start,)
+        a, b = self.start
+        return self.start, (a + self.step * self.size[0], b + self.step * (self.size[1] - 1))
+
+    @property
+    def constant(self) -> list[Any] | None:
+        """The number, where it is one for all texts and places."""
+        return [self.start[1]] if not self.step and not self.start[0] else None
+
+
+Known = Numbers | Counted
+
+
+class SizeValues:
+    """What follows from the number of tokens alone.
+
+    Attributes:
+        span: the numbers of tokens for which it holds.
+        known: the values whose numbers are a * tokens + b, by name.
+        irregular: the values whose size is not, for every number of tokens; and why.
+    """
+
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        lengths: Sequence[int],
+        values: Mapping[str, Sequence[Array]],
+        of_tokens: frozenset[str],
+        span: Span,
+    ) -> None:
+        self.span = span
+        self._lengths, self._values = lengths, values
+        self.known: dict[str, Known] = {}
+        self.irregular: dict[str, str] = {}
+        # Every number of tokens was looked at.
+        self._all_seen = span.most is not None and len(lengths) > span.most - span.least
+        read = {name for node in model.graph.node for name in node.input if name}
+        made = {name for node in model.graph.node for name in node.output}
+        for name in read - made - of_tokens:
+            self._know(name)
+        for node in model.graph.node:
+            self._follow(node, of_tokens)
+
+    def sizes(self, name: str) -> list[Size] | None:
+        """The sizes of a value's axes; None where they are not a * tokens + b for every number of tokens."""
+        shapes = [value.shape for value in self._values[name]]
+        if name in self.irregular or len({len(shape) for shape in shapes}) != 1:
+            return None
+        sizes = [fitted(self._lengths, axis) for axis in zip(*shapes, strict=True)]
+        return None if any(size is None for size in sizes) else [size for size in sizes if size is not None]
+
+    def _follow(self, node: onnx.NodeProto, of_tokens: frozenset[str]) -> None:
+        outputs = [name for name in node.output if name]
+        drawn = node.op_type.startswith(_RANDOM)
+        if not drawn and not any(name in of_tokens for name in outputs) and (self._all_seen or self._is_constant(node)):
+            for name in outputs:
+                self._know(name)
+            return
+        why = self._irregular(node)
+        if why is not None:
+            self.irregular |= dict.fromkeys(outputs, why)
+        elif not drawn and not of_tokens.intersection(outputs) and self._follows(node):
+            for name in outputs:
+                self._know(name)
+
+    def _is_constant(self, node: onnx.NodeProto) -> bool:
+        """Whether all that an operator is given is the same for all texts."""
+        for name in filter(None, node.input):
+            known, sizes = self.known.get(name), self.sizes(name)
+            if known is None or known.constant is None or sizes is None or any(a for a, _ in sizes):
+                return False
+        return True
+
+    def _know(self, name: str) -> None:
+        """Note the numbers of a value of which it is known that they are a * tokens + b, as the runs show them."""
+        values, sizes = self._values[name], self.sizes(name)
+        if sizes is None:
+            return
+        if not any(a for a, _ in sizes):
+            few = values[0].size <= _MOST_NUMBERS
+            if all(v.tobytes() == values[0].tobytes() for v in values[1:]):
+                self.known[name] = Numbers(tuple((0, number) for number in values[0].ravel().tolist()) if few else None)
+            elif few:
+                found = [fitted(self._lengths, some) for some in np.array([v.ravel() for v in values]).T.tolist()]
+                if all(one is not None for one in found):
+                    self.known[name] = Numbers(tuple(one for one in found if one is not None))
+            return
+        counted = self._counted(values, sizes)
+        if counted is not None:
+            self.known[name] = counted
+
+    def _counted(self, values: Sequence[Array], sizes: Sequence[Size]) -> Counted | None:
+        some = [(n, v) for n, v in zip(self._lengths, values, strict=True) if v.size]
+        if not some:
+            return None
+        lengths, firsts = [n for n, _ in some], [v.ravel()[0].item() for _, v in some]
+        if all((v == v.ravel()[0]).all() for _, v in some):
+            if len(set(firsts)) == 1 and firsts[0] == firsts[0]:
+                return Counted((0, firsts[0]), 0, _ONE)
+            start = fitted(lengths, firsts) if some[0][1].dtype != bool else None
+            return None if start is None else Counted(start, 0, _ONE)
+        start = fitted(lengths, firsts)
+        axes = [axis for axis, v in enumerate(some[-1][1].shape) if v > 1]
+        for axis in axes if start is not None else ():
+            step = np.diff(np.take(some[-1][1], [0, 1], axis).astype(np.int64), axis=axis).ravel()[0].item()
+            if all((v == _along(v.shape, axis, v.ravel()[0], step)).all() for _, v in some) and step and start:
+                return Counted(start, step, sizes[axis])
+        return None
+
+    def _irregular(self, node: onnx.NodeProto) -> str | None:
+        """Why an operator's output has no sizes of a * tokens + b for every number of tokens; None where it has."""
+        kind = node.op_type
+        for name in node.input:
+            if name in self.irregular:
+                return self.irregular[name]
+        if kind in _SIZED_BY_DATA:
+            return "the numbers that it is given decide how many it gives"
+        wanted = _SIZED_BY.get(kind, (1,) if kind.startswith("Reduce") else ())
+        for index in wanted:
+            name = node.input[index] if index < len(node.input) else ""
+            if name and name not in self.known:
+                return f"{name} decides how many numbers it gives"
+        rule = _CLAMPED.get(kind)
+        return None if rule is None else rule(self, node)
+
+    def number(self, node: onnx.NodeProto, index: int) -> Known | None:
+        """What is known of an operator's input; None where nothing is, or it is left out."""
+        return self.known.get(node.input[index]) if index < len(node.input) else None
+
+    def _follows(self, node: onnx.NodeProto) -> bool:
+        """Whether the numbers of an operator's output are a * tokens + b for every number of tokens, since its
+        inputs' are."""
+        if node.op_type in ("Shape", "Size"):
+            return True
+        if any(name and name not in self.known for name in node.input):
+            return False
+        rule = _FOLLOWS.get(node.op_type)
+        return rule is not None and rule(self, node)
+
+
+def _along(shape: Sequence[int], axis: int, start: Any, step: int) -> Array:
+    ranks = [-1 if i == axis else 1 for i in range(len(shape))]
+    return np.broadcast_to(start + step * np.arange(shape[axis]).reshape(ranks), shape)
+
+
+def _constants(known: Known | None) -> list[int] | None:
+    return None if known is None or known.constant is None else [int(number) for number in known.constant]
+
+
+def _cut(values: SizeValues, node: onnx.NodeProto) -> str | None:
+    """Slice takes the nearest place that there is for one that there is not."""
+    span, sizes = values.span, values.sizes(node.input[0])
+    starts, ends = values.number(node, 1), values.number(node, 2)
+    axes, steps = (_constants(values.number(node, index)) for index in (3, 4))
+    if sizes is None or starts is None or ends is None:
+        return "where it cuts is not known"
+    axes, steps = axes or [*range(len(starts.ends))], steps or [1] * len(starts.ends)
+    for start, end, axis, step in zip(starts.ends, ends.ends, axes, steps, strict=True):
+        a, b = sizes[axis % len(sizes)]
+        # From the end on, the place before the first is one, too.
+        first, last = ((0, 0), (a, b)) if step > 0 else ((0, -1), (a, b - 1))
+        places = []
+        for place in (start, end):
+            below = span.holds("Less", place, (0, 0))
+            if below:
+                place = (place[0] + a, place[1] + b)
+            nearest = None if below is None else span.nearest(place, first, last)
+            if nearest is None:
+                return "it cuts at a place that some texts have and others have not"
+            places.append(nearest)
+        left = (places[1][0] - places[0][0], places[1][1] - places[0][1])
+        longer = span.holds("GreaterOrEqual" if step > 0 else "LessOrEqual", left, (0, 0))
+        if longer is None or (longer and left[0] % step):
+            return "how much it leaves is no multiple of the number of tokens with something added"
+    return None
+
+
+def _padded(values: SizeValues, node: onnx.NodeProto) -> str | None:
+    pads = values.number(node, 1)
+    if pads is None or any(values.span.holds("Less", pad, (0, 0)) is None for pad in pads.ends):
+        return "it fills up some texts and cuts others"
+    return None
+
+
+def _ranged(values: SizeValues, node: onnx.NodeProto) -> str | None:
+    found = [values.number(node, index) for index in range(3)]
+    step = found[2].constant if found[2] is not None else None
+    if found[0] is None or found[1] is None or step is None or not step[0]:
+        return "its step depends on the tokens"
+    (a, b), (c, d) = found[0].ends[0], found[1].ends[0]
+    longer = values.span.holds("GreaterOrEqual" if step[0] > 0 else "LessOrEqual", (c - a, d - b), (0, 0))
+    if longer is None or (longer and (c - a) % step[0]):
+        return "how many numbers it has is no multiple of the number of tokens with something added"
+    return None
+
+
+def _strided(values: SizeValues, node: onnx.NodeProto) -> str | None:
+    """A window that goes on by several steps."""
+    attributes, sizes = attributes_of(node), values.sizes(node.input[0])
+    strides = attributes.get("strides") or []
+    if sizes is None:
+        return "its input has no known size"
+    if any(a % stride for (a, _), stride in zip(sizes[2:], strides, strict=False)):
+        return f"it goes on by {max(strides)} steps"
+    return None
+
+
+def _gridlike(known: Known | None) -> bool:
+    """Whether a value is one number, or counts along one axis."""
+    return isinstance(known, Counted) or (known is not None and known.all is not None and len({*known.all}) == 1)
+
+
+def _is_linear(values: SizeValues, node: onnx.NodeProto) -> bool:
+    """A sum of two: both of one size for all texts, or both one number or a range."""
+    inputs = [values.number(node, index) for index in range(len(node.input))]
+    return all(isinstance(one, Numbers) for one in inputs) or all(map(_gridlike, inputs))
+
+
+def _is_moved(values: SizeValues, node: onnx.NodeProto) -> bool:
+    known = values.number(node, 0)
+    others = [values.number(node, index) for index in range(1, len(node.input)) if node.input[index]]
+    if node.op_type.startswith("Gather") and any(one is None or one.constant is None for one in others):
+        return False
+    if isinstance(known, Numbers) and all(not a for name in node.output for a, _ in values.sizes(name) or [(1, 0)]):
+        return True
+    if _gridlike(known) and isinstance(known, Counted) and known.step:
+        return node.op_type in _KEEPS_A_RANGE
+    return _gridlike(known) or (isinstance(known, Numbers) and node.op_type in _KEEPS_A_RANGE)
+
+
+def _is_multiplied(values: SizeValues, node: onnx.NodeProto) -> bool:
+    constant = [known is not None and known.constant is not None for known in map(values.known.get, node.input)]
+    return any(constant) and _is_linear(values, node)
+
+
+def _is_divided(values: SizeValues, node: onnx.NodeProto) -> bool:
+    """A quotient or remainder of whole numbers, where the divisor goes into all that depends on tokens and places."""
+    left, right = values.number(node, 0), values.number(node, 1)
+    if left is None or right is None or right.constant is None or not _is_linear(values, node):
+        return False
+    divisors = {*right.constant}
+    if len(divisors) != 1 or not isinstance(divisor := divisors.pop(), int) or divisor < 1:
+        return False
+    if node.op_type == "Mod" and attributes_of(node).get("fmod"):
+        return False
+    numbers, span = left.ends, values.span
+    if any(not isinstance(b, int) or not span.holds("GreaterOrEqual", (a, b), (0, 0)) for a, b in numbers):
+        return False
+    step = left.step if isinstance(left, Counted) else 0
+    if step % divisor == 0 and not any(a % divisor for a, _ in numbers):
+        return True
+    # Or one quotient for all texts and places: of no more tokens than there may be.
+    if span.most is None:
+        return False
+    quotients = {(a * n + b) // divisor for a, b in numbers for n in (span.least, span.most)}
+    return len(quotients) == 1
+
+
+def _signs(values: SizeValues, node: onnx.NodeProto) -> list[frozenset[int] | None] | None:
+    """The signs of the differences of an operator's two inputs: of each pair of two arrays of one size for all texts;
+    of two ranges those of all pairs together. None where they are neither."""
+    left, right = values.number(node, 0), values.number(node, 1)
+    shapes = [values.sizes(name) for name in node.input]
+    if left is None or right is None or None in shapes:
+        return None
+    span = values.span
+    if isinstance(left, Numbers) and isinstance(right, Numbers):
+        arrays = [np.empty([b for _, b in shape or ()], object) for shape in shapes]
+        for array, known in zip(arrays, (left, right), strict=True):
+            if known.all is None:
+                return None
+            array.ravel()[:] = [*map(_Pair, known.all)]
+        return [span.signs(one.pair, other.pair) for one, other in np.broadcast(*arrays)]
+    if not (_gridlike(left) and _gridlike(right)):
+        return None
+    if left == right and shapes[0] == shapes[1]:
+        return [span.signs(left.ends[0], right.ends[0])]
+    reached: set[int] = set()
+    for pair in itertools.product(left.ends, right.ends):
+        signs = span.signs(*pair)
+        if signs is None:
+            return [None]
+        reached |= signs
+    # What lies between two ends may be equal.
+    return [frozenset(reached | {0} if {-1, 1} <= reached else reached)]
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A number as one object, which numpy does not take for an array of two."""
+
+    pair: Affine
+
+
+def _is_decided(values: SizeValues, node: onnx.NodeProto) -> bool:
+    """A comparison, or the smaller or larger of two: the same for every number of tokens."""
+    if len(node.input) == 1:
+        return True
+    found = _signs(values, node) if len(node.input) == 2 else None
+    if found is None or None in found:
+        return False
+    if node.op_type in ("Min", "Max"):
+        return not any({-1, 1} <= signs for signs in found if signs)
+    return all(_answer(node.op_type, signs) is not None for signs in found)
+
+
+def _is_chosen(values: SizeValues, node: onnx.NodeProto) -> bool:
+    condition, *others = (values.number(node, index) for index in range(3))
+    if condition is None or condition.constant is None:
+        return False
+    if all(isinstance(one, Numbers) for one in (condition, *others)):
+        return True
+    # Of a condition that is the same everywhere, one of the two is taken whole.
+    return _gridlike(condition) and all(map(_gridlike, others))
+
+
+def _is_clipped(values: SizeValues, node: onnx.NodeProto) -> bool:
+    known, *bounds = (values.number(node, index) for index in range(3))
+    if known is None or not (isinstance(known, Numbers) or _gridlike(known)):
+        return False
+    ends = [None if bound is None else bound.ends[0] for bound in bounds]
+    found = [values.span.nearest(number, *ends) for number in known.ends]
+    # A range stays what it is, or all of it is at one bound.
+    return None not in found and (isinstance(known, Numbers) or found == [*known.ends] or len({*found}) == 1)
+
+
+def _is_reduced(values: SizeValues, node: onnx.NodeProto) -> bool:
+    """A sum; or the one number there is, or the same number everywhere."""
+    known, sizes = values.number(node, 0), values.sizes(node.input[0])
+    if not isinstance(known, Numbers) or sizes is None:
+        # The largest or smallest of one number; the sum of several depends on how many there are.
+        same = isinstance(known, Counted) and not known.step
+        return same and node.op_type in ("ReduceMax", "ReduceMin", "ReduceMean")
+    before, after = (np.prod([b for _, b in shape]) for shape in (sizes, values.sizes(node.output[0]) or [(0, 0)]))
+    varying = sum(1 for a, _ in known.ends if a)
+    return node.op_type == "ReduceSum" or bool(before == after) or (node.op_type == "ReduceProd" and varying <= 1)
+
+
+def _is_cast(values: SizeValues, node: onnx.NodeProto) -> bool:
+    """Whole numbers as others, or as floats; and back, where they are whole."""
+    known = values.number(node, 0)
+    kinds = [values._values[name][0].dtype.kind for name in (node.input[0], node.output[0])]
+    if known is None or kinds[1] == "b":
+        return False
+    return all(np.isfinite(b) and abs(b) < 1 << 24 and b == int(b) for _, b in known.ends)
+
+
+def _is_absolute(values: SizeValues, node: onnx.NodeProto) -> bool:
+    known = values.number(node, 0)
+    found = {values.span.holds("GreaterOrEqual", number, (0, 0)) for number in known.ends} if known else {None}
+    return None not in found and (isinstance(known, Numbers) or len(found) == 1)
+
+
+def _is_summed(values: SizeValues, node: onnx.NodeProto) -> bool:
+    """The running sum of one number, the same at each place."""
+    known = values.number(node, 0)
+    return _gridlike(known) and known is not None and known.constant is not None
+
+
+def _always(_values: SizeValues, _node: onnx.NodeProto) -> bool:
+    return True
+
+
+def _joined(values: SizeValues, node: onnx.NodeProto) -> bool:
+    inputs = [values.number(node, index) for index in range(len(node.input))]
+    if all(isinstance(one, Numbers) for one in inputs):
+        return True
+    return all(map(_gridlike, inputs)) and len({one.ends for one in inputs if one}) == 1
+
+
+def _of_ones(values: SizeValues, node: onnx.NodeProto) -> bool:
+    known = values.number(node, 0)
+    return known is not None and len(known.ends) <= 1
+
+
+# Operators that take less than they are asked for where there is no more, or whose sizes are rounded.
+_CLAMPED: Final[dict[str, Callable[[SizeValues, onnx.NodeProto], str | None]]] = {
+    "Slice": _cut, "Pad": _padded, "Range": _ranged, "Conv": _strided, "MaxPool": _strided, "AveragePool": _strided,
+}  # fmt: skip
+# Whether an operator gives a * tokens + b for every number of tokens.
+_FOLLOWS: Final[dict[str, Callable[[SizeValues, onnx.NodeProto], bool]]] = {
+    **dict.fromkeys(_MOVES, _is_moved),
+    **dict.fromkeys(_COMPARISONS, _is_decided),
+    **dict.fromkeys(("Min", "Max"), _is_decided),
+    **dict.fromkeys(("Add", "Sub", "Neg"), _is_linear),
+    **dict.fromkeys(("Floor", "Ceil", "Round"), _is_cast),
+    **dict.fromkeys(("And", "Not", "Or", "Xor"), _is_linear),
+    **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"), _is_reduced),
+    **dict.fromkeys(("TopK", "ArgMax", "ArgMin"), _of_ones),
+    **dict.fromkeys(("Cast", "CastLike"), _is_cast),
+    **dict.fromkeys(("Range", "ConstantOfShape"), _always),
+    "Abs": _is_absolute, "Clip": _is_clipped, "Concat": _joined, "CumSum": _is_summed, "Div": _is_divided,
+    "Mod": _is_divided, "Mul": _is_multiplied, "Where": _is_chosen,
+}  # fmt: skip
