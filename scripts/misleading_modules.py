@@ -8,6 +8,7 @@ module itself, called as its owner does, one text at a time. `scripts/measure_pr
 from __future__ import annotations
 
 import functools
+import itertools
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -84,8 +85,18 @@ def outcomes() -> Iterator[Outcome]:
         >>> sum(one.verdict == "wrong" for one in outcomes())
         0
     """
-    families = (_inputs, _probabilities, _sizes, _packed_sizes, _padding, _tails, _encoders, _beside_others)
-    for one in (one for family in families for one in family()):
+    families = (
+        _inputs,
+        _probabilities,
+        _sizes,
+        _packed_sizes,
+        _padding,
+        _tails,
+        _encoders,
+        _beside_others,
+        _rare,
+    )
+    for one in itertools.chain.from_iterable(family() for family in families):
         yield _outcome(one)
 
 
@@ -206,6 +217,15 @@ def _beside_others() -> Iterator[Misleading]:
     for kind in (*mixed, *told, *of_lengths):
         call = "module(tokens, lengths)" if kind in of_lengths else "module(tokens)"
         yield Misleading("texts beside others", kind.__name__, kind, call, 2, 1000 if kind in told else zoo.WORDS)
+
+
+def _rare() -> Iterator[Misleading]:
+    import rare_modules as zoo
+
+    for kind in zoo.KEEP:
+        yield Misleading("state that rare texts show", kind.__name__, kind, None, zoo.CLASSES, zoo.WORDS)
+    for kind in zoo.KEEP_NOTHING:
+        yield Misleading("state that no answer shows", kind.__name__, kind, "module(tokens)", zoo.CLASSES, zoo.WORDS)
 
 
 def _padded(kind: Callable[..., nn.Module]) -> Callable[[], nn.Module]:

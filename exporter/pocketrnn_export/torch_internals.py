@@ -36,6 +36,7 @@ from torch.fx.experimental.symbolic_shapes import (
     statically_known_true,
 )
 from torch.utils import _pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._sympy import functions as size_functions
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "TORCH_FOLDER",
     "TRACED_TENSORS",
     "BatchNorm",
+    "DispatchMode",
     "buffer_hooks_aside",
     "buffers_of",
     "code_exchanged",
@@ -72,6 +74,7 @@ __all__ = [
     "parameters_of",
     "parsed_schema",
     "parts_of",
+    "place_in_memory",
     "relation_of",
     "renew_flat_weights",
     "restricted_to",
@@ -92,6 +95,7 @@ __all__ = [
     "weight_names",
     "whole_of",
     "writes_to",
+    "written_by",
 ]
 
 # The releases of torch with which all of this was run, the first of which is the least that pyproject.toml asks for.
@@ -263,6 +267,28 @@ def whole_of(tensor: Tensor) -> Tensor:
 def writes_to(tensor: Tensor) -> int:
     """How often something has been written into a tensor in place, by which autograd sees that it has changed."""
     return tensor._version
+
+
+def place_in_memory(tensor: Tensor) -> int:
+    """Where the numbers of a tensor stand that has memory, those of its views too; 0 for one without numbers."""
+    return tensor.untyped_storage().data_ptr()
+
+
+# What sees every operator that runs, below the functions of torch that call several.
+DispatchMode = TorchDispatchMode
+
+
+def written_by(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+    """What a call of an operator writes into.
+
+    Without: a state that is written in place would be what it was before.
+    """
+    arguments = operator._schema.arguments
+    names = [one.name for one in arguments if one.alias_info is not None and one.alias_info.is_write]
+    if not names:
+        return []
+    given = {**dict(zip((one.name for one in arguments), args, strict=False)), **kwargs}
+    return [value for name in names for value in _pytree.tree_leaves(given.get(name)) if value is not None]
 
 
 def flattened(tree: Any) -> tuple[list[Any], Any]:

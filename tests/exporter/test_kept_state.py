@@ -6,6 +6,7 @@ from collections import deque
 from typing import Any
 
 import pytest
+import rare_modules as rare
 import torch
 from sampling import mostly_slow
 from torch import Tensor, nn
@@ -327,6 +328,30 @@ def test_the_call_that_the_refusal_offers_is_taken(kind: type[Base]) -> None:
         prepared(kind())
     call = refused.value.remedy.partition('--call "')[2].partition('"')[0]
     assert prepared(kind(), call).convention.line == call
+
+
+def of_rare_texts(kind: type[rare.Base], call: str | None = None) -> ExportableModule:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = kind().eval()
+    known = {"ids": rare.WORDS, "padding_id": 1, "classes": rare.CLASSES, "multi_label": False}
+    return prepare(module, lengths=None, call=call, **known)
+
+
+# A state, a count in a buffer and one in a number, and what stands in no attribute.
+@pytest.mark.parametrize("kind", mostly_slow(list(rare.KEEP), 4), ids=lambda kind: kind.__name__)
+def test_what_only_rare_texts_read_or_write_is_refused(kind: type[rare.Base]) -> None:
+    with pytest.raises(ExportError) as refused:
+        of_rare_texts(kind)
+    assert rare.KEEP[kind] in refused.value.remedy
+    call = refused.value.remedy.partition('--call "')[2].partition('"')[0]
+    # The way out is one, where there is one.
+    assert not call or of_rare_texts(kind, call).convention.line == call
+
+
+@pytest.mark.parametrize("kind", mostly_slow(rare.KEEP_NOTHING, 2), ids=lambda kind: kind.__name__)
+def test_what_is_kept_and_flows_into_no_answer_is_not_refused(kind: type[rare.Base]) -> None:
+    assert of_rare_texts(kind).convention.line == "module(tokens)"
 
 
 def test_a_module_is_left_with_what_it_kept() -> None:

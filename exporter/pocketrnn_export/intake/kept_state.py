@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -19,9 +20,12 @@ from torch import Tensor
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.as_given import untouched
 from pocketrnn_export.intake.call_discovery.asked import Asked
-from pocketrnn_export.intake.call_discovery.trial import answer_in_turn, kept_state_advice
+from pocketrnn_export.intake.call_discovery.trial import kept_state_advice
 from pocketrnn_export.intake.convention import Convention
+from pocketrnn_export.intake.user_frames import called_as
+from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu, tensors_in
 from pocketrnn_export.module_runs.kept_attributes import Kept, assigned_by, attributes_kept, changed_by
+from pocketrnn_export.module_runs.operations import Operations, Program, same_program
 from pocketrnn_export.proof.cases import LONGEST
 
 __all__ = ["is_changed_by_a_call", "refuse_kept_state"]
@@ -41,6 +45,14 @@ _ENTRIES: Final = (20, 1_000)
 _CALLS_AT_A_TIME: Final = 16
 
 Batch = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """The numbers [batch, units] that a module gives, and the operators that made them; none of a long text."""
+
+    numbers: Tensor
+    program: Program
 
 
 def refuse_kept_state(asked: Asked, convention: Convention) -> None:
@@ -78,6 +90,9 @@ def refuse_kept_state(asked: Asked, convention: Convention) -> None:
         # A module that fails here is met again, and told, by the proof.
         if len(anew) == 2 and len(in_turn) == 4 and not all(map(_same, in_turn[2:], anew)):
             raise _depends("on the texts that it was asked before", changed, convention)
+    for order in ([text, other, text], [longer, other]):
+        if (held := _made_before(asked, convention, order)) is not None:
+            raise _depends("on the texts that it was asked before", held, convention)
     for one in kept if alone else ():
         if one.is_number and any(_counts(asked, convention, one, calls, text, alone[0]) for calls in _CALLS):
             raise _depends("on how often it was asked", [one], convention)
@@ -85,19 +100,56 @@ def refuse_kept_state(asked: Asked, convention: Convention) -> None:
             raise _depends("on the texts that it was asked before", [one], convention)
 
 
-def _anew(asked: Asked, convention: Convention, batch: Batch) -> list[Tensor]:
+def _made_before(asked: Asked, convention: Convention, batches: Sequence[Batch]) -> list[Kept] | None:
+    """What a module keeps, where its answer to the last batch is made of it: of the numbers of an earlier text, or of
+    what each call makes of what it finds, such as a count. None where the answer is made of nothing like that.
+
+    What the first call makes of no text may be read by the others: a cache.
+    """
+    operations = Operations()
+    answered: list[Tensor] = []
+
+    def run() -> None:
+        for call, batch in enumerate(batches):
+            operations.label_what_follows(f"call {call}")
+            answered.append(_answer(asked, convention, batch, operations, f"text {call}"))
+
+    with untouched(asked.module):
+        changed = changed_by(run, asked.module)
+    if len(answered) < len(batches):
+        return None
+    last = len(batches) - 1
+    before = {f"text {call}" for call in range(last)} | {f"call {call}" for call in range(1, last)}
+    if not operations.labels_of(answered[-1]) & before:
+        return None
+    return sorted(changed, key=lambda kept: not operations.labels_of(*tensors_in(kept.after)) & before)
+
+
+def _anew(asked: Asked, convention: Convention, batch: Batch) -> list[_Answer]:
     with untouched(asked.module):
         return _answers(asked, convention, [batch])
 
 
-def _answers(asked: Asked, convention: Convention, batches: Sequence[Batch]) -> list[Tensor]:
+def _answers(asked: Asked, convention: Convention, batches: Sequence[Batch]) -> list[_Answer]:
     """The answers to batches, one after the other; as many as there are before the module fails."""
     answers = []
     with contextlib.suppress(Exception, SystemExit):
         for tokens, lengths in batches:
-            answer = answer_in_turn(asked.module, convention.function, tokens, lengths)
-            answers.append(answer.float().reshape(len(tokens), convention.units).nan_to_num())
+            operations = Operations() if tokens.shape[1] < _LONG else None
+            answer = _answer(asked, convention, (tokens, lengths), operations, "text")
+            program = operations.program_of(answer, "text") if operations is not None else ()
+            numbers = answer.float().reshape(len(tokens), convention.units).nan_to_num()
+            answers.append(_Answer(numbers, program))
     return answers
+
+
+def _answer(asked: Asked, convention: Convention, batch: Batch, operations: Operations | None, label: str) -> Any:
+    """What a module answers, with what it keeps of a call left in it."""
+    tokens, lengths = (value.clone() for value in batch)
+    if operations is not None:
+        operations.label(label, tokens, lengths)
+    with torch.no_grad(), quietly_on_cpu(), operations or contextlib.nullcontext():
+        return called_as(convention.function, asked.module, tokens, lengths)
 
 
 def _put(found: list[Any], asked: Asked, convention: Convention, batches: Sequence[Batch]) -> None:
@@ -128,11 +180,13 @@ def _fills(asked: Asked, convention: Convention, kept: Kept, batch: Batch, entri
     return bool(answers) and bool(expected) and not _same(answers[0], expected[0])
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
-    return bool((one - other).abs().max() <= _SAME * max(1.0, float(other.abs().max())))
+def _same(one: _Answer, other: _Answer) -> bool:
+    """Whether two answers are the same, and made by the same operators of the same constants."""
+    near = (one.numbers - other.numbers).abs().max() <= _SAME * max(1.0, float(other.numbers.abs().max()))
+    return bool(near) and same_program(one.program, other.program)
 
 
-def _counts(asked: Asked, convention: Convention, kept: Kept, calls: int, batch: Batch, expected: Tensor) -> bool:
+def _counts(asked: Asked, convention: Convention, kept: Kept, calls: int, batch: Batch, expected: _Answer) -> bool:
     """Whether a module answers otherwise once a number that each call changes is what it comes to after many."""
     *path, name = kept.name.split(".")
     with untouched(asked.module):
@@ -165,4 +219,4 @@ def _is_changed_by(asked: Asked, convention: Convention, rows: int, width: int, 
         return False
     with attributes_kept(asked.module):
         answers = _answers(asked, convention, [batch] * calls)
-    return bool(answers) and all(torch.equal(answers[0], other) for other in answers)
+    return bool(answers) and all(torch.equal(answers[0].numbers, other.numbers) for other in answers)

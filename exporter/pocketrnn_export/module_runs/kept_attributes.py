@@ -7,7 +7,7 @@ import operator
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from pocketrnn_export.torch_internals import MODULE_TABLES, writes_to
 
 __all__ = ["Kept", "assigned_by", "attributes_kept", "changed_by"]
+
+# Of a list of more, such as a vocabulary, only the length is looked at.
+_FEW: Final = 256
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,8 @@ def _content_of(module: nn.Module) -> Iterator[tuple[str, tuple[Any, Any]]]:
                 if isinstance(value, Tensor):
                     state = (id(value), writes_to(value))
                 elif isinstance(value, dict | list | set | deque):
-                    state = (id(value), len(value))
+                    held = value.values() if isinstance(value, dict) else value
+                    state = (id(value), len(value), [id(one) for one in held] if len(value) <= _FEW else None)
                 elif type(value) in (int, float, bool, str):
                     state = value
                 yield f"{path}.{name}".lstrip("."), (state, value)

@@ -261,13 +261,11 @@ def kept_state_advice(kept: Kept, line: str) -> str:
     """What to do about a module whose answers depend on what it keeps."""
     name = f"module.{kept.name}"
     changes = f"Each call changes its own {kept.name}: change nothing in eval mode that a later answer depends on."
-    if isinstance(kept.before, nn.Parameter):
-        # A weight is no state, which could be made anew for each call.
+    is_state = isinstance(kept.after, Tensor) and isinstance(kept.before, Tensor)
+    # A weight is no state, which could be made anew for each call; nor is a list, an array or an object.
+    if isinstance(kept.before, nn.Parameter) or not (is_state or kept.is_number or kept.before is None):
         return changes
-    if isinstance(kept.after, Tensor) and isinstance(kept.before, Tensor):
-        made = f"{name}.zero_()"
-    else:
-        made = f"{name} = {kept.before if kept.is_number else None!r}"
+    made = f"{name}.zero_()" if is_state else f"{name} = {kept.before!r}"
     return f'{changes} Or say what it is at each call, as after training: --call "{made}; {line}", in Python call=.'
 
 

@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.fx import Node
 
 from pocketrnn_export.intake.user_frames import line_of_node
+from pocketrnn_export.module_runs.operations import GIVES_NO_NUMBERS
 from pocketrnn_export.torch_internals import expression_of
-from pocketrnn_export.tracing.checks.what_of_words import GIVES_NO_NUMBERS, OfWords, name_of_node, what_of_words
+from pocketrnn_export.tracing.checks.what_of_words import OfWords, name_of_node, what_of_words
 
 __all__ = ["OF_LENGTHS", "axes_of_batch", "place_across_rows", "symbols_of_batch"]
 

@@ -16,11 +16,9 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-__all__ = ["GIVES_NO_NUMBERS", "OfWords", "name_of_node", "what_of_words"]
+from pocketrnn_export.module_runs.operations import GIVES_NO_NUMBERS
 
-# What gives sizes or new memory, and no numbers.
-GIVES_NO_NUMBERS: Final = ("size", "new_", "empty", "zeros", "ones", "full", "arange", "scalar_tensor",
-                           "sym_", "_assert")  # fmt: skip
+__all__ = ["OfWords", "name_of_node", "what_of_words"]
 
 
 class OfWords(IntEnum):

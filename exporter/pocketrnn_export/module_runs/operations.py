@@ -1,0 +1,244 @@
+"""The operators of torch by which an answer is made, seen while a module runs, and whose numbers flow into it.
+
+An answer shows what a module does with one text. The operators show what it may do with any: both sides of
+`torch.where`, what is multiplied by a mask that is zero, what is added to a state that hardly a text takes up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from pocketrnn_export.torch_internals import DispatchMode, flattened, overload_name, place_in_memory, written_by
+
+__all__ = ["GIVES_NO_NUMBERS", "Operations", "Program", "same_program"]
+
+# What gives sizes or new memory, and no numbers.
+GIVES_NO_NUMBERS: Final = ("size", "new_", "empty", "zeros", "ones", "full", "arange", "scalar_tensor",
+                           "sym_", "_assert")  # fmt: skip
+_NEW: Final = ("empty", "new_empty")
+# What writes into all of a tensor, whatever it held.
+_OVERWRITES: Final = frozenset({"copy_", "fill_", "zero_"})
+# So many numbers of a constant are compared one by one; of all of them their sum.
+_SAMPLED: Final = 4096
+# Rounding of a number beside a larger cache.
+_SAME: Final = 1e-5
+
+Labels = frozenset[str]
+_NONE: Final[Labels] = frozenset()
+
+
+@dataclass(frozen=True)
+class _Step:
+    """An operator that ran.
+
+    Attributes:
+        name: `add.Tensor`.
+        arguments: what it was given, in one list.
+        steps: the numbers of the steps whose results it was given.
+        labels: where the numbers come from that it was given.
+    """
+
+    name: str
+    arguments: tuple[Any, ...]
+    steps: frozenset[int]
+    labels: Labels
+
+
+@dataclass(frozen=True)
+class _Constant:
+    """Numbers that are not made of what is asked about: their shape, some of them, and the sum of all."""
+
+    shape: tuple[int, ...]
+    values: Tensor
+    total: float
+
+    def is_near(self, other: _Constant) -> bool:
+        """Whether two constants are the same numbers."""
+        if self.shape != other.shape:
+            return False
+        size = max(1.0, float(other.values.abs().max())) if other.values.numel() else 1.0
+        return bool((self.values - other.values).abs().le(_SAME * size).all()) and (
+            abs(self.total - other.total) <= _SAME * max(1.0, abs(other.total))
+        )
+
+
+@dataclass(frozen=True)
+class _Argument:
+    """A tensor that a step is given: the steps that made it, and its numbers where nothing with a label made it."""
+
+    steps: frozenset[int]
+    constant: _Constant | None
+
+
+# What makes an answer: its steps in their order, with those that each is given by their places among them.
+Program = Sequence[tuple[str, tuple[Any, ...]]]
+
+
+class Operations(DispatchMode):
+    """While it is entered, notes each operator that runs, with the labels of what it is given.
+
+    Example:
+        >>> operations = Operations()
+        >>> operations.label("text", tokens)
+        >>> with torch.no_grad(), operations:
+        ...     answer = module(tokens)
+        >>> operations.labels_of(answer)
+        frozenset({'text'})
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._steps: list[_Step] = []
+        # The steps that made a tensor, or a part of memory, and the last step before these count no longer.
+        self._made: dict[Hashable, tuple[frozenset[int], int]] = {}
+        # By the memory of a tensor the last step that wrote into it.
+        self._written: dict[int, int] = {}
+        # Tensors are kept, so that no id and no memory is taken twice.
+        self._kept: list[Tensor] = []
+        self._now = _NONE
+
+    def label(self, label: str, *tensors: Tensor) -> None:
+        """Give the numbers of tensors a label."""
+        for tensor in filter(_in_memory, tensors):
+            self._note_written(tensor, self._add(_Step("input", (label,), frozenset(), frozenset({label}))), whole=True)
+
+    def label_what_follows(self, *labels: str) -> None:
+        """Give what the operators from here on make of any numbers further labels."""
+        self._now = frozenset(labels)
+
+    def labels_of(self, *tensors: Tensor) -> Labels:
+        """Where the numbers of tensors come from."""
+        return _NONE.union(*(self._steps[step].labels for tensor in tensors for step in self._steps_of(tensor)))
+
+    def program_of(self, tensor: Tensor, label: str) -> Program:
+        """How a tensor is made of what has a label. What is made of other things only is a constant."""
+        needed: set[int] = set()
+        waiting = list(self._steps_of(tensor))
+        while waiting:
+            step = waiting.pop()
+            if step not in needed and label in self._steps[step].labels:
+                needed.add(step)
+                waiting += self._steps[step].steps
+        places = {step: place for place, step in enumerate(sorted(needed))}
+        return [(self._steps[step].name, _placed(self._steps[step].arguments, places)) for step in places]
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        del types
+        kwargs = kwargs or {}
+        name = str(getattr(func, "overloadpacket", func)).rpartition(".")[2]
+        given = flattened((args, kwargs))[0]
+        written = [value for value in written_by(func, args, kwargs) if _in_memory(value)]
+        overwrites = name in _OVERWRITES
+        read = [value for value in given if not (overwrites and any(value is one for one in written))]
+        step = self._step(f"{name}.{overload_name(func)}", [] if name.startswith(GIVES_NO_NUMBERS) else read)
+        places = {place_in_memory(value) for value in given if _in_memory(value)}
+        result = func(*args, **kwargs)
+        number = self._add(step)
+        for tensor in written:
+            self._note_written(tensor, number, whole=overwrites)
+        for tensor in flattened(result)[0]:
+            if _in_memory(tensor) and not any(tensor is one for one in written):
+                if place_in_memory(tensor) in places:
+                    self._note(tensor, number)
+                else:
+                    self._note_written(tensor, number, whole=True)
+        return result
+
+    def _add(self, step: _Step) -> int:
+        self._steps.append(step)
+        return len(self._steps) - 1
+
+    def _note(self, tensor: Tensor, step: int) -> None:
+        self._kept.append(tensor)
+        self._made[id(tensor)] = frozenset({step}), len(self._steps) - 1
+
+    def _note_written(self, tensor: Tensor, step: int, *, whole: bool) -> None:
+        """Take note of what was written into a tensor; `whole`, where nothing is left of what stood there before."""
+        place = place_in_memory(tensor)
+        before = self._written.get(place)
+        self._written[place] = step
+        if whole and before is not None and tensor.numel() * tensor.element_size() < tensor.untyped_storage().nbytes():
+            # Whoever reads more than this part reads what stood there before, too.
+            both = frozenset({step, before})
+            labels = self._steps[step].labels | self._steps[before].labels
+            self._written[place] = self._add(_Step("part", (), both, labels))
+        self._note(tensor, step)
+        if whole:
+            self._made[_part(tensor)] = self._made[id(tensor)]
+
+    def _steps_of(self, tensor: Tensor) -> frozenset[int]:
+        """The steps by which a tensor holds what it holds: that which made it, and what was written into its memory
+        since."""
+        if not _in_memory(tensor):
+            return frozenset()
+        last = self._written.get(place_in_memory(tensor), -1)
+        steps, until = self._made.get(_part(tensor), (frozenset(), -2))
+        if last <= until:
+            return steps
+        steps, until = self._made.get(id(tensor), (frozenset(), -1))
+        return steps | {last} if last > until else steps
+
+    def _step(self, name: str, given: Sequence[Any]) -> _Step:
+        steps = [self._steps_of(value) if isinstance(value, Tensor) else frozenset() for value in given]
+        every = frozenset[int]().union(*steps)
+        labels = _NONE.union(*(self._steps[step].labels for step in every))
+        if any(isinstance(value, Tensor) for value in given):
+            labels |= self._now
+        arguments = tuple(self._argument(value, of, labels) for value, of in zip(given, steps, strict=True))
+        return _Step(name, arguments, every, labels)
+
+    def _argument(self, value: Any, steps: frozenset[int], labels: Labels) -> Any:
+        if not isinstance(value, Tensor):
+            return value if value is None or isinstance(value, bool | int | float | complex | str) else repr(value)
+        # Only what meets something with a label is compared; new memory holds whatever stood there.
+        is_constant = labels and not any(self._steps[s].labels or self._steps[s].name.startswith(_NEW) for s in steps)
+        return _Argument(steps, _constant(value) if is_constant and not self._now else None)
+
+
+def same_program(one: Program, other: Program) -> bool:
+    """Whether two answers are made by the same operators, given the same constants."""
+    return len(one) == len(other) and all(
+        name == other_name and len(given) == len(other_given) and all(map(_same, given, other_given))
+        for (name, given), (other_name, other_given) in zip(one, other, strict=True)
+    )
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, _Constant) and isinstance(other, _Constant):
+        return one.is_near(other)
+    return type(one) is type(other) and bool(one == other or one != one)
+
+
+def _placed(arguments: tuple[Any, ...], places: Mapping[int, int]) -> tuple[Any, ...]:
+    """Arguments, with steps as their places in a program; what is none of its steps, as a constant."""
+    placed: list[Any] = []
+    for argument in arguments:
+        inside = argument.steps & places.keys() if isinstance(argument, _Argument) else ()
+        if inside:
+            placed.append(tuple(sorted(places[step] for step in inside)))
+        else:
+            placed.append(argument.constant if isinstance(argument, _Argument) else argument)
+    return tuple(placed)
+
+
+def _constant(tensor: Tensor) -> _Constant:
+    numbers = torch.nan_to_num(tensor.detach().reshape(-1).double(), nan=1e30, posinf=1e31, neginf=-1e31)
+    every = max(1, -(-numbers.numel() // _SAMPLED))
+    return _Constant(tuple(tensor.shape), numbers[::every].clone(), float(numbers.sum()))
+
+
+def _in_memory(tensor: Any) -> bool:
+    """Whether it is a tensor with memory: without numbers it has none, nor where it is sparse or nested."""
+    return isinstance(tensor, Tensor) and tensor.layout is torch.strided and place_in_memory(tensor) != 0
+
+
+def _part(tensor: Tensor) -> Hashable:
+    """The part of its memory that a tensor shows."""
+    return place_in_memory(tensor), tensor.storage_offset(), tensor.shape, tensor.stride()
