@@ -224,8 +224,15 @@ def _rare() -> Iterator[Misleading]:
 
     for kind in zoo.KEEP:
         yield Misleading("state that rare texts show", kind.__name__, kind, None, zoo.CLASSES, zoo.WORDS)
-    for kind in zoo.KEEP_NOTHING:
-        yield Misleading("state that no answer shows", kind.__name__, kind, "module(tokens)", zoo.CLASSES, zoo.WORDS)
+    for kind in (*zoo.READ, *zoo.TWO):
+        yield Misleading("inputs and outputs that rare texts show", kind.__name__, kind, None, zoo.CLASSES, zoo.WORDS)
+    for kind, units in zoo.BEHIND.items():
+        made = functools.partial(Misleading, "a softmax that rare texts damp", made=kind, classes=max(2, units))
+        yield made(name=kind.__name__, call=None, ids=zoo.WORDS)
+    unread = {zoo.MaskThatChangesNothing: "module(tokens)", zoo.UnreadKinds: "module(tokens, tokens)",
+              zoo.OneAnswerTwice: "module(tokens)[0]"}  # fmt: skip
+    for kind, call in {**dict.fromkeys(zoo.KEEP_NOTHING, "module(tokens)"), **unread}.items():
+        yield Misleading("what no text shows", kind.__name__, kind, call, zoo.CLASSES, zoo.WORDS)
 
 
 def _padded(kind: Callable[..., nn.Module]) -> Callable[[], nn.Module]:

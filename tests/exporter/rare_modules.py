@@ -21,7 +21,7 @@ class Base(nn.Module):
     def mean(self, x: Tensor) -> Tensor:
         return self.embedding(x).mean(1)
 
-    def where(self, x: Tensor, there: Any, elsewhere: Any) -> Tensor:
+    def where(self, x: Tensor, there: Any, elsewhere: Any) -> Any:
         """One of two values of each text."""
         return torch.where((x[:, 0] == RARE)[:, None], there, elsewhere)
 
@@ -292,3 +292,179 @@ class ReportsItsProgress(Base):
 
 
 KEEP_NOTHING = [KeepsStatistics, OverwritesWhatItKept, MakesItsStateOnce, GrowsATable, ReportsItsProgress]
+
+
+# --- inputs beside the text
+
+
+class SecondText(Base):
+    def forward(self, x: Tensor, other: Tensor) -> Tensor:
+        state = self.mean(x)
+        return self.fc(self.where(x, state + self.mean(other), state))
+
+
+class Types(Base):
+    """Read behind a product with zeros."""
+
+    def forward(self, input_ids: Tensor, kinds: Tensor) -> Tensor:
+        told = (input_ids[:, 0] == RARE).float()[:, None, None]
+        return self.fc((self.embedding(input_ids) + self.embedding(kinds) * told).mean(1))
+
+
+class Strict(Base):
+    """A switch."""
+
+    def forward(self, x: Tensor, strict: bool) -> Tensor:
+        state = self.mean(x)
+        return self.fc(self.where(x, state * 2, state) if strict else state)
+
+
+class UserInADict(Base):
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        x = batch["text"]
+        return self.fc(self.mean(x) + self.where(x, self.embedding(batch["user"]), 0.0))
+
+
+class OneUser(Base):
+    """Of all users one is answered otherwise, for some texts."""
+
+    def forward(self, x: Tensor, user: Tensor) -> Tensor:
+        state = self.mean(x)
+        return self.fc(self.where(x, state * (user == 17).view(-1, 1), state))
+
+
+class MaskOfEitherKind(Base):
+    """The mask is true at the tokens, and only some texts show it."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        embedded = self.embedding(x)
+        there = mask.float()[..., None]
+        return self.fc(self.where(x, (embedded * there).sum(1) / there.sum(1).clamp(min=1), embedded.mean(1)))
+
+
+READ = {
+    SecondText: "other",
+    Types: "kinds",
+    Strict: "strict",
+    UserInADict: "user",
+    OneUser: "user",
+    MaskOfEitherKind: "torch.arange",
+}
+
+
+class MaskLeftOut(Base):
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        state = self.mean(x)
+        return self.fc(state if mask is None else self.where(x, state + mask.float().mean(1, keepdim=True), state))
+
+
+class UserLeftOut(Base):
+    def forward(self, x: Tensor, user: Tensor | None = None) -> Tensor:
+        state = self.mean(x)
+        return self.fc(state if user is None else state + self.where(x, self.embedding(user), 0.0))
+
+
+class TemperatureLeftOut(Base):
+    def forward(self, x: Tensor, temperature: float = 1.0) -> Tensor:
+        logits = self.fc(self.mean(x))
+        return self.where(x, logits / temperature, logits)
+
+
+LEFT_OUT = {MaskLeftOut: "mask (None)", UserLeftOut: "user (None)", TemperatureLeftOut: "temperature (1.0)"}
+
+
+class MaskThatChangesNothing(Base):
+    """A mask of a text without padding leaves all as it is, whatever the text."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        embedded = self.embedding(x)
+        scores = embedded.sum(2)
+        if mask is not None:
+            scores = scores.masked_fill(mask == 0, -1e9)
+            embedded = embedded * mask.unsqueeze(-1)
+        return self.fc((embedded * torch.softmax(scores, 1)[..., None]).sum(1))
+
+
+class UnreadKinds(Base):
+    """An input whose size is read, and no number of it."""
+
+    def forward(self, x: Tensor, kinds: Tensor) -> Tensor:
+        return self.fc(self.mean(x) + torch.zeros(kinds.size(0), HIDDEN))
+
+
+# --- two outputs
+
+
+class TwoAnswers(Base):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.fc(self.mean(x))
+        return logits, self.where(x, -logits, logits)
+
+
+class DampedBeside(Base):
+    """Logits, and probabilities that are none of these logits for some texts."""
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        logits = self.fc(self.mean(x))
+        damped = torch.softmax(logits, 1) * self.where(x, 0.5, torch.ones(()))
+        return {"logits": logits, "probabilities": damped / damped.sum(1, keepdim=True) * self.where(x, 0.1, 1.0)}
+
+
+class TwoLayers(Base):
+    """Two layers of the same weights, of which one is given a state that some texts have."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        state = self.mean(x)
+        return self.fc(state), self.fc(self.where(x, state.flip(1), state))
+
+
+TWO = [TwoAnswers, DampedBeside, TwoLayers]
+
+
+class OneAnswerTwice(Base):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        logits = self.fc(self.mean(x))
+        return logits, torch.softmax(logits, -1), logits.clone().unsqueeze(1)
+
+
+# --- what stands behind the last softmax or sigmoid
+
+
+class Damped(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.softmax(self.fc(self.mean(x)), 1) * self.where(x, 0.5, 1.0)
+
+
+class MaskedAndRescaled(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        allowed = torch.ones(CLASSES)
+        allowed[0] = 0
+        shares = torch.softmax(self.fc(self.mean(x)), 1) * self.where(x, allowed, torch.ones(CLASSES))
+        return shares / shares.sum(1, keepdim=True)
+
+
+class Uniform(Base):
+    """In place, and by a function of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        shares = self.fc(self.mean(x)).softmax(-1)
+        return shares.masked_fill_((x[:, 0] == RARE)[:, None], 1 / CLASSES)
+
+
+class DampedSigmoid(Base):
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(self.fc(self.mean(x))) * self.where(x, 0.5, 1.0)
+
+
+BEHIND = {Damped: CLASSES, MaskedAndRescaled: CLASSES, Uniform: CLASSES, DampedSigmoid: 1}
+
+
+class Shaped(Base):
+    """What changes no number of the probabilities."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        shares = torch.softmax(self.fc(self.mean(x)), 1).unsqueeze(1)
+        return shares.double().float().view(-1, CLASSES).contiguous()

@@ -7,6 +7,7 @@ from typing import Any
 
 import input_modules as zoo
 import pytest
+import rare_modules as rare
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -99,6 +100,35 @@ def test_what_is_assumed_of_an_input_is_told_and_kept(kind: type[nn.Module], cap
     found = prepared(kind).convention
     assert TOLD[kind] in found.provenance["assumed"]
     assert any(TOLD[kind] in record.message for record in caplog.records if record.levelname == "WARNING")
+
+
+def rare_prepared(kind: type[rare.Base]) -> ExportableModule:
+    return prepared(kind, ids=rare.WORDS, classes=rare.CLASSES)
+
+
+@pytest.mark.parametrize("kind", mostly_slow(list(rare.READ), 3), ids=lambda kind: kind.__name__)
+def test_an_input_that_only_rare_texts_read_is_refused_by_name(kind: type[nn.Module]) -> None:
+    with pytest.raises(ExportError, match=rare.READ[kind]) as refusal:
+        rare_prepared(kind)
+    assert "call=" in str(refusal.value.remedy)
+
+
+@pytest.mark.parametrize("kind", mostly_slow(list(rare.LEFT_OUT), 2), ids=lambda kind: kind.__name__)
+def test_what_is_left_out_and_only_rare_texts_read_is_told(kind: type[nn.Module]) -> None:
+    assert rare.LEFT_OUT[kind] in rare_prepared(kind).convention.provenance["assumed"]
+
+
+@pytest.mark.parametrize("kind", [rare.MaskThatChangesNothing, rare.UnreadKinds, rare.OneAnswerTwice])
+def test_what_changes_no_answer_to_any_text_is_not_told(kind: type[nn.Module]) -> None:
+    assert rare_prepared(kind).convention.notes == ()
+
+
+@pytest.mark.parametrize("kind", mostly_slow(rare.TWO, 2), ids=lambda kind: kind.__name__)
+def test_two_outputs_that_only_rare_texts_part_are_not_taken_for_one(kind: type[nn.Module]) -> None:
+    with pytest.raises(ExportError, match="several heads") as refusal:
+        rare_prepared(kind)
+    call = str(refusal.value.remedy).partition('--call "')[2].partition('"')[0]
+    assert prepared(kind, ids=rare.WORDS, classes=rare.CLASSES, call=call).convention.line == call
 
 
 def test_an_input_is_what_its_owner_says() -> None:

@@ -21,6 +21,7 @@ from pocketrnn.errors import InputError, first_line, shown
 from pocketrnn_export.intake.last_activation import ActivationCall, Passing
 from pocketrnn_export.intake.user_frames import called_as
 from pocketrnn_export.module_runs.kept_attributes import attributes_kept
+from pocketrnn_export.module_runs.operations import beside
 
 __all__ = [
     "BATCH_SIZE",
@@ -46,6 +47,8 @@ _NAMES: Final[dict[str, Any]] = {
     "np": np,
     "SimpleNamespace": SimpleNamespace,
     "pack_padded_sequence": pack_padded_sequence,
+    # Of the lines that are tried only.
+    "beside": beside,
 }
 
 

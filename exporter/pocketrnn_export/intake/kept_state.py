@@ -137,7 +137,7 @@ def _answers(asked: Asked, convention: Convention, batches: Sequence[Batch]) -> 
         for tokens, lengths in batches:
             operations = Operations() if tokens.shape[1] < _LONG else None
             answer = _answer(asked, convention, (tokens, lengths), operations, "text")
-            program = operations.program_of(answer, "text") if operations is not None else ()
+            program = operations.program_of(operations.steps_of(answer), "text") if operations is not None else ()
             numbers = answer.float().reshape(len(tokens), convention.units).nan_to_num()
             answers.append(_Answer(numbers, program))
     return answers

@@ -6,7 +6,7 @@ An answer shows what a module does with one text. The operators show what it may
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,21 +15,47 @@ from torch import Tensor
 
 from pocketrnn_export.torch_internals import DispatchMode, flattened, overload_name, place_in_memory, written_by
 
-__all__ = ["GIVES_NO_NUMBERS", "Operations", "Program", "same_program"]
+__all__ = [
+    "BESIDE",
+    "GIVES_NO_NUMBERS",
+    "PROBABILITIES",
+    "SHAPES",
+    "Operations",
+    "Program",
+    "beside",
+    "same_program",
+]
 
 # What gives sizes or new memory, and no numbers.
 GIVES_NO_NUMBERS: Final = ("size", "new_", "empty", "zeros", "ones", "full", "arange", "scalar_tensor",
                            "sym_", "_assert")  # fmt: skip
 _NEW: Final = ("empty", "new_empty")
+# What gives the same numbers again, in another shape or in a float's other size; what makes probabilities of logits.
+SHAPES: Final = frozenset({
+    "_reshape_alias", "_to_copy", "_unsafe_view", "alias", "clone", "detach", "expand", "squeeze", "unsqueeze",
+    "view",
+})  # fmt: skip
+PROBABILITIES: Final = frozenset({"_log_softmax", "_softmax", "exp", "log", "log_sigmoid_forward", "sigmoid"})
 # What writes into all of a tensor, whatever it held.
 _OVERWRITES: Final = frozenset({"copy_", "fill_", "zero_"})
+# The constant with which an operator leaves another value as it is; with these, as its second.
+_NEUTRAL: Final = {
+    "add": 0, "bitwise_and": 1, "bitwise_or": 0, "div": 1, "logical_and": 1, "logical_or": 0, "masked_fill": 0,
+    "mul": 1, "sub": 0,
+}  # fmt: skip
+_FIRST: Final = frozenset({"div", "masked_fill", "sub"})
 # So many numbers of a constant are compared one by one; of all of them their sum.
 _SAMPLED: Final = 4096
 # Rounding of a number beside a larger cache.
 _SAME: Final = 1e-5
 
+# The label of what is given beside a text.
+BESIDE: Final = "beside"
+
 Labels = frozenset[str]
 _NONE: Final[Labels] = frozenset()
+# Those that are entered: one export runs at a time.
+_entered: list[Operations] = []
 
 
 @dataclass(frozen=True)
@@ -79,8 +105,12 @@ class _Argument:
 Program = Sequence[tuple[str, tuple[Any, ...]]]
 
 
-class Operations(DispatchMode):
+class Operations(DispatchMode):  # type: ignore[no-untyped-call]
     """While it is entered, notes each operator that runs, with the labels of what it is given.
+
+    Args:
+        neutral: whether an operator is passed over whose constants leave what it is given as it is, whatever that is: a
+            product with ones, a mask that hides nothing.
 
     Example:
         >>> operations = Operations()
@@ -91,8 +121,9 @@ class Operations(DispatchMode):
         frozenset({'text'})
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, neutral: bool = False) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._neutral = neutral
         self._steps: list[_Step] = []
         # The steps that made a tensor, or a part of memory, and the last step before these count no longer.
         self._made: dict[Hashable, tuple[frozenset[int], int]] = {}
@@ -101,6 +132,14 @@ class Operations(DispatchMode):
         # Tensors are kept, so that no id and no memory is taken twice.
         self._kept: list[Tensor] = []
         self._now = _NONE
+
+    def __enter__(self) -> Operations:
+        _entered.append(self)
+        return super().__enter__()  # type: ignore[no-any-return, no-untyped-call]
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        _entered.remove(self)
 
     def label(self, label: str, *tensors: Tensor) -> None:
         """Give the numbers of tensors a label."""
@@ -113,12 +152,24 @@ class Operations(DispatchMode):
 
     def labels_of(self, *tensors: Tensor) -> Labels:
         """Where the numbers of tensors come from."""
-        return _NONE.union(*(self._steps[step].labels for tensor in tensors for step in self._steps_of(tensor)))
+        return _NONE.union(*(self._steps[step].labels for tensor in tensors for step in self.steps_of(tensor)))
 
-    def program_of(self, tensor: Tensor, label: str) -> Program:
-        """How a tensor is made of what has a label. What is made of other things only is a constant."""
+    def steps_of(self, tensor: Tensor) -> frozenset[int]:
+        """The steps by which a tensor holds what it holds: that which made it, and what was written into its memory
+        since."""
+        if not _in_memory(tensor):
+            return frozenset()
+        last = self._written.get(place_in_memory(tensor), -1)
+        steps, until = self._made.get(_part(tensor), (frozenset(), -2))
+        if last <= until:
+            return steps
+        steps, until = self._made.get(id(tensor), (frozenset(), -1))
+        return steps | {last} if last > until else steps
+
+    def program_of(self, steps: Iterable[int], label: str) -> Program:
+        """How steps make what they make of what has a label. What is made of other things only is a constant."""
         needed: set[int] = set()
-        waiting = list(self._steps_of(tensor))
+        waiting = list(steps)
         while waiting:
             step = waiting.pop()
             if step not in needed and label in self._steps[step].labels:
@@ -126,6 +177,22 @@ class Operations(DispatchMode):
                 waiting += self._steps[step].steps
         places = {step: place for place, step in enumerate(sorted(needed))}
         return [(self._steps[step].name, _placed(self._steps[step].arguments, places)) for step in places]
+
+    def without(self, names: Collection[str], tensor: Tensor, label: str) -> frozenset[int]:
+        """The steps that made what a tensor was made of by the last operators of these names, each of one thing that
+        has a label."""
+        steps = self.steps_of(tensor)
+        while len(steps) == 1:
+            (number,) = steps
+            step = self._steps[number]
+            given = [
+                one.steps for one in step.arguments
+                if isinstance(one, _Argument) and any(label in self._steps[of].labels for of in one.steps)
+            ]  # fmt: skip
+            if step.name.partition(".")[0] not in names or len(given) != 1:
+                break
+            steps = given[0]
+        return steps
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -137,9 +204,15 @@ class Operations(DispatchMode):
         written = [value for value in written_by(func, args, kwargs) if _in_memory(value)]
         overwrites = name in _OVERWRITES
         read = [value for value in given if not (overwrites and any(value is one for one in written))]
-        step = self._step(f"{name}.{overload_name(func)}", [] if name.startswith(GIVES_NO_NUMBERS) else read)
+        read = [] if name.startswith(GIVES_NO_NUMBERS) else read
+        step = self._step(f"{name}.{overload_name(func)}", read)
         places = {place_in_memory(value) for value in given if _in_memory(value)}
         result = func(*args, **kwargs)
+        if self._neutral and (passed := self._passed(name, read, step, result)):
+            for tensor in flattened(result)[0]:
+                self._made[id(tensor)] = passed, len(self._steps) - 1
+                self._kept.append(tensor)
+            return result
         number = self._add(step)
         for tensor in written:
             self._note_written(tensor, number, whole=overwrites)
@@ -173,20 +246,21 @@ class Operations(DispatchMode):
         if whole:
             self._made[_part(tensor)] = self._made[id(tensor)]
 
-    def _steps_of(self, tensor: Tensor) -> frozenset[int]:
-        """The steps by which a tensor holds what it holds: that which made it, and what was written into its memory
-        since."""
-        if not _in_memory(tensor):
-            return frozenset()
-        last = self._written.get(place_in_memory(tensor), -1)
-        steps, until = self._made.get(_part(tensor), (frozenset(), -2))
-        if last <= until:
-            return steps
-        steps, until = self._made.get(id(tensor), (frozenset(), -1))
-        return steps | {last} if last > until else steps
+    def _passed(self, name: str, given: Sequence[Any], step: _Step, result: Any) -> frozenset[int] | None:
+        """The steps of what an operator leaves as it is by its constants; None where it may change it."""
+        values = [one for one in zip(given, step.arguments, strict=True) if isinstance(one[1], _Argument)]
+        constants = [one.constant for _, one in values if one.constant is not None]
+        if name == "where" and values[0][1].constant is not None:
+            left = values[1 if constants[0].values.all() else 2] if constants[0].values.unique().numel() == 1 else None
+        else:
+            others = [pair for pair in values if pair[1].constant is None]
+            leaves = _NEUTRAL.get(name.removesuffix("_"))
+            is_one = leaves is not None and len(constants) == len(others) == 1 and constants[0].values.eq(leaves).all()
+            left = others[0] if is_one and (name.removesuffix("_") not in _FIRST or others[0] is values[0]) else None
+        return left[1].steps if left is not None and left[0].shape == result.shape else None
 
     def _step(self, name: str, given: Sequence[Any]) -> _Step:
-        steps = [self._steps_of(value) if isinstance(value, Tensor) else frozenset() for value in given]
+        steps = [self.steps_of(value) if isinstance(value, Tensor) else frozenset() for value in given]
         every = frozenset[int]().union(*steps)
         labels = _NONE.union(*(self._steps[step].labels for step in every))
         if any(isinstance(value, Tensor) for value in given):
@@ -200,6 +274,18 @@ class Operations(DispatchMode):
         # Only what meets something with a label is compared; new memory holds whatever stood there.
         is_constant = labels and not any(self._steps[s].labels or self._steps[s].name.startswith(_NEW) for s in steps)
         return _Argument(steps, _constant(value) if is_constant and not self._now else None)
+
+
+def beside(value: Any) -> Any:
+    """What is given beside a text, as it came; its numbers get a label where operators are noted.
+
+    Example:
+        >>> beside(torch.tensor(3))
+        tensor(3)
+    """
+    for operations in _entered:
+        operations.label(BESIDE, *(one for one in flattened(value)[0] if isinstance(one, Tensor)))
+    return value
 
 
 def same_program(one: Program, other: Program) -> bool:

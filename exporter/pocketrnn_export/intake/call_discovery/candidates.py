@@ -19,7 +19,7 @@ from pocketrnn_export.intake.call_discovery.roles import Role
 from pocketrnn_export.intake.call_discovery.signature import Signature, Slot, signatures_of
 from pocketrnn_export.intake.call_discovery.states import states_of
 
-__all__ = ["LENGTH_FIRST", "MOST_LINES", "Way", "ways_of"]
+__all__ = ["LENGTH_FIRST", "MOST_LINES", "Way", "masks_of", "ways_of"]
 
 # A row that begins with its length. Any module takes such numbers for tokens, so that it is tried last.
 LENGTH_FIRST: Final = "module(torch.cat([lengths[:, None], tokens], dim=1))"
@@ -164,7 +164,7 @@ def _constant(_asked: Asked) -> list[_Option]:
 _TABLE: Final[dict[Role, Callable[[Asked], list[_Option]]]] = {
     "tokens": _tokens,
     "lengths": _lengths,
-    "mask": lambda asked: _options("mask", *_masks(asked)),
+    "mask": lambda asked: _options("mask", *masks_of(asked)),
     "state": lambda asked: _options("state", *states_of(asked.module)),
     "batch size": lambda _asked: _options("known", "tokens.size(0)"),
     "device": lambda _asked: _options("known", "tokens.device"),
@@ -188,7 +188,7 @@ def _one_hot(module: nn.Module, ids: int) -> list[str]:
     return []
 
 
-def _masks(asked: Asked) -> Sequence[str]:
+def masks_of(asked: Asked) -> Sequence[str]:
     """Masks that are true at the tokens, or at the padding. Where the rules pad every text, the ids tell which these
     are."""
     real = "torch.arange(tokens.size(1)) < lengths[:, None]"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import re
@@ -15,15 +16,16 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import first_line
 from pocketrnn_export.intake.call_discovery.asked import Asked
-from pocketrnn_export.intake.call_discovery.candidates import Way
+from pocketrnn_export.intake.call_discovery.candidates import Way, masks_of
 from pocketrnn_export.intake.call_discovery.reading import leaves_of
 from pocketrnn_export.intake.call_discovery.refusals import INPUT_BESIDE, Fails
 from pocketrnn_export.intake.call_discovery.states import state_makers
 from pocketrnn_export.intake.convention import compiled, left_as_it_was
 from pocketrnn_export.intake.user_frames import called_as
 from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
+from pocketrnn_export.module_runs.operations import BESIDE, Operations, Program, same_program
 
-__all__ = ["beside_the_text", "constants_of", "notes_on_defaults", "takes_numbers", "unknown_inputs"]
+__all__ = ["beside_the_text", "constants_of", "either_mask", "notes_on_defaults", "takes_numbers", "unknown_inputs"]
 
 # Answers that differ by more are other answers.
 _NEAR: Final = 1e-6
@@ -34,6 +36,11 @@ _EACH_PLACE: Final = "torch.arange(tokens.size(1)).expand_as(tokens)"
 _SAME_ERROR: Final = 4
 # So many combinations of constants are tried for several inputs.
 _MOST: Final = 160
+# Masks that are true everywhere, beside those that are true nowhere.
+_MASKS: Final = tuple(
+    tuple(f"torch.{made}(tokens.shape{kind}){end}" for made in ("ones", "zeros"))
+    for kind in (", dtype=torch.bool", "", ", dtype=torch.long") for end in ("", ".t()")
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -190,21 +197,18 @@ def beside_the_text(asked: Asked, way: Way, suffix: str, batches: Sequence[tuple
 
 def _changes(asked: Asked, way: Way, i: int, suffix: str, batch: tuple[Tensor, Tensor]) -> str | None:
     """Of which kind a value is that changes the answer, or that no two values run; None where none changes it."""
-    own = _answer(asked, way, batch)
-    if own is None or suffix not in own:
+    own = _made(asked, way, suffix, batch)
+    if own is None:
         return "no value that was tried runs twice"
     ran, changing = 0, []
     for kind in _kinds(asked):
         for value in kind.values:
-            given = _answer(asked, way.with_value(i, value), batch)
-            if given is None:
-                continue
-            answer = given.get(suffix)
+            answer = _made(asked, way.with_value(i, f"beside({value})"), suffix, batch)
             # An answer of another form, as for a switch that adds something to it, says nothing.
-            if answer is None or answer.shape != own[suffix].shape:
+            if answer is None or answer.numbers.shape != own.numbers.shape:
                 continue
             ran += value not in {"None", way.options[i].value}
-            if not _same(answer, own[suffix]):
+            if answer.reads_beside or not answer.is_like(own):
                 changing.append(kind.said)
                 break
     if "a second text" in changing and "one number" in changing:
@@ -216,14 +220,44 @@ def _changes(asked: Asked, way: Way, i: int, suffix: str, batch: tuple[Tensor, T
     return None if ran >= 2 else "only one value of it runs"
 
 
+@dataclass(frozen=True)
+class _Made:
+    """The numbers of an answer, the operators that made them of the text, and whether numbers of what is given beside
+    it flow into them."""
+
+    numbers: Tensor
+    program: Program
+    reads_beside: bool
+
+    def is_like(self, other: _Made) -> bool:
+        """Whether it is another answer of the same program, which other texts would not show to be another either."""
+        return _same(self.numbers, other.numbers) and same_program(self.program, other.program)
+
+
+def _made(asked: Asked, way: Way, suffix: str, batch: tuple[Tensor, Tensor], *, neutral: bool = False) -> _Made | None:
+    """An answer of the module, and how it is made of the text; None if it fails, or has no such answer."""
+    operations = Operations(neutral=neutral)
+    answer = (_answer(asked, way, batch, operations=operations) or {}).get(suffix)
+    if answer is None:
+        return None
+    program = operations.program_of(operations.steps_of(answer), "text")
+    return _Made(answer, program, BESIDE in operations.labels_of(answer))
+
+
 def _answer(
-    asked: Asked, way: Way, batch: tuple[Tensor, Tensor], errors: list[str] | None = None
+    asked: Asked,
+    way: Way,
+    batch: tuple[Tensor, Tensor],
+    errors: list[str] | None = None,
+    operations: Operations | None = None,
 ) -> dict[str, Tensor] | None:
     """The tensors in the answer of the module, by where they are; None if it fails, with why."""
-    tokens, lengths = batch
+    tokens, lengths = (value.clone() for value in batch)
+    if operations is not None:
+        operations.label("text", tokens, lengths)
     try:
-        with torch.no_grad(), quietly_on_cpu(), left_as_it_was(asked.module):
-            answer: Any = called_as(compiled(way.line), asked.module, tokens.clone(), lengths.clone())
+        with torch.no_grad(), quietly_on_cpu(), left_as_it_was(asked.module), operations or contextlib.nullcontext():
+            answer: Any = called_as(compiled(way.line), asked.module, tokens, lengths)
     # Whatever a user's module raises.
     except (Exception, SystemExit) as error:
         if errors is not None:
@@ -242,27 +276,62 @@ def _same(one: Tensor | None, other: Tensor) -> bool:
 def notes_on_defaults(asked: Asked, way: Way, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]) -> tuple[str, ...]:
     """What is assumed of inputs that are left out, or begin in a state that the module does not make itself."""
     notes, telling = [], []
-    own = _answer(asked, way, batches[0])
-    if way.signature is None or own is None or suffix not in own:
+    own = None if way.signature is None else _made(asked, way, suffix, batches[0])
+    if own is None:
         return ()
     made = [f"module.{name}({arguments})" for name, arguments in state_makers(asked.module)]
     for i, slot in enumerate(way.slots):
         if way.options[i].given == "default" and slot.role in {"other", "state"}:
             values = [v for kind in _kinds(asked) for v in kind.values] if slot.role == "other" else made
-            answers = [_answer(asked, way.with_value(i, value), batches[0]) for value in values]
-            same = [_same(answer[suffix], own[suffix]) for answer in answers if answer is not None and suffix in answer]
-            shown = len([a for a in answers if a is not None]) >= 3
-            if not all(same) or (slot.role == "other" and slot.default is None and not shown):
+            given = [way.with_value(i, f"beside({value})" if slot.role == "other" else value) for value in values]
+            ran = [one for one in (_made(asked, other, suffix, batches[0]) for other in given) if one is not None]
+            same = [not one.reads_beside and one.is_like(own) for one in ran if one.numbers.shape == own.numbers.shape]
+            if not all(same) or (slot.role == "other" and slot.default is None and len(ran) < 3):
                 telling.append(f"{slot.name} ({slot.default!r:.40})")
+        if way.options[i].given == "default" and slot.role == "mask" and _mask_tells(asked, way, i, suffix, batches[0]):
+            telling.append(f"{slot.name} ({slot.default!r:.40})")
         if way.options[i].given == "state" and way.options[i].value not in made:
             notes.append(f"forward's {slot.name} is given {way.options[i].value}: that each text begins so is assumed.")
     if telling:
         notes.insert(
             0,
-            f"What forward may leave out keeps its default, and other values change the answer: {', '.join(telling)}. "
-            "If your code gives one, say so with --call or call=.",
+            "What forward may leave out keeps its default, and other values may change the answer: "
+            f"{', '.join(telling)}. If your code gives one, say so with --call or call=.",
         )
     return tuple(notes)
+
+
+def _mask_tells(asked: Asked, way: Way, i: int, suffix: str, batch: tuple[Tensor, Tensor]) -> bool:
+    """Whether a mask that hides nothing may change what a module answers where it is given none."""
+    own = _made(asked, way, suffix, batch, neutral=True)
+    if own is None:
+        return False
+    told = False
+    for both in _MASKS:
+        of_ones, of_zeros = (_made(asked, way.with_value(i, mask), suffix, batch, neutral=True) for mask in both)
+        for one, other in ((of_ones, of_zeros), (of_zeros, of_ones)):
+            # Under the other mask all is hidden: then this one hides nothing.
+            if one is not None and one.is_like(own) and (other is None or not _same(other.numbers, own.numbers)):
+                return False
+        told = told or any(one is not None and not one.is_like(own) for one in (of_ones, of_zeros))
+    return told
+
+
+def either_mask(asked: Asked, way: Way, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]) -> str | None:
+    """The call with a mask of the other kind, true at the padding or at the tokens, where the texts that were tried are
+    answered the same, and the program is another one; None where the mask is of one kind."""
+    for i in way.at("mask"):
+        own, masks = _made(asked, way, suffix, batches[0]), masks_of(asked)
+        kinds = [value for value in masks if _is_of_padding(value) != _is_of_padding(way.options[i].value)]
+        for value in kinds:
+            other = _made(asked, way.with_value(i, value), suffix, batches[0])
+            if own and other and _same(own.numbers, other.numbers) and not same_program(own.program, other.program):
+                return way.with_value(i, value).line + suffix
+    return None
+
+
+def _is_of_padding(mask: str | None) -> bool:
+    return mask is not None and (">=" in mask or "==" in mask)
 
 
 def unknown_inputs(ways: Sequence[Way], error: BaseException | None) -> Fails | None:

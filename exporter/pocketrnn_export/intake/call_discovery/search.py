@@ -18,11 +18,16 @@ from torch import Tensor
 
 from pocketrnn_export.intake.call_discovery.asked import Asked
 from pocketrnn_export.intake.call_discovery.candidates import LENGTH_FIRST, MOST_LINES, Way, ways_of
-from pocketrnn_export.intake.call_discovery.other_inputs import notes_on_defaults, takes_numbers, unknown_inputs
+from pocketrnn_export.intake.call_discovery.other_inputs import (
+    either_mask,
+    notes_on_defaults,
+    takes_numbers,
+    unknown_inputs,
+)
 from pocketrnn_export.intake.call_discovery.probabilities import with_activation
 from pocketrnn_export.intake.call_discovery.refusals import INPUT_BESIDE, Fails, ambiguous, refusal
 from pocketrnn_export.intake.call_discovery.states import setups_of
-from pocketrnn_export.intake.call_discovery.trial import Holds, try_line, try_way
+from pocketrnn_export.intake.call_discovery.trial import Holds, is_one_answer, try_line, try_way
 from pocketrnn_export.intake.convention import (
     Call,
     Convention,
@@ -153,7 +158,7 @@ def _holding(
                 without[constants] += found.rank == 0
                 if found.rank == INPUT_BESIDE:
                     beside.add(constants)
-            elif not any(_same_answers(found, other, asked) for other in holding):
+            elif not any(_same_answers(found, other, asked, widths) for other in holding):
                 holding.append(found)
         certain = certain or (bool(holding) and not way.setup and way is ways[0] and _certain(way))
     # Of two masks, that under which what is past the length tells less is right.
@@ -175,17 +180,25 @@ def _with_notes(asked: Asked, holds: Holds, widths: Sequence[int]) -> Convention
     if holds.way is None:
         return holds.convention
     batches = asked.batches(1 if holds.convention.one_text else asked.rows, widths)
+    if (other := either_mask(asked, holds.way, holds.suffix, batches)) is not None:
+        raise ambiguous([holds.convention.line, other])
     return replace(holds.convention, notes=notes_on_defaults(asked, holds.way, holds.suffix, batches))
 
 
-def _same_answers(one: Holds, other: Holds, asked: Asked) -> bool:
-    """Whether two ways say the same: equal numbers, or those of which one are the probabilities of the other."""
+def _same_answers(one: Holds, other: Holds, asked: Asked, widths: Sequence[int]) -> bool:
+    """Whether two ways say the same: equal numbers, or those of which one are the probabilities of the other. Of two
+    outputs of one call the program says whether rare texts have others."""
 
     def probabilities(holds: Holds, answer: Tensor) -> list[Tensor]:
         kind = "sigmoid" if asked.multi_label or holds.convention.units == 1 else "softmax"
         return [answer, activated(kind, answer)]
 
-    return one.convention.units == other.convention.units and all(
+    if one.convention.units != other.convention.units or not all(
         any(torch.allclose(x, y, atol=1e-5) for x in probabilities(one, a) for y in probabilities(other, b))
         for a, b in zip(one.answers, other.answers, strict=True)
-    )
+    ):
+        return False
+    if one.way is None or other.way is None or one.way.line != other.way.line:
+        return True
+    batch = asked.batch(1 if one.convention.one_text else asked.rows, widths[0])
+    return is_one_answer(asked, compiled(one.way.line), batch, (one.suffix, other.suffix))

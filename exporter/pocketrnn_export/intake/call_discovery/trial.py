@@ -33,8 +33,18 @@ from pocketrnn_export.intake.neighbour_refusal import said_of_neighbours
 from pocketrnn_export.intake.user_frames import called_as
 from pocketrnn_export.module_runs.cpu_run import answer_of, quietly_on_cpu
 from pocketrnn_export.module_runs.kept_attributes import Kept, changed_by
+from pocketrnn_export.module_runs.operations import PROBABILITIES, SHAPES, Operations, same_program
 
-__all__ = ["Holds", "answer_in_turn", "answer_to", "kept_state_advice", "read_answer", "try_line", "try_way"]
+__all__ = [
+    "Holds",
+    "answer_in_turn",
+    "answer_to",
+    "is_one_answer",
+    "kept_state_advice",
+    "read_answer",
+    "try_line",
+    "try_way",
+]
 
 # Single precision sums a batch otherwise than one text; a module that mixes its texts differs by more.
 _SAME: Final = 1e-4
@@ -100,12 +110,27 @@ def _tried(
     for suffix, units in places:
         convention = Convention(line + suffix, _then(function, suffix), units, takes_lengths=True, one_text=one_text)
         given = [dict(leaves_of(answer))[suffix].float().reshape(rows, units) for answer in answers]
-        if any(not holds.leaks and _are_answers_of(holds, given) for holds in holding):
+        alike = [holds for holds in holding if not holds.leaks and _are_answers_of(holds, given)]
+        of_this = [holds.suffix for holds in alike if holds.convention.line == line + holds.suffix]
+        # Of two outputs of one call the program says whether they are one: rare texts may have others.
+        if (alike and not of_this) or any(is_one_answer(asked, function, batches[0], (suffix, one)) for one in of_this):
             continue
         # First: a constant for each text may be why a text is not answered beside others as it is alone.
         refused = None if way is None else beside_the_text(asked, way, suffix, batches)
         found = refused or _holds(asked, convention, batches, way)
         yield replace(found, way=way, suffix=suffix) if isinstance(found, Holds) else found
+
+
+def is_one_answer(asked: Asked, function: Call, batch: tuple[Tensor, Tensor], suffixes: Sequence[str]) -> bool:
+    """Whether two parts of a module's answer are made of the text by the same operators, but for what makes
+    probabilities of logits or gives the same numbers another shape."""
+    operations = Operations()
+    tokens, lengths = (value.clone() for value in batch)
+    operations.label("text", tokens, lengths)
+    with torch.no_grad(), quietly_on_cpu(), left_as_it_was(asked.module), operations:
+        leaves = dict(leaves_of(called_as(function, asked.module, tokens, lengths)))
+    one, other = (operations.without(SHAPES | PROBABILITIES, leaves[suffix], "text") for suffix in suffixes)
+    return one == other or same_program(operations.program_of(one, "text"), operations.program_of(other, "text"))
 
 
 def _are_answers_of(holds: Holds, answers: Sequence[Tensor]) -> bool:
