@@ -8,6 +8,7 @@ from typing import Any
 
 import convention_modules as zoo
 import pytest
+import rare_modules as rare
 import torch
 from sampling import mostly_slow
 from torch import Tensor, nn
@@ -208,3 +209,29 @@ def test_untrained_classifiers_are_not_asked_about() -> None:
             torch.manual_seed(seed)
             module = Ends(nn.Identity(), 1 + seed % 2)
         assert prepared(module, 2).convention.gives.startswith("logits: numbers")
+
+
+def rare_prepared(kind: type[rare.Base], classes: int = rare.CLASSES, **options: Any) -> ExportableModule:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = kind()
+    return prepared(module, classes, ids=rare.WORDS, **options)
+
+
+@pytest.mark.parametrize("kind", mostly_slow(list(rare.BEHIND), 2), ids=lambda kind: kind.__name__)
+def test_a_softmax_with_something_behind_it_is_not_left_out(kind: type[rare.Base]) -> None:
+    classes = rare.BEHIND[kind]
+    with pytest.raises(ExportError, match="--gives probabilities"):
+        rare_prepared(kind, classes)
+    found = rare_prepared(kind, classes, gives="probabilities")
+    tokens = torch.cat([torch.full((4, 1), rare.RARE), TOKENS], 1)
+    with torch.no_grad():
+        own, given = found.convention.function(found.reference.module, tokens, None), found.reference(tokens).softmax(1)  # type: ignore[arg-type]
+    shares = own / own.sum(1, keepdim=True) if classes > 1 else own
+    torch.testing.assert_close(given[:, -classes:], shares, atol=1e-6, rtol=0)
+    assert (classes == 1) == (found.convention.provenance.get("assumed") is None)
+
+
+def test_what_gives_probabilities_another_shape_is_nothing_behind_them() -> None:
+    found = rare_prepared(rare.Shaped).convention
+    assert found.activation is not None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType
@@ -74,12 +74,14 @@ class Passing(TorchFunctionMode):
 
     Args:
         call: which; None for none.
+        seen: is called with what it was given.
     """
 
-    def __init__(self, call: ActivationCall | None) -> None:
+    def __init__(self, call: ActivationCall | None, seen: Callable[[Tensor], None] | None = None) -> None:
         super().__init__()
         self._call = call
         self._occurrences = 0
+        self._seen = seen
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -90,7 +92,10 @@ class Passing(TorchFunctionMode):
             if site == self._call.site:
                 self._occurrences += 1
                 if self._occurrences == self._call.occurrence + 1:
-                    return args[0] if args else (kwargs or {})["input"]
+                    given = args[0] if args else (kwargs or {})["input"]
+                    if self._seen is not None:
+                        self._seen(given)
+                    return given
         return func(*args, **(kwargs or {}))
 
 

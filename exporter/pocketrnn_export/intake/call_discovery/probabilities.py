@@ -25,6 +25,7 @@ from pocketrnn_export.intake.convention import Convention, left_as_it_was
 from pocketrnn_export.intake.last_activation import ActivationCall, CallsSeen, Passing, activated
 from pocketrnn_export.intake.user_frames import called_as
 from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
+from pocketrnn_export.module_runs.operations import SHAPES, Operations
 
 __all__ = ["BOTH_SIGNS", "with_activation"]
 
@@ -37,6 +38,9 @@ _ROUNDING: Final = 1e-5
 _DRAWS: Final = (1.0, 4.0, 16.0, 64.0, 256.0, 64.0, 256.0, 1024.0)
 # Weights that take long to draw are exchanged among each other.
 _LARGE: Final = 2_000_000
+_SHARES: Final = (
+    "That the module's probabilities sum to 1 for every text is assumed: where they do not, each is divided by the sum."
+)
 _SAY: Final = "Say which: --gives logits or --gives probabilities, in Python gives=."
 
 
@@ -134,7 +138,8 @@ def _recognised(asked: Asked, convention: Convention, probed: _Probed) -> Activa
     """The call of an activation without which the module gives numbers whose probabilities it gives with it.
 
     Raises:
-        ExportError: it is a sigmoid of each of several labels, of which a text has one.
+        ExportError: something is done to what it gives; or it is a sigmoid of each of several labels, of which a text
+            has one.
     """
     seen = CallsSeen()
     with torch.no_grad(), quietly_on_cpu(), left_as_it_was(asked.module), seen:
@@ -149,7 +154,16 @@ def _recognised(asked: Asked, convention: Convention, probed: _Probed) -> Activa
         if len(logits) != len(probed.batches):
             continue
         if _gives(probed.kind, logits, probed.answers):
-            return call
+            if _is_last(asked, convention, call, probed):
+                return call
+            if asked.gives == "probabilities":
+                return None
+            raise ExportError(
+                f"The module gives a {call.function} ({call.line}) with something done to it, such as a product, "
+                "a mask or a division, which may change the answers to some texts.",
+                "Return the logits from forward, with all that is done to them; or export these numbers as they are: "
+                "--gives probabilities, in Python gives=.",
+            )
         if convention.units > 1 and _gives("sigmoid", logits, probed.answers):
             raise ExportError(
                 f"The module gives a sigmoid of each label ({call.line}), which need not sum to 1.",
@@ -157,6 +171,19 @@ def _recognised(asked: Asked, convention: Convention, probed: _Probed) -> Activa
                 "of these numbers is meant, as nn.CrossEntropyLoss takes them, with --gives logits (gives='logits').",
             )
     return None
+
+
+def _is_last(asked: Asked, convention: Convention, call: ActivationCall, probed: _Probed) -> bool:
+    """Whether nothing is done to what an activation gives but to its shape, whatever the text: a product with a number
+    that is 1 for most texts, a mask or a division behind it makes other probabilities of it for some."""
+    tokens, lengths = (value.clone() for value in probed.batches[0])
+    operations, found = Operations(), list[frozenset[int]]()
+    # What it was given is noted before anything is written into it.
+    passing = Passing(call, lambda given: found.append(operations.without(SHAPES, given, "text")))
+    operations.label("text", tokens, lengths)
+    with torch.no_grad(), quietly_on_cpu(), left_as_it_was(asked.module), operations, passing:
+        answer = called_as(convention.function, asked.module, tokens, lengths)
+    return found == [operations.without(SHAPES, answer, "text")]
 
 
 def _gives(kind: str, logits: Sequence[Tensor], answers: Sequence[Tensor]) -> bool:
@@ -181,7 +208,9 @@ def _undone(asked: Asked, convention: Convention, probed: _Probed) -> Convention
             "it with --multi-label; if they are no probabilities, with --gives logits.",
         )
     why = "probabilities, as its owner says: they are brought to logits by their logarithm"
-    return replace(convention, undone="sigmoid" if asked.multi_label else "softmax", gives=why)
+    undone = "sigmoid" if asked.multi_label else "softmax"
+    notes = convention.notes if probed.kind == "sigmoid" else (*convention.notes, _SHARES)
+    return replace(convention, undone=undone, gives=why, notes=notes)
 
 
 def _refuse_sums(convention: Convention, probed: _Probed) -> None:
