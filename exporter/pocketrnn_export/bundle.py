@@ -14,7 +14,7 @@ from torch import nn
 
 from pocketrnn.bundle.folder import check_free, name_of
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Graph, Limits, Manifest
-from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line
+from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line, shown
 from pocketrnn.text import EXTERNAL, AnyTextRules
 from pocketrnn.text.pretokenized import Text, Tokenizer
 from pocketrnn.verdicts import LOGGER, TEXT_RULES, TextVerdict, graph_sentence, text_verdict
@@ -38,7 +38,9 @@ from pocketrnn_export.proof.chosen_cases import noted_sizes, widths_of
 from pocketrnn_export.proof.loud_ids import loud_ids
 from pocketrnn_export.tracing.sizes.questions import UntraceableError
 from pocketrnn_export.vocabularies.external import given_ids, made_ids
-from pocketrnn_export.vocabularies.pipeline import Pair, checked_pairs, chosen_rules
+from pocketrnn_export.vocabularies.owners_answers import Answered
+from pocketrnn_export.vocabularies.owners_texts import Answer, OwnersText, answers_in_words, checked_pairs, pairs_of
+from pocketrnn_export.vocabularies.pipeline import chosen_rules
 from pocketrnn_export.vocabularies.text_arguments import TextArguments, read_text_arguments
 from pocketrnn_export.vocabularies.tokenizer_json import Subwords
 from pocketrnn_export.vocabularies.tokenizer_library import compared_with_library
@@ -57,7 +59,7 @@ def export(
     vocabulary: VocabularySource | None = None,
     tokenizer: str | os.PathLike[str] | Tokenizer | None = None,
     rules: AnyTextRules | Subwords | None = None,
-    example_ids: Iterable[tuple[str, Iterable[int]]] = (),
+    example_ids: Iterable[tuple[Any, ...]] = (),
     lengths: bool | None = None,
     call: str | Call | None = None,
     gives: str | None = None,
@@ -103,7 +105,10 @@ def export(
             default index, else its "<unk>", stands for unknown words, and its "<pad>" is the padding. With neither of
             the first two, unknown words are dropped. Or what `read_tokenizer` gave, which is compared with the library
             that the file is of, where that is installed and there are no pairs.
-        example_ids: pairs (text, ids) of your own pipeline, unpadded. The rules must give these ids.
+        example_ids: pairs (text, ids) of your own pipeline, unpadded, or (text, ids, answer) with what your classifier
+            answers: a label, a list of labels, the probabilities of all labels, or a map label -> probability. The
+            rules must give these ids, and the bundle these answers, probabilities within 0.001. In place of ids stand
+            tokens, where the tokenizer is `external`; or None, where there is an answer.
         lengths: whether forward is given lengths; by default that is found out.
         call: how the module is called, where that is not found out: a line of Python, such as
             `"module(tokens.t(), lengths)[0]"`, or a function of (module, tokens int64 [batch, sequence], lengths int64
@@ -144,9 +149,11 @@ def export(
 
     Raises:
         InputError: an argument is unusable; among them OutputError, when `path` is taken. The rules give other ids than
-            example_ids or your tokenizer; the message has the first difference.
+            example_ids or your tokenizer, or these ids suggest that your pipeline does what the rules do not; the
+            message has the first difference.
         ExportError: the module cannot be traced, is not reproducible or does not take a batch.
-        ParityError: PyTorch, TorchScript, ONNX and the runtime do not agree. Nothing was written.
+        ParityError: PyTorch, TorchScript, ONNX and the runtime do not agree, or the bundle gives other answers than
+            example_ids. Nothing was written.
 
     Example:
         >>> manifest = export(module, "news", labels=["World", "Sports"], vocabulary=["<unk>", "<pad>", "oil", "game"])
@@ -168,15 +175,17 @@ def export(
         raise InputError("There are no labels.", "Give the classes, in the order of the logits: labels=[...].")
     check_free(path, force=force, made_by=CLASSIFIER_JSON)
     text, pairs = read_text_arguments(vocabulary, tokenizer, rules), checked_pairs(example_ids)
+    answers = answers_in_words(pairs, checked_labels(labels))
     description = Description(
         name=checked_name(name if name is not None else name_of(path)),
         labels=checked_labels(labels),
-        rules=chosen_rules(text.vocabulary, text.rules, text.tokenizer, pairs, example_texts),
+        rules=chosen_rules(text.vocabulary, text.rules, text.tokenizer, pairs_of(pairs), example_texts),
         vocabulary=text.vocabulary.tokens,
         activation="sigmoid" if multi_label else "softmax",
         thresholds=checked_thresholds(thresholds, labels),
         provenance={**(provenance or {}), "versions": versions()},
     )
+    _refuse_tokens_alone(description.rules, pairs)
     verdict = _text_verdict(description, text, pairs, example_texts)
     description = description.noting({TEXT_RULES: verdict.document})
     check_wanted(tolerance, gives, report)
@@ -196,6 +205,7 @@ def export(
         refuse_mixed_texts(prepared, graph.limits, bounds, _whole_numbers(forms))
         cases = proof_cases(prepared, description.rules, graph, bounds, loud=loud_ids(prepared.module, description.ids))
         plan = ProofPlan.of(prepared, cases, texts=texts, private=private, tolerance=tolerance, report=report)
+        plan = replace(plan, answered=_answered(description, answers))
         _log.info("Proving all forms, and the runtime on texts, equal to PyTorch")
         manifest = write_bundle(path, description, forms, plan, force=force)
     _tell_verdicts(manifest)
@@ -205,7 +215,7 @@ def export(
 def _texts_of_proof(
     description: Description,
     tokenizer: str | Tokenizer | None,
-    pairs: Sequence[Pair],
+    pairs: Sequence[OwnersText],
     example_texts: Sequence[Text],
     *,
     examples: bool,
@@ -213,7 +223,7 @@ def _texts_of_proof(
     """The description with the ids of texts that only the owner's code can split; the given texts; and all texts."""
     rules, vocabulary = description.rules, description.vocabulary
     if rules.tokenizer != EXTERNAL:
-        texts: Any = example_texts or [text for text, _ in pairs]
+        texts: Any = example_texts or [one.text for one in pairs]
         return description, texts, texts_for_proof(texts, vocabulary, rules, made_too=not examples)
     function = tokenizer if callable(tokenizer) else None
     given = given_ids(rules, vocabulary, rows=description.ids, tokenizer=function, pairs=pairs, texts=example_texts)
@@ -222,23 +232,58 @@ def _texts_of_proof(
     return replace(description, known=known), list(given), list(known)
 
 
+def _refuse_tokens_alone(rules: AnyTextRules, pairs: Sequence[OwnersText]) -> None:
+    """Refuse tokens that would be compared with nothing.
+
+    Raises:
+        InputError: the rules split texts, and a text comes with its tokens alone.
+    """
+    for one in pairs if rules.tokenizer != EXTERNAL else ():
+        if one.tokens and one.ids is None and one.answer is None:
+            raise InputError(
+                f"{shown(one.text, 40)} comes with its tokens, and {rules.tokenizer} splits texts itself.",
+                "Give its ids, or what your classifier answers.",
+            )
+
+
+def _answered(description: Description, answers: Sequence[tuple[OwnersText, Answer]]) -> list[Answered]:
+    """What the written bundle is asked beside its owner's classifier; not a text without an id, of which that says
+    nothing."""
+    external = description.rules.tokenizer == EXTERNAL
+    return [
+        Answered(
+            one.text,
+            (one.tokens or one.ids or description.known[one.text]) if external else one.text,
+            answer,
+            one.ids is not None,
+            isinstance(one.answer, Mapping) or not isinstance(answer, Mapping),
+        )
+        for one, answer in answers
+        if one.ids != [] or one.tokens
+    ]
+
+
 def _text_verdict(
-    description: Description, text: TextArguments, pairs: Sequence[Pair], texts: Sequence[Text]
+    description: Description, text: TextArguments, pairs: Sequence[OwnersText], texts: Sequence[Text]
 ) -> TextVerdict:
-    """What is known of the text rules, after `chosen_rules` has refused what differs."""
+    """What is known of the text rules, after `chosen_rules` has refused what differs. How many answers are the owner's
+    is known when the bundle is written."""
     tokenizer, read = text.tokenizer, text.subwords
     external = description.rules.tokenizer == EXTERNAL
     # Of a text without an id the module says nothing.
-    compared = {text for text, ids in pairs if ids}
-    if compared and (callable(tokenizer) or not external):
+    compared = {one.text for one in pairs if one.ids and (one.tokens or callable(tokenizer) or not external)}
+    if compared:
         return TextVerdict("compared", len(compared), "ids")
-    if external:
-        return TextVerdict("external")
-    if callable(tokenizer):
-        return TextVerdict("compared", len({*map(str, texts), *(text for text, _ in pairs)}), "tokens")
+    if callable(tokenizer) and not external:
+        return TextVerdict("compared", len({*map(str, texts), *(one.text for one in pairs)}), "tokens")
     if read is not None:
         number = compared_with_library(read, [text for text in texts if isinstance(text, str)])
         return TextVerdict("read", number, read.library, read.kind)
+    answers = sum(one.answer is not None and not (external and one.ids) for one in pairs)
+    if answers:
+        return TextVerdict("compared", answers, "answers")
+    if external:
+        return TextVerdict("external")
     stated = description.provenance.get(TEXT_RULES)
     return TextVerdict("trained" if stated == TextVerdict("trained").document else "not compared")
 
@@ -246,11 +291,14 @@ def _text_verdict(
 def _tell_verdicts(manifest: Manifest) -> None:
     """Log the two verdicts: a warning where one leaves something open; and whose texts are inside."""
     verdict, log = text_verdict(manifest), logging.getLogger(LOGGER)
-    is_open = verdict.kind == "not compared"
-    how = " Give example_ids=[(text, ids), ...], with the ids that your pipeline gives for some texts." * is_open
+    how = (
+        " Give example_ids=[(text, ids, answer), ...], with the ids, or the tokens, that your pipeline gives for some "
+        "texts, and what your classifier answers to them."
+    )
     log.log(
-        logging.WARNING if is_open else logging.INFO,
-        "%s. The graph: %s The text rules: %s%s", manifest.name, graph_sentence(manifest), verdict.sentence, how,
+        logging.WARNING if verdict.is_open else logging.INFO,
+        "%s. The graph: %s The text rules: %s%s", manifest.name, graph_sentence(manifest), verdict.sentence,
+        how if verdict.is_open else "",
     )  # fmt: skip
     if manifest.provenance.get("golden_examples") == "given texts":
         log.info(

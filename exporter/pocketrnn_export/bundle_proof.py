@@ -28,6 +28,7 @@ from pocketrnn_export.proof.exact import DOUBLE_TOLERANCE, agreement, graph_proo
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.proof.verdict import passes, proven, write_report
 from pocketrnn_export.tracing.checks.every_size import check_beside_others
+from pocketrnn_export.vocabularies.owners_answers import Answered
 
 __all__ = [
     "ProofPlan",
@@ -58,6 +59,7 @@ class ProofPlan:
         report: a file to write every single case to, also where the proof fails.
         earlier: the proof of what the reference itself was made from, which stays part of the bundle's proof.
         given: the user's own module, where the reference is a copy of it.
+        answered: texts with the answers of the owner's own classifier, for the written bundle.
     """
 
     reference: Reference
@@ -69,6 +71,7 @@ class ProofPlan:
     report: str | Path | None = None
     earlier: Parity | None = None
     given: AsGiven | None = None
+    answered: Sequence[Answered] = ()
 
     @classmethod
     def of(

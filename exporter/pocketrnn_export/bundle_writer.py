@@ -13,6 +13,7 @@ import pocketrnn
 from pocketrnn.bundle.folder import written_whole
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Example, Manifest, to_bytes
 from pocketrnn.classifier import Classifier
+from pocketrnn.verdicts import TEXT_RULES, AnswersCompared
 from pocketrnn_export.bundle_proof import ProofPlan, compared_in_float64, first_verdict, provable, verdict
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form
@@ -20,6 +21,7 @@ from pocketrnn_export.proof.cases import Case, Logits, text_cases
 from pocketrnn_export.proof.end_to_end import rows_end_to_end, texts_end_to_end
 from pocketrnn_export.proof.float64_operators import one_thread
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
+from pocketrnn_export.vocabularies.owners_answers import compared_answers
 
 __all__ = ["golden_examples", "versions", "write_bundle"]
 
@@ -50,7 +52,8 @@ def write_bundle(
 
     Raises:
         OutputError: `path` is taken, or cannot be written.
-        ParityError: a form or the runtime does not give the reference's answers. Nothing was written.
+        ParityError: a form or the runtime does not give the reference's answers, or the bundle not those of its owner's
+            classifier. Nothing was written.
 
     Example:
         >>> forms = [ONNX.make(prepared, description)]
@@ -91,9 +94,23 @@ def write_bundle(
         classifier, given = Classifier.load(work), description.given(plan.texts)
         compared += texts_end_to_end(classifier, given, answers, reference=plan.reference.name)
         compared += rows_end_to_end(classifier, answers)
-        manifest = replace(manifest, parity=verdict(plan, compared, answers))
+        manifest = replace(
+            manifest,
+            parity=verdict(plan, compared, answers),
+            provenance=_with_answers(manifest.provenance, compared_answers(classifier, plan.answered)),
+        )
         (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
     return manifest
+
+
+def _with_answers(provenance: Mapping[str, Any], answers: AnswersCompared | None) -> Mapping[str, Any]:
+    """The provenance, with what the owner's answers say of the text rules."""
+    stated = provenance.get(TEXT_RULES)
+    if answers is None or not isinstance(stated, Mapping):
+        return provenance
+    # Texts that the bundle does not take were not compared.
+    texts = {"texts": answers.labels + answers.probabilities} if stated.get("by") == "answers" else {}
+    return {**provenance, TEXT_RULES: {**stated, **texts, "answers": answers.document}}
 
 
 def _entries(forms: Iterable[Form]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from pocketrnn.bundle.manifest import Comparison, Manifest, padding_told
 from pocketrnn.text import EXTERNAL
-from pocketrnn.verdicts import HOW_TO_COMPARE, graph_sentence, links_of, text_verdict
+from pocketrnn.verdicts import graph_sentence, links_of, text_verdict
 from pocketrnn.verification import Verification
 
 __all__ = ["proof_page"]
@@ -30,6 +30,8 @@ _LONGEST: Final = 300
 # The axis of the drawings: powers of ten from one place right of "0" to the right end.
 _FIRST, _LAST = -18, 0
 _LEFT, _WIDTH, _ROW = 250, 520, 26
+# How a verdict stands out that leaves something open.
+_OPEN: Final = ' class="open"'
 _STYLE: Final = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
 table { border-collapse: collapse; width: 100%; font-size: 0.9rem; }
@@ -38,6 +40,7 @@ td.number { text-align: right; font-variant-numeric: tabular-nums; }
 td, pre { overflow-wrap: anywhere; }
 pre { white-space: pre-wrap; background: #f6f6f6; padding: 0.8rem; font-size: 0.85rem; }
 .verdict { border-left: 0.4rem solid #1b7f5c; padding: 0.4rem 1rem; background: #eef7f3; }
+.verdict p.open { border-left: 0.4rem solid #b7791f; margin-left: -1.4rem; padding-left: 1rem; background: #fff8e6; }
 svg { width: 100%; height: auto; font: 12px system-ui, sans-serif; }
 .sign { margin-top: 3rem; border-top: 1px solid #222; width: 24rem; }
 @media print { body { margin: 0; } }
@@ -104,8 +107,8 @@ def _verdict(verified: Verification, when: datetime) -> Iterator[str]:
     yield '<div class="verdict">'
     yield f"<p><strong>The graph:</strong> {_text(graph_sentence(verified.manifest), 10 * _LONGEST)}</p>"
     verdict = text_verdict(verified.manifest)
-    how = f" {HOW_TO_COMPARE}" if verdict.kind == "not compared" else ""
-    yield f"<p><strong>The text rules:</strong> {_text(verdict.sentence + how)}</p>"
+    told = _text(f"{verdict.sentence} {verdict.remedy}".rstrip(), 10 * _LONGEST)
+    yield f"<p{_OPEN if verdict.is_open else ''}><strong>The text rules:</strong> {told}</p>"
     same = "the same token ids and the same labels"
     if verified.manifest.text.tokenizer == EXTERNAL:
         same = "the same labels; they were given as token ids, since the owner's code splits the texts"
@@ -221,8 +224,9 @@ def _not_compared(manifest: Manifest) -> Iterator[str]:
     )
     yield f"<li>Whether the classifier is right: only that it answers as {as_what}.</li>"
     yield "<li>Who made the bundle: a digest finds a changed byte and is no signature.</li>"
-    if text_verdict(manifest).kind == "not compared":
-        yield "<li>That texts became these token ids in training: the text rules say so, and nothing was compared.</li>"
+    if text_verdict(manifest).kind in ("not compared", "external"):
+        rules = "the owner's code makes them" if manifest.text.tokenizer == EXTERNAL else "the text rules say so"
+        yield f"<li>That texts became these token ids in training: {rules}, and nothing was compared.</li>"
     if told := padding_told(manifest.provenance):
         yield f"<li>What other programs answer that pad texts: {_text(told)}. Here each is answered without.</li>"
     if manifest.graph.alone:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, cast
 
 from pocketrnn.bundle.manifest import IN_OWN_PRECISION, ROUNDED, Comparison, Manifest, Parity
 from pocketrnn.text import EXTERNAL
@@ -19,6 +19,7 @@ __all__ = [
     "LOGGER",
     "SCALE",
     "TEXT_RULES",
+    "AnswersCompared",
     "IntegerVerdict",
     "Link",
     "TextVerdict",
@@ -39,6 +40,10 @@ TEXT_RULES: Final = "text_rules"
 SCALE: Final = "scale"
 HOW_TO_COMPARE: Final = (
     "Export it again with texts and the ids that your pipeline gives: pocketrnn export ... --pairs FILE"
+)
+_HOW_TO_COMPARE_TOKENS: Final = (
+    "Export it again with texts, the tokens that your code makes of them, and your classifier's answers: pocketrnn "
+    "export ... --pairs FILE"
 )
 # What the exporter says of a bundle that it has written goes to this logger.
 LOGGER: Final = "pocketrnn_export.verdicts"
@@ -65,6 +70,61 @@ class HasProof(Protocol):
 
 
 @dataclass(frozen=True)
+class AnswersCompared:
+    """What the owner's classifier answered to texts, beside the bundle.
+
+    Attributes:
+        labels: on how many texts the label was compared.
+        probabilities: on how many the probabilities were.
+        largest_difference: of a probability.
+        tolerance: how far a probability may be from the owner's, and a label's from the likeliest.
+        names: whether an answer names a label; else nothing is known of their order.
+        is_before: whether the weights were rounded, or products of integers taken, after that.
+
+    Example:
+        >>> AnswersCompared(0, 40, 2.1e-7, 1e-3).sentence
+        'On 40 texts it answers as your classifier: probabilities within 0.001, at most 2.1e-07 apart.'
+    """
+
+    labels: int
+    probabilities: int
+    largest_difference: float
+    tolerance: float
+    names: bool = True
+    is_before: bool = False
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """It as the member `answers` of what provenance says of the text rules."""
+        return {name: value for name, value in asdict(self).items() if name != "is_before"}
+
+    @property
+    def sentence(self) -> str:
+        """It as a sentence."""
+        found = []
+        if self.labels:
+            found.append(f"On {_texts(self.labels)} {self._answers}: the same labels.")
+        if self.probabilities:
+            found.append(
+                f"On {_texts(self.probabilities)} {self._answers}: probabilities within {self.tolerance:g}, at most "
+                f"{self.largest_difference:.1e} apart."
+            )
+        if not self.names:
+            found.append("They name no label, so that the order of the labels was not compared.")
+        return " ".join(found)
+
+    @property
+    def _answers(self) -> str:
+        return "it answered as your classifier before its numbers were rounded" if self.is_before else (
+            "it answers as your classifier"
+        )  # fmt: skip
+
+
+def _texts(number: int) -> str:
+    return "1 text" if number == 1 else f"{number:,} texts"
+
+
+@dataclass(frozen=True)
 class TextVerdict:
     """What is known of the text rules.
 
@@ -73,9 +133,10 @@ class TextVerdict:
             trained the classifier with; `external`, where the owner's code splits the texts; `read`, from a
             tokenizer's file; or `not compared`, which is also said of bundles that say nothing.
         texts: how many texts were compared; of rules that were read 0 where none was.
-        by: what gave the other side: `ids` of the owner's pipeline, `tokens` of the owner's tokenizer, or the name of
-            the library that the file is of.
+        by: what gave the other side: `ids` of the owner's pipeline, `tokens` of the owner's tokenizer, `answers` of the
+            owner's classifier to texts without ids, or the name of the library that the file is of.
         source: what rules were read from, such as "a tokenizer.json".
+        answers: what was compared of the owner's answers; None where none were given.
 
     Example:
         >>> TextVerdict("compared", 40, "ids").sentence
@@ -84,34 +145,60 @@ class TextVerdict:
 
     kind: Literal["compared", "trained", "external", "read", "not compared"] = "not compared"
     texts: int = 0
-    by: Literal["ids", "tokens", "tokenizers", "sentencepiece"] = "ids"
+    by: Literal["ids", "tokens", "answers", "tokenizers", "sentencepiece"] = "ids"
     source: str = ""
+    answers: AnswersCompared | None = None
 
     @property
     def document(self) -> dict[str, Any]:
         """The verdict as the member `text_rules` of provenance."""
+        answers = {} if self.answers is None else {"answers": self.answers.document}
         if self.kind == "read":
-            return {"verdict": self.kind, "source": self.source, "texts": self.texts, "by": self.by}
+            return {"verdict": self.kind, "source": self.source, "texts": self.texts, "by": self.by, **answers}
         if self.kind != "compared":
-            return {"verdict": self.kind}
-        return {"verdict": self.kind, "texts": self.texts, "by": self.by}
+            return {"verdict": self.kind, **answers}
+        return {"verdict": self.kind, "texts": self.texts, "by": self.by, **answers}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something of the way from a text to its ids was compared with nothing, which is a warning."""
+        if self.kind == "read":
+            return not self.texts
+        return self.kind in ("not compared", "external") or (self.by == "tokens" and self.answers is None)
+
+    @property
+    def remedy(self) -> str:
+        """How what is open can be compared, as a sentence without its full stop; empty where nothing is."""
+        if not self.is_open:
+            return ""
+        if self.kind == "read":
+            return f"Export it again where {self.by} is installed"
+        return _HOW_TO_COMPARE_TOKENS if self.kind == "external" else HOW_TO_COMPARE
 
     @property
     def sentence(self) -> str:
         """The verdict as the end of a sentence that begins with "The text rules: "."""
+        return self._of_rules + ("" if self.answers is None else f" {self.answers.sentence}")
+
+    @property
+    def _of_rules(self) -> str:
         if self.kind == "trained":
             return "those that it was trained with."
         if self.kind == "external":
             return "texts are split by the owner's code, and given as tokens or ids; that was not compared."
         if self.kind == "not compared":
             return "not compared with the owner's pipeline."
-        texts = "1 text" if self.texts == 1 else f"{self.texts:,} texts"
+        texts = _texts(self.texts)
         if self.kind == "read" and not self.texts:
             return f"read from {self.source}; not compared with {self.by}, which is not installed here."
         if self.kind == "read":
             return f"read from {self.source}, and compared with {self.by} on {texts}: the same ids."
         if self.by == "ids":
             return f"compared with your pipeline on {texts}: the same ids."
+        if self.by == "answers":
+            return f"compared with your pipeline on {texts}, by what it answers."
+        if self.answers is not None:
+            return f"compared with your tokenizer on {texts}: the same tokens of the vocabulary."
         return f"compared with your tokenizer on {texts}: the same tokens of the vocabulary. The rest was not compared."
 
 
@@ -124,11 +211,13 @@ def text_verdict(manifest: Manifest) -> TextVerdict:
     """
     stated = manifest.provenance.get(TEXT_RULES)
     stated = stated if isinstance(stated, Mapping) else {}
-    texts, by = stated.get("texts"), stated.get("by")
+    texts, by, answers = stated.get("texts"), stated.get("by"), _answers(stated.get("answers"), manifest)
     if stated.get("verdict") == "trained":
         return TextVerdict("trained")
-    if stated.get("verdict") == "compared" and type(texts) is int and texts > 0 and by in ("ids", "tokens"):
-        return TextVerdict("compared", texts, by)
+    known = by in ("ids", "tokens") or (by == "answers" and answers is not None)
+    if stated.get("verdict") == "compared" and type(texts) is int and texts > 0 and known:
+        by = cast('Literal["ids", "tokens", "answers"]', by)
+        return TextVerdict("compared", texts, by, answers=answers)
     source = stated.get("source")
     if (
         stated.get("verdict") == "read"
@@ -137,8 +226,26 @@ def text_verdict(manifest: Manifest) -> TextVerdict:
         and by in _LIBRARIES
         and source in _SOURCES
     ):
-        return TextVerdict("read", texts, by, source)
-    return TextVerdict("external" if manifest.text.tokenizer == EXTERNAL else "not compared")
+        return TextVerdict("read", texts, by, source, answers)
+    return TextVerdict("external", answers=answers) if manifest.text.tokenizer == EXTERNAL else TextVerdict()
+
+
+def _answers(stated: Any, manifest: Manifest) -> AnswersCompared | None:
+    """What a bundle says of the owner's answers; None where it says nothing that can be read."""
+    stated = stated if isinstance(stated, Mapping) else {}
+    labels, probabilities, largest, tolerance = (
+        stated.get(name) for name in ("labels", "probabilities", "largest_difference", "tolerance")
+    )
+    if not all(type(number) is int and number >= 0 for number in (labels, probabilities)):
+        return None
+    if not all(type(number) is float and 0 <= number <= 1 for number in (largest, tolerance)):
+        return None
+    if not labels and not probabilities:
+        return None
+    if type(stated.get("names")) is not bool:
+        return None
+    changed = any(line.is_rounding or line.is_of_integers for line in manifest.parity.comparisons)
+    return AnswersCompared(labels, probabilities, largest, tolerance, stated["names"], changed)
 
 
 @dataclass(frozen=True)

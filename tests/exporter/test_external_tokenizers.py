@@ -22,6 +22,8 @@ from pocketrnn_export import export
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.quantized import Storage
 from pocketrnn_export.packing import pack
+from pocketrnn_export.vocabularies.pipeline import named_rules
+from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 WORDS = ["<unk>", "<pad>", "<s>", "</s>", *(f"w{i}" for i in range(40))]
@@ -160,6 +162,10 @@ def test_the_refusals_of_other_rules_name_the_way(tmp_path: Path) -> None:
             exported(tmp_path / "b", **given)
         assert "--tokenizer external" in str(caught.value)
         assert "Classifier.load(..., tokenizer=function)" in str(caught.value)
+        # What is recommended is what the command line takes of the vocabulary.
+        written = re.search(r"rules=(TextRules\(.*?\)) in Python", str(caught.value))
+        assert written is not None
+        assert eval(written[1], {"TextRules": TextRules}) == named_rules(read_vocabulary(WORDS), "external")  # noqa: S307 - ours
 
 
 @pytest.mark.parametrize("rules", [{"steps": ["lowercase"]}, {"lowercase": True}])
@@ -189,7 +195,7 @@ def test_the_command_makes_such_a_bundle_of_pairs(tmp_path: Path) -> None:
     rules = json.dumps({"tokenizer": "external", "first_id": "<s>", "last_id": "</s>"})
     result = command(tmp_path, "--rules", rules, "--pairs", str(tmp_path / "pairs.jsonl"))
     assert result.exit_code == 0, result.output
-    assert "Text rules: texts are split by the owner's code" in result.stdout
+    assert "Note: Text rules: texts are split by the owner's code" in result.stderr
     asked = CliRunner().invoke(main, ["classify", "-b", str(tmp_path / "b"), "--tokens", '["w1"]', "[2, 5, 3]"])
     assert len({line.split("\t")[1] for line in asked.stdout.splitlines()}) == 1
 

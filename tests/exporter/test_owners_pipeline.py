@@ -21,7 +21,8 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError
 from pocketrnn.text import TextEncoder, TextRules, cleaning
 from pocketrnn_export import export
-from pocketrnn_export.vocabularies.pipeline import checked_pairs, chosen_rules, read_pairs
+from pocketrnn_export.vocabularies.owners_texts import checked_pairs, pairs_of, read_pairs
+from pocketrnn_export.vocabularies.pipeline import chosen_rules
 from pocketrnn_export.vocabularies.rules_file import read_rules
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
@@ -212,7 +213,7 @@ def test_rules_that_are_assumed_are_said(caplog: pytest.LogCaptureFixture) -> No
     "ids", [[2, 4], (2, 4), np.array([2, 4]), torch.tensor([2, 4]), [np.int64(2), torch.tensor(4)]]
 )
 def test_ids_are_taken_as_a_list_an_array_or_a_tensor(ids: Any) -> None:
-    assert checked_pairs([("oil rises", ids)]) == [("oil rises", [2, 4])]
+    assert pairs_of(checked_pairs([("oil rises", ids)])) == [("oil rises", [2, 4])]
 
 
 @pytest.mark.parametrize(
@@ -240,7 +241,7 @@ def test_a_file_of_pairs_holds_one_a_line(tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_text(
         '{"text": "oil", "ids": [2], "label": 3}\r\n["rises", [4]]\n', encoding="utf-8-sig"
     )
-    assert read_pairs(tmp_path / "p.jsonl") == [("oil", [2]), ("rises", [4])]
+    assert pairs_of(read_pairs(tmp_path / "p.jsonl")) == [("oil", [2]), ("rises", [4])]
 
 
 @pytest.mark.parametrize(
@@ -252,7 +253,8 @@ def test_a_file_of_pairs_holds_one_a_line(tmp_path: Path) -> None:
         ('{"text": "a"}', "line 2 has None where its ids should be"),
         ('{"ids": [1]}', "line 2 has None where its text should be"),
         ("3", "line 2 is 3, not a text and its ids"),
-        ("[1, 2, 3]", "line 2 is a list, not a text and its ids"),
+        ("[1, 2, 3]", "line 2 has 1 where its text should be"),
+        ('["a", [1], "x", 4]', "line 2 is a list, not a text and its ids"),
         ('["a", [1, null]]', "line 2 has None among its ids"),
         ('["a", [1e3]]', "line 2 has 1000.0 among its ids"),
         ('["a", [NaN]]', "line 2 is not valid JSON"),

@@ -15,7 +15,7 @@ from pocketrnn.errors import require
 from pocketrnn_export.commands.from_checkpoint import from_checkpoint
 from pocketrnn_export.commands.smaller_bundle import data_options, rows_to_measure, write_compressed
 from pocketrnn_export.commands.stages import stages_on_stderr
-from pocketrnn_export.commands.verdict_lines import lines_of_examples, verdict_lines
+from pocketrnn_export.commands.verdict_lines import lines_of_examples, tell_verdicts
 
 __all__ = ["compress"]
 
@@ -105,7 +105,8 @@ def compress(
         before = manifests.read(bundle_folder(source))
         rows = rows_to_measure(before.labels, several_labels=before.activation == "sigmoid", **measure)
         manifest, told = write_compressed(source, output, storage, rows=rows, **how), []
-    for line in [*verdict_lines(manifest), *told]:
+    tell_verdicts(manifest)
+    for line in told:
         tell(line)
     tell(f"Wrote {output}.")
     tell(f'Next: pocketrnn classify --bundle {shlex.quote(str(output))} "a text"')

@@ -31,7 +31,7 @@ from pocketrnn_export.commands.number_options import (
 )
 from pocketrnn_export.commands.smaller_bundle import data_options, rows_to_measure, write_compressed
 from pocketrnn_export.commands.stages import stages_on_stderr
-from pocketrnn_export.commands.verdict_lines import lines_of_examples, proof_table, verdict_lines
+from pocketrnn_export.commands.verdict_lines import lines_of_examples, proof_table, tell_verdicts
 from pocketrnn_export.intake.module_name import ModuleName, module_name
 
 if TYPE_CHECKING:
@@ -95,8 +95,9 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
               "folder that save_pretrained wrote, sentencepiece's .model or BERT's vocab.txt, without --vocabulary.  "
               "[default: basic_english]")  # fmt: skip
 @click.option("--pairs", type=click.Path(path_type=Path), metavar="FILE",
-              help='Texts with the ids that your own pipeline gives, to compare the text rules with, as JSON Lines: '
-              '{"text": "...", "ids": [4, 17]}.')  # fmt: skip
+              help="Texts with the ids that your own pipeline gives, and the label or the probabilities that your "
+              'classifier answers, to compare the bundle with, as JSON Lines: {"text": "...", "ids": [4, 17], "label": '
+              '"Sports"}.')  # fmt: skip
 @click.option(
     "--max-tokens", type=click.IntRange(min=1), metavar="N", help="Read so many tokens of a text, for a module file."
 )
@@ -218,12 +219,10 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     else:
         with stages_on_stderr():
             manifest = export_module(module, output, **description, force=options["force"])
-    for line in [
-        *proof_table(manifest.parity, "texts"),
-        *verdict_lines(manifest),
-        *lines_of_integers(manifest),
-        *lines_of_examples(manifest),
-    ]:
+    for line in proof_table(manifest.parity, "texts"):
+        tell(line)
+    tell_verdicts(manifest)
+    for line in [*lines_of_integers(manifest), *lines_of_examples(manifest)]:
         tell(line)
     tell(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} labels.")
     tell(f'Next: pocketrnn classify --bundle {shlex.quote(str(output))} "a text"')
@@ -355,7 +354,7 @@ def _described(source: str, named: ModuleName | None, options: dict[str, Any]) -
         raise click.UsageError(f"{source} needs {' and '.join(missing)}{numbers}.")
     module, call = _module_and_call(source, named, options)
     from pocketrnn_export.vocabularies.labels import read_labels
-    from pocketrnn_export.vocabularies.pipeline import read_pairs
+    from pocketrnn_export.vocabularies.owners_texts import read_pairs
 
     tokens, rules = _tokens_and_rules(options, subwords=subwords)
     return module, {

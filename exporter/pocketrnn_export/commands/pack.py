@@ -21,7 +21,7 @@ from pocketrnn_export.commands.arithmetic_options import (
 )
 from pocketrnn_export.commands.smaller_bundle import data_options
 from pocketrnn_export.commands.stages import stages_on_stderr
-from pocketrnn_export.commands.verdict_lines import verdict_lines
+from pocketrnn_export.commands.verdict_lines import tell_verdicts
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest
@@ -125,7 +125,8 @@ def pack(
             force=force,
             c_array=c_array is not None,
         )
-    for line in _lines(manifest):
+    _tell_graph(manifest)
+    for line in lines_of_integers(manifest):
         tell(line)
     if manifest.thresholds is not None:
         tell(
@@ -138,11 +139,12 @@ def pack(
         tell(f"Next: pocketrnn classify --bundle {shlex.quote(str(output))} {given}")
 
 
-def _lines(manifest: Manifest | NumberManifest) -> list[str]:
-    """What was shown of the file."""
+def _tell_graph(manifest: Manifest | NumberManifest) -> None:
+    """Say what was shown of the file."""
     from pocketrnn.bundle.manifest import Manifest
     from pocketrnn.verdicts import graph_sentence
 
     if isinstance(manifest, Manifest):
-        return [*verdict_lines(manifest), *lines_of_integers(manifest)]
-    return [f"Graph: {one_line(graph_sentence(manifest))}", *lines_of_integers(manifest)]
+        tell_verdicts(manifest)
+    else:
+        tell(f"Graph: {one_line(graph_sentence(manifest))}")

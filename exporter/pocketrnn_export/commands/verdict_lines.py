@@ -3,32 +3,42 @@ texts are inside."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from pocketrnn.commands.standard_streams import tell
 from pocketrnn.commands.terminal import aligned, one_line
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest, Parity
 
-__all__ = ["lines_of_examples", "proof_table", "verdict_lines"]
+__all__ = ["lines_of_examples", "proof_table", "tell_verdicts"]
 
-_COMPARE = "Compare them: --pairs FILE, with texts and the ids that your pipeline gives (docs/your-files.md)."
+# What is said here for `TextVerdict.remedy`, by those who have the pipeline.
+_COMPARE: Final = {
+    "not compared": "Compare them: --pairs FILE, with texts, the ids that your pipeline gives and your classifier's "
+    "answers (docs/your-files.md).",
+    "external": "Compare it: --pairs FILE, with texts, the tokens that your code makes of them and your classifier's "
+    "answers (docs/your-files.md).",
+}
 
 
-def verdict_lines(manifest: Manifest) -> list[str]:
-    """The two verdicts, each on a line of its own.
+def tell_verdicts(manifest: Manifest) -> None:
+    """Say the two verdicts, each on a line of its own; as a note, among the warnings, where one leaves something open.
 
     Example:
-        >>> verdict_lines(manifest)[1]
-        'Text rules: those that it was trained with.'
+        >>> tell_verdicts(manifest)
+        Graph: proven equal to the PyTorch module.
+        Text rules: those that it was trained with.
     """
     from pocketrnn.verdicts import graph_sentence, text_verdict
 
-    graph, verdict = graph_sentence(manifest), text_verdict(manifest)
-    return [
-        f"Graph: {one_line(graph)}",
-        f"Text rules: {verdict.sentence}" + (f" {_COMPARE}" if verdict.kind == "not compared" else ""),
-    ]
+    verdict = text_verdict(manifest)
+    tell(f"Graph: {one_line(graph_sentence(manifest))}")
+    if not verdict.is_open:
+        tell(f"Text rules: {verdict.sentence}")
+        return
+    remedy = _COMPARE.get(verdict.kind, f"{verdict.remedy}.")
+    tell(f"Note: Text rules: {verdict.sentence} {remedy}", err=True)
 
 
 def proof_table(parity: Parity, rows_called: str, *, of_labels: bool = True) -> list[str]:

@@ -9,6 +9,8 @@ import numpy as np
 from pocketrnn.errors import InputError, TextError, shown
 from pocketrnn.text import AnyTextRules, TextEncoder
 from pocketrnn.text.pretokenized import ReadyTexts, Text, Tokenizer
+from pocketrnn_export.vocabularies.doubted_ids import doubt_ids
+from pocketrnn_export.vocabularies.owners_texts import OwnersText
 
 __all__ = ["KnownTexts", "cut_ids", "given_ids", "made_ids"]
 
@@ -44,7 +46,7 @@ def given_ids(
     *,
     rows: int,
     tokenizer: Tokenizer | None,
-    pairs: Iterable[tuple[str, Sequence[int]]],
+    pairs: Sequence[OwnersText],
     texts: Iterable[Text],
 ) -> dict[str, list[int]]:
     """The ids of the texts that the owner gives, by what they are called; each once.
@@ -54,24 +56,29 @@ def given_ids(
         vocabulary: the tokens.
         rows: all ids are below this.
         tokenizer: the owner's function, text -> tokens or ids; None where there is none.
-        pairs: texts with the ids that the owner's pipeline gives.
+        pairs: texts with what the owner's pipeline makes of them: ids, tokens, or an answer, or several of these.
         texts: texts for the tokenizer, or lists of tokens or ids.
 
     Raises:
-        InputError: an id is out of range, the rules could give no such ids, the tokenizer fails or gives other ids than
-            those of a pair, or a text is a string without a tokenizer.
+        InputError: an id is out of range, the rules could give no such ids, the tokenizer fails, it or a pair's tokens
+            give other ids than the pair has, or a text is a string without a tokenizer. Or the ids alone suggest that
+            the owner cuts or pads texts as the rules do not, or that they are of another vocabulary.
 
     Example:
-        >>> given_ids(TextRules("external"), ["<unk>", "oil"], rows=2, tokenizer=None, pairs=[("Oil!", [1])], texts=[])
+        >>> one = OwnersText("Oil!", [1])
+        >>> given_ids(TextRules("external"), ["<unk>", "oil"], rows=2, tokenizer=None, pairs=[one], texts=[])
         {'Oil!': [1]}
     """
     ready = ReadyTexts("the classifier", TextEncoder(rules, vocabulary), rows, tokenizer)
     known: dict[str, list[int]] = {}
-    for number, (text, ids) in enumerate(pairs, 1):
+    for number, one in enumerate(pairs, 1):
         # The owner's module cannot be given a text without ids, so nothing is known of its answer.
-        if ids:
-            known.setdefault(text, _of_pair(ready, text, ids, f"Text {number} of your pipeline, {shown(text, 40)},"))
-    for given in texts:
+        if one.ids or one.tokens:
+            which = f"Text {number} of your pipeline, {shown(one.text, 40)},"
+            known.setdefault(one.text, _of_pair(ready, one, which))
+    if tokenizer is None:
+        doubt_ids(rules, vocabulary, {one.text: one.ids for one in pairs if one.ids and not one.tokens})
+    for given in [*texts, *(one.text for one in pairs if one.ids is None and one.tokens is None)]:
         if isinstance(given, str) and tokenizer is None:
             raise InputError(
                 f"{shown(given, 40)} cannot be split: the tokenizer is external.",
@@ -106,18 +113,24 @@ def cut_ids(ids: Sequence[int], rules: AnyTextRules, rows: int) -> list[int]:
     return [i for i in replaced if i is not None] or [rules.empty_id]
 
 
-def _of_pair(ready: ReadyTexts, text: str, ids: Sequence[int], which: str) -> list[int]:
+def _of_pair(ready: ReadyTexts, one: OwnersText, which: str) -> list[int]:
     try:
-        given = ready.ids(list(ids), which)
-        ours = given if ready.tokenizer is None else ready.ids(text, which)
+        given = ready.ids(one.ids or one.tokens, which)
+        ours = given
+        if one.ids and one.tokens:
+            ours = ready.ids(one.tokens, which)
+        elif ready.tokenizer is not None:
+            ours = ready.ids(one.text, which)
     except TextError as error:
         raise InputError(error.problem, error.remedy) from None
     if ours != given:
         at = next(i for i in range(len(ours) + 1) if ours[i : i + 1] != given[i : i + 1])
+        whose = "its tokens" if one.ids and one.tokens else "your tokenizer"
         raise InputError(
-            f"{which} has {given[at : at + 1]} at index {at} among its ids, and your tokenizer with the rules gives "
+            f"{which} has {given[at : at + 1]} at index {at} among its ids, and {whose} with the rules gives "
             f"{ours[at : at + 1]}.",
-            "Give the rules that your pipeline has behind its tokenizer: unknown_id, first_id, last_id, min_width, ...",
+            "Give the vocabulary that your pipeline has, and the rules that it has behind its tokenizer: unknown_id, "
+            "first_id, last_id, max_tokens, min_width, ...",
         )
     return given
 

@@ -7,36 +7,24 @@ assumed, words that they can never give are counted, and they are compared with 
 from __future__ import annotations
 
 import logging
-import operator
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any, Final
 
 from pocketrnn.errors import InputError, first_line, shown
 from pocketrnn.text import EXTERNAL, AnyTextRules, SubwordRules, TextEncoder, TextRules
 from pocketrnn.text.pretokenized import Text, Tokenizer
-from pocketrnn_export.json_file import brief, parsed_json
-from pocketrnn_export.vocabularies.labels import lines_of_file
+from pocketrnn_export.json_file import brief
 from pocketrnn_export.vocabularies.nearest_rules import candidates, framed, most_agreeing, named, written
+from pocketrnn_export.vocabularies.owners_texts import Pair
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER, Vocabulary, text_rules
 
-__all__ = ["Pair", "Tokenizer", "checked_pairs", "chosen_rules", "named_rules", "read_pairs"]
+__all__ = ["chosen_rules", "named_rules"]
 
 _log = logging.getLogger(__name__)
 
-# A text, and its ids by the owner's pipeline.
-Pair = tuple[str, Sequence[int]]
-
-# What is said where no rules can say what the owner's code does.
-_EXTERNAL_WAY: Final = (
-    "If no rules can do what your code does, leave it to your code: --tokenizer external (TextRules('external') in "
-    "Python) makes a bundle that takes tokens or ids, and Classifier.load(..., tokenizer=function)."
-)
-
-_LINE: Final = 'Write {"text": "...", "ids": [4, 17]} or ["...", [4, 17]] in each line.'
 _NAMED_WORDS: Final = 5
 _TEXTS_FOR_STEPS: Final = 20
 _WORDS_TO_TELL_BY: Final = 4
@@ -114,58 +102,6 @@ def chosen_rules(
     return chosen
 
 
-def read_pairs(path: Path) -> list[Pair]:
-    """Texts with their ids, one pair a line: `{"text": "...", "ids": [...]}` or `["...", [...]]`.
-
-    Raises:
-        InputError: the file cannot be read, or a line is no pair; the message has its number.
-
-    Example:
-        >>> read_pairs(Path("pairs.jsonl"))
-        [('oil prices', [4, 17])]
-    """
-    pairs: list[Pair] = []
-    for number, line in enumerate(lines_of_file(path), 1):
-        where = f"{path}, line {number}"
-        document = parsed_json(line, where, _LINE)
-        if isinstance(document, dict):
-            document = [document.get("text"), document.get("ids")]
-        pairs.append(_pair(document, where, _LINE))
-    return pairs
-
-
-def checked_pairs(given: Iterable[tuple[str, Iterable[int]]]) -> list[Pair]:
-    """Pairs (text, ids) as plain values; ids may be a list, an array or a tensor.
-
-    Raises:
-        InputError: an item is no such pair.
-
-    Example:
-        >>> checked_pairs([("oil", numpy.array([4]))])
-        [('oil', [4])]
-    """
-    remedy = 'Give pairs of a text and its ids: [("oil prices", [4, 17])].'
-    try:
-        return [_pair(item, f"example_ids, item {number}", remedy) for number, item in enumerate(given)]
-    except TypeError:
-        raise InputError(f"example_ids is of type {type(given).__name__}.", remedy) from None
-
-
-def _pair(item: Any, where: str, remedy: str) -> Pair:
-    if not isinstance(item, list | tuple) or len(item) != 2:
-        raise InputError(f"{where} is {brief(item)}, not a text and its ids.", remedy)
-    text, ids = item
-    values = ids.tolist() if hasattr(ids, "tolist") else ids
-    if not isinstance(text, str):
-        raise InputError(f"{where} has {brief(text)} where its text should be.", remedy)
-    if not isinstance(values, list | tuple):
-        raise InputError(f"{where} has {brief(values)} where its ids should be.", remedy)
-    for value in values:
-        if isinstance(value, bool) or not hasattr(value, "__index__") or operator.index(value) < 0:
-            raise InputError(f"{where} has {brief(value)} among its ids.", "Ids are whole numbers from 0.")
-    return text, [operator.index(value) for value in values]
-
-
 def _difference(encoder: TextEncoder, text: str, ids: Sequence[int], tokens: Sequence[str]) -> str:
     """How the ids of the owner's pipeline differ from those of the rules; empty if they are the same."""
     ours, padding = encoder.encode(text), encoder.rules.padding_id
@@ -189,14 +125,31 @@ def _token(number: int | None, tokens: Sequence[str]) -> str:
     return f"the id {brief(number)} ({brief(tokens[number]) if number < len(tokens) else 'no token'})"
 
 
+def _external_way(vocabulary: Vocabulary) -> str:
+    """What is said where no rules can say what the owner's code does."""
+    return (
+        "If no rules can do what your code does, leave it to your code: --tokenizer external "
+        f"({_external_call(vocabulary)} in Python) makes a bundle that takes tokens or ids, and "
+        "Classifier.load(..., tokenizer=function)."
+    )
+
+
+def _external_call(vocabulary: Vocabulary) -> str:
+    """The argument for `export` that says what `--tokenizer external` does: other ids would be those of other words."""
+    rules = text_rules(vocabulary, EXTERNAL)
+    ids = ", ".join(f"{name}={getattr(rules, name)}" for name in ("unknown_id", "empty_id", "padding_id"))
+    return f"rules=TextRules('external', {ids})"
+
+
 def _word(token: str | None) -> str:
     return "nothing more" if token is None else shown(token)
 
 
 def _advice(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair]) -> str:
     """Which other rules agree with the pairs, and how they are written."""
+    external = _external_way(vocabulary)
     if isinstance(rules, SubwordRules):
-        return f"Give the tokenizer of your pipeline; a text may be cut or padded there too. {_EXTERNAL_WAY}"
+        return f"Give the tokenizer of your pipeline; a text may be cut or padded there too. {external}"
 
     def agrees(tried: TextRules, pair: Pair) -> bool:
         return not _difference(TextEncoder(tried, vocabulary.tokens), *pair, vocabulary.tokens)
@@ -209,8 +162,8 @@ def _advice(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair]) 
     if not agreed and (other := _of_another_vocabulary(TextEncoder(rules, vocabulary.tokens), pairs, vocabulary)):
         return other
     if not agreed:
-        return f"No rules that were tried agree on any text; docs/text-rules.md says what rules can do. {_EXTERNAL_WAY}"
-    return f"The nearest rules, {named(best)}, agree on {agreed} of {len(pairs)} texts. {_EXTERNAL_WAY}"
+        return f"No rules that were tried agree on any text; docs/text-rules.md says what rules can do. {external}"
+    return f"The nearest rules, {named(best)}, agree on {agreed} of {len(pairs)} texts. {external}"
 
 
 def _of_another_vocabulary(encoder: TextEncoder, pairs: Sequence[Pair], vocabulary: Vocabulary) -> str:
@@ -251,7 +204,7 @@ def _agreeing(
         raise InputError(
             "tokenizer is a function, and there is no text to compare it on.", "Give example_texts of your own."
         )
-    owners = [(text, _tokens_by(tokenizer, text)) for text in texts]
+    owners = [(text, _tokens_by(tokenizer, text, vocabulary)) for text in texts]
 
     def agrees(tried: AnyTextRules, text_and_tokens: tuple[str, list[str]]) -> bool:
         encoder = TextEncoder(replace(tried, max_tokens=None), vocabulary.tokens)
@@ -267,7 +220,7 @@ def _agreeing(
     if agreed == len(texts):
         raise InputError(
             f"{named(best)} cuts all {len(texts)} texts as your tokenizer does, but these are few to tell by.",
-            f"Give {_TEXTS_FOR_STEPS} example_texts, or these rules. {_EXTERNAL_WAY}",
+            f"Give {_TEXTS_FOR_STEPS} example_texts, or these rules. {_external_way(vocabulary)}",
         )
     encoder = TextEncoder(replace(best, max_tokens=None), vocabulary.tokens)
     text, theirs = next(pair for pair in owners if not agrees(best, pair))
@@ -280,11 +233,12 @@ def _agreeing(
     raise InputError(
         f"{shown(text)}: at index {index} your tokenizer gives {_word(their)}, and {named(best)} gives {_word(own)}. "
         f"{named(best)} agrees on {agreed} of {len(texts)} texts.",
-        f"Give rules that cut texts as your tokenizer does; docs/text-rules.md says what rules can do. {_EXTERNAL_WAY}",
+        "Give rules that cut texts as your tokenizer does; docs/text-rules.md says what rules can do. "
+        f"{_external_way(vocabulary)}",
     )
 
 
-def _tokens_by(tokenizer: Tokenizer, text: str) -> list[str]:
+def _tokens_by(tokenizer: Tokenizer, text: str, vocabulary: Vocabulary) -> list[str]:
     try:
         tokens: list[Any] = list(tokenizer(text))
     # Whatever the owner's function raises.
@@ -296,8 +250,8 @@ def _tokens_by(tokenizer: Tokenizer, text: str) -> list[str]:
     if wrong := [token for token in tokens if not isinstance(token, str)]:
         raise InputError(
             f"tokenizer gives {brief(wrong[0])} on {shown(text)}, which is no string.",
-            "Give a function that takes a text and returns its tokens; for ids, give example_ids, or rules="
-            "TextRules('external').",
+            "Give a function that takes a text and returns its tokens; for ids, give example_ids, or "
+            f"{_external_call(vocabulary)}.",
         )
     return tokens
 

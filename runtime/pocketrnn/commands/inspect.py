@@ -117,11 +117,11 @@ def _thresholds(thresholds: Sequence[float]) -> str:
 
 def _proof(manifest: Manifest) -> Iterator[str]:
     """The two verdicts, and the chain from the module to the file, a line for each form. --json has every line."""
-    from pocketrnn.verdicts import HOW_TO_COMPARE, graph_sentence, links_of, text_verdict
+    from pocketrnn.verdicts import graph_sentence, links_of, text_verdict
 
     verdict = text_verdict(manifest)
     yield f"Graph: {one_line(graph_sentence(manifest))}"
-    yield f"Text rules: {verdict.sentence}" + (f" {HOW_TO_COMPARE}" if verdict.kind == "not compared" else "")
+    yield f"Text rules: {verdict.sentence} {verdict.remedy}".rstrip()
     yield ""
     yield f"Proof: largest logit difference allowed {manifest.parity.tolerance:g}"
     links = [link.line for link in links_of(manifest.parity.comparisons)]

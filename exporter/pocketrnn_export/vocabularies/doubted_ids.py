@@ -1,0 +1,146 @@
+"""Ids of texts that only the owner's code can split: what they show by themselves of cuts, padding and the vocabulary.
+
+A bundle that takes tokens cuts and pads as its rules say, and looks words up in its vocabulary. Where the owner gives
+ids alone, nothing of that is compared; but ids that were cut end at one length, and those of another vocabulary name
+words that do not stand in the texts.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from pocketrnn.errors import InputError, shown
+from pocketrnn.text import AnyTextRules
+
+__all__ = ["doubt_ids"]
+
+_log = logging.getLogger(__name__)
+
+# Shorter texts have one length by chance; and longer ones do, if that is likelier than this.
+_LONG: Final = 20
+_CHANCE: Final = 0.1
+# Of so few words, those that stand in their texts tell nothing.
+_WORDS: Final = 12
+# The share of the words that stand in their texts, from which on nothing is doubted.
+_MOST: Final = 0.8
+# How much larger it must be than in the other texts.
+_LARGER: Final = 2.0
+_OTHERS: Final = 8
+_TEXTS: Final = 200
+# How tokenizers mark the begin, the middle or the end of a word.
+_MARKS: Final = ("##", "@@", "\u2581", "\u0120", "</w>")
+_TOKENS: Final = 'give pairs that have their tokens too ("tokens" in a file of pairs)'
+
+
+def doubt_ids(rules: AnyTextRules, vocabulary: Sequence[str], given: Mapping[str, Sequence[int]]) -> None:
+    """Refuse ids that suggest another pipeline than the rules and the vocabulary say.
+
+    Args:
+        rules: the text rules, whose tokenizer is external.
+        vocabulary: the tokens.
+        given: the ids of texts.
+
+    Raises:
+        InputError: more texts have the largest number of ids than have it by chance, and the rules cut none; or texts
+            are padded, and the rules pad none; or the words that the ids name stand in other texts as often as in
+            their own. Two texts with the largest number, which may be chance, are a warning.
+
+    Example:
+        >>> doubt_ids(TextRules("external"), ["<unk>", "oil"], {"Oil!": [1]})
+    """
+    if given:
+        _doubt_sizes(rules, vocabulary, list(given.values()))
+        _doubt_words(rules, vocabulary, dict(list(given.items())[:_TEXTS]))
+
+
+def _doubt_sizes(rules: AnyTextRules, vocabulary: Sequence[str], rows: Sequence[Sequence[int]]) -> None:
+    if rules.sizes[1] is not None:
+        return
+    longest = max(map(len, rows))
+    widest = [row for row in rows if len(row) == longest]
+    if len(widest) < 2 or longest < 2:
+        return
+    padding = rules.padding_id
+    if rules.min_width is None and len(widest) == len(rows) and padding != rules.unknown_id:
+        for side, end in (("right", -1), ("left", 0)):
+            if any(row[end] == padding for row in rows):
+                raise InputError(
+                    f"All {len(rows):,} pairs have {longest:,} ids, and some {'end' if end else 'begin'} with the "
+                    f"padding, {_named(padding, vocabulary)}, and the rules pad no text.",
+                    f'Say so in the rules: "min_width": {longest}, "max_width": {longest}, "pad_side": "{side}" '
+                    "(docs/text-rules.md). Or give the ids without padding.",
+                )
+    most = longest - len(rules.first_ids) - len(rules.last_ids)
+    said = f"{len(widest):,} pairs have {longest:,} ids, none more"
+    remedy = (
+        f"give --max-tokens {most} (max_tokens={most} in the rules); else a pair of a longer text, such as of two "
+        "texts in one, which shows that it does not"
+    )
+    if longest >= _LONG and most > 0 and _chance(longest, [len(row) for row in rows]) < _CHANCE:
+        raise InputError(f"{said}, and the rules cut no text.", f"If your pipeline cuts texts there, {remedy}.")
+    if most > 0:
+        _log.warning("%s. If your pipeline cuts texts there, %s", said, remedy)
+
+
+def _chance(longest: int, lengths: Sequence[int]) -> float:
+    """How likely so many texts of the largest length are, if they are as frequent there as in the tenth below it."""
+    tenth = longest // 10
+    expected = max(sum(longest - tenth <= length < longest for length in lengths), 0.5) / tenth
+    more = lengths.count(longest) - 1
+    return 1 - sum(math.exp(-expected) * expected**i / math.factorial(i) for i in range(min(more, 100)))
+
+
+def _doubt_words(rules: AnyTextRules, vocabulary: Sequence[str], given: Mapping[str, Sequence[int]]) -> None:
+    texts, special = list(given), _special(rules)
+    words = [
+        Counter(word for i in ids if i not in special and i < len(vocabulary) if (word := _word(vocabulary[i])))
+        for ids in given.values()
+    ]
+    number = sum(some.total() for some in words)
+    if number < _WORDS:
+        return
+    lower = [text.casefold() for text in texts]
+    own = sum(_found(some, text) for some, text in zip(words, lower, strict=True)) / number
+    apart = range(1, min(_OTHERS + 1, len(texts)))
+    crossed = [
+        sum(_found(some, lower[(i + step) % len(texts)]) for i, some in enumerate(words)) / number for step in apart
+    ]
+    others = sum(crossed) / len(crossed) if crossed else 0.0
+    if own >= _MOST or (own > _LARGER * others and own > 1 / _WORDS):
+        return
+    worst = min(range(len(texts)), key=lambda i: _found(words[i], lower[i]) / max(words[i].total(), 1))
+    named = ", ".join(map(shown, sorted(word for word in words[worst] if word not in lower[worst])[:5]))
+    raise InputError(
+        f"The ids name words that do not stand in their texts, as of another vocabulary: {own:.0%} do, such as not "
+        f"{named} in {shown(texts[worst], 60)}.",
+        f"Give the vocabulary that made these ids. If your tokens are no part of a text, {_TOKENS}.",
+    )
+
+
+def _special(rules: AnyTextRules) -> set[int | None]:
+    return {rules.unknown_id, rules.empty_id, rules.padding_id, *rules.first_ids, *rules.last_ids}
+
+
+def _found(words: Counter[str], text: str) -> int:
+    """How many of the words stand in a text, each as often as there."""
+    return sum(min(number, text.count(word)) for word, number in words.items())
+
+
+def _word(token: str) -> str:
+    """A token as it stands in a text in small letters; empty where it says nothing, as "<sep>" does."""
+    for mark in _MARKS:
+        token = token.removeprefix(mark).removesuffix(mark)
+    # Tokens of bytes write each as a letter, which stand in no text.
+    return "" if not token.isalnum() or (not token.isascii() and _of_bytes(token)) else token.casefold()
+
+
+def _of_bytes(token: str) -> bool:
+    return all(ord(character) < 0x144 for character in token)
+
+
+def _named(token: int, vocabulary: Sequence[str]) -> str:
+    return f"the id {token}" + (f" ({vocabulary[token]!r})" if token < len(vocabulary) else "")

@@ -1,0 +1,262 @@
+"""The written bundle beside the owner's own answers: the only comparison that has everything between text and label.
+
+The proof compares a bundle with the module that was given. Which word an id is, where texts are cut and what the labels
+are called was given beside it, and no module shows that it is wrong. What the owner's classifier answers does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketrnn.answers import Answers
+from pocketrnn.classifier import Classifier, logits_of_ids
+from pocketrnn.errors import LimitError, ParityError, PocketRNNError, shown
+from pocketrnn.text import AnyTextRules
+from pocketrnn.text.framing import cut, framed
+from pocketrnn.text.pretokenized import Text
+from pocketrnn.verdicts import AnswersCompared
+from pocketrnn_export.vocabularies.owners_texts import Answer
+
+__all__ = ["Answered", "compared_answers"]
+
+# How far a probability may be from the owner's: he may have rounded it, or computed it on a GPU.
+TOLERANCE: Final = 1e-3
+Probabilities: TypeAlias = NDArray[np.float64]
+Row: TypeAlias = "tuple[Answered, Probabilities]"
+# So many texts are looked at for the cause of a difference, and so many ways to cut or pad a text are tried.
+_TEXTS: Final = 200
+_WAYS: Final = 600
+_LONGEST: Final = 2000
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A text with the answer of its owner's classifier.
+
+    Attributes:
+        text: the text.
+        read: what a bundle is given for it: the text, or its tokens or ids where the owner's code splits it.
+        answer: the labels, or probabilities by label.
+        ids_agree: whether its ids were compared with the owner's, or are his.
+        names: whether the answer names labels, and is no list of numbers in the order of the logits.
+    """
+
+    text: str
+    read: Text
+    answer: Answer
+    ids_agree: bool = False
+    names: bool = True
+
+
+def compared_answers(classifier: Classifier, answered: Sequence[Answered]) -> AnswersCompared | None:
+    """Compare the answers of a bundle with those of its owner's classifier.
+
+    Args:
+        classifier: the bundle, as the runtime loads it.
+        answered: texts with the owner's answers. Those that the bundle refuses by its limits are passed over.
+
+    Returns:
+        on how many it was compared; None where there is none.
+
+    Raises:
+        ParityError: one differs; the message has the first such text, both answers and the likely cause.
+
+    Example:
+        >>> compared_answers(Classifier.load("news"), [Answered("oil prices", "oil prices", ("Business",))]).labels
+        1
+    """
+    rows = [(one, found) for one in answered if (found := _probabilities(classifier, one.read)) is not None]
+    if not rows:
+        return None
+    apart = [_apart(one.answer, found, classifier) for one, found in rows]
+    wrong = [i for i, difference in enumerate(apart) if difference > TOLERANCE]
+    if wrong:
+        one, found = rows[wrong[0]]
+        raise ParityError(
+            f"The bundle answers {len(wrong):,} of {len(rows):,} texts otherwise than your classifier, first "
+            f"{shown(one.text, 60)}: {_said(one.answer, found, classifier)}.",
+            _likely(classifier, rows, wrong),
+        )
+    numbers = [difference for difference, (one, _) in zip(apart, rows, strict=True) if isinstance(one.answer, Mapping)]
+    return AnswersCompared(
+        len(rows) - len(numbers),
+        len(numbers),
+        float(max(numbers, default=0.0)),
+        TOLERANCE,
+        any(one.names for one, _ in rows),
+    )
+
+
+def _probabilities(classifier: Classifier, read: Text) -> Probabilities | None:
+    """The bundle's probabilities for a text; None where it takes no such text."""
+    try:
+        return np.asarray(classifier.predict_proba([read])[0], np.float64)
+    except LimitError:
+        return None
+
+
+def _apart(answer: Answer, found: Probabilities, classifier: Classifier) -> float:
+    """How far probabilities are from the owner's, or from those that would give his labels."""
+    return max(_apart_at(answer, label, i, found, classifier) for i, label in enumerate(classifier.labels))
+
+
+def _apart_at(answer: Answer, label: str, column: int, found: Probabilities, classifier: Classifier) -> float:
+    """The same for one label, if its probability stands in one column."""
+    if isinstance(answer, Mapping):
+        return abs(answer[label] - float(found[column])) if label in answer else 0.0
+    value, thresholds = float(found[column]), classifier.thresholds
+    if classifier.manifest.activation == "sigmoid":
+        needed = 0.5 if thresholds is None else thresholds[column]
+        return max(0.0, needed - value if label in answer else value - needed)
+    below = float(found.max()) - value
+    if answer:
+        # The owner may give the likeliest label also where a bundle's thresholds give none.
+        return below if label in answer else 0.0
+    if thresholds is None:
+        return 1.0
+    return max(0.0, value - thresholds[column]) if below == 0.0 else 0.0
+
+
+def _said(answer: Answer, found: Probabilities, classifier: Classifier) -> str:
+    """Both answers, for a message."""
+    labels = classifier.labels
+    if isinstance(answer, Mapping):
+        label = max(answer, key=lambda name: abs(answer[name] - float(found[labels.index(name)])))
+        ours = float(found[labels.index(label)])
+        return f"yours gives {shown(label, 40)} {answer[label]:.4g}, and the bundle {ours:.4g}"
+    theirs = " and ".join(shown(label, 40) for label in answer) or "no label"
+    if classifier.manifest.activation == "sigmoid":
+        given = [label for label in labels if label in answer or found[labels.index(label)] >= 0.5]
+    else:
+        given = list(dict.fromkeys([labels[int(found.argmax())], *answer]))
+    told = ", ".join(f"{shown(label, 40)} {float(found[labels.index(label)]):.4g}" for label in given[:4])
+    return f"yours gives {theirs}, and the bundle {told or 'no label'}"
+
+
+def _likely(classifier: Classifier, rows: Sequence[Row], wrong: Sequence[int]) -> str:
+    """What the difference is likely to come of, and what to give."""
+    if (order := _other_order(classifier, rows)) is not None:
+        return order
+    if (way := _other_size(classifier, rows[:_TEXTS], [i for i in wrong if i < _TEXTS])) is not None:
+        return way
+    if rows[wrong[0]][0].ids_agree:
+        return (
+            "No other order of the labels agrees on all, and no cut or padding that was tried. Give the weights and "
+            "the labels of the classifier that gave these answers; a label is what it gave, not what a text should "
+            "have."
+        )
+    return (
+        "No other order of the labels agrees on all, and no cut or padding that was tried. Give the vocabulary, the "
+        "text rules and the weights of the classifier that gave these answers; the ids of each text tell these apart. "
+        "A label is what it gave, not what a text should have."
+    )
+
+
+def _other_order(classifier: Classifier, rows: Sequence[Row]) -> str | None:
+    """That the labels agree on all texts in another order, where they do."""
+    labels = classifier.labels
+    may = {
+        label: [
+            column
+            for column in sorted(range(len(labels)), key=lambda c: c != labels.index(label))
+            if all(_apart_at(one.answer, label, column, found, classifier) <= TOLERANCE for one, found in rows)
+        ]
+        for label in labels
+    }
+    taken: dict[int, str] = {}
+
+    def placed(label: str, seen: set[int]) -> bool:
+        for column in may[label]:
+            if column not in seen:
+                seen.add(column)
+                if column not in taken or placed(taken[column], seen):
+                    taken[column] = label
+                    return True
+        return False
+
+    if not all(placed(label, set()) for label in labels):
+        return None
+    told = {label for one, _ in rows for label in one.answer}
+    order = [taken[column] for column in range(len(labels))]
+    unsure = "" if len(told) >= len(labels) - 1 else " (no text shows where the others stand)"
+    return (
+        f"All {len(rows):,} texts agree if the labels are in another order: {', '.join(order)}{unsure}. Give them so, "
+        "in the order of your classifier's logits."
+    )
+
+
+def _other_size(classifier: Classifier, rows: Sequence[Row], wrong: Sequence[int]) -> str | None:
+    """That all texts agree if they are cut or padded, where they do."""
+    rules = classifier.manifest.text
+    if not wrong or rules.max_width is not None or rules.min_width is not None:
+        return None
+    ids = [classifier.encode(one.read) for one, _ in rows]
+    first = min(wrong, key=lambda i: len(ids[i]))
+    for way, made in _ways(rules, [len(row) for row in ids], len(ids[first])):
+        with contextlib.suppress(PocketRNNError):
+            if not _agrees(classifier, rows[first][0].answer, made(ids[first])):
+                continue
+            if all(_agrees(classifier, one.answer, made(row)) for row, (one, _) in zip(ids, rows, strict=True)):
+                return way
+    return None
+
+
+def _agrees(classifier: Classifier, answer: Answer, ids: Sequence[int]) -> bool:
+    found = Answers.of(classifier.manifest).probabilities(logits_of_ids(classifier, [ids]))[0]
+    return _apart(answer, np.asarray(found, np.float64), classifier) <= TOLERANCE
+
+
+def _ways(
+    rules: AnyTextRules, lengths: Sequence[int], shortest: int
+) -> Iterator[tuple[str, Callable[[list[int]], list[int]]]]:
+    """Ways to cut texts shorter than the shortest one that differs, and to pad them to one width."""
+    around = len(rules.first_ids) + len(rules.last_ids)
+    most = min(shortest - around - 1, _LONGEST)
+    if rules.max_tokens is None:
+        for width in sorted(range(1, most + 1), key=lambda n: (n % 10 != 0 and n & (n - 1) != 0, -n))[:_WAYS]:
+            for side in ("right", "left"):
+                where = "the first" if side == "right" else "the last"
+                more = "" if side == "right" else ', with "cut_side": "left" in the rules'
+                yield (
+                    f"All texts that were tried agree if only {where} {width} tokens of each are read: give "
+                    f"--max-tokens {width} (max_tokens in the rules){more}.",
+                    _cutting(rules, width, side),
+                )
+    for width in dict.fromkeys([max(lengths), *_usual_widths(max(lengths))]):
+        for side in ("right", "left"):
+            yield (
+                f"All texts that were tried agree if each is padded to {width} ids: give "
+                f'"min_width": {width}, "max_width": {width}, "pad_side": "{side}" in the rules.',
+                _filling(rules, width, side),
+            )
+
+
+def _usual_widths(least: int) -> Iterable[int]:
+    return (width for width in sorted({*range(10, 520, 10), 16, 32, 64, 128, 256, 512}) if width > least)
+
+
+def _cutting(rules: AnyTextRules, width: int, side: Any) -> Callable[[list[int]], list[int]]:
+    first, last = len(rules.first_ids), len(rules.last_ids)
+
+    def made(ids: list[int]) -> list[int]:
+        inner = ids[first : len(ids) - last]
+        cut(inner, width, side)
+        return framed(inner, rules)
+
+    return made
+
+
+def _filling(rules: AnyTextRules, width: int, side: Any) -> Callable[[list[int]], list[int]]:
+    bare: Any = replace(rules, min_width=width, max_width=None, pad_side=side)
+
+    def made(ids: list[int]) -> list[int]:
+        first, last = len(rules.first_ids), len(rules.last_ids)
+        return framed(ids[first : len(ids) - last], bare)
+
+    return made
