@@ -13,7 +13,7 @@ from pocketrnn_export.vocabularies.tokenizer_json import subwords_of_json
 
 pytest.importorskip("tokenizers")
 
-from tokenizer_families import SENTENCES, texts
+from tokenizer_families import SENTENCES, texts, with_added_tokens
 from tokenizers import AddedToken, Regex, Tokenizer, models, processors, trainers
 from tokenizers import normalizers as n
 from tokenizers import pre_tokenizers as p
@@ -166,3 +166,47 @@ def test_a_thousand_odd_tokenizers_do(hundreds: int) -> None:
     outcomes = [outcome(seed) for seed in range(100 * hundreds, 100 * hundreds + 100)]
     assert outcomes.count("the same ids") >= 50
     assert set(outcomes) <= {"the same ids", "refused", "the library fails"}
+
+
+def compared_on_added(seeds: range) -> int:
+    """How many texts of drawn tokenizers with added tokens were compared; those that the library panics on are not."""
+    compared = 0
+    for seed in seeds:
+        tokenizer, asked = with_added_tokens(seed)
+        try:
+            made = subwords_of_json(tokenizer.to_str(), "tokenizer.json")
+        except InputError:
+            continue
+        encoder = TextEncoder(made.rules, made.tokens)
+        for text in asked:
+            if (theirs := ids_by_the_library(tokenizer, text)) is not None:
+                assert encoder.encode(text) == (theirs or [made.rules.empty_id]), (ascii(text), made.rules.added)
+                compared += 1
+    return compared
+
+
+def ids_by_the_library(tokenizer: Tokenizer, text: str) -> list[int] | None:
+    try:
+        return list(tokenizer.encode(text).ids)
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
+        return None
+
+
+def test_white_space_that_several_added_tokens_take_is_theirs_as_in_the_library() -> None:
+    made = Tokenizer(models.WordLevel({"[UNK]": 0, "a": 1, "b": 2}, unk_token="[UNK]"))
+    made.add_tokens([AddedToken("\n", lstrip=True, rstrip=True), AddedToken("\n\n\t", rstrip=True)])
+    rules = subwords_of_json(made.to_str(), "tokenizer.json")
+    encoder = TextEncoder(rules.rules, rules.tokens)
+    for text, expected in (("\n\n", [3]), ("\n\n\n", [3]), ("\n\n\t\n", [4]), ("a\n \n", [1, 3])):
+        assert encoder.encode(text) == made.encode(text).ids == expected
+    # A token that is cut off at a text's end is not taken for the longer one.
+    assert encoder.encode("\n\n\t\n\n") == made.encode("\n\n\t\n\n").ids
+    assert compared_on_added(range(60)) > 2000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("thousands", range(1, 4))
+def test_added_tokens_are_found_as_in_the_library(thousands: int) -> None:
+    assert compared_on_added(range(1000 * thousands, 1000 * thousands + 1000)) > 40_000

@@ -194,6 +194,60 @@ def _metaspace(scheme: str, *, split: bool) -> dict[str, Any]:
     return {"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": split}
 
 
+# Added tokens of white space, beside it and with it inside, and what marks it in pieces.
+_ADDED = (
+    "\n",
+    " ",
+    "  ",
+    "\n\n",
+    "\n \n",
+    " a",
+    "b ",
+    "\na",
+    "a\n",
+    "a",
+    "b",
+    "ab",
+    "a b",
+    "\t",
+    "<m>",
+    "\u2003",
+    "\u00c9",
+    "A",
+    "\ufb01",
+    "\u2581",
+    "\u0120",
+    ".",
+)
+_AROUND = (*" \n\t\u2003\x85\u3000\x0b\x1c\u200b", "a", "b", "A", "c", ".")
+
+
+def with_added_tokens(seed: int) -> tuple[Tokenizer, list[str]]:
+    """A drawn tokenizer of few pieces with one to four added tokens, and texts of these and of white space."""
+    rng = random.Random(seed)
+    pieces = ("[UNK]", "a", "b", "ab", "c", "\u2581a", "\u2581", "\u0120", "\u0120a", "\u00e9", "A", "\u010a", ".")
+    vocab = {piece: i for i, piece in enumerate(pieces)}
+    merges = [("a", "b"), ("\u2581", "a"), ("\u0120", "a")]
+    made = Tokenizer(
+        models.WordLevel(vocab, unk_token="[UNK]")
+        if rng.random() < 0.5
+        else models.BPE(vocab, merges, unk_token="[UNK]")
+    )
+    steps = (n.Lowercase(), n.NFKC(), n.Strip(), n.Replace(" ", "\u2581"), n.Prepend("\u2581"), n.BertNormalizer())
+    splits = (p.Whitespace(), p.WhitespaceSplit(), p.ByteLevel(), p.Metaspace(), p.BertPreTokenizer())
+    if rng.random() < 0.8:
+        made.normalizer = rng.choice(steps)
+    if rng.random() < 0.8:
+        made.pre_tokenizer = rng.choice(splits)
+    added = rng.sample(_ADDED, rng.randrange(1, 5))
+    for text in added:
+        flags = {name: rng.random() < 0.5 for name in ("lstrip", "rstrip", "normalized")}
+        (made.add_special_tokens if rng.random() < 0.4 else made.add_tokens)([AddedToken(text, **flags)])
+    pools = (added, added, _ADDED, _AROUND, _AROUND)
+    asked = ["".join(rng.choice(rng.choice(pools)) for _ in range(rng.randrange(9))) for _ in range(60)]
+    return made, [*(token * times for token in added for times in (1, 2, 3)), *asked]
+
+
 def _isolated(pattern: str) -> Any:
     return p.Split(Regex(pattern), "isolated")
 

@@ -30,7 +30,7 @@ from pocketrnn_export.packing import pack
 from pocketrnn_native import Packed
 
 try:
-    from tokenizer_families import families, texts
+    from tokenizer_families import families, texts, with_added_tokens
 
     FAMILIES = families()
 except ImportError:
@@ -124,6 +124,20 @@ def compare(made: Any, number: int, *more: str) -> None:
     reference, engine = TextEncoder(made.rules, made.tokens), engine_of(made.rules, tuple(made.tokens))
     for text in (*texts(number, seed=11), *more):
         assert engine.encode(text) == reference.encode(text), ascii(text)
+
+
+@pytest.mark.skipif(not FAMILIES, reason="tokenizers is not installed")
+@pytest.mark.parametrize("number", [40, pytest.param(2000, marks=pytest.mark.slow)])
+def test_the_engine_finds_added_tokens_as_the_rules_do(number: int) -> None:
+    from pocketrnn_export.vocabularies.tokenizer_json import subwords_of_json
+
+    for seed in range(number):
+        tokenizer, asked = with_added_tokens(seed)
+        try:
+            made = subwords_of_json(tokenizer.to_str(), "tokenizer.json")
+        except InputError:
+            continue
+        compare(made, 0, *asked)
 
 
 @pytest.mark.parametrize("name", mostly_slow(list(MODELS), 4))

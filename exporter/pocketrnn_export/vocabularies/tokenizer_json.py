@@ -50,8 +50,8 @@ __all__ = ["EXTERNAL_WAY", "Subwords", "subwords_of_json"]
 _log = logging.getLogger(__name__)
 
 EXTERNAL_WAY: Final = (
-    "Leave it to your tokenizer: --tokenizer external (TextRules('external') in Python) makes a bundle that takes its "
-    "ids."
+    "Leave it to your tokenizer: --tokenizer external, with --vocabulary its tokens in the order of their ids, makes a "
+    "bundle that takes its ids (tokenizer='external' and vocabulary=[...] in Python)."
 )
 _NOT_ONE: Final = "Give the tokenizer.json that tokenizer.save or save_pretrained wrote."
 
@@ -471,7 +471,7 @@ class _Reading:
     ) -> tuple[tuple[AddedToken, ...], dict[str, int]]:
         """The added tokens, and all tokens with their ids. The library numbers those that the model does not have, from
         `following` on."""
-        every: dict[str, int] = dict(ids)
+        every, of_id = dict(ids), {number: text for text, number in ids.items()}
         found: dict[int, AddedToken] = {}
         for part in self._parts(given, "added_tokens"):
             text = self._string(part, "content")
@@ -486,6 +486,12 @@ class _Reading:
                 )
             if self._flag(part, "single_word"):
                 raise self.refused(f"the added token {shown(text, 40)} with single_word")
+            if (other := of_id.setdefault(number, text)) != text:
+                # The library numbers by how many pieces there are, also where their ids have gaps.
+                raise InputError(
+                    f"{self._source}: {shown(other, 40)} and the added token {shown(text, 40)} have one id, {number}.",
+                    f"A row of an embedding stands for one token: add it with an id of its own. {EXTERNAL_WAY}",
+                )
             every[text] = number
             # Of one that stands twice, the last says how it is found.
             found[number] = AddedToken(number, *(self._flag(part, name) for name in ("normalized", "lstrip", "rstrip")))

@@ -238,7 +238,9 @@ class _Finder:
                 end = len(text) - len(text[end:].lstrip(WHITE_SPACE))
             if done < start:
                 yield text[done:start]
-            yield token.id
+            # Nothing is left of white space that the token before it has taken.
+            if start < end:
+                yield token.id
             done = end
             index += length
         if done < len(text):
@@ -246,7 +248,8 @@ class _Finder:
 
     def _at(self, text: str, index: int) -> tuple[AddedToken | None, int]:
         for length in self._lengths.get(text[index], ()):
-            found = self._tokens.get(text[index : index + length])
-            if found is not None:
-                return found, length
+            stands = text[index : index + length]
+            if (found := self._tokens.get(stands)) is not None:
+                # At the end of a text there may be less of it.
+                return found, len(stands)
         return None, 0
