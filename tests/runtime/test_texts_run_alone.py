@@ -227,6 +227,11 @@ def test_a_figure_that_is_none_is_left_out() -> None:
     told = padding_told({"padding": {**PADDING, "probability_before": None}})
     assert told is not None
     assert re.findall(r"\d[\d.]*", told) == ["10", "0.071"]
+    told = padding_told({"padding": {**PADDING, "ids": 300, "ids_before": 9}})
+    assert told is not None
+    assert re.findall(r"\d[\d.]*", told) == ["300", "0.071", "9", "0.12"]
+    odd = padding_told({"padding": {**PADDING, "ids_before": "<b>"}})
+    assert odd == padding_told({"padding": PADDING})
 
 
 def test_graphs_of_two_bundles_are_the_same_where_they_say_the_same() -> None:

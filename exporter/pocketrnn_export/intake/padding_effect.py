@@ -7,7 +7,8 @@ answered by its neighbours. A module that reads padding like any word answers by
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+import contextlib
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -20,10 +21,14 @@ from pocketrnn_export.intake.last_activation import activated
 from pocketrnn_export.proof.cases import Case, Ids, Logits, Run, Widths
 from pocketrnn_export.proof.comparing import Reference, texts_stand_alone
 
-__all__ = ["PADDING_IDS", "PaddingEffect", "candidate_ids", "ids_told_by_neighbours", "padding_effect"]
+__all__ = ["PaddingEffect", "candidate_ids", "ids_told_by_neighbours", "padding_effect"]
 
-# How many ids of padding are put around a text to see what they change.
-PADDING_IDS: Final = 10
+# How many ids of padding each of the first texts gets, as beside a text of about its length; and the longest of all
+# texts in one batch, as beside one of another kind.
+_EACH: Final = (1, 3, 10, 30)
+_BEYOND: Final = (1, 30, 100, 300)
+# No batch has more ids, with the padding.
+_IDS_OF_A_BATCH: Final = 50_000
 # A probability that padding moves by less is moved by rounding.
 _ROUNDING: Final = 1e-5
 # How wide the batches are on which an id is tried; a convolution needs the wider one.
@@ -32,7 +37,8 @@ _WIDTHS: Final = (7, 31)
 _FIRST: Final = 8
 # So many ids are tried at most: each takes some runs of the module.
 _MOST: Final = 96
-_MOST_TEXTS: Final = 16
+_MOST_TEXTS: Final = 64
+_MOST_EACH: Final = 16
 
 
 def candidate_ids(module: nn.Module, *, ids: int, special: Iterable[int]) -> list[int]:
@@ -206,17 +212,21 @@ def _probabilities(logits: Any, *, multi_label: bool) -> Any:
 
 @dataclass(frozen=True)
 class PaddingEffect:
-    """How far ten ids of padding move a probability of a text.
+    """How far ids of padding move a probability of a text at most.
 
     Attributes:
         texts: how many texts were tried.
         after: put after the text.
+        ids_after: how many of them did that.
         before: put before it; None where that was not measured, as where a module takes lengths.
+        ids_before: how many of them did that.
     """
 
     texts: int
     after: float
+    ids_after: int
     before: float | None = None
+    ids_before: int = 0
 
     @property
     def tells(self) -> bool:
@@ -229,21 +239,23 @@ class PaddingEffect:
         """It as the begin of a sentence.
 
         Example:
-            >>> PaddingEffect(9, after=0.0712, before=0.12).said
-            'Ten ids of padding after a text change a probability by up to 0.071, before it by up to 0.12'
+            >>> PaddingEffect(9, after=0.69, ids_after=300, before=0.12, ids_before=10).said
+            'Padding after a text changes a probability by up to 0.69 (300 ids), before it by up to 0.12 (10 ids)'
         """
-        more = "" if self.before is None else f", before it by up to {self.before:.2g}"
-        return f"Ten ids of padding after a text change a probability by up to {self.after:.2g}{more}"
+        more = "" if self.before is None else f", before it by up to {self.before:.2g} ({_ids(self.ids_before)})"
+        return f"Padding after a text changes a probability by up to {self.after:.2g} ({_ids(self.ids_after)}){more}"
 
     @property
     def document(self) -> dict[str, Any]:
         """What a bundle's provenance says of it."""
-        moved = {"after": self.after, "before": self.before}
-        return {
-            "ids": PADDING_IDS,
-            "texts": self.texts,
-            **{f"probability_{side}": float(f"{value:.2g}") for side, value in moved.items() if value is not None},
-        }
+        after = {"ids": self.ids_after, "texts": self.texts, "probability_after": float(f"{self.after:.2g}")}
+        if self.before is None:
+            return after
+        return {**after, "ids_before": self.ids_before, "probability_before": float(f"{self.before:.2g}")}
+
+
+def _ids(number: int) -> str:
+    return "1 id" if number == 1 else f"{number:,} ids"
 
 
 def padding_effect(
@@ -257,11 +269,13 @@ def padding_effect(
     one_text: bool,
     multi_label: bool,
 ) -> PaddingEffect | None:
-    """Measure what padding around a text changes, as in a batch of its owner's: beside a text that fills the width.
+    """Measure what padding around a text changes, as in batches of its owner's: beside a text that fills the width.
+
+    The first 16 texts are padded by 1 to 30 ids each, and all in one batch to widths up to 300 beyond the longest.
 
     Args:
         reference: the module.
-        texts: their ids; the first 16 that may be so long are tried.
+        texts: their ids; the first 64 that may be longer are tried.
         padding_id: the id of padding.
         widths: how many tokens a text can have by its rules.
         most: how many the module takes; None where any number.
@@ -276,31 +290,73 @@ def padding_effect(
         >>> padding_effect(
         ...     prepared.as_reference(), [[5, 8, 3]], padding_id=1, widths=Widths(), most=None, takes_lengths=False,
         ...     one_text=False, multi_label=False,
-        ... ).after
-        0.0712
+        ... ).ids_after
+        300
     """
-    longest = min(widths.most or most or 1 << 30, most or 1 << 30) - PADDING_IDS
-    rows = [list(row) for row in dict.fromkeys(map(tuple, texts)) if len(row) <= longest][:_MOST_TEXTS]
-    if widths.fixed is not None or (one_text and takes_lengths):
+    widest = min(widths.most or most or 1 << 30, most or 1 << 30)
+    rows = [list(row) for row in dict.fromkeys(map(tuple, texts)) if len(row) < widest][:_MOST_TEXTS]
+    if not rows or widths.fixed is not None or (one_text and takes_lengths):
         return None
-    moved: dict[str, list[float]] = {"after": [], "before": []}
-    for row in rows:
-        alone = np.array([row], np.int64), np.array([len(row)], np.int64)
-        for side, found in moved.items():
-            if side == "before" and takes_lengths:
-                continue
-            padding = [padding_id] * PADDING_IDS
-            padded = [row + padding if side == "after" else padding + row]
-            # The same words again, without padding.
-            beside = [] if one_text else [np.resize(row, len(padded[0])).tolist()]
-            lengths = [len(row) if takes_lengths else len(padded[0]), *map(len, beside)]
-            try:
-                one = reference.run(*alone)
-                two = reference.run(np.array([*padded, *beside], np.int64), np.array(lengths, np.int64))[:1]
-            except ExportError:
-                continue
-            if np.isfinite(one).all() and np.isfinite(two).all():
-                found.append(_apart(one, two, multi_label=multi_label))
+    asked = _Padded(reference.run, padding_id, takes_lengths=takes_lengths, one_text=one_text, multi_label=multi_label)
+    moved = {
+        side: [found for batch, width in _batches(rows, widest) for found in asked.moved(batch, width, side)]
+        for side in (("after",) if takes_lengths else ("after", "before"))
+    }
     if not moved["after"]:
         return None
-    return PaddingEffect(len(moved["after"]), max(moved["after"]), max(moved["before"], default=None))
+    after, ids_after = max(moved["after"], key=lambda found: found[0])
+    before, ids_before = max(moved.get("before", ()), key=lambda found: found[0], default=(None, 0))
+    return PaddingEffect(len(rows), after, ids_after, before, ids_before)
+
+
+def _batches(rows: Sequence[list[int]], widest: int) -> Iterator[tuple[Sequence[list[int]], int]]:
+    """Texts that are padded to one width, and that."""
+    for row in rows[:_MOST_EACH]:
+        for width in dict.fromkeys(min(len(row) + more, widest) for more in _EACH):
+            yield [row], width
+    longest = max(map(len, rows))
+    for width in dict.fromkeys(min(longest + beyond, widest) for beyond in _BEYOND):
+        yield rows[: max(_IDS_OF_A_BATCH // width - 1, 1)], width
+
+
+class _Padded:
+    """A module that is asked about texts in padding, beside one that has none.
+
+    Args:
+        run: the module.
+        padding_id, takes_lengths, one_text, multi_label: as for `padding_effect`.
+    """
+
+    def __init__(self, run: Run, padding_id: int, *, takes_lengths: bool, one_text: bool, multi_label: bool) -> None:
+        # Each text is asked alone once.
+        self._run = _remembered(run)
+        self._padding_id, self._takes_lengths = padding_id, takes_lengths
+        self._one_text, self._multi_label = one_text, multi_label
+
+    def moved(self, rows: Sequence[list[int]], width: int, side: str) -> list[tuple[float, int]]:
+        """How far a probability of each text is moved, and by how many ids of padding; nothing of a text on which the
+        module fails, alone or padded."""
+        if self._one_text and len(rows) > 1:
+            return [found for row in rows for found in self.moved([row], width, side)]
+        try:
+            together = self._run(*self._in_padding(rows, width, side))
+        except ExportError:
+            # It may take no batch of so many.
+            return [found for row in rows for found in self.moved([row], width, side)] if len(rows) > 1 else []
+        found = []
+        for row, two in zip(rows, together, strict=False):
+            with contextlib.suppress(ExportError):
+                one = self._run(np.array([row], np.int64), np.array([len(row)], np.int64))
+                if np.isfinite(one).all() and np.isfinite(two).all():
+                    found.append((_apart(one, two[None], multi_label=self._multi_label), width - len(row)))
+        return found
+
+    def _in_padding(self, rows: Sequence[list[int]], width: int, side: str) -> tuple[Ids, Ids]:
+        """The tokens and lengths of texts beside the words of the first again, without padding."""
+        padded = []
+        for row in rows:
+            padding = [self._padding_id] * (width - len(row))
+            padded.append(row + padding if side == "after" else padding + row)
+        full = [] if self._one_text else [np.resize(rows[0], width).tolist()]
+        lengths = [*(len(row) if self._takes_lengths else width for row in rows), *(width for _ in full)]
+        return np.array([*padded, *full], np.int64), np.array(lengths, np.int64)

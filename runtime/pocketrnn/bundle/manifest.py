@@ -375,6 +375,8 @@ def padding_told(provenance: Mapping[str, Any]) -> str | None:
     Example:
         >>> padding_told({"padding": {"ids": 10, "texts": 9, "probability_after": 0.071, "probability_before": 0.12}})
         '10 ids of padding after a text would change a probability by up to 0.071, before it by up to 0.12'
+        >>> padding_told({"padding": {"ids": 300, "probability_after": 0.69}})
+        '300 ids of padding after a text would change a probability by up to 0.69'
     """
     found = provenance.get("padding")
     if not isinstance(found, Mapping):
@@ -382,7 +384,10 @@ def padding_told(provenance: Mapping[str, Any]) -> str | None:
     ids, after, before = (found.get(name) for name in ("ids", "probability_after", "probability_before"))
     if type(ids) is not int or not isinstance(after, int | float):
         return None
-    more = f", before it by up to {before:.2g}" if isinstance(before, int | float) else ""
+    ids_before = found.get("ids_before", ids)
+    # Bundles that were made earlier have one number for both.
+    many = f"{ids_before:,} " if type(ids_before) is int and ids_before != ids else ""
+    more = f", {many}before it by up to {before:.2g}" if isinstance(before, int | float) else ""
     return f"{ids:,} ids of padding after a text would change a probability by up to {after:.2g}{more}"
 
 
