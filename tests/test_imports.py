@@ -31,7 +31,7 @@ PACKAGES = {"pocketrnn": "runtime", "pocketrnn_training": "trained", "pocketrnn_
 WINGS = (
     *("torch_internals", "progress", "module_runs", "proof", "json_file", "vocabularies", "source_code", "description"),
     *("intake", "tracing", "forms", "bundle_proof", "bundle_writer", "one_export"),
-    *("integer_accuracy", "integer_packing", "numbers", "bundle", "trained"),
+    *("labels_given", "integer_accuracy", "integer_packing", "numbers", "bundle", "trained"),
     *("compression", "c_array", "packing", "mobile", "commands"),
 )
 # And within the runtime: its folders, below the files that join them; `commands` is above these.

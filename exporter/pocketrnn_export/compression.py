@@ -24,7 +24,6 @@ from pocketrnn.bundle.packed_file import is_packed
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import CompressionError, InputError
-from pocketrnn.tables.checks import check_labels
 from pocketrnn.text import EXTERNAL
 from pocketrnn.text.pretokenized import Text
 from pocketrnn.verdicts import COMPRESSED
@@ -36,10 +35,11 @@ from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.onnx.onnx_graph import onnx_form
 from pocketrnn_export.forms.quantized import STORAGES, Storage, quantized
 from pocketrnn_export.forms.step import step_form
+from pocketrnn_export.labels_given import check_data, compared_by_labels, labels_given, labels_named, margins
 from pocketrnn_export.progress import told_on_stderr
 from pocketrnn_export.proof.cases import Case, text_cases, texts_for_proof
 from pocketrnn_export.proof.chosen_cases import cases_for_graph
-from pocketrnn_export.proof.comparing import compare, graph_reference, run_of_onnx
+from pocketrnn_export.proof.comparing import graph_reference, run_of_onnx
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.vocabularies.external import cut_ids
 
@@ -63,8 +63,8 @@ class MeasuredStage:
     Attributes:
         name: what was done; "and ..." where a step came before.
         size: bytes of all files.
-        accuracy: the share of the data's rows with the right label; None without data.
-        agreeing: of how many of `texts` the label is the original's.
+        accuracy: the share of the data's rows with the right label, or exactly the right ones; None without data.
+        agreeing: of how many of `texts` the label is the original's, or all labels are.
         texts: how many texts were asked: the data's rows or, without data, the golden examples; without those that are
             a tie for the original, or hold no known word, which say nothing of what is lost.
         p50: the median time of an answer to one text, in microseconds.
@@ -195,8 +195,7 @@ def _check(manifest: Manifest, storage: Storage, data: LabelledTexts | None, max
         raise InputError(
             f"{manifest.name} does not split texts, so that it cannot be measured on any.", "Compress it without data."
         )
-    if data is not None:
-        check_labels(data.labels, manifest.labels)
+    check_data(manifest, data)
     if max_loss is not None and (data is None or not 0 <= max_loss <= 100):
         raise InputError(
             f"max_loss is {max_loss} {'without data' if data is None else 'points'}.",
@@ -281,7 +280,7 @@ def _write_small(folder: Path, manifest: Manifest, storage: Storage, path: Path)
         texts=texts,
     )
     write_bundle(path, description, forms, plan)
-    return _rounding(content, small.rounded, plan, text_cases(texts, description.encoder()))
+    return _rounding(manifest, content, small.rounded, plan, text_cases(texts, description.encoder()))
 
 
 def _named(form: Form) -> Form:
@@ -289,7 +288,9 @@ def _named(form: Form) -> Form:
     return replace(form, runs={name.replace("onnx", COMPRESSED): run for name, run in form.runs.items()})
 
 
-def _rounding(content: bytes, rounded: bytes, plan: ProofPlan, texts: Sequence[Case]) -> list[Comparison]:
+def _rounding(
+    manifest: Manifest, content: bytes, rounded: bytes, plan: ProofPlan, texts: Sequence[Case]
+) -> list[Comparison]:
     """What rounding the weights changed in the answers: the rounded graph against the one before."""
     before = ReferenceAnswers(
         graph_reference("onnx", content), {**plan.cases, "texts": texts}, rows_alone=plan.rows_alone
@@ -298,7 +299,7 @@ def _rounding(content: bytes, rounded: bytes, plan: ProofPlan, texts: Sequence[C
     lines = []
     for inputs in before.kinds:
         cases, logits = zip(*before.of(inputs, one_row=not plan.rows_alone), strict=True)
-        lines.append(compare(ROUNDED, run, cases, logits, inputs=inputs, reference="onnx").line)
+        lines.append(compared_by_labels(manifest, ROUNDED, run, cases, logits, inputs=inputs, reference="onnx").line)
     if not all(np.isfinite(line.largest_difference) for line in lines):
         raise CompressionError(
             "With rounded weights, the graph has no finite answer where the original has one.",
@@ -317,8 +318,11 @@ def _measured(stages: Sequence[_Stage], data: LabelledTexts | None) -> tuple[Mea
     measured: NDArray[np.bool_] = ~without[0]
     if not measured.any():
         raise InputError("The classifier takes none of the data's texts.", "Give others; see its limits with inspect.")
-    classes = [np.where(none, -1, logits.argmax(1)) for none, logits in zip(without, answers, strict=True)]
-    asked = measured & _telling(stages[0].classifier, given[0], answers[0])
+    manifest = stages[0].classifier.manifest
+    # Of a text that is not taken, the labels mean nothing.
+    labels = [labels_given(manifest, np.nan_to_num(logits)) for logits in answers]
+    right = labels[0] if data is None else labels_named(data)[0]
+    asked = measured & _telling(stages[0].classifier, given[0], np.nan_to_num(answers[0]))
     # All stages take the golden examples of the last.
     taken = [text for text, none in zip(given[-1], without.max(axis=0), strict=True) if not none]
     taken = taken or _given(last := stages[-1].classifier.manifest, last.examples)
@@ -330,12 +334,12 @@ def _measured(stages: Sequence[_Stage], data: LabelledTexts | None) -> tuple[Mea
         MeasuredStage(
             name=stage.name,
             size=_size(stage.folder),
-            accuracy=None if data is None else float((given == data.targets)[measured].mean()),
-            agreeing=int((given == classes[0])[asked].sum()),
+            accuracy=None if data is None else float(((some == right).all(1) & ~none)[measured].mean()),
+            agreeing=int(((some == labels[0]).all(1) & ~none)[asked].sum()),
             texts=int(asked.sum()),
             p50=speed.p50 or 0.0,
         )
-        for stage, given, speed in zip(stages, classes, speeds, strict=True)
+        for stage, some, none, speed in zip(stages, labels, without, speeds, strict=True)
     )
 
 
@@ -347,14 +351,13 @@ def _given(manifest: Manifest, examples: Sequence[Example]) -> list[Text]:
 
 
 def _telling(classifier: Classifier, texts: Sequence[Text], logits: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which texts show whether a label is lost, bool [texts]: not those without a known word, and not those of which
-    two labels are equally likely within rounding."""
+    """Which texts show whether a label is lost, bool [texts]: not those without a known word, and not those that would
+    be given other labels within rounding."""
     rules = classifier.manifest.text
     nothing = {rules.unknown_id, rules.empty_id, rules.padding_id, *rules.first_ids, *rules.last_ids}
     known = [not nothing.issuperset(classifier.encode(text)) for text in texts]
-    highest = np.sort(logits, axis=1)[:, -2:].astype(np.float64)
-    margin = (highest[:, 1] - highest[:, 0]) / np.maximum(1.0, np.abs(highest).max(axis=1) / 10)
-    telling: NDArray[np.bool_] = np.array(known) & (margin > 2 * classifier.manifest.parity.tolerance)
+    apart = margins(classifier.manifest, logits) > 2 * classifier.manifest.parity.tolerance
+    telling: NDArray[np.bool_] = np.array(known) & apart
     return telling
 
 

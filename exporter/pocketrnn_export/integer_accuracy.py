@@ -13,6 +13,7 @@ from pocketrnn.classifier import Classifier
 from pocketrnn.errors import CompressionError, InputError
 from pocketrnn.number_classifier import NumberClassifier
 from pocketrnn.verdicts import IntegerVerdict
+from pocketrnn_export.labels_given import Flags, labels_given, labels_named
 
 if TYPE_CHECKING:
     from pocketrnn_training.data import LabelledTexts
@@ -32,7 +33,7 @@ class AllowedChange:
     """What integers may change on the data.
 
     Attributes:
-        labels: of how many percent of the texts, or sequences, the label.
+        labels: of how many percent of the texts, or sequences, the label or the set of labels.
         loss: by how many points the accuracy may be lower, where the data has labels.
 
     Raises:
@@ -54,11 +55,13 @@ class AllowedChange:
 
 @dataclass(frozen=True)
 class _Answers:
-    """Probabilities of the texts or sequences that both take, and the right labels, or -1."""
+    """Probabilities [rows, labels] of the texts or sequences that both take, the labels given [rows, labels], the right
+    ones, and of which rows these are known."""
 
-    before: NDArray[np.float32] = field(repr=False)
-    after: NDArray[np.float32] = field(repr=False)
-    targets: NDArray[np.int64] = field(repr=False)
+    probabilities: tuple[NDArray[np.float32], NDArray[np.float32]] = field(repr=False)
+    given: tuple[Flags, Flags] = field(repr=False)
+    right: Flags = field(repr=False)
+    known: Flags = field(repr=False)
 
 
 def changed_by_integers(
@@ -67,13 +70,13 @@ def changed_by_integers(
     data: LabelledTexts | LabelledSequences | None,
     allowed: AllowedChange,
 ) -> IntegerVerdict:
-    """Measure what integers change, on data or, without any, on the golden examples.
+    """Measure what integers change, on data or, without any, on the golden examples: of how many rows other labels are
+    given, by the classifier's thresholds where it keeps any, and of several labels any number.
 
     Args:
         before: the classifier that multiplies float32.
         after: the same with integers.
-        data: texts, labelled or not, or labelled sequences; with the classifier's labels
-            (`pocketrnn.tables.checks.check_labels`).
+        data: texts, labelled or not, or labelled sequences; `check_data` has seen it.
         allowed: what may change.
 
     Raises:
@@ -85,21 +88,20 @@ def changed_by_integers(
         0
     """
     answers = _answered(before, after, data)
-    labels = answers.before.argmax(1), answers.after.argmax(1)
-    changed = int((labels[0] != labels[1]).sum())
-    known = answers.targets >= 0
-    right = labels[0][known] == answers.targets[known], labels[1][known] == answers.targets[known]
+    known, (given, given_after) = answers.known, answers.given
+    right, right_after = ((labels == answers.right).all(1)[known] for labels in answers.given)
     verdict = IntegerVerdict(
-        texts=len(answers.targets),
+        texts=len(known),
         source="golden examples" if data is None else data.source,
         is_data=data is not None,
-        changed=changed,
-        largest_change=float(np.abs(answers.after - answers.before).max()),
+        changed=int((given != given_after).any(1).sum()),
+        largest_change=float(np.abs(answers.probabilities[1] - answers.probabilities[0]).max()),
         labelled=int(known.sum()),
-        accuracy_before=float(right[0].mean()) if known.any() else None,
-        accuracy=float(right[1].mean()) if known.any() else None,
-        interval=accuracy_change(*right) if known.any() else None,
+        accuracy_before=float(right.mean()) if known.any() else None,
+        accuracy=float(right_after.mean()) if known.any() else None,
+        interval=accuracy_change(right, right_after) if known.any() else None,
         of="sequences" if isinstance(before, NumberClassifier) else "texts",
+        several_labels=before.manifest.activation == "sigmoid",
     )
     _check(verdict, allowed)
     return verdict
@@ -135,12 +137,18 @@ def _answered(
     data: LabelledTexts | LabelledSequences | None,
 ) -> _Answers:
     logits = [_logits(classifier, data) for classifier in (before, after)]
-    targets = np.full(len(logits[0]), -1) if data is None else np.asarray(data.targets)
+    nothing = np.zeros(logits[0].shape, bool)
+    right, known = (nothing, nothing[:, 0]) if data is None else labels_named(data)
     taken = ~np.isnan(logits[0]).any(1) & ~np.isnan(logits[1]).any(1)
     if not taken.any():
         raise InputError("The classifier takes none of the data's rows.", "Give others; see its limits with inspect.")
-    probabilities = [Answers.of(before.manifest).probabilities(some[taken]) for some in logits]
-    return _Answers(probabilities[0], probabilities[1], targets[taken])
+    answers, (first, second) = Answers.of(before.manifest), (some[taken] for some in logits)
+    return _Answers(
+        (answers.probabilities(first), answers.probabilities(second)),
+        (labels_given(before.manifest, first), labels_given(before.manifest, second)),
+        right[taken],
+        known[taken],
+    )
 
 
 def _logits(
@@ -162,7 +170,7 @@ def _check(verdict: IntegerVerdict, allowed: AllowedChange) -> None:
     # 1e-9: a share of whole rows that is nearer than this is equal.
     if share > allowed.labels + 1e-9:
         raise CompressionError(
-            f"With integers the label of {verdict.changed:,} of {verdict.texts:,} {verdict.of} changes "
+            f"With integers the {verdict.unit} of {verdict.changed:,} of {verdict.texts:,} {verdict.of} changes "
             f"({share:.2f} %), more than {allowed.labels:g} %: nothing was written.",
             f"Pack it in float32, or allow more: --max-changed {_above(share)} (max_changed= in Python)."
             + (

@@ -17,8 +17,9 @@ from pocketrnn.numbers.manifest import NumberManifest
 from pocketrnn.verdicts import IntegerVerdict
 from pocketrnn_export.forms.packed_file.integer_program import IntegerForm, with_integers
 from pocketrnn_export.forms.packed_file.packed_program import Program
+from pocketrnn_export.labels_given import compared_by_labels
 from pocketrnn_export.proof.cases import Case, Run
-from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Compared, Reference, compare
+from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Compared, Reference
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
 __all__ = [
@@ -118,13 +119,15 @@ def not_measured(parity: Parity) -> Parity:
     return replace(parity, comparisons=(*parity.comparisons, _NOT_MEASURED))
 
 
-def changed_by_integers_on(cases: Mapping[str, Sequence[Case]], before: Run, after: Run) -> list[Compared]:
+def changed_by_integers_on(
+    made: Manifest | NumberManifest, cases: Mapping[str, Sequence[Case]], before: Run, after: Run
+) -> list[Compared]:
     """What integers change on the cases of the proof, a line for each kind of inputs."""
     answers = ReferenceAnswers(Reference("packed", before), cases, rows_alone=True)
     lines = []
     for inputs in answers.kinds:
         asked, expected = zip(*answers.of(inputs, one_row=True), strict=True)
-        lines.append(compare(INTEGERS, after, asked, expected, inputs=inputs, reference="packed"))
+        lines.append(compared_by_labels(made, INTEGERS, after, asked, expected, inputs=inputs, reference="packed"))
     return lines
 
 

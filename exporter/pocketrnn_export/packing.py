@@ -22,7 +22,6 @@ from pocketrnn.engines.native import native_module
 from pocketrnn.errors import InputError
 from pocketrnn.graph_check.graph_file import read_graph
 from pocketrnn.numbers.manifest import NumberManifest
-from pocketrnn.tables.checks import check_labels
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextRules
 from pocketrnn.verdicts import graph_name
 from pocketrnn_export.bundle_proof import compared_on_cases, texts_within
@@ -52,6 +51,7 @@ from pocketrnn_export.integer_packing import (
     turns_of,
     written,
 )
+from pocketrnn_export.labels_given import check_data
 from pocketrnn_export.numbers.number_packing import packed_numbers, packed_numbers_with_integers
 from pocketrnn_export.progress import told_on_stderr
 from pocketrnn_export.proof.cases import Case, Ids, Logits, Run, text_cases, texts_for_proof
@@ -173,8 +173,7 @@ def _packed_texts(
     streaming: bool,
 ) -> tuple[Manifest, bytes]:
     folder, manifest = packable(bundle)
-    if data is not None:
-        check_labels(data.labels, manifest.labels)
+    check_data(manifest, data)
     # As the runtime does: a bundle may be a stranger's.
     content = read_graph(folder / manifest.graph.file, manifest.graph.sha256)
     step = None
@@ -341,7 +340,7 @@ def _with_integers(packed: _Packed, data: LabelledTexts | None, allowed: Allowed
         _log.info("Comparing its integers with the statement of the arithmetic")
         exact = [products_compared(file, program, in_place=in_place) for in_place in WAYS.values()]
         _log.info("Measuring what they change")
-        changed = changed_by_integers_on(packed.cases, run_of_packed(before), run_of_packed(file))
+        changed = changed_by_integers_on(made, packed.cases, run_of_packed(before), run_of_packed(file))
         apart = integer_tolerance(changed)
         answers = ReferenceAnswers(Reference(INTEGERS, run_of_packed(file)), packed.cases, rows_alone=True)
         parity = proven(_compared(file, made, answers, packed.texts), apart)

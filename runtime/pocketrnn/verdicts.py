@@ -256,12 +256,13 @@ class IntegerVerdict:
         texts: how many texts both arithmetics answered.
         source: where they come from.
         is_data: whether they are data, and not the golden examples.
-        changed: of how many the label is another one.
+        changed: of how many the label, or the set of labels, is another one.
         largest_change: how far a probability moves at most.
-        labelled: how many of the texts have a label.
+        labelled: of how many of the texts the labels are known.
         accuracy_before, accuracy: the share of these that float32, and that integers, get right; None without labels.
         interval: the 95 % confidence interval of the change, as shares.
         of: what was answered: `texts`, or `sequences` of numbers.
+        several_labels: whether any number of labels is given, so that sets of labels were compared.
 
     Example:
         >>> IntegerVerdict(40, "golden examples", False, 0, 0.002).sentence
@@ -278,12 +279,19 @@ class IntegerVerdict:
     accuracy: float | None = None
     interval: tuple[float, float] | None = None
     of: Literal["texts", "sequences"] = "texts"
+    several_labels: bool = False
+
+    @property
+    def unit(self) -> str:
+        """What is counted where it changes."""
+        return "set of labels" if self.several_labels else "label"
 
     @property
     def document(self) -> dict[str, Any]:
         """The verdict as the member `measured` of what provenance says of integers."""
         stated = asdict(self)
         left_out = {"of"} if self.of == "texts" else set()
+        left_out |= set() if self.several_labels else {"several_labels"}
         return {name: value for name, value in stated.items() if value is not None and name not in left_out}
 
     @property
@@ -292,8 +300,9 @@ class IntegerVerdict:
         where = f"On {self.texts:,} {self.of} of {self.source}," if self.is_data else (
             f"On {self.texts:,} golden examples, which says little,"
         )  # fmt: skip
-        labels = "no label changes" if not self.changed else (
-            f"{self.changed:,} {'label changes' if self.changed == 1 else 'labels change'} "
+        many = "sets of labels change" if self.several_labels else "labels change"
+        labels = f"no {self.unit} changes" if not self.changed else (
+            f"{self.changed:,} {f'{self.unit} changes' if self.changed == 1 else many} "
             f"({self.changed / self.texts:.2%})"
         )  # fmt: skip
         told = f"{where} {labels}, and a probability by at most {self.largest_change:.2g}."
@@ -301,8 +310,11 @@ class IntegerVerdict:
             return told
         change = 100 * (self.accuracy - self.accuracy_before)
         low, high = (100 * end for end in self.interval)
+        known = "whose labels are known, {:.2%} get these and no others" if self.several_labels else (
+            "with a label, {:.2%} are right"
+        )  # fmt: skip
         return (
-            f"{told} Of {self.labelled:,} with a label, {self.accuracy:.2%} are right, before "
+            f"{told} Of {self.labelled:,} {known.format(self.accuracy)}, before "
             f"{self.accuracy_before:.2%}: {change:+.2f} points, in an interval of 95 % from {low:+.2f} to {high:+.2f}."
         )
 
@@ -337,6 +349,7 @@ def integer_verdict(manifest: HasProof) -> IntegerVerdict | None:
     return IntegerVerdict(
         texts, source, is_data, changed, float(shares[0]), labelled, shares[1], shares[2],
         None if None in ends else (ends[0], ends[1]), "sequences" if stated.get("of") == "sequences" else "texts",
+        stated.get("several_labels") is True,
     )  # fmt: skip
 
 

@@ -313,3 +313,23 @@ def test_checkpoints_are_exported_and_compressed(tmp_path: Path) -> None:
     result = runner.invoke(main, ["export", str(tmp_path / "checkpoint"), "-o", str(tmp_path / "b"), "--max-loss", "1"])
     assert result.exit_code == 2
     assert "--compress" in result.output
+
+
+def test_of_several_labels_the_sets_that_are_given_are_compared(tmp_path: Path) -> None:
+    module = seeded(user_modules.PackedLastState)
+    thresholds = (0.5, 0.4, 0.6, 0.5)
+    original = exported(module, tmp_path / "original", multi_label=True, thresholds=thresholds)
+    random = np.random.default_rng(0)
+    texts = [" ".join(random.choice(VOCABULARY[2:], random.integers(1, 12))) for _ in range(200)]
+    before = Classifier.load(original).predict_labels(texts)
+    rows = tmp_path / "rows.csv"
+    rows.write_text("text,label\n" + "".join(f"{t},{'|'.join(g)}\n" for t, g in zip(texts, before, strict=True)))
+    line = ["compress", str(original), "-o", str(tmp_path / "small"), "--data", str(rows), "--max-loss", "99"]
+    result = CliRunner().invoke(main, [*line, "--words", "45", "--embedding", "float32", "--weights", "float32"])
+    assert result.exit_code == 0, result.output
+    told = manifest.read(tmp_path / "small").provenance["compression"]
+    after = Classifier.load(tmp_path / "small").predict_labels(texts)
+    same = np.mean([a == b for a, b in zip(before, after, strict=True)])
+    assert 0 < same < 1
+    assert (told["accuracy_before"], told["accuracy"]) == (1.0, same)
+    assert told["label_agreement"] == pytest.approx(same, abs=0.05)

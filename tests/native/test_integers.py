@@ -43,6 +43,7 @@ VECTORS = HERE.parent / "vectors"
 SOURCE = HERE.parents[1] / "runtime" / "native" / "src"
 VOCABULARY = ("<unk>", "<pad>", *(f"w{i}" for i in range(58)))
 LABELS = ("a", "b", "c")
+THRESHOLDS = (0.4, 0.5, 0.3)
 TEXTS = [" ".join(f"w{(7 * i + k * k) % 58}" for k in range(1 + i % 23)) for i in range(600)]
 
 
@@ -458,3 +459,83 @@ def test_a_verdict_reads_as_a_sentence() -> None:
         "label, 90.98% are right, before 91.00%: -0.02 points, in an interval of 95 % from -0.10 to +0.06."
     )
     assert json.loads(json.dumps(verdict.document))["interval"] == [-0.001, 0.0006]
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that gives any number of labels, each at about half of the texts, from its own threshold on."""
+    path, module = tmp_path_factory.mktemp("several") / "tags", Tagger().eval()
+    ids = [torch.tensor([[VOCABULARY.index(word) for word in text.split()]]) for text in TEXTS]
+    with torch.no_grad():
+        module.fc.bias -= torch.cat([module(row) for row in ids]).quantile(0.5, 0)
+        module.fc.bias += torch.logit(torch.tensor(THRESHOLDS))
+    export(module, path, labels=LABELS, vocabulary=VOCABULARY, torchscript=False, multi_label=True,
+           thresholds=THRESHOLDS)  # fmt: skip
+    return path
+
+
+def sets_of(path: Path, texts: list[str]) -> list[tuple[str, ...]]:
+    return Classifier.load(path).predict_labels(texts)
+
+
+def test_of_several_labels_the_sets_that_are_given_are_measured(several: Path, tmp_path: Path) -> None:
+    before, path = sets_of(several, TEXTS), tmp_path / "tags.prnn"
+    targets = np.array([[label in given for label in LABELS] for given in before])
+    data = LabelledTexts(TEXTS, targets, LABELS, "some texts")
+    verdict = integer_verdict(
+        pack(several, path, arithmetic="int8", data=data, allowed=AllowedChange(labels=20, loss=20))
+    )
+    assert verdict is not None
+    changed = sum(a != b for a, b in zip(before, sets_of(path, TEXTS), strict=True))
+    likeliest = sum(
+        a != b
+        for a, b in zip(Classifier.load(several).predict(TEXTS), Classifier.load(path).predict(TEXTS), strict=True)
+    )
+    assert 0 < changed != likeliest
+    assert (verdict.changed, verdict.labelled, verdict.accuracy_before) == (changed, len(TEXTS), 1.0)
+    assert verdict.accuracy == pytest.approx(1 - changed / len(TEXTS))
+    assert f"{changed} sets of labels change" in verdict.sentence
+    assert verdict.sentence in graph_sentence(Classifier.load(path).manifest)
+    with pytest.raises(CompressionError, match=f"of {changed} of {len(TEXTS)} texts"):
+        pack(several, tmp_path / "no.prnn", arithmetic="int8", data=data, allowed=AllowedChange(labels=0, loss=20))
+
+
+def test_the_command_reads_several_labels_of_a_text(several: Path, tmp_path: Path) -> None:
+    rows, path = tmp_path / "rows.csv", tmp_path / "tags.prnn"
+    given = sets_of(several, TEXTS[:30])
+    rows.write_text("text,label\n" + "".join(f"{t},{';'.join(some)}\n" for t, some in zip(TEXTS, given, strict=False)))
+    line = ["pack", str(several), "-o", str(path), "--arithmetic", "int8", "--data", str(rows)]
+    done = CliRunner().invoke(main, [*line, "--label-separator", ";", "--max-changed", "50", "--max-loss", "50"])
+    assert done.exit_code == 0, done.output
+    verdict = integer_verdict(Classifier.load(path).manifest)
+    assert verdict is not None
+    assert (verdict.labelled, verdict.accuracy_before) == (30, 1.0)
+
+
+def test_what_is_given_below_a_threshold_is_no_label_and_measured_as_such(bundle: Path, tmp_path: Path) -> None:
+    from pocketrnn.bundle.manifest import to_bytes
+
+    folder, path = tmp_path / "tags", tmp_path / "tags.prnn"
+    shutil.copytree(bundle, folder)
+    # At the median of the likeliest: half of the texts get no label.
+    at = float(np.median(Classifier.load(bundle).predict_proba(TEXTS).max(1)))
+    made = replace(read_manifest(bundle), thresholds=(at,) * len(LABELS))
+    (folder / "classifier.json").write_bytes(to_bytes(made))
+    before = sets_of(folder, TEXTS)
+    targets = [LABELS.index(given[0]) if given else 0 for given in before]
+    verdict = integer_verdict(
+        pack(folder, path, arithmetic="int8", data=texts_of(TEXTS, targets), allowed=AllowedChange(20, 20))
+    )
+    assert verdict is not None
+    after = sets_of(path, TEXTS)
+    assert 0 < verdict.changed == sum(a != b for a, b in zip(before, after, strict=True))
+    assert verdict.accuracy_before == sum(map(bool, before)) / len(TEXTS)
+
+
+@pytest.mark.parametrize("targets", [np.zeros((2, 3), bool), np.zeros(3, np.int64), np.zeros(2, np.float32)])
+def test_targets_that_say_something_else_are_refused_before_any_work(
+    bundle: Path, tmp_path: Path, targets: Any
+) -> None:
+    data = LabelledTexts(TEXTS[:2], targets, LABELS, "some texts")
+    with pytest.raises(InputError, match=r"tags\b.*gives one|float32|\[3\]"):
+        pack(bundle, tmp_path / "no.prnn", arithmetic="int8", data=data)

@@ -10,7 +10,7 @@ import click
 
 from pocketrnn.commands.standard_streams import tell
 from pocketrnn.errors import require
-from pocketrnn_export.commands.smaller_bundle import check_one_label
+from pocketrnn.tables.rows import LABEL_SEPARATOR
 
 if TYPE_CHECKING:
     from pocketrnn.numbers.manifest import NumberManifest
@@ -41,7 +41,7 @@ def arithmetic_options(command: _Command) -> _Command:
                          help="What layers of a packed file multiply. int8 is twice as fast for wide layers, and "
                          "changes answers: how much is measured on --data, and stands in the file."),
             click.option("--max-changed", type=click.FloatRange(0, 100), metavar="PERCENT",
-                         help="Write nothing if int8 changes the label of more of the texts.  [default: 0.2]"),
+                         help="Write nothing if int8 changes the label or labels of more texts.  [default: 0.2]"),
         )
     ):  # fmt: skip
         command = option(command)
@@ -69,6 +69,7 @@ def integer_arguments(
     max_changed: float | None,
     text_column: str,
     label_column: str,
+    label_separator: str,
     several_labels: bool,
 ) -> tuple[LabelledTexts | None, AllowedChange]:
     """The texts that the options name, and what may change on them.
@@ -78,13 +79,19 @@ def integer_arguments(
     allowed = _allowed(data, max_loss, max_changed)
     if data is None:
         return None, allowed
-    check_one_label(several_labels)
     require("pyarrow", "train")
     from pocketrnn_training.column_files import column_names
     from pocketrnn_training.data import read_files, read_texts
 
     if label_column != _LABEL_COLUMN or _LABEL_COLUMN in column_names(data):
-        rows = read_files([data], text_column=text_column, label_column=label_column, labels=labels)
+        rows = read_files(
+            [data],
+            text_column=text_column,
+            label_column=label_column,
+            labels=labels,
+            multi_label=several_labels,
+            label_separator=label_separator,
+        )
         return rows, allowed
     if max_loss is not None:
         raise click.UsageError(
@@ -105,14 +112,18 @@ def integer_arguments_of_numbers(
     max_changed: float | None,
     text_column: str,
     label_column: str,
+    label_separator: str,
 ) -> tuple[LabelledSequences | None, AllowedChange]:
     """The sequences that the options name, and what may change on them. Windows are those of the classifier."""
-    if text_column != _TEXT_COLUMN:
-        raise click.UsageError(f"--text-column is of texts, and {manifest.name} takes sequences of numbers.")
+    for option, is_given in (
+        ("--text-column", text_column != _TEXT_COLUMN),
+        ("--label-separator", label_separator != LABEL_SEPARATOR),
+    ):
+        if is_given:
+            raise click.UsageError(f"{option} is of texts, and {manifest.name} takes sequences of numbers.")
     allowed = _allowed(data, max_loss, max_changed)
     if data is None:
         return None, allowed
-    check_one_label(manifest.activation == "sigmoid")
     require("pyarrow", "train")
     from pocketrnn_training.sequence_files import read_sequences
     from pocketrnn_training.sequence_options import SequenceOptions

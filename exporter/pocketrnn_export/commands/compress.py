@@ -13,7 +13,7 @@ from pocketrnn.commands.command import Command, Text
 from pocketrnn.commands.standard_streams import said_if_slow, tell
 from pocketrnn.errors import require
 from pocketrnn_export.commands.from_checkpoint import from_checkpoint
-from pocketrnn_export.commands.smaller_bundle import data_options, rows_to_measure, write_compressed
+from pocketrnn_export.commands.smaller_bundle import COLUMNS, data_options, rows_to_measure, write_compressed
 from pocketrnn_export.commands.stages import stages_on_stderr
 from pocketrnn_export.commands.verdict_lines import lines_of_examples, tell_verdicts
 
@@ -27,7 +27,7 @@ _STORAGES: Final = click.Choice(["int8", "float16", "float32"])
     short_help="Make a bundle smaller.",
     groups={
         "Options": ("output", "words", "data", "max_loss", "name", "no_examples", "force"),
-        "Rare options": ("embedding", "weights", "text_column", "label_column"),
+        "Rare options": ("embedding", "weights", "text_column", "label_column", "label_separator"),
     },
 )
 @click.argument("source", metavar="PATH_OR_NAME")
@@ -83,7 +83,7 @@ def compress(
 
     storage = Storage(embedding, weights, words)
     check_free(output, force=options["force"], made_by="classifier.json")
-    measure = {option: options[option] for option in ("data", "max_loss", "text_column", "label_column")}
+    measure = {option: options[option] for option in ("data", "max_loss", *COLUMNS)}
     how = {"name": name, "force": options["force"], "max_loss": options["max_loss"]}
     if (Path(source) / checkpoint.CONFIG_JSON).is_file():
         from pocketrnn_export.bundle import export

@@ -29,7 +29,7 @@ from pocketrnn_export.commands.number_options import (
     number_options,
     refuse_options_of_texts,
 )
-from pocketrnn_export.commands.smaller_bundle import data_options, rows_to_measure, write_compressed
+from pocketrnn_export.commands.smaller_bundle import COLUMNS, data_options, rows_to_measure, write_compressed
 from pocketrnn_export.commands.stages import stages_on_stderr
 from pocketrnn_export.commands.verdict_lines import lines_of_examples, proof_table, tell_verdicts
 from pocketrnn_export.intake.module_name import ModuleName, module_name
@@ -65,6 +65,7 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
             "max_changed",
             "text_column",
             "label_column",
+            "label_separator",
         ),
         "The proof": ("texts", "tolerance", "report"),
         "Sequences of numbers": NUMBER_OPTIONS,
@@ -266,7 +267,7 @@ def _exported_in_stages(module: Any, output: Path, description: dict[str, Any], 
     description["torchscript"] = False
     # Before the work, which takes a while: a file that cannot be used is told at once.
     labels, several = tuple(description["labels"]), bool(description.get("multi_label"))
-    names = ("data", "max_loss", "text_column", "label_column")
+    names = ("data", "max_loss", *COLUMNS)
     measure = {name: options[name] for name in names}
     rows, texts, allowed = None, None, None
     if options["compress"]:

@@ -35,7 +35,7 @@ __all__ = ["pack"]
     short_help="Pack a bundle into one file for the native engine.",
     groups={
         "Options": ("output", "c_array", "arithmetic", "streaming", "force"),
-        "What int8 changes": ("data", "max_changed", "max_loss", "text_column", "label_column"),
+        "What int8 changes": ("data", "max_changed", "max_loss", "text_column", "label_column", "label_separator"),
     },
 )
 @click.argument("bundle", metavar="PATH_OR_NAME")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from pocketrnn.commands.command import column_option
+from pocketrnn.commands.command import Text, column_option
 from pocketrnn.commands.standard_streams import tell
-from pocketrnn.errors import InputError, require
+from pocketrnn.errors import require
+from pocketrnn.tables.rows import LABEL_SEPARATOR
 from pocketrnn_export.commands.stages import stages_on_stderr
 
 if TYPE_CHECKING:
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from pocketrnn_export.forms.quantized import Storage
     from pocketrnn_training.data import LabelledTexts
 
-__all__ = ["check_one_label", "data_options", "rows_to_measure", "write_compressed"]
+__all__ = ["COLUMNS", "data_options", "rows_to_measure", "write_compressed"]
+
+# The options that say how the data is read.
+COLUMNS: Final = ("text_column", "label_column", "label_separator")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -34,6 +38,8 @@ def data_options(command: _Command) -> _Command:
                          help="Write nothing if more points of accuracy are lost on the data."),
             column_option("text", "The data's column of texts."),
             column_option("label", "The data's column of labels."),
+            click.option("--label-separator", type=Text(), default=LABEL_SEPARATOR, show_default=True, metavar="TEXT",
+                         help="What stands between the labels of a text with several, where they are no list."),
         )
     ):  # fmt: skip
         command = option(command)
@@ -75,6 +81,7 @@ def rows_to_measure(
     max_loss: float | None,
     text_column: str,
     label_column: str,
+    label_separator: str,
     several_labels: bool,
 ) -> LabelledTexts | None:
     """The labelled texts that the options name, read before any work is done; None without --data.
@@ -85,27 +92,21 @@ def rows_to_measure(
         max_loss: `--max-loss`.
         text_column: `--text-column`.
         label_column: `--label-column`.
+        label_separator: `--label-separator`.
         several_labels: whether the classifier gives any number of labels to a text.
     """
     if max_loss is not None and data is None:
         raise click.UsageError("--max-loss needs --data to be measured on.")
     if data is None:
         return None
-    check_one_label(several_labels)
     require("pyarrow", "train")
     from pocketrnn_training.data import read_files
 
-    return read_files([data], text_column=text_column, label_column=label_column, labels=tuple(labels))
-
-
-def check_one_label(several_labels: bool) -> None:
-    """Refuse --data for a classifier of several labels a text: what is lost is measured by the one label that is right.
-
-    Raises:
-        InputError: it gives several.
-    """
-    if several_labels:
-        raise InputError(
-            "--data measures which one label a text is given, and this classifier gives any number of them.",
-            "Leave --data out, and measure both with: pocketrnn evaluate",
-        )
+    return read_files(
+        [data],
+        text_column=text_column,
+        label_column=label_column,
+        labels=tuple(labels),
+        multi_label=several_labels,
+        label_separator=label_separator,
+    )

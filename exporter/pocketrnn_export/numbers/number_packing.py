@@ -23,7 +23,6 @@ from pocketrnn.number_classifier import NumberClassifier
 from pocketrnn.numbers.manifest import NumberExample, NumberManifest, read
 from pocketrnn.numbers.packed_numbers import number_graph_entry, to_packed_numbers
 from pocketrnn.numbers.rules import NumberRules
-from pocketrnn.tables.checks import check_labels
 from pocketrnn_export.bundle_proof import compared_on_cases
 from pocketrnn_export.bundle_writer import versions
 from pocketrnn_export.forms.form import Form, OtherFile
@@ -41,6 +40,7 @@ from pocketrnn_export.integer_packing import (
     turns_of,
     written,
 )
+from pocketrnn_export.labels_given import check_data
 from pocketrnn_export.numbers.number_export import NumberExport, in_words_of_numbers
 from pocketrnn_export.numbers.number_step import (
     CHUNKS,
@@ -119,8 +119,7 @@ def packed_numbers_with_integers(
         'program'
     """
     manifest = packable_numbers(folder)
-    if data is not None:
-        check_labels(data.labels, manifest.labels)
+    check_data(manifest, data)
     return _with_integers(_packed_and_proven(folder, manifest, streaming=streaming), data, allowed)
 
 
@@ -203,7 +202,7 @@ def _with_integers(
         exact = [products_compared(file, program, in_place=in_place) for in_place in WAYS.values()]
         _log.info("Measuring what they change")
         run = _run(NativeNumberEngine(file), packed.table)
-        changed = changed_by_integers_on(packed.cases, _run(NativeNumberEngine(before), packed.table), run)
+        changed = changed_by_integers_on(made, packed.cases, _run(NativeNumberEngine(before), packed.table), run)
         apart = integer_tolerance(changed)
         answers = ReferenceAnswers(Reference(INTEGERS, run), packed.cases, rows_alone=True)
         compared = _compared(file, packed.table, answers)

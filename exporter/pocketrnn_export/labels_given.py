@@ -1,0 +1,150 @@
+"""The labels that users are given for a text or a sequence, and those that the data names: sets, compared as such."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketrnn.answers import Answers
+from pocketrnn.bundle.manifest import Manifest
+from pocketrnn.errors import InputError
+from pocketrnn.numbers.manifest import NumberManifest
+from pocketrnn.tables.checks import check_labels
+from pocketrnn_export.proof.cases import Case, Ids, Logits, Run
+from pocketrnn_export.proof.comparing import Compared, compare
+
+if TYPE_CHECKING:
+    from pocketrnn_training.data import LabelledTexts
+    from pocketrnn_training.sequences import LabelledSequences
+
+__all__ = ["check_data", "compared_by_labels", "labels_given", "labels_named", "margins"]
+
+Flags = NDArray[np.bool_]
+
+
+def labels_given(manifest: Manifest | NumberManifest, logits: Logits) -> Flags:
+    """The labels that stand for logits: what `predict_labels` gives, with the thresholds that the classifier keeps; the
+    likeliest label, where one is right and no threshold is kept.
+
+    Args:
+        manifest: what the classifier says.
+        logits: float32 [rows, labels], without NaN.
+
+    Returns:
+        bool [rows, labels].
+
+    Example:
+        >>> labels_given(Classifier.load("ag_news").manifest, np.float32([[0, 2, 1, 0]])).tolist()
+        [[False, True, False, False]]
+    """
+    answers = Answers.of(manifest)
+    one_is_given = manifest.activation == "softmax" and manifest.thresholds is None
+    return answers.reached(answers.probabilities(logits), 0.0 if one_is_given else None)
+
+
+def margins(manifest: Manifest, logits: Logits) -> NDArray[np.float64]:
+    """How far the logits may move before other labels are given, as shares of a tenth of the logits where these are
+    large.
+
+    Args:
+        manifest: what the classifier says.
+        logits: float32 [rows, labels].
+
+    Returns:
+        float64 [rows].
+
+    Example:
+        >>> margins(Classifier.load("ag_news").manifest, np.float32([[0, 2, 1, 0]])).tolist()
+        [1.0]
+    """
+    exact = logits.astype(np.float64)
+    thresholds = np.array(manifest.thresholds or (0.5,) * len(manifest.labels))
+    # A threshold of 0 or 1 is infinitely far.
+    with np.errstate(divide="ignore"):
+        needed = np.log(thresholds) - np.log1p(-thresholds)
+    rows = np.arange(len(exact))
+    if manifest.activation == "sigmoid":
+        apart = np.abs(exact - needed)
+        nearest = apart.argmin(1)
+        return np.asarray(apart[rows, nearest] / np.maximum(1.0, np.abs(exact[rows, nearest]) / 10))
+    highest = np.sort(exact, axis=1)[:, -2:]
+    margin = highest[:, 1] - highest[:, 0]
+    if manifest.thresholds is not None:
+        best, others = exact.argmax(1), exact.copy()
+        others[rows, best] = -np.inf
+        odds = highest[:, 1] - np.logaddexp.reduce(others, axis=1)
+        margin = np.minimum(margin, np.abs(odds - needed[best]))
+    return np.asarray(margin / np.maximum(1.0, np.abs(highest).max(axis=1) / 10))
+
+
+def check_data(manifest: Manifest | NumberManifest, data: LabelledTexts | LabelledSequences | None) -> None:
+    """Refuse data whose rows are labelled otherwise than the classifier labels them, before any work is done.
+
+    Raises:
+        DataError: its labels are others, or in another order.
+        InputError: its rows have several labels and the classifier gives one; its targets have another shape.
+
+    Example:
+        >>> check_data(Classifier.load("ag_news").manifest, None)
+    """
+    if data is None:
+        return
+    check_labels(data.labels, manifest.labels)
+    targets = np.asarray(data.targets)
+    if targets.ndim == 2 and manifest.activation != "sigmoid":
+        raise InputError(
+            f"The data has any number of labels for each row, and {manifest.name} gives one.",
+            "Give targets as whole numbers [rows], the place of each row's label.",
+        )
+    fits = (len(data),) if targets.ndim < 2 else (len(data), len(manifest.labels))
+    if targets.shape != fits or targets.dtype.kind not in ("b" if targets.ndim == 2 else "iu"):
+        raise InputError(
+            f"The targets of the data are {targets.dtype} {list(targets.shape)}, for {len(data):,} rows and "
+            f"{len(manifest.labels)} labels.",
+            f"Give whole numbers [{len(data)}], or booleans [{len(data)}, {len(manifest.labels)}].",
+        )
+
+
+def labels_named(data: LabelledTexts | LabelledSequences) -> tuple[Flags, Flags]:
+    """The labels that data names for its rows: bool [rows, labels], and for which rows they are known, bool [rows].
+
+    Example:
+        >>> labels_named(LabelledTexts(["good", "bad"], np.array([1, -1]), ("no", "yes"), "two rows"))[0].tolist()
+        [[False, True], [False, False]]
+    """
+    targets = np.asarray(data.targets)
+    if targets.ndim == 2:
+        return targets, np.ones(len(targets), bool)
+    return targets[:, None] == np.arange(len(data.labels)), targets >= 0
+
+
+def compared_by_labels(
+    manifest: Manifest | NumberManifest,
+    name: str,
+    candidate: Run,
+    cases: Sequence[Case],
+    expected: Sequence[Logits],
+    *,
+    inputs: str,
+    reference: str,
+) -> Compared:
+    """As `compare`, where answers may change: rows are counted of which other labels are given.
+
+    Example:
+        >>> compared_by_labels(manifest, "rounded", run, grid, expected, inputs="shapes", reference="onnx").line.rows
+        215
+    """
+    found = []
+
+    def run(tokens: Ids, lengths: Ids) -> Logits:
+        found.append(candidate(tokens, lengths))
+        return found[-1]
+
+    compared = compare(name, run, cases, expected, inputs=inputs, reference=reference)
+    pairs = zip(expected, found, strict=True)
+    differing = sum(int((labels_given(manifest, a) != labels_given(manifest, b)).any(1).sum()) for a, b in pairs)
+    return replace(compared, line=replace(compared.line, labels_differing=differing))
