@@ -29,8 +29,8 @@ PACKAGES = {"pocketrnn": "runtime", "pocketrnn_training": "trained", "pocketrnn_
 # `bundle` those of texts, `trained` a checkpoint; `compression`, `packing` and `mobile` make something of
 # a bundle, `integer_accuracy` measures what integers change, and `c_array` makes a file of C of a packed one.
 WINGS = (
-    *("torch_internals", "progress", "module_runs", "proof", "json_file", "vocabularies", "source_code", "description"),
-    *("intake", "tracing", "forms", "bundle_proof", "bundle_writer", "one_export"),
+    *("torch_internals", "progress", "module_runs", "proof", "json_file", "inert_pickle", "vocabularies"),
+    *("source_code", "description", "intake", "tracing", "forms", "bundle_proof", "bundle_writer", "one_export"),
     *("labels_given", "integer_accuracy", "integer_packing", "numbers", "bundle", "trained"),
     *("compression", "c_array", "packing", "mobile", "commands"),
 )

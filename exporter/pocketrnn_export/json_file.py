@@ -79,7 +79,7 @@ def serde_float(text: str) -> float:
         exponent += 308
     if exponent > 308:
         made *= float("inf") if made else 1.0
-    else:
+    elif made:
         made = made * _TENS[exponent] if exponent >= 0 else made / _TENS[-exponent]
     return -made if text.startswith("-") else made
 

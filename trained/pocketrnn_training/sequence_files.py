@@ -9,10 +9,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from pocketrnn.bundle.folder import near_file
-from pocketrnn.errors import DataError, InputError, first_line, reason
+from pocketrnn.errors import DataError, InputError
 from pocketrnn.tables.recordings import columns_of, parted, recording_of
 from pocketrnn.tables.rows import ENDINGS, Kind
+from pocketrnn_training.array_files import read_arrays
 from pocketrnn_training.sequence_options import NOTHING_SAID, OF_NUMBERS, SequenceOptions
 from pocketrnn_training.sequences import LabelledSequences, Recording, labelled_sequences
 from pocketrnn_training.ts_file import read_ts
@@ -88,7 +88,7 @@ def _of_arrays(path: Path) -> Iterator[Recording]:
 
 def _arrays(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any] | None]:
     """x [sequences, time, channels], y and lengths of a file, checked."""
-    found = _loaded(path)
+    found = read_arrays(path, _LAYOUT, most=_LARGEST, wanted=("x", "y", "lengths"))
     for name in ("x", "y"):
         if name not in found:
             have = ", ".join(sorted(found)) or "nothing"
@@ -112,24 +112,6 @@ def _arrays(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray
         if size != len(x):
             raise DataError(f"x of {path} has {len(x)} sequences, and {name} has {size}.", "Save one for each.")
     return x, y, lengths
-
-
-def _loaded(path: Path) -> dict[str, npt.NDArray[Any]]:
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise DataError(f"{path} has {path.stat().st_size:,} bytes, too many to be read at once.", "Divide it.")
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in ("x", "y", "lengths") if name in arrays.files}
-    except DataError:
-        raise
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist.", near_file(path) or "Check the name of the file.") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {reason(error)}.", "Check the file and its rights.") from None
-    # Whatever damaged bytes are: ValueError (of an array of objects, too), EOFError, BadZipFile, KeyError, MemoryError.
-    except Exception as error:
-        said = "it holds Python objects, which are not read" if "pickle" in str(error) else first_line(error)
-        raise DataError(f"{path} is no .npz file of arrays: {said}.", _LAYOUT) from None
 
 
 def _of_table(path: Path, kind: Kind, options: SequenceOptions, label_column: str) -> Iterator[Recording]:

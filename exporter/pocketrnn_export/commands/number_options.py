@@ -31,6 +31,8 @@ __all__ = [
     "refuse_options_of_texts",
 ]
 
+# Bytes of the sequences for a proof.
+_LARGEST: Final = 1 << 32
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 # Of modules of texts.
 _OF_TEXTS: Final = (
@@ -249,13 +251,9 @@ def _numbers_of(name: str, given: str | None) -> list[float] | None:
 
 def _sequences(path: Path) -> list[Any]:
     """The sequences of a file of numpy's."""
-    import numpy as np
+    from pocketrnn_training.array_files import read_arrays
 
-    try:
-        found = np.load(path, allow_pickle=False)
-        arrays = [found[name] for name in found.files] if hasattr(found, "files") else [found]
-    # Whatever damaged bytes are: ValueError, EOFError, BadZipFile, OSError.
-    except Exception as error:
-        said = reason(error) if isinstance(error, OSError) else "it is no array of numbers"
-        raise InputError(f"{path} cannot be read: {said}.", "Give a .npy or .npz file without objects.") from None
+    arrays = read_arrays(path, "Give a .npy or .npz file of numbers, without objects.", most=_LARGEST).values()
+    if any(array.dtype.kind not in "biuf" or not array.size for array in arrays):
+        raise InputError(f"{path} holds an array of no numbers.", "Give arrays [sequences, time, channels] of numbers.")
     return [sequence for array in arrays for sequence in (array if array.ndim == 3 else [array])]

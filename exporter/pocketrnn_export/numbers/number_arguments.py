@@ -168,7 +168,7 @@ def _listed(name: str, value: object) -> tuple[Any, ...]:
     try:
         items = list(value)  # type: ignore[call-overload]
         return tuple(items if name == "units" else map(float, items))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"{name} is {shown(value)}.", "Give a list, with one value for each channel.") from None
 
 

@@ -1,35 +1,31 @@
 """Mean and scale of each channel, out of a scaler or the file of one; nothing in the file is executed.
 
 A file is `.npz` or `.json` with `mean` and `scale` (or `std`), or a scaler of scikit-learn that `joblib.dump` or
-`pickle.dump` wrote. The formats: https://joblib.readthedocs.io/en/stable/persistence.html and Python's pickle, whose
-opcodes for the attributes of an object and for the arrays of numpy are followed, and no others.
+`pickle.dump` wrote (`inert_pickle.py`).
 """
 
 from __future__ import annotations
 
-import io
 import json
 import math
-import pickle
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, ClassVar, Final
+from typing import Any, Final
 
 import numpy as np
 import torch
 
 from pocketrnn.errors import InputError, first_line, reason, shown
+from pocketrnn_export.inert_pickle import NotReadError, held_in
+from pocketrnn_export.json_file import brief
+from pocketrnn_training.array_files import read_arrays
 
 __all__ = ["read_scaler", "scaler_numbers"]
 
 # A scaler of 65,536 channels takes 4 MB.
 _LARGEST: Final = 1 << 25
-# What classes of a pickle are: those of scalers, and what numpy makes its arrays with.
 _SCALERS: Final = ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler")
-_NUMPY: Final = frozenset(
-    {("numpy", "dtype"), ("numpy.core.multiarray", "scalar"), ("numpy._core.multiarray", "scalar")}
-)
 # What a mapping may say: mean and scale by their names, what says that one is not meant, and what a StandardScaler and
 # a RobustScaler hold beside these.
 _MEAN: Final = ("mean", "mean_", "center_", "means")
@@ -63,12 +59,13 @@ def read_scaler(path: Path) -> Pair:
         if path.suffix == ".json":
             found: Any = json.loads(content)
         elif path.suffix == ".npz":
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                found = {name: arrays[name] for name in arrays.files}
+            found = read_arrays(path, _OTHER, most=_LARGEST)
         else:
-            found = _Reader(io.BytesIO(content)).load()
+            found = held_in(content, _SCALERS)
     except InputError:
         raise
+    except NotReadError as error:
+        raise InputError(f"{path} holds {error}, which is not executed.", _OTHER) from None
     # Whatever damaged bytes are: ValueError, UnpicklingError, KeyError, EOFError, BadZipFile, MemoryError.
     except Exception as error:
         said = type(error).__name__ if isinstance(error, KeyError | ValueError) else first_line(error)
@@ -89,7 +86,7 @@ def scaler_numbers(scaler: object, name: str = "The scaler") -> Pair:
         ((1.0, 2.0), (3.0, 4.0))
     """
     values = scaler if isinstance(scaler, Mapping) else vars(scaler) if hasattr(scaler, "__dict__") else {}
-    kind = getattr(scaler, "kind", type(scaler).__name__)
+    kind = type(scaler).__name__
     if not (values.get("clip") is None or values.get("clip") is False):
         raise InputError(f"{name} clips ({shown(kind)}).", "Give its mean, scale and clip as numbers.")
     asked = not isinstance(scaler, Mapping) and callable(getattr(scaler, "transform", None))
@@ -159,80 +156,21 @@ def _check_it_only_scales(transform: Any, pair: Pair, name: str) -> None:
 
 
 def _numbers(value: object, name: str) -> tuple[float, ...]:
-    value = value.array if isinstance(value, _Wrapper) else value
     try:
+        # A list in lists is one of a pickle that is made to hold itself again and again.
+        if isinstance(value, list | tuple) and any(isinstance(i, list | tuple) for row in value for i in _items(row)):
+            raise ValueError
         numbers = tuple(np.asarray(value, np.float64).reshape(-1).tolist())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         numbers = ()
     if not numbers or not all(map(math.isfinite, numbers)):
-        raise InputError(f"{name} holds {shown(value, 40)}, where one finite number a channel is needed.", _OTHER)
+        raise InputError(f"{name} holds {_said_of(value)}, where one finite number a channel is needed.", _OTHER)
     return numbers
 
 
-class _Held:
-    """An object of a pickle, as its attributes; its class is not imported."""
-
-    kind = ""
-
-    def __setstate__(self, state: Any) -> None:
-        if isinstance(state, Mapping):
-            self.__dict__.update(state)
+def _items(row: object) -> Sequence[object]:
+    return row if isinstance(row, list | tuple) else ()
 
 
-class _Wrapper(_Held):
-    """What joblib describes an array with, whose numbers stand in the file behind it."""
-
-    kind = "NumpyArrayWrapper"
-    file: ClassVar[IO[bytes]]
-    array: Any = None
-
-    def __setstate__(self, state: Any) -> None:
-        super().__setstate__(state)
-        found: Any = self
-        if found.dtype.hasobject:
-            raise InputError("The file holds an array of objects.", _OTHER)
-        if state.get("numpy_array_alignment_bytes") is not None:
-            (padding,) = self.file.read(1)
-            self.file.read(padding)
-        count = math.prod(found.shape)
-        content = self.file.read(count * found.dtype.itemsize)
-        self.array = np.frombuffer(content, found.dtype, count).reshape(found.shape, order=found.order)
-
-
-class _Reader(pickle.Unpickler):
-    """A pickle of a scaler, in which nothing is called but what makes arrays of numpy. It is read as far as it is asked
-    only, so that arrays of joblib's begin where their descriptions end: of a file without `peek`, no more is read."""
-
-    def __init__(self, file: io.BytesIO) -> None:
-        super().__init__(file)
-        self._file = file
-
-    def find_class(self, module: str, name: str) -> Any:
-        """The class of a name: one that holds attributes only, or numpy's own."""
-        if (module, name) in _NUMPY:
-            return getattr(__import__(module.replace("numpy.core", "numpy._core"), fromlist=[name]), name)
-        if name == "_reconstruct" and module.startswith("numpy."):
-            return _empty
-        if (module, name) == ("numpy", "ndarray"):
-            return _NoArray
-        if (module, name) == ("_codecs", "encode"):
-            return _encoded
-        if name in _SCALERS and module.startswith("sklearn."):
-            return type(name, (_Held,), {"kind": name})
-        if (module, name) == ("joblib.numpy_pickle", "NumpyArrayWrapper"):
-            return type(name, (_Wrapper,), {"file": self._file})
-        raise InputError(f"The file holds {module}.{name}, which is not executed.", _OTHER)
-
-
-class _NoArray:
-    """Stands for numpy's array in a pickle, so that none is made by a size that stands there alone."""
-
-
-def _empty(*_: Any) -> Any:
-    """What an array is before its attributes say its shape, which numpy compares with the bytes."""
-    return np.ndarray((0,), "b")
-
-
-def _encoded(text: str, _encoding: str = "latin1") -> bytes:
-    """What pickles of Python 2's protocol make bytes with."""
-    return text.encode("latin1")
+def _said_of(value: object) -> str:
+    return shown(value, 40) if isinstance(value, np.ndarray) else brief(value)

@@ -143,9 +143,16 @@ def _added(special: Mapping[str, str], ids: Mapping[str, int], **flags: bool) ->
     return [{"id": ids[text], "content": text, **usual, **(flags if text == mask else {})} for text in texts]
 
 
+def _class_in(config: Mapping[str, Any]) -> str | None:
+    kind = config.get("tokenizer_class")
+    if not isinstance(kind, str | None):
+        raise InputError(f"{_CONFIG} has the tokenizer_class {brief(kind)}.", _GIVE)
+    return kind
+
+
 def _of_bert(path: Path, config: Mapping[str, Any]) -> Subwords:
     """transformers' BertTokenizer, whose words are cut as by `tokenizers`."""
-    kind = config.get("tokenizer_class")
+    kind = _class_in(config)
     if kind is not None and kind not in _BERT:
         raise InputError(f"{path.with_name(_CONFIG)} names a {brief(kind)}, which is no tokenizer of BERT.", _GIVE)
     pieces = _text(path).split("\n")
@@ -202,7 +209,7 @@ def _made(
 
 def _of_merges(folder: Path, config: Mapping[str, Any]) -> Subwords:
     """transformers' tokenizers of GPT-2 and RoBERTa: vocab.json and merges.txt."""
-    kind = config.get("tokenizer_class")
+    kind = _class_in(config)
     if kind not in _GPT2 | _ROBERTA:
         raise InputError(
             f"{folder} holds merges.txt, and {_CONFIG} names {brief(kind)}, so that it is not known what stands before "
@@ -212,7 +219,7 @@ def _of_merges(folder: Path, config: Mapping[str, Any]) -> Subwords:
         )
     vocab = folder / "vocab.json"
     ids = parsed_json(_text(vocab), str(vocab), _GIVE)
-    if not isinstance(ids, dict):
+    if not isinstance(ids, dict) or not all(type(number) is int for number in ids.values()):
         raise InputError(f"{vocab} holds no object of pieces and their ids.", _GIVE)
     lines = _text(folder / "merges.txt").split("\n")
     merges = [line for line in lines if line and not line.startswith("#version")]

@@ -62,6 +62,7 @@ _HOW: Final = {
     "MergedWithNext": "with_next",
     "Contiguous": "runs",
 }
+_LARGEST_SCORE: Final = sys.float_info.max
 _PADDING: Final = ("[PAD]", "<pad>", "<PAD>", "<|pad|>", "[pad]", "<|endoftext|>")
 
 
@@ -322,7 +323,7 @@ class _Reading:
 
     def _how(self, part: Mapping[str, Any], default: str | None = None) -> Any:
         behavior = part.get("behavior", default)
-        if behavior not in _HOW:
+        if not isinstance(behavior, str) or behavior not in _HOW:
             raise self.damaged(f"behavior is {brief(behavior)}")
         return _HOW[behavior]
 
@@ -376,6 +377,8 @@ class _Reading:
             return self._unigram(part)
         ids = self._ids(part.get("vocab"))
         unknown_token = part.get("unk_token")
+        if not isinstance(unknown_token, str | None):
+            raise self.damaged(f"unk_token is {brief(unknown_token)}, not a string")
         unknown = None if unknown_token is None else ids.get(unknown_token)
         met = unknown_token is not None and not (kind == "BPE" and of_bytes and ids.keys() >= set(BYTE_CHARACTERS))
         if unknown is None and (met or kind in ("WordPiece", "WordLevel")):
@@ -447,12 +450,12 @@ class _Reading:
         scores: list[float] = []
         for number, pair in enumerate(vocab):
             match pair:
-                case [str(piece), int() | float() as score] if not isinstance(score, bool):
+                case [str(piece), int() | float() as score] if type(score) is not bool and abs(score) <= _LARGEST_SCORE:
                     # Of one that stands twice, the library gives the last.
                     ids[piece] = number
                     scores.append(float(score))
                 case _:
-                    raise self.damaged(f"piece {number} is {brief(pair)}, not a string and a number")
+                    raise self.damaged(f"piece {number} is {brief(pair)}, not a string and a finite number")
         unknown = part.get("unk_id")
         if unknown is None:
             raise self.refused("a Unigram model without an unknown piece")

@@ -47,8 +47,7 @@ def columns_of(name: str, kind: Kind, wanted: Sequence[str]) -> dict[str, Sequen
             file = require("pyarrow.parquet", "parquet").ParquetFile(path)
             names = list(file.schema_arrow.names)
             # The others may be large.
-            table = file.read(columns=[column for column in wanted if column in names])
-            present = {column: table[column].to_numpy(zero_copy_only=False) for column in table.column_names}
+            present = _of_parquet(file, [column for column in wanted if column in names], name)
         elif kind == "jsonl":
             rows = [json.loads(line, parse_constant=no_number) for line in path.read_text("utf-8").splitlines() if line]
             names = list(rows[0]) if rows and isinstance(rows[0], dict) else []
@@ -112,6 +111,21 @@ def no_number(constant: str) -> float:
     if constant == "NaN":
         return math.nan
     raise ValueError(f"{constant} is not JSON")
+
+
+def _of_parquet(file: Any, wanted: Sequence[str], name: str) -> dict[str, Sequence[Any]]:
+    """Some columns of an open Parquet file, a few rows at a time: 3 MB of it may hold 400 million."""
+    batches, size = [], 0
+    for batch in file.iter_batches(batch_size=1 << 16, columns=list(wanted)):
+        batches.append(batch)
+        size += batch.nbytes
+        if size > _LARGEST:
+            raise DataError(
+                f"{name} unpacks to more than {_LARGEST:,} bytes, too many to be read at once.", "Divide it."
+            )
+    arrow = require("pyarrow", "parquet")
+    table = arrow.Table.from_batches(batches) if batches else file.schema_arrow.empty_table()
+    return {column: table[column].to_numpy(zero_copy_only=False) for column in wanted}
 
 
 def _delimited(path: Path, delimiter: str, wanted: Sequence[str]) -> tuple[list[str], dict[str, Sequence[Any]]]:

@@ -1,0 +1,149 @@
+"""Arrays out of the files of numpy, `.npy` and `.npz`, within a bound on the memory that they take.
+
+A `.npz` is a zip archive: 3 MB of it may unpack to 22 GB. Sizes stand in its directory and in the header of each
+array, and both may lie. So a header is read from the first bytes that an entry unpacks to, the size that it states is
+compared with the bound, and no more than that is unpacked. The format:
+https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+from collections.abc import Container
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrnn.bundle.folder import near_file
+from pocketrnn.errors import DataError, first_line, reason
+
+__all__ = ["ArrayHeader", "array_header", "read_arrays"]
+
+_Array = npt.NDArray[Any]
+
+# numpy reads headers of up to 10,000 characters.
+_LONGEST_HEADER: Final = 1 << 14
+# A file may always unpack to so many bytes, and to so many times its own size: numbers of sensors take up to some ten
+# times less when they are compressed.
+_ALWAYS: Final = 1 << 30
+_TIMES: Final = 16
+_AT_A_TIME: Final = 1 << 20
+# numpy writes no other; LZMA and bzip2 take memory by what stands in the file.
+_COMPRESSIONS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+
+@dataclass(frozen=True)
+class ArrayHeader:
+    """What stands before the numbers of an array in a file.
+
+    Attributes:
+        shape: the sizes of its axes.
+        dtype: the type of its items.
+        order: "F" where the first axis changes fastest, else "C".
+        size: the bytes of the header itself.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    order: Literal["C", "F"]
+    size: int
+
+
+def array_header(start: bytes) -> ArrayHeader:
+    """The header of a `.npy` file, of its first bytes.
+
+    Raises:
+        ValueError: it is no such file, or damaged.
+
+    Example:
+        >>> array_header(Path("classes.npy").read_bytes()).shape
+        (4,)
+    """
+    file = io.BytesIO(start[:_LONGEST_HEADER])
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"its version is {version}")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, in_columns, dtype = read(file)
+    if any(size < 0 for size in shape):
+        raise ValueError(f"its shape is {shape}")
+    return ArrayHeader(shape, dtype, "F" if in_columns else "C", file.tell())
+
+
+def read_arrays(path: Path, remedy: str, *, most: int, wanted: Container[str] | None = None) -> dict[str, _Array]:
+    """The arrays of a `.npz` file by their names, or that of a `.npy` file by the name "".
+
+    Args:
+        path: the file.
+        remedy: the sentence that says what to give instead.
+        most: the bytes that the arrays may take together. A small file may take less: 1 GiB, or 16 times its size.
+        wanted: the names of those that are read; all without it.
+
+    Raises:
+        DataError: there is no such file, it is damaged, holds objects, or its arrays take more memory.
+
+    Example:
+        >>> np.savez("scaler.npz", mean=[0.5], scale=[2.0])
+        >>> read_arrays(Path("scaler.npz"), "Give mean and scale.", most=1 << 20)
+        {'mean': array([0.5]), 'scale': array([2.])}
+    """
+    try:
+        with path.open("rb") as file:
+            bound = min(most, max(_ALWAYS, _TIMES * path.stat().st_size))
+            if file.read(6) != b"\x93NUMPY":
+                return _of_archive(file, bound, wanted)
+            file.seek(0)
+            return {"": _array(file, bound)}
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist.", near_file(path) or "Check the name of the file.") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {reason(error)}.", "Check the file and its rights.") from None
+    # Whatever damaged bytes are: ValueError, EOFError, BadZipFile, KeyError, zlib.error, RuntimeError, MemoryError.
+    except Exception as error:
+        raise DataError(f"{path} is no file of arrays that can be read: {first_line(error)}.", remedy) from None
+
+
+def _of_archive(file: IO[bytes], most: int, wanted: Container[str] | None) -> dict[str, _Array]:
+    found: dict[str, _Array] = {}
+    with zipfile.ZipFile(file) as archive:
+        for entry in archive.infolist():
+            name = entry.filename.removesuffix(".npy")
+            if name == entry.filename or (wanted is not None and name not in wanted):
+                continue
+            if entry.compress_type not in _COMPRESSIONS:
+                raise ValueError(f"{name!r} is compressed in a way that numpy does not use")
+            with archive.open(entry) as stored:
+                found[name] = _array(stored, most - sum(array.nbytes for array in found.values()), f"{name!r} ")
+    return found
+
+
+def _array(file: IO[bytes], most: int, name: str = "") -> _Array:
+    """The array that a file holds from here to its end."""
+    start = file.read(_LONGEST_HEADER)
+    header = array_header(start)
+    if header.dtype.hasobject:
+        raise ValueError(f"{name or 'it '}holds Python objects, which are not read")
+    items = math.prod(header.shape)
+    size = items * header.dtype.itemsize
+    # Of items without a byte, or beside an axis of no items, a file of a few bytes has any number.
+    if max(size, items, *header.shape, 0) > most:
+        shape = " x ".join(map(str, header.shape))
+        raise ValueError(f"{name or 'it '}has {shape} items of {size:,} bytes, and at most {most:,} are read")
+    content = np.zeros(size, np.uint8)
+    filled = 0
+    some = start[header.size :]
+    while some and filled + len(some) <= size:
+        content[filled : filled + len(some)] = np.frombuffer(some, np.uint8)
+        filled += len(some)
+        some = file.read(min(_AT_A_TIME, size - filled + 1))
+    if some or filled < size:
+        raise ValueError(f"{name or 'it '}has {'more' if some else 'fewer'} bytes than its shape {header.shape} says")
+    if not size:
+        return np.zeros(header.shape, header.dtype)
+    array: _Array = content.view(header.dtype).reshape(header.shape, order=header.order)
+    return array
