@@ -165,7 +165,7 @@ def _array(items: Any, shape: Any, dtype: Any, order: Any) -> Any:
     if kind is None or order not in ("C", "F"):
         raise NotReadError("an array of no type")
     if kind.hasobject:
-        if type(items) is not list or len(items) != count or not set(map(type, items)) <= {str, int, float}:
+        if type(items) is not list or len(items) != count or not set(map(type, items)) <= {str, int, float, dict}:
             raise NotReadError("an array of objects that are no strings or numbers")
         array = np.empty(count, object)
         array[:] = items

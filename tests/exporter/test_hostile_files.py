@@ -270,7 +270,7 @@ def test_sizes_in_an_archive_may_lie(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(InputError, match="mean"):
         read_scaler(path)
-    with pytest.raises(InputError, match="numpy does not use"):
+    with pytest.raises(InputError, match=r"scale.*numpy"):
         read_scaler(archive(path, header((3,)), 0, zipfile.ZIP_LZMA))
 
 
@@ -318,7 +318,7 @@ def test_a_torchscript_file_may_not_say_that_a_few_numbers_are_many(tmp_path: Pa
     module = nn.Linear(2, 2)
     module.register_buffer("large", torch.zeros(1).expand(10**10))
     (tmp_path / "m.pt").write_bytes(saved(torch.jit.script(module)))
-    with pytest.raises(InputError, match=r"large until they are 40,000,000,000 bytes"):
+    with pytest.raises(InputError, match=r"large.* 40,000,000,000 bytes"):
         load_torchscript(tmp_path / "m.pt")
     module.register_buffer("large", torch.zeros(1).expand(1000))
     (tmp_path / "m.pt").write_bytes(saved(torch.jit.script(module)))

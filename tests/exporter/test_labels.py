@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import joblib
+import numpy as np
 import pytest
+from sklearn.preprocessing import LabelBinarizer, LabelEncoder, MultiLabelBinarizer, OneHotEncoder
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.vocabularies.labels import read_labels
@@ -104,3 +110,84 @@ def test_a_file_that_gives_no_labels_is_refused_in_a_sentence(content: str | byt
 def test_a_missing_file_of_labels_is_not_taken_for_a_label(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no file .*labels\.json"):
         read_labels(str(tmp_path / "labels.json"))
+
+
+ENCODER = LabelEncoder().fit(["b", "c", "a"])
+OF_OBJECTS = LabelEncoder().fit(np.array(["b", "c", "a"], dtype=object))
+
+
+@pytest.mark.parametrize("how", ["joblib", "protocol 2", "protocol 4", "protocol 5"])
+@pytest.mark.parametrize(
+    ("held", "labels"),
+    [
+        (ENCODER, ["a", "b", "c"]),
+        (OF_OBJECTS, ["a", "b", "c"]),
+        (LabelEncoder().fit([30, 10, 20]), ["10", "20", "30"]),
+        (LabelBinarizer().fit(["yes", "no"]), ["no", "yes"]),
+        (MultiLabelBinarizer().fit([["b"], ["a", "c"]]), ["a", "b", "c"]),
+        (ENCODER.classes_, ["a", "b", "c"]),
+        (["b", "a"], ["b", "a"]),
+        ({"b": 0, "a": 1}, ["b", "a"]),
+        ({1: "a", 0: "b"}, ["b", "a"]),
+        (dict(zip(ENCODER.classes_, ENCODER.transform(ENCODER.classes_), strict=True)), ["a", "b", "c"]),
+    ],
+    ids=str,
+)
+def test_a_pickle_of_labels_is_read(held: Any, labels: list[str], how: str, tmp_path: Path) -> None:
+    path = tmp_path / "label_encoder.pkl"
+    if how == "joblib":
+        joblib.dump(held, path)
+    else:
+        path.write_bytes(pickle.dumps(held, protocol=int(how[-1])))
+    assert read_labels(str(path)) == labels
+
+
+@pytest.mark.parametrize("held", [ENCODER.classes_, OF_OBJECTS.classes_, {"a": 0, "c": 2, "b": 1}], ids=str)
+def test_an_array_of_labels_is_read(held: Any, tmp_path: Path) -> None:
+    np.save(tmp_path / "classes.npy", held)
+    assert read_labels(str(tmp_path / "classes.npy")) == ["a", "b", "c"]
+    np.savez(tmp_path / "classes.npz", classes=ENCODER.classes_)
+    assert read_labels(str(tmp_path / "classes.npz")) == ["a", "b", "c"]
+
+
+class Evil:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("echo executed > executed",)
+
+
+def saved_by(write: Callable[[Path, Any], object], held: object) -> Callable[[Path], object]:
+    return lambda path: write(path, held)
+
+
+def pickled(path: Path, held: object) -> None:
+    path.write_bytes(pickle.dumps(held))
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "named"),
+    [
+        ("l.pkl", saved_by(pickled, Evil()), r"posix\.system.*json\.dump"),
+        ("l.npy", saved_by(np.save, np.array([Evil()], dtype=object)), r"posix\.system.*json\.dump\(classes"),
+        ("l.pkl", saved_by(pickled, OneHotEncoder().fit([["a"]])), r"OneHotEncoder.*json\.dump\(encoder"),
+        ("l.pkl", saved_by(pickled, LabelEncoder()), r"holds None .*json\.dump"),
+        ("l.pkl", saved_by(pickled, {"encoder": ENCODER}), r"json\.dump\(label2id"),
+        ("l.pkl", saved_by(pickled, {"a", "b"}), r"EMPTY_SET.*json\.dump"),
+        ("l.pkl", saved_by(pickled, [["a"], ["b"]]), r"holds a list .*json\.dump"),
+        ("l.pkl", saved_by(pickled, []), r"0 labels"),
+        ("l.joblib", lambda path: joblib.dump(ENCODER, path, compress=3), r"compress=.*json\.dump"),
+        ("l.npy", saved_by(np.save, np.array([0.5, 1.5])), r"holds 0\.5 .*json\.dump"),
+        ("l.npy", saved_by(np.save, np.array([["a"], ["b"]])), r"holds a list .*json\.dump"),
+        ("l.npz", lambda path: np.savez(path, a=[1], b=[2]), "2 arrays"),
+        ("l.npy", saved_by(Path.write_bytes, b"\x93NUMPY\x01\x00"), "no labels"),
+        ("l.pkl", saved_by(Path.write_bytes, b""), "no labels"),
+    ],
+)
+def test_what_holds_no_labels_is_refused_with_the_line_that_saves_them_and_not_executed(
+    name: str, write: Callable[[Path], object], named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(Path(name))
+    with pytest.raises(InputError, match=named) as caught:
+        read_labels(name)
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == [name]

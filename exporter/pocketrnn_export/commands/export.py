@@ -85,7 +85,8 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 @click.option("--vocabulary", type=click.Path(path_type=Path), metavar="FILE",
               help="The vocabulary of a module file: text, JSON, or a saved torchtext Vocab.")  # fmt: skip
 @click.option("--labels", metavar="LABELS",
-              help="The labels of a module file, in the order of its logits: a,b,c or a file of them.")  # fmt: skip
+              help="The labels of a module file, in the order of its logits: a,b,c or a file of them, "
+              "such as label_encoder.pkl.")  # fmt: skip
 @click.option("--random-weights", is_flag=True,
               help="Export a module file as it is made, with random weights.")  # fmt: skip
 @click.option("--set", type=Text(), multiple=True, metavar="NAME=VALUE",

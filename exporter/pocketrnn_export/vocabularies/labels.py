@@ -9,6 +9,7 @@ from typing import Any, Final
 from pocketrnn.bundle.folder import near_file
 from pocketrnn.errors import InputError
 from pocketrnn_export.json_file import brief, parsed_json
+from pocketrnn_export.vocabularies.label_encoder import is_of_encoder, labels_of_encoder
 
 __all__ = ["lines_of_file", "read_labels"]
 
@@ -21,11 +22,12 @@ _NESTED: Final = ("id2label", "label2id", "labels", "classes", "class_names")
 
 
 def read_labels(given: str) -> list[str]:
-    """The labels that `--labels` names: `a,b,c`, or a file with a label a line, or a JSON file.
+    """The labels that `--labels` names: `a,b,c`, or a file with a label a line, a JSON file, or one of scikit-learn.
 
     A JSON file holds a list of labels, a map from label to index or from index to label, or an object with one of these
     under `id2label`, `label2id`, `labels`, `classes` or `class_names`. Whole numbers may be labels; what they are in a
-    map from whole numbers to whole numbers, the names `id2label` and `label2id` say.
+    map from whole numbers to whole numbers, the names `id2label` and `label2id` say. `classes.npy`, and a pickle with a
+    LabelEncoder, a list or a dict, are read without executing anything (`label_encoder`).
 
     Raises:
         InputError: the file cannot be read, or does not give one label for each index from 0.
@@ -42,9 +44,13 @@ def read_labels(given: str) -> list[str]:
     if not is_file:
         if "," not in given and Path(given).suffix:
             # One label is never enough, so that a file is meant.
-            raise InputError(f"There is no file {given} of labels.", near_file(Path(given), (".json", ".txt")) or _GIVE)
+            near = near_file(Path(given), (".json", ".txt", ".npy", ".pkl"))
+            raise InputError(f"There is no file {given} of labels.", near or _GIVE)
         return [label.strip() for label in given.split(",")]
     path = Path(given)
+    if is_of_encoder(path):
+        found = labels_of_encoder(path)
+        return [_label(item, path) for item in (found if isinstance(found, list) else _of_pickled_map(found, path))]
     lines = lines_of_file(path)
     if path.suffix.lower() != ".json" and not lines[0].lstrip().startswith(("[", "{")):
         return [line.removesuffix("\r") for line in lines]
@@ -106,6 +112,13 @@ def _of_object(document: Mapping[str, Any], path: Path) -> list[Any]:
 def _of_value(document: Mapping[str, Any], name: str, path: Path) -> list[Any]:
     value = document[name]
     return _of_map(value, path, name) if isinstance(value, dict) else value
+
+
+def _of_pickled_map(found: Mapping[Any, Any], path: Path) -> list[Any]:
+    """The labels of a dict, whose whole numbers are what JSON has as strings."""
+    if all(type(key) is int for key in found) and not any(type(value) is int for value in found.values()):
+        return _in_order([(label, index) for index, label in found.items()], path)
+    return _of_map({str(key): value for key, value in found.items()}, path)
 
 
 def _of_map(document: Mapping[str, Any], path: Path, name: str = "") -> list[Any]:
