@@ -12,7 +12,7 @@ import itertools
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,6 +38,7 @@ LENGTHS = 420
 LONGER = (*range(590, 652), 699, 700, 701, 777, 1000, 2049)
 # How far a logit or probability may be from the module's, of the largest number of the answer.
 NEAR = 2e-4
+_RULES: Final = TextRules("whitespace", padding_id=1, unknown_id=0, empty_id=0)
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ def outcomes() -> Iterator[Outcome]:
     """
     families = (
         _inputs,
+        _outputs,
         _probabilities,
         _sizes,
         _packed_sizes,
@@ -108,6 +110,20 @@ def _inputs() -> Iterator[Misleading]:
         yield Misleading("an input that no text gives", kind.__name__, kind, None, zoo.CLASSES, zoo.WORDS)
     for kind, line in FOUND.items():
         yield Misleading("inputs that a text gives", kind.__name__, kind, line, zoo.CLASSES, zoo.WORDS)
+
+
+def _outputs() -> Iterator[Misleading]:
+    import answer_modules as zoo
+    from test_which_output import FOLLOWING, LEFT_OUT, NOTHING_LEFT_OUT, OTHER
+
+    for name, (made, classes, widths, _) in FOLLOWING.items():
+        options = {"rules": replace(_RULES, min_width=widths.least, max_width=widths.most, pad_side="right")}
+        yield Misleading("a number for each token", name, made, None, classes, zoo.WORDS, options=options)
+    for name, (made, classes, _) in OTHER.items():
+        yield Misleading("an output of other labels", name, made, None, classes, zoo.WORDS)
+    for name, (made, classes, suffix, *_) in (*LEFT_OUT.items(), *NOTHING_LEFT_OUT.items()):
+        call = f"module(tokens{', lengths' * (name == 'lengths')}){suffix}"
+        yield Misleading("outputs beside the answer", name, made, call, classes, zoo.WORDS)
 
 
 def _probabilities() -> Iterator[Misleading]:
@@ -244,12 +260,12 @@ def _outcome(one: Misleading) -> Outcome:
     module = one.made().eval()
     words = [f"w{i}" for i in range(one.ids)]
     words[one.padding_id] = "<pad>"
-    rules = TextRules("whitespace", padding_id=one.padding_id, unknown_id=0, empty_id=0)
+    options = {"rules": replace(_RULES, padding_id=one.padding_id), **one.options}
     labels = [f"label {i}" for i in range(one.classes)]
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder) / "bundle"
         try:
-            export(module, bundle, labels=labels, vocabulary=words, rules=rules, **one.options)
+            export(module, bundle, labels=labels, vocabulary=words, **options)
             if one.packed:
                 pack(bundle, bundle := Path(folder) / "packed.prnn")
         except PocketRNNError as error:

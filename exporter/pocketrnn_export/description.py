@@ -127,7 +127,11 @@ def checked_labels(labels: Sequence[str]) -> tuple[str, ...]:
     if isinstance(labels, str) or not all(isinstance(label, str) and label for label in labels):
         raise InputError("labels holds something that is not a string, or is empty.", "Give a list of names.")
     if len(labels) < 2:
-        raise InputError("There is one label." if labels else "There is no label.", "Give at least 2.")
+        raise InputError(
+            "There is one label." if labels else "There is no label.",
+            "Give at least 2: one number of a text is the logit of the second. A value, such as a rating, is no label; "
+            'say which value divides two labels, as 3 does in --call "module(tokens) - 3".',
+        )
     label, times = Counter(labels).most_common(1)[0]
     if times > 1:
         raise InputError(f"The label {shown(label, 40)} is there {times} times.", "Give each label once.")

@@ -77,7 +77,7 @@ ONE_NUMBER = {
 }
 PROBABILITIES = {zoo.Softmax, zoo.SoftmaxLayer, zoo.ExpOfLog, zoo.OneSigmoid, zoo.EveryStepSigmoid}
 REFUSED = {
-    zoo.LogOfASigmoid: "numbers below 0 only, .*torch.logit",
+    zoo.LogOfASigmoid: "below 0 only, .*BCEWithLogitsLoss.*torch.logit",
     zoo.NegativeLogProbabilities: 'negative log-probabilities.*--call "-module',
     zoo.OneNumberBesideTwo: "2 answers .* several heads",
     zoo.AlwaysTheSame: "the same answer for every text",

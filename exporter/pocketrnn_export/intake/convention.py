@@ -73,6 +73,7 @@ class Convention:
         gives: whether it gives logits or probabilities, and what that was concluded from.
         notes: what is assumed of its arguments, a sentence each.
         values: whether its numbers are values, and not logits of labels.
+        left_out: the outputs beside its answer that may be answers too, in a sentence; empty where there are none.
     """
 
     line: str
@@ -88,12 +89,14 @@ class Convention:
     gives: str = "logits"
     notes: tuple[str, ...] = ()
     values: bool = False
+    left_out: str = ""
 
     @property
     def provenance(self) -> dict[str, str]:
-        """What a bundle says of it: the line, what the answers are taken for and why, what is assumed."""
+        """What a bundle says of it: the line, what the answers are taken for and why, what is assumed and left out."""
         said = {"call": self.line, "gives": self.gives}
-        return {**said, "assumed": " ".join(self.notes)} if self.notes else said
+        said |= {"assumed": " ".join(self.notes)} if self.notes else {}
+        return {**said, "left_out": self.left_out} if self.left_out else said
 
     @property
     def plain(self) -> bool:

@@ -190,6 +190,7 @@ def prepare(
     one_text: bool = False,
     widths: Widths | None = None,
     values: bool = False,
+    samples: bool = False,
     shortest: int = _SHORTEST,
 ) -> ExportableModule:
     """Copy a module and find out how to call it.
@@ -208,6 +209,7 @@ def prepare(
         one_text: whether the module is asked one text at a time, though it may take a batch.
         widths: how many tokens a text can have; by default any number.
         values: whether the module's numbers are values, `classes` of them, and not logits of labels.
+        samples: whether ids stand for rows of samples.
         shortest: how many tokens a module may need at least; one that needs more has a fault.
 
     Raises:
@@ -225,17 +227,9 @@ def prepare(
     refuse_nan(reference)
     widths = widths or Widths()
     asked = Asked(
-        reference,
-        ids,
-        padding_id,
-        classes,
-        multi_label=multi_label,
-        lengths=lengths,
-        one_text=one_text,
-        gives=gives,
-        widths=widths,
-        values=values,
-    )
+        reference, ids, padding_id, classes, multi_label=multi_label, lengths=lengths, one_text=one_text, gives=gives,
+        widths=widths, values=values, samples=samples,
+    )  # fmt: skip
     convention = asked_convention(asked, call)
     refuse_kept_state(asked, convention)
     if convention.takes_lengths and widths.least > 1:
@@ -345,11 +339,14 @@ def _tell(convention: Convention) -> None:
     if convention.units == 1 and not convention.values:
         said += ". Its one number a text is the second label's"
         if convention.activation is None and convention.undone is None:
-            said += " logit: its sigmoid is that label's probability, and 0 divides the two"
+            said += (
+                " logit: its sigmoid is that label's probability, and 0 divides the two; a value, such as a rating, "
+            )
+            said += "is no logit"
     told = convention.units == 1 or not convention.gives.startswith((BOTH_SIGNS, "log-prob"))
     told = told and not convention.values
     _log.log(logging.WARNING if told else logging.INFO, "%s", said)
-    for note in convention.notes:
+    for note in (*convention.notes, *([convention.left_out] if convention.left_out else [])):
         _log.warning("%s", note)
 
 

@@ -214,6 +214,7 @@ def _asked(
         one_text=one_text,
         widths=widths_of(wanted.rules_of_ids),
         values=wanted.activation == "values",
+        samples=True,
         shortest=_SHORTEST,
     )
 

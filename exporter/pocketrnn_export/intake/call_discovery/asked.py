@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,6 +16,8 @@ __all__ = ["Asked", "parameters_of"]
 
 # Sizes of the batches that a module is tried on: two widths each. A convolution needs the longer ones.
 _WIDTHS: Final = ((5, 7), (29, 31))
+# Lengths at which numbers that follow the number of tokens are others. Of one token, squeeze() leaves another shape.
+_LENGTHS: Final = (2, 3, 4, 5, 7, 29, 31)
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Asked:
         gives: `logits` or `probabilities`, if its owner says so.
         widths: how many tokens a text can have.
         values: whether its numbers are values, and not logits of labels.
+        samples: whether its ids stand for rows of samples, so that none is a length, and none is told by the module.
     """
 
     module: nn.Module
@@ -45,6 +48,7 @@ class Asked:
     gives: str | None = None
     widths: Widths = field(default_factory=Widths)
     values: bool = False
+    samples: bool = False
 
     @property
     def tried_widths(self) -> list[tuple[int, ...]]:
@@ -53,6 +57,17 @@ class Asked:
             return list(_WIDTHS)
         more = self.widths.least - 1
         return list(dict.fromkeys(tuple(sorted({self.widths.clip(n + more) for n in pair})) for pair in _WIDTHS))
+
+    def further_lengths(self, tried: Collection[int], *, within: bool) -> list[int]:
+        """The lengths at which a module that holds is asked how many numbers it gives: also those that no text has.
+
+        Args:
+            tried: at which it is known.
+            within: none that is shorter than each text.
+        """
+        longest = max(tried)
+        lengths = {*_LENGTHS, longest + 1, longest + 4}
+        return sorted(n for n in lengths - set(tried) if n >= self.widths.least or not within)
 
     def batch(self, rows: int, width: int) -> tuple[Tensor, Tensor]:
         """Random real tokens [rows, width], each row another, with the highest id among them, and their lengths."""
@@ -92,6 +107,11 @@ class Asked:
         if other is None or highest == self.padding_id:
             return None
         return torch.where(tokens == highest, other, tokens)
+
+    @property
+    def names(self) -> str:
+        """What there is one of for each number."""
+        return "values" if self.values else "labels"
 
     @property
     def rows(self) -> int:

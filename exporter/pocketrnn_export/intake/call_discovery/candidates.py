@@ -118,7 +118,7 @@ def ways_of(asked: Asked) -> Iterator[Way]:
         for tokens in ("tokens", "tokens.unsqueeze(2)"):
             packed = f"pack_padded_sequence({tokens}, lengths, batch_first=True, enforce_sorted=False)"
             yield Way(None, plain=f"module({packed}{beside})")
-    if len(required) == 1:
+    if len(required) == 1 and not asked.samples:
         yield Way(None, plain=LENGTH_FIRST)
 
 

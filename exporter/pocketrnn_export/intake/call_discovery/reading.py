@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,7 +12,58 @@ from torch import Tensor
 
 from pocketrnn_export.intake.call_discovery.asked import Asked
 
-__all__ = ["leaves_of", "no_place", "places_of"]
+__all__ = ["Counts", "Known", "counts_of", "leaves_of", "no_place", "numbers_of_each", "places_of"]
+
+# Tokens [batch, sequence], and what the module answers to them.
+Known = tuple[Tensor, Any]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many numbers for each text the outputs of a module hold, by what is written behind the call to reach each.
+
+    Attributes:
+        fixed: of those that hold as many for texts of every length.
+        following: those that hold another number of them for other lengths.
+        one_length: the number of tokens, where the module answers texts of one length only.
+    """
+
+    fixed: dict[str, int]
+    following: tuple[str, ...]
+    one_length: int | None
+
+    def may_follow(self, suffix: str) -> bool:
+        """Whether an output may hold a number for each token, as far as is known."""
+        return suffix in self.following or self.fixed.get(suffix) == self.one_length
+
+
+def counts_of(asked: Asked, known: Sequence[Known]) -> Counts:
+    """How many numbers for each text the outputs of a module hold.
+
+    Args:
+        asked: the module, and what is known of it.
+        known: tokens [batch, sequence], each with the module's answer.
+
+    Example:
+        >>> counts_of(asked, [(tokens, (logits, weights)) for tokens, logits, weights in asked_at]).fixed
+        {'[0]': 4}
+    """
+    found: dict[str, list[int]] = {}
+    others: set[str] = set()
+    for tokens, answer in known:
+        for suffix, leaf in leaves_of(answer):
+            if (n := numbers_of_each(leaf, len(tokens), values=asked.values)) is not None:
+                found.setdefault(suffix, []).append(n)
+            elif len(tokens) != len(known[0][0]):
+                # Its first axis is not that of the texts: it was as long by chance.
+                others.add(suffix)
+    found = {suffix: counts for suffix, counts in found.items() if suffix not in others}
+    lengths = {tokens.shape[1] for tokens, _ in known}
+    return Counts(
+        {suffix: counts[0] for suffix, counts in found.items() if len(set(counts)) == 1},
+        tuple(suffix for suffix, counts in found.items() if len(set(counts)) > 1),
+        lengths.pop() if len(lengths) == 1 else None,
+    )
 
 
 def places_of(asked: Asked, answers: Sequence[Any], rows: int, *, suffixes: bool) -> list[tuple[str, int]]:
@@ -22,13 +74,11 @@ def places_of(asked: Asked, answers: Sequence[Any], rows: int, *, suffixes: bool
         units.append(1)
     places = []
     for wanted in units:
-        found = []
-        for suffix in leaves[0]:
-            if suffix and not suffixes:
-                continue
-            further = {_reading(leaf.get(suffix), rows, wanted, values=asked.values) for leaf in leaves}
-            if len(further) == 1 and (reading := further.pop()) is not None:
-                found.append((suffix + reading, wanted))
+        found = [
+            (suffix, wanted)
+            for suffix in leaves[0]
+            if (suffixes or not suffix) and all(_holds(leaf.get(suffix), rows, wanted, asked) for leaf in leaves)
+        ]
         # Beside the scores some give the labels themselves, as whole numbers.
         scores = [
             (suffix, units)
@@ -38,6 +88,10 @@ def places_of(asked: Asked, answers: Sequence[Any], rows: int, *, suffixes: bool
         # Where there are two labels, one number and two may both be the answer.
         places += scores or found
     return places
+
+
+def _holds(leaf: Tensor | None, rows: int, units: int, asked: Asked) -> bool:
+    return leaf is not None and numbers_of_each(leaf, rows, values=asked.values) == units
 
 
 def leaves_of(answer: Any, suffix: str = "", depth: int = 3) -> Iterator[tuple[str, Tensor]]:
@@ -59,25 +113,25 @@ def leaves_of(answer: Any, suffix: str = "", depth: int = 3) -> Iterator[tuple[s
             yield from leaves_of(value, f"{suffix}[{i}]", depth - 1)
 
 
-def _reading(leaf: Tensor | None, rows: int, units: int, *, values: bool) -> str | None:
-    """What brings a tensor to [rows, units], or to as many numbers in that order; None where it is something else."""
-    if leaf is None:
-        return None
-    shape = tuple(leaf.shape)
-    if shape in {(rows, units), (1, rows, units), (rows, 1, units), (rows, units, 1), (1, rows, units, 1)}:
-        return ""
-    if (units == 1 and shape == (rows,)) or (rows == 1 and shape in {(units,), (1, units)}):
-        return ""
-    # A horizon of several values each; no number of steps, which the batches differ in.
-    if values and len(shape) == 3 and shape[0] == rows and shape[1] * shape[2] == units:
-        return ""
-    if rows == 1 and units == 1 and shape == ():
-        return ""
-    return None
+def numbers_of_each(leaf: Tensor, rows: int, *, values: bool) -> int | None:
+    """How many numbers a tensor holds for each of so many texts; None where it holds something else.
+
+    Example:
+        >>> numbers_of_each(torch.zeros(1, 3, 4), 3, values=False)
+        4
+    """
+    shape, n = tuple(leaf.shape), leaf.numel() // rows
+    if shape in {(rows, n), (1, rows, n), (rows, 1, n), (rows, n, 1), (1, rows, n, 1)}:
+        return n
+    if (shape == (rows,) and rows > 1) or (rows == 1 and len(shape) < 2):
+        return n
+    # A horizon of several values each; no number of steps, which is asked at other lengths.
+    return n if values and len(shape) == 3 and shape[0] == rows else None
 
 
-def no_place(answer: Any, tokens: Tensor, asked: Asked) -> tuple[str, str]:
-    """What is wrong with an answer to tokens [batch, sequence] that holds no [batch, classes]."""
+def no_place(known: Sequence[Known], asked: Asked) -> tuple[str, str]:
+    """What is wrong with answers to tokens [batch, sequence] of which none is [batch, classes]."""
+    tokens, answer = known[0]
     leaves = dict(leaves_of(answer))
     rows, width = tokens.shape
     texts = f"{'1 text' if rows == 1 else f'{rows} texts'} of {width} tokens"
@@ -94,19 +148,58 @@ def no_place(answer: Any, tokens: Tensor, asked: Asked) -> tuple[str, str]:
     shapes = ", ".join(f"answer{suffix} {list(leaf.shape)}" for suffix, leaf in leaves.items())
     if isinstance(answer, Tensor):
         shapes = f"a tensor of shape {list(answer.shape)}"
+    gives = f"The module gives {shapes} for {texts} and {asked.classes} {asked.names}"
     if any(_of_each_token(leaf, rows, width, asked.classes) for leaf in leaves.values()):
         return (
-            f"The module gives {shapes} for {texts} and {asked.classes} labels: one answer for every token, as a "
-            "module that labels each word does.",
+            f"{gives}: one answer for every token, as a module that labels each word does.",
             "A bundle gives one answer for a text. If your code takes that from one of the steps, or from their mean, "
             "say so as it does: --call, or call=.",
         )
-    advice = "Give a label for each logit, in their order; forward must return logits [batch, labels]."
-    if any(leaf.dim() == 3 and leaf.shape[-1] == asked.classes for leaf in leaves.values()):
-        advice = (
-            "It holds several answers for a text: say which is the one that your code takes, with --call, or call=."
+    several = [leaf for leaf in leaves.values() if leaf.dim() == 3 and leaf.shape[-1] == asked.classes]
+    if any(numbers_of_each(leaf, rows, values=asked.values) is None for leaf in several):
+        return (
+            f"{gives}.",
+            "It holds several answers for a text: say which is the one that your code takes, with --call, or call=.",
         )
-    return f"The module gives {shapes} for {texts} and {asked.classes} labels.", advice
+    return _of_other_counts(counts_of(asked, known), asked) or (
+        f"{gives}.",
+        "A bundle gives one answer for a text: return the numbers of the labels [batch, labels] from forward, or say "
+        "where they are: --call, or call=.",
+    )
+
+
+def _of_other_counts(counts: Counts, asked: Asked) -> tuple[str, str] | None:
+    """What is wrong with outputs that hold other counts of numbers for each text than there are labels; None where
+    there are no such outputs."""
+    fixed = {suffix: n for suffix, n in counts.fixed.items() if not counts.may_follow(suffix)}
+    following = [f"answer{suffix}" for suffix in (*counts.fixed, *counts.following) if suffix not in fixed]
+    one_answer = "A bundle gives one answer for a text: return it from forward, or say where it is: --call, or call=."
+    if not fixed:
+        if not following:
+            return None
+        which = " and ".join(following)
+        return (
+            f"The module gives as many numbers for a text as that has tokens ({which}), which are no answer to "
+            f"{asked.classes} {asked.names}.",
+            one_answer,
+        )
+    found = list(dict.fromkeys(fixed.values()))
+    found = [n for n in found if n > 1] or found
+    where = [" and ".join(f"answer{suffix}" for suffix, n in fixed.items() if n == one) for one in found]
+    where += [f"{one} has as many as a text has tokens" for one in following]
+    said = f" ({'; '.join(where)})" if where != ["answer"] else ""
+    problem = (
+        f"The module gives {' or '.join(map(str, found))} number{'s' * (found != [1])} for each text, and there are "
+        f"{asked.classes} {asked.names}{said}."
+    )
+    if found != [1]:
+        several = " or ".join(f"{n} {asked.names}" for n in found if n > 1)
+        return problem, f"Give {several}, in the order of the numbers."
+    return (
+        problem,
+        "One number is the logit of the second of two labels: give two. A value, such as a rating, is no label: it "
+        'becomes such a logit by what divides the two, as in --call "module(tokens) - 3".',
+    )
 
 
 def _of_each_token(leaf: Tensor, rows: int, width: int, classes: int) -> bool:

@@ -64,7 +64,7 @@ def asked_convention(asked: Asked, call: str | Call | None = None) -> Convention
         convention = _given(asked, call.strip(), compiled(call))
     else:
         convention = _given(asked, getattr(call, "__name__", "call") + "(module, tokens, lengths)", call)
-    return with_activation(asked, convention)
+    return with_activation(asked, convention, found=call is None)
 
 
 def _given(asked: Asked, line: str, function: Call) -> Convention:

@@ -15,12 +15,14 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from pocketrnn_export.intake.call_discovery.answer_flow import FlowSeen, flow_of
 from pocketrnn_export.intake.call_discovery.asked import Asked
 from pocketrnn_export.intake.call_discovery.candidates import LENGTH_FIRST, Way
 from pocketrnn_export.intake.call_discovery.other_inputs import beside_the_text, constants_of
-from pocketrnn_export.intake.call_discovery.reading import leaves_of, no_place, places_of
+from pocketrnn_export.intake.call_discovery.reading import Known, counts_of, leaves_of, no_place, places_of
 from pocketrnn_export.intake.call_discovery.refusals import Fails, raised
 from pocketrnn_export.intake.call_discovery.states import state_makers
+from pocketrnn_export.intake.call_discovery.which_output import left_out_of, refused_output
 from pocketrnn_export.intake.convention import (
     Call,
     CallAdapter,
@@ -104,9 +106,21 @@ def _tried(
         yield Fails(line, 0, *raised(error, asked), error)
         return
     rows = len(batches[0][0])
+    known = [(tokens, answer) for (tokens, _), answer in zip(batches, answers, strict=True)]
     places = places_of(asked, answers, rows, suffixes=way is not None)
+    following: tuple[str, ...] = ()
+    if places:
+        known += _at_other_lengths(asked, function, [tokens.shape[1] for tokens, _ in known], rows, within=way is None)
+        following = counts_of(asked, known).following
+        places = [(suffix, units) for suffix, units in places if suffix not in following]
+    elif any(tuple(leaf.shape) == (rows,) for _, leaf in leaves_of(answers[0])):
+        # One number for each text, or for one text as many as there are texts: another number of texts tells.
+        known += _answered(asked, function, [asked.batch(rows + 1, batches[0][0].shape[1])])
     if not places:
-        yield Fails(line, 2, *no_place(answers[0], batches[0][0], asked))
+        # A row that begins with its length is the last way that is tried, and says less than the first.
+        said = bool(following) and (way is None or way.plain != LENGTH_FIRST)
+        yield Fails(line, 4 if said else 2, *no_place(known, asked))
+    found: list[Holds | Fails] = []
     for suffix, units in places:
         convention = Convention(line + suffix, _then(function, suffix), units, takes_lengths=True, one_text=one_text)
         given = [dict(leaves_of(answer))[suffix].float().reshape(rows, units) for answer in answers]
@@ -117,8 +131,48 @@ def _tried(
             continue
         # First: a constant for each text may be why a text is not answered beside others as it is alone.
         refused = None if way is None else beside_the_text(asked, way, suffix, batches)
-        found = refused or _holds(asked, convention, batches, way)
-        yield replace(found, way=way, suffix=suffix) if isinstance(found, Holds) else found
+        one = refused or _holds(asked, convention, batches, way)
+        found.append(replace(one, way=way, suffix=suffix) if isinstance(one, Holds) else one)
+    if way is None or not any(isinstance(one, Holds) for one in found):
+        yield from found
+    else:
+        yield from _which_outputs(asked, found, flow_of(asked.module, function, *batches[0]), known, line)
+
+
+def _which_outputs(
+    asked: Asked, found: Sequence[Holds | Fails], flow: FlowSeen, known: Sequence[Known], line: str
+) -> Iterable[Holds | Fails]:
+    """The outputs that hold, with what is left out beside each; where one that fits the labels shows that another is
+    the answer, which does not fit them, none holds."""
+    suffixes = [one.suffix for one in found if isinstance(one, Holds)]
+    refused = {suffix: refused_output(asked, flow, known, line, suffix) for suffix in suffixes}
+    for no_answer in refused.values():
+        if no_answer is not None and no_answer.other not in suffixes:
+            yield no_answer.fails
+            return
+    for one in found:
+        if not isinstance(one, Holds):
+            yield one
+        elif (no_answer := refused[one.suffix]) is not None:
+            yield no_answer.fails
+        else:
+            left_out = left_out_of(asked, flow, known, one.suffix)
+            yield replace(one, convention=replace(one.convention, left_out=left_out))
+
+
+def _at_other_lengths(asked: Asked, function: Call, tried: Sequence[int], rows: int, *, within: bool) -> list[Known]:
+    """What a module answers to texts of other lengths, as far as it does."""
+    lengths = asked.further_lengths(tried, within=within)
+    return _answered(asked, function, [asked.batch(rows, length) for length in lengths])
+
+
+def _answered(asked: Asked, function: Call, batches: Sequence[tuple[Tensor, Tensor]]) -> list[Known]:
+    """The batches that a module answers, with its answers."""
+    known: list[Known] = []
+    for tokens, lengths in batches:
+        with contextlib.suppress(Exception, SystemExit):
+            known.append((tokens, answer_to(asked.module, function, tokens, lengths)))
+    return known
 
 
 def is_one_answer(asked: Asked, function: Call, batch: tuple[Tensor, Tensor], suffixes: Sequence[str]) -> bool:

@@ -1,0 +1,196 @@
+"""Which tensor a module makes of which, seen in one call of it: whether an output goes into another, and by weights.
+
+Each tensor that a call of torch gives is noted with those that it is made of. What runs where no call is seen, such as
+TorchScript, leaves no note, and nothing is concluded of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from pocketrnn_export.intake.convention import Call, left_as_it_was
+from pocketrnn_export.intake.user_frames import called_as
+from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
+
+__all__ = ["FlowSeen", "flow_of"]
+
+_TABLES: Final = frozenset({"embedding", "embedding_bag"})
+# What one of these gives is a state or a vector, and no answer of a layer above it.
+_STATES: Final = _TABLES | {
+    "lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"
+}  # fmt: skip
+# What leaves all numbers of a tensor as they are, where it gives as many.
+_SHAPES: Final = frozenset({
+    "view", "reshape", "squeeze", "unsqueeze", "transpose", "permute", "t", "contiguous", "flatten", "unflatten",
+    "clone", "detach", "float", "to", "cpu", "type_as", "__getitem__", "__get__", "select", "swapaxes", "movedim",
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Made:
+    """How a tensor was made: by which function, of which tensors, and the sizes of the weights that went in."""
+
+    function: str
+    of: tuple[int, ...]
+    sizes: frozenset[int]
+
+    @property
+    def weighted(self) -> bool:
+        """Whether weights went in."""
+        return bool(self.sizes)
+
+
+class FlowSeen(TorchFunctionMode):
+    """While it is entered, notes what each tensor is made of.
+
+    Args:
+        given: the tensors of the text.
+
+    Attributes:
+        answer: that of the call, for whoever ran it.
+        table_rows: how many rows the tables have that ids of the text were looked up in.
+    """
+
+    def __init__(self, given: tuple[Tensor, ...]) -> None:
+        super().__init__()
+        self.answer: Any = None
+        self.table_rows: set[int] = set()
+        self._given = {id(tensor) for tensor in given}
+        self._of_text = set(self._given)
+        self._weights: set[int] = set()
+        self._made: dict[int, _Made] = {}
+        # An id stands for one tensor only while that lives.
+        self._alive: dict[int, Tensor] = {id(tensor): tensor for tensor in given}
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        del types
+        result = func(*args, **(kwargs or {}))
+        name = str(getattr(func, "__name__", "")).split(".")[0]
+        inputs, outputs = list(_tensors((args, kwargs))), list(_tensors(result))
+        if inputs and (name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))):
+            outputs += self._seen_through(inputs[0])
+        self._note(name, inputs, outputs)
+        return result
+
+    def _note(self, name: str, inputs: list[Tensor], outputs: list[Tensor]) -> None:
+        self._alive |= {id(tensor): tensor for tensor in (*inputs, *outputs)}
+        self._weights |= {id(tensor) for tensor in inputs if isinstance(tensor, nn.Parameter) and tensor.dim() > 1}
+        of = [id(tensor) for tensor in inputs]
+        of_text = not self._of_text.isdisjoint(of)
+        sizes = frozenset(size for tensor in inputs if id(tensor) in self._weights for size in tensor.shape)
+        if name in _TABLES and of_text:
+            self.table_rows |= {tensor.shape[0] for tensor in inputs if id(tensor) in self._weights}
+        for i in map(id, outputs):
+            # What changes a tensor in its place adds to what that is made of.
+            before = self._made.get(i, _Made(name, (), frozenset()))
+            parents = tuple(j for j in dict.fromkeys((*before.of, *of)) if j != i)
+            if parents:
+                self._made[i] = _Made(name, parents, sizes | before.sizes)
+            if of_text:
+                self._of_text.add(i)
+            elif sizes:
+                self._weights.add(i)
+
+    def _seen_through(self, tensor: Tensor) -> list[Tensor]:
+        """A tensor that is changed in its place, and those that it may be a view of."""
+        found = [tensor]
+        for one in found:
+            made = self._made.get(id(one))
+            found += [] if made is None or made.function not in _SHAPES else [self._alive[i] for i in made.of]
+        return found
+
+    def makes(self, one: Tensor, other: Tensor) -> bool:
+        """Whether one tensor goes into another."""
+        return self._origin(one) in self._above(id(other))
+
+    def makes_alone(self, one: Tensor, other: Tensor) -> bool:
+        """Whether all that another tensor has of the text comes by way of this one."""
+        origin = self._origin(one)
+        return self.makes(one, other) and self._given.isdisjoint(self._above(id(other), lambda i, _: i == origin))
+
+    def has_weights_between(self, one: Tensor, other: Tensor) -> bool:
+        """Whether weights are applied on a way from one tensor to another that it goes into."""
+        origin = self._origin(one)
+        below = [i for i in self._above(id(other)) if i != origin and origin in self._above(i)]
+        return any(self._made[i].weighted for i in below)
+
+    def has_weights(self, tensor: Tensor) -> bool:
+        """Whether weights go into a tensor; one that is not seen to be made may have them."""
+        made = [self._made.get(i) for i in self._above(id(tensor))]
+        return id(tensor) not in self._made or any(one is not None and one.weighted for one in made)
+
+    def is_state(self, tensor: Tensor) -> bool:
+        """Whether a tensor is what recurrent layers or tables give, taken, pooled or joined: the first weights above it
+        are theirs."""
+        last = {made.function for made in self._last_weighted(tensor)}
+        return bool(last) and last <= _STATES
+
+    def is_of_a_layer(self, tensor: Tensor, numbers: int) -> bool:
+        """Whether the first weights above a tensor are of a layer of so many outputs, as far as is seen."""
+        last = self._last_weighted(tensor)
+        return not last or any(numbers in made.sizes for made in last)
+
+    def _last_weighted(self, tensor: Tensor) -> list[_Made]:
+        """The first notes of weights above a tensor."""
+        above = [self._made.get(i) for i in self._above(id(tensor), lambda _, made: made.weighted)]
+        return [made for made in above if made is not None and made.weighted]
+
+    def _origin(self, tensor: Tensor) -> int:
+        """The tensor whose numbers one has, in another shape."""
+        i = id(tensor)
+        while (made := self._made.get(i)) is not None and made.function in _SHAPES:
+            same = [j for j in made.of if self._alive[j].numel() == tensor.numel()]
+            if len(same) != 1:
+                break
+            i = same[0]
+        return i
+
+    def _above(self, i: int, stop: Callable[[int, _Made], bool] = lambda _i, _made: False) -> set[int]:
+        """A tensor and all that it is made of, up to those at which to stop."""
+        seen: set[int] = set()
+        left = [i]
+        while left:
+            one = left.pop()
+            if one not in seen:
+                seen.add(one)
+                made = self._made.get(one)
+                left += () if made is None or stop(one, made) else made.of
+        return seen
+
+
+def flow_of(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> FlowSeen:
+    """Call a module, and see what its answer is made of.
+
+    Raises:
+        Exception: whatever the module raises.
+
+    Example:
+        >>> flow = flow_of(module, compiled("module(tokens)"), tokens, lengths)
+        >>> flow.makes(flow.answer["features"], flow.answer["logits"])
+        True
+    """
+    given = (tokens.clone(), lengths.clone())
+    seen = FlowSeen(given)
+    with torch.no_grad(), quietly_on_cpu(), left_as_it_was(module), seen:
+        seen.answer = called_as(function, module, *given)
+    return seen
+
+
+def _tensors(value: Any, depth: int = 4) -> Iterator[Tensor]:
+    """The tensors in the arguments or the result of a call."""
+    if isinstance(value, Tensor):
+        yield value
+    elif depth and isinstance(value, dict):
+        for each in value.values():
+            yield from _tensors(each, depth - 1)
+    elif depth and isinstance(value, list | tuple):
+        for each in value:
+            yield from _tensors(each, depth - 1)
