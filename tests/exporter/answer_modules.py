@@ -185,7 +185,31 @@ class ValueBeside(TwoHeads):
         return own, other[:, 0]
 
 
+class EveryTokenBeside(TwoHeads):
+    """A head for the labels of each token."""
+
+    def forward(self, x: Tensor) -> Any:
+        steps = self.steps(x)
+        return self.fc(steps[:, -1]), self.other(steps).masked_fill((x == 1).unsqueeze(2), -1e4)
+
+
 # --- what is not a second head
+
+
+class MeansOfWeights(Base):
+    """Attention with three heads, of whose weights the mean is given, and that of torch."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.scores, self.fc = nn.Linear(HIDDEN, 3), nn.Linear(3 * HIDDEN, classes)
+        self.attention = nn.MultiheadAttention(FEATURES, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Any:
+        embedded = self.embedding(x)
+        attended, inner = self.attention(embedded, embedded, embedded)
+        steps = self.rnn(attended)[0]
+        weights = torch.softmax(self.scores(steps), 1)
+        return self.fc(torch.bmm(weights.transpose(1, 2), steps).flatten(1)), weights.mean(2), inner, steps
 
 
 class WithState(Base):
@@ -220,6 +244,18 @@ class StateOfThatSize(Base):
     def forward(self, x: Tensor) -> Any:
         steps, state = self.rnn(self.embedding(x))
         return self.fc(steps[:, -1]), state
+
+
+class EveryTokenBesideAState(Base):
+    """A model of the next letter: the letters of all steps in one axis, and the state."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__(WORDS, hidden)
+        self.rnn = nn.GRU(FEATURES, hidden)
+
+    def forward(self, x: Tensor) -> Any:
+        steps, state = self.rnn(self.embedding(x))
+        return self.fc(steps.reshape(-1, self.rnn.hidden_size)), state
 
 
 class FeaturesOfThatSize(Base):

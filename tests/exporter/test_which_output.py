@@ -60,6 +60,7 @@ LEFT_OUT: dict[str, tuple[Made, int, str, str]] = {
     "in turn, the first": (lambda: zoo.HeadsInTurn(3, 5), 5, "[0]", "answer[1], 3 numbers"),
     "in TorchScript": (lambda: zoo.HeadBesideScript(3, 5), 3, "[1]", "answer[0], 5 numbers"),
     "a value": (lambda: zoo.ValueBeside(3, 5), 3, "[0]", "answer[1], 1 number "),
+    "of each token": (lambda: zoo.EveryTokenBeside(3, 5), 3, "[0]", "answer[1], [4, 5, 5] for 4 texts"),
     "of two labels": (lambda: zoo.TwoHeads(1, 5), 2, "[1]", "answer[0], 5 numbers"),
 }
 NOTHING_LEFT_OUT: dict[str, tuple[Made, int, str]] = {
@@ -67,11 +68,13 @@ NOTHING_LEFT_OUT: dict[str, tuple[Made, int, str]] = {
     "features": (lambda: zoo.WithFeatures(4), 4, "[0]"),
     "confidence": (lambda: zoo.WithConfidence(4), 4, "[0]"),
     "weights": (lambda: zoo.WithWeights(4), 4, "[0]"),
+    "means of weights": (lambda: zoo.MeansOfWeights(4), 4, "[0]"),
     "lengths": (lambda: zoo.WithLengths(4), 4, "[0]"),
     "one number of two": (lambda: zoo.Doubt(2), 2, "[0]"),
 }
 OTHER: dict[str, tuple[Made, int, str]] = {
     "state": (lambda: zoo.StateOfThatSize(4, hidden=3), 3, r"gives 4 numbers .*answer\[1\].* state .*tokens\)\[1\]"),
+    "state of a next letter": (lambda: zoo.EveryTokenBesideAState(7), 7, r"\[15, 40\] .*answer\[1\].* state "),
     "features": (lambda: zoo.FeaturesOfThatSize(5, 3), 3, r"gives 5 numbers .*'features'.* answer\['logits'\] is made"),
     "the best": (lambda: zoo.Best(5), 3, r"gives 5 numbers .*answer\[1\].* made of answer\[0\]"),
     "doubt": (lambda: zoo.Doubt(5), 2, r"gives 5 numbers .*answer\[1\].* made of answer\[0\]"),
@@ -144,7 +147,8 @@ def test_numbers_that_are_rather_something_else_are_asked_about(name: str) -> No
     ],
 )
 def test_the_ways_out_lead_on(made: Made, classes: int, widths: Widths, options: dict[str, Any]) -> None:
-    assert prepared(made, classes, widths, **options).convention.left_out == ""
+    expected = options.get("call", "module(tokens)" if made is zoo.Rating else "module(tokens)[0]")
+    assert prepared(made, classes, widths, **options).convention.line == expected
 
 
 class Stars(zoo.Base):

@@ -34,11 +34,13 @@ _SHAPES: Final = frozenset({
 
 @dataclass(frozen=True)
 class _Made:
-    """How a tensor was made: by which function, of which tensors, and the sizes of the weights that went in."""
+    """How a tensor was made: by which function, of which tensors, the sizes of the weights that went in, and what else
+    that call gave."""
 
     function: str
     of: tuple[int, ...]
     sizes: frozenset[int]
+    beside: tuple[int, ...]
 
     @property
     def weighted(self) -> bool:
@@ -90,10 +92,10 @@ class FlowSeen(TorchFunctionMode):
             self.table_rows |= {tensor.shape[0] for tensor in inputs if id(tensor) in self._weights}
         for i in map(id, outputs):
             # What changes a tensor in its place adds to what that is made of.
-            before = self._made.get(i, _Made(name, (), frozenset()))
+            before = self._made.get(i, _Made(name, (), frozenset(), ()))
             parents = tuple(j for j in dict.fromkeys((*before.of, *of)) if j != i)
             if parents:
-                self._made[i] = _Made(name, parents, sizes | before.sizes)
+                self._made[i] = _Made(name, parents, sizes | before.sizes, tuple(map(id, outputs)))
             if of_text:
                 self._of_text.add(i)
             elif sizes:
@@ -124,24 +126,33 @@ class FlowSeen(TorchFunctionMode):
 
     def has_weights(self, tensor: Tensor) -> bool:
         """Whether weights go into a tensor; one that is not seen to be made may have them."""
-        made = [self._made.get(i) for i in self._above(id(tensor))]
-        return id(tensor) not in self._made or any(one is not None and one.weighted for one in made)
+        return not self.is_seen(tensor) or bool(self._last_weighted(tensor))
+
+    def is_seen(self, tensor: Tensor) -> bool:
+        """Whether it was seen what a tensor is made of."""
+        return id(tensor) in self._made
 
     def is_state(self, tensor: Tensor) -> bool:
         """Whether a tensor is what recurrent layers or tables give, taken, pooled or joined: the first weights above it
         are theirs."""
-        last = {made.function for made in self._last_weighted(tensor)}
+        last = {made.function for made in self._last_weighted(tensor).values()}
         return bool(last) and last <= _STATES
+
+    def shares(self, one: Tensor, other: Tensor) -> bool:
+        """Whether what the last weights above one tensor give goes into another, as where one is the mean of attention
+        weights."""
+        given = {i for made in self._last_weighted(one).values() for i in made.beside}
+        return not given.isdisjoint(self._above(id(other)))
 
     def is_of_a_layer(self, tensor: Tensor, numbers: int) -> bool:
         """Whether the first weights above a tensor are of a layer of so many outputs, as far as is seen."""
         last = self._last_weighted(tensor)
-        return not last or any(numbers in made.sizes for made in last)
+        return not last or any(numbers in made.sizes for made in last.values())
 
-    def _last_weighted(self, tensor: Tensor) -> list[_Made]:
-        """The first notes of weights above a tensor."""
-        above = [self._made.get(i) for i in self._above(id(tensor), lambda _, made: made.weighted)]
-        return [made for made in above if made is not None and made.weighted]
+    def _last_weighted(self, tensor: Tensor) -> dict[int, _Made]:
+        """The nearest tensors above one, or itself, that weights give."""
+        above = self._above(id(tensor), lambda _, made: made.weighted)
+        return {i: made for i in above if (made := self._made.get(i)) is not None and made.weighted}
 
     def _origin(self, tensor: Tensor) -> int:
         """The tensor whose numbers one has, in another shape."""

@@ -47,19 +47,21 @@ def refused_output(asked: Asked, flow: FlowSeen, known: Sequence[Known], line: s
         advice = f"If each text has one of {asked.classes} labels, or the next token is its label, {theirs}"
         return NoAnswer(Fails(line, 4, problem, advice))
     own, counts = dict(leaves_of(flow.answer)).get(suffix), counts_of(asked, known)
-    for other, n, leaf in _others(flow, counts, suffix):
-        if counts.may_follow(suffix):
+    for other in _others(flow, counts, suffix):
+        if counts.may_follow(suffix) and other.numbers is not None:
             why: str | None = "may hold one for each token: the module answers texts of that length only"
         else:
-            why = None if own is None else _why_no_answer(flow, own, counts.fixed.get(suffix), leaf, n)
+            why = None if own is None else _why_no_answer(flow, own, counts.fixed.get(suffix), other)
         if why is not None:
-            why = why.format(f"answer{other}")
+            place = f"answer{other.suffix}"
             problem = (
-                f"The module gives {n} number{'s' * (n != 1)} for each text, and there are {asked.classes} "
-                f"{asked.names} (answer{other}); answer{suffix}, which fits these, {why}"
+                f"The module gives {other.said(known[0][0])}, and there are {asked.classes} {asked.names} ({place}); "
+                f"answer{suffix}, which fits these, {why.format(place)}"
             )
-            advice = f"Give the {asked.names} of answer{other}. If answer{suffix} is what your code takes, {theirs}"
-            return NoAnswer(Fails(line, 4, problem, advice), other)
+            advice = f"Give the {asked.names} of {place}. If answer{suffix} is what your code takes, {theirs}"
+            if other.numbers is None:
+                advice = f"Say which your code takes. If it is answer{suffix}, {theirs}"
+            return NoAnswer(Fails(line, 4, problem, advice), other.suffix)
     return None
 
 
@@ -67,9 +69,9 @@ def left_out_of(asked: Asked, flow: FlowSeen, known: Sequence[Known], suffix: st
     """The outputs beside the answer that may be answers too, in a sentence; empty where there are none."""
     own = dict(leaves_of(flow.answer)).get(suffix)
     found = [
-        f"answer{other}, {n} number{'s' * (n != 1)} for each text"
-        for other, n, leaf in _others(flow, counts_of(asked, known), suffix)
-        if own is None or not _belongs_to(flow, own, leaf)
+        f"answer{other.suffix}, {other.said(known[0][0])}"
+        for other in _others(flow, counts_of(asked, known), suffix)
+        if own is None or not _belongs_to(flow, own, other)
     ]
     if not found:
         return ""
@@ -79,31 +81,53 @@ def left_out_of(asked: Asked, flow: FlowSeen, known: Sequence[Known], suffix: st
     )
 
 
-def _others(flow: FlowSeen, counts: Counts, suffix: str) -> Iterator[tuple[str, int, Tensor]]:
-    """The other outputs of some numbers for each text, with how many."""
-    leaves = dict(leaves_of(flow.answer))
-    for other, n in counts.fixed.items():
-        if other in leaves and n != counts.fixed.get(suffix) and not counts.may_follow(other):
-            yield other, n, leaves[other]
+@dataclass(frozen=True)
+class _Other:
+    """Another output: where it is, and how many numbers it has for each text; None where it has none of its own."""
+
+    suffix: str
+    leaf: Tensor
+    numbers: int | None
+
+    def said(self, tokens: Tensor) -> str:
+        """What it holds."""
+        if self.numbers is not None:
+            return f"{self.numbers} number{'s' * (self.numbers != 1)} for each text"
+        return f"{list(self.leaf.shape)} for {len(tokens)} texts of {tokens.shape[1]} tokens"
 
 
-def _why_no_answer(flow: FlowSeen, own: Tensor, units: int | None, other: Tensor, numbers: int) -> str | None:
-    """Why another output of some numbers is the answer, and not this one of `units`; None where this one may be."""
-    if flow.makes_alone(own, other):
-        return "is what {} is made of" if flow.has_weights_between(own, other) else None
-    if flow.makes_alone(other, own):
-        return None if flow.has_weights_between(other, own) else "is made of {}"
-    if flow.has_weights(other) and not flow.has_weights(own):
-        return "is made without weights"
-    if flow.is_state(own) and not flow.is_state(other):
+def _others(flow: FlowSeen, counts: Counts, suffix: str) -> Iterator[_Other]:
+    """The other outputs of other numbers, but for single numbers such as a loss."""
+    for other, leaf in leaves_of(flow.answer):
+        numbers = None if counts.may_follow(other) else counts.fixed.get(other)
+        if other != suffix and leaf.dim() > 0 and (numbers is None or numbers != counts.fixed.get(suffix)):
+            yield _Other(other, leaf, numbers)
+
+
+def _why_no_answer(flow: FlowSeen, own: Tensor, units: int | None, other: _Other) -> str | None:
+    """Why another output is the answer, and not this one of `units`; None where this one may be."""
+    leaf, numbers = other.leaf, other.numbers
+    if flow.makes_alone(own, leaf):
+        return "is what {} is made of" if flow.has_weights_between(own, leaf) else None
+    if flow.is_state(own) and flow.has_weights(leaf) and not flow.is_state(leaf):
         return "is a state of a layer"
-    if units is not None and flow.is_of_a_layer(other, numbers) and not flow.is_of_a_layer(own, units):
+    if numbers is None:
+        return None
+    if flow.makes_alone(leaf, own):
+        return None if flow.has_weights_between(leaf, own) else "is made of {}"
+    if flow.has_weights(leaf) and not flow.has_weights(own):
+        return "is made without weights"
+    if units is not None and flow.is_of_a_layer(leaf, numbers) and not flow.is_of_a_layer(own, units):
         return "is not what a layer of as many outputs gives"
     return None
 
 
-def _belongs_to(flow: FlowSeen, own: Tensor, other: Tensor) -> bool:
+def _belongs_to(flow: FlowSeen, own: Tensor, other: _Other) -> bool:
     """Whether another output is no answer of its own: a state, what is made of the answer alone or makes it alone, or
-    what is made without weights, as the lengths are."""
-    alone = flow.makes_alone(own, other) or flow.makes_alone(other, own)
-    return alone or flow.is_state(other) or not flow.has_weights(other)
+    what is made without weights, as the lengths are; of those that are no numbers of each text, also what goes into the
+    answer, as attention weights do."""
+    leaf = other.leaf
+    if other.numbers is None and (not flow.is_seen(leaf) or flow.shares(leaf, own) or flow.makes(own, leaf)):
+        return True
+    alone = flow.makes_alone(own, leaf) or flow.makes_alone(leaf, own)
+    return alone or flow.is_state(leaf) or not flow.has_weights(leaf)
