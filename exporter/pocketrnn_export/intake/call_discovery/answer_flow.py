@@ -92,10 +92,11 @@ class FlowSeen(TorchFunctionMode):
             self.table_rows |= {tensor.shape[0] for tensor in inputs if id(tensor) in self._weights}
         for i in map(id, outputs):
             # What changes a tensor in its place adds to what that is made of.
-            before = self._made.get(i, _Made(name, (), frozenset(), ()))
+            before = self._made.pop(i, _Made(name, (), frozenset(), ()))
             parents = tuple(j for j in dict.fromkeys((*before.of, *of)) if j != i)
             if parents:
-                self._made[i] = _Made(name, parents, sizes | before.sizes, tuple(map(id, outputs)))
+                function = before.function if before.weighted and not sizes else name
+                self._made[i] = _Made(function, parents, sizes | before.sizes, tuple(map(id, outputs)))
             if of_text:
                 self._of_text.add(i)
             elif sizes:
@@ -120,9 +121,14 @@ class FlowSeen(TorchFunctionMode):
 
     def has_weights_between(self, one: Tensor, other: Tensor) -> bool:
         """Whether weights are applied on a way from one tensor to another that it goes into."""
-        origin = self._origin(one)
-        below = [i for i in self._above(id(other)) if i != origin and origin in self._above(i)]
-        return any(self._made[i].weighted for i in below)
+        above, found = self._above(id(other)), {self._origin(one)}
+        # Each is noted after all that it is made of.
+        for i, made in self._made.items():
+            if i in above and not found.isdisjoint(made.of):
+                if made.weighted:
+                    return True
+                found.add(i)
+        return False
 
     def has_weights(self, tensor: Tensor) -> bool:
         """Whether weights go into a tensor; one that is not seen to be made may have them."""

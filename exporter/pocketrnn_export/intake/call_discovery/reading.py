@@ -192,6 +192,8 @@ def _of_other_counts(counts: Counts, asked: Asked) -> tuple[str, str] | None:
         f"The module gives {' or '.join(map(str, found))} number{'s' * (found != [1])} for each text, and there are "
         f"{asked.classes} {asked.names}{said}."
     )
+    if found == [asked.ids] and not asked.samples:
+        return problem, "These are as many as its ids, of which a module that tells the next token gives one: no label."
     if found != [1]:
         several = " or ".join(f"{n} {asked.names}" for n in found if n > 1)
         return problem, f"Give {several}, in the order of the numbers."
