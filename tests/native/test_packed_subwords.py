@@ -256,6 +256,15 @@ def test_any_rules_make_the_same_ids(made: tuple[SubwordRules, tuple[str, ...]],
         assert engine.encode(text) == reference.encode(text), (ascii(text), rules)
 
 
+@pytest.mark.parametrize("form", ["NFC", "NFKC", "NFD"])
+def test_a_letter_that_is_left_as_it_is_is_joined_with_no_mark(form: str) -> None:
+    rules, tokens = subword_vectors.FILES["subwords-ranks"]
+    rules = replace(rules, steps=(Normalize(form, ("e",)),), splits=())  # type: ignore[arg-type]
+    reference, engine = TextEncoder(rules, tokens), engine_of(rules, tokens)
+    for text in ("e\u0323", "ae\u0301\u0323a\u0301", "\u1eb9"):
+        assert engine.encode(text) == reference.encode(text), ascii(text)
+
+
 # --- Long words, and a bundle ---
 
 _LONG = ("a", "abc", "\u00e9", "e\u0301\u0323", "\u4e2d", "1", "\U0001f600", "'", " ", "\n", "--")

@@ -324,8 +324,8 @@ def _normal_form(step: Normalize) -> bytes:
     starts = np.cumsum([0, *map(len, apart.values())]).tolist()
     codes = [code for made in apart.values() for code in made]
     rows = zip([*apart, 0xFFFFFFFF], starts, strict=True)
-    # Jamo are joined without a row.
-    least = min([*apart, *(first for first, _, _ in classes), *(code for _, code, _ in pairs), _HANGUL[0]])
+    # Jamo are joined without a row; and across what is left as it is, nothing is joined.
+    least = min([*inert, *apart, *(first for first, _, _ in classes), *(code for _, code, _ in pairs), _HANGUL[0]])
     head = words([least, len(apart), len(codes), len(classes), len(pairs)])
     tables = [(number for row in table for number in row) for table in (rows, classes, pairs)]
     return head + (_set(step.inert) if step.inert else bytes(20)) + b"".join(map(words, tables)) + words(codes)
