@@ -230,7 +230,8 @@ def _beside_others() -> Iterator[Misleading]:
     )
     told = (zoo.ToldAtLeastOnce, zoo.BothTold, zoo.CountsTheWordsOfAKind)
     of_lengths = (zoo.SortsAndPacks, zoo.MasksToTheLongest, zoo.AttendsWithFlatSteps)
-    for kind in (*mixed, *told, *of_lengths):
+    placed = (zoo.Placed, zoo.PlacedInATable, zoo.PlacedInPlace, zoo.PlacedByWhereWordsAre)
+    for kind in (*mixed, *told, *of_lengths, *placed):
         call = "module(tokens, lengths)" if kind in of_lengths else "module(tokens)"
         yield Misleading("texts beside others", kind.__name__, kind, call, 2, 1000 if kind in told else zoo.WORDS)
 

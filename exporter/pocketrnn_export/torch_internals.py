@@ -64,6 +64,7 @@ __all__ = [
     "functions_that_tell",
     "guards_of",
     "hint_of",
+    "in_one_memory",
     "lists_of_traced",
     "made_at",
     "methods_replaced",
@@ -279,12 +280,23 @@ DispatchMode = TorchDispatchMode
 
 
 def written_by(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
-    """What a call of an operator writes into.
+    """What a call of an operator writes into; nothing for what is no operator.
 
     Without: a state that is written in place would be what it was before.
     """
-    arguments = operator._schema.arguments
-    names = [one.name for one in arguments if one.alias_info is not None and one.alias_info.is_write]
+    return _given_as(operator, args, kwargs, lambda alias: bool(alias.is_write))
+
+
+def in_one_memory(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+    """What a call of an operator gives views of, or writes into."""
+    return _given_as(operator, args, kwargs, lambda _: True)
+
+
+def _given_as(
+    operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any], wanted: Callable[[Any], bool]
+) -> list[Any]:
+    arguments = getattr(getattr(operator, "_schema", None), "arguments", ())
+    names = [one.name for one in arguments if one.alias_info is not None and wanted(one.alias_info)]
     if not names:
         return []
     given = {**dict(zip((one.name for one in arguments), args, strict=False)), **kwargs}

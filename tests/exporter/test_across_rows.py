@@ -371,3 +371,107 @@ def test_the_shortest_of_a_batch_and_whether_it_holds_a_length_are_its_neighbour
 
     with pytest.raises(UntraceableError, match=r"across .*test_across_rows\.py:\d+"):
         right_program(Lengths().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))
+
+
+class Placed(Base):
+    """The texts from the 170th of a batch on are answered otherwise."""
+
+    def forward(self, x: Tensor) -> Any:
+        state = self.embedding(x).mean(1)[:, :5]
+        return self.fc(torch.where((self.place(x) >= 170)[:, None], 2 * state, state))
+
+    def place(self, x: Tensor) -> Any:
+        return torch.arange(x.size(0))
+
+
+class PlacedByCumulating(Placed):
+    def place(self, x: Tensor) -> Any:
+        return torch.ones_like(x[:, 0]).cumsum(0)
+
+
+class PlacedByWhereWordsAre(Placed):
+    def place(self, x: Tensor) -> Any:
+        return torch.nonzero(x[:, 0] >= 0).squeeze(1)
+
+
+class PlacedByFlatPlaces(Placed):
+    def place(self, x: Tensor) -> Any:
+        return torch.arange(x.numel()).view(x.shape)[:, 0] // x.size(1)
+
+
+class PlacedByAnOrder(Placed):
+    def place(self, x: Tensor) -> Any:
+        return torch.argsort(torch.zeros(x.size(0)), stable=True)
+
+
+class PlacedInATable(Placed):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("table", (torch.arange(100_000) >= 170) * 200)
+
+    def place(self, x: Tensor) -> Any:
+        return self.table[: x.size(0)]
+
+
+class PlacedByIndex(PlacedInATable):
+    def place(self, x: Tensor) -> Any:
+        return self.table[torch.arange(x.size(0))]
+
+
+class PlacedInAList(Placed):
+    def place(self, x: Tensor) -> Any:
+        return torch.tensor(list(range(len(x))))
+
+
+class PlacedInPlace(Placed):
+    def forward(self, x: Tensor) -> Any:
+        state = self.embedding(x).mean(1)[:, :5].clone()
+        state[:, :2].mul_((self.place(x) < 170)[:, None])
+        return self.fc(state)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    mostly_slow(
+        [Placed, PlacedInATable, PlacedInPlace, PlacedByCumulating, PlacedByWhereWordsAre, PlacedByFlatPlaces,
+         PlacedByAnOrder, PlacedByIndex, PlacedInAList], 9, first=3,
+    ),
+)  # fmt: skip
+def test_what_is_made_of_the_place_of_a_text_in_its_batch_goes_for_one_text(kind: type[Base]) -> None:
+    module = kind().eval()
+    with pytest.raises(UntraceableError, match=r"place .*test_across_rows\.py:\d+"):
+        right_program(module, (torch.full((3, 7), 2),))
+    right_program(module, (torch.full((1, 7), 2),), one_text=True)
+
+
+class LastByItsPlace(Base):
+    def forward(self, x: Tensor, lengths: Tensor) -> Any:
+        return self.fc(self.gru(self.embedding(x))[0][torch.arange(len(x)), lengths - 1])
+
+
+class LastOfFlatPlaces(Base):
+    def forward(self, x: Tensor, lengths: Tensor) -> Any:
+        places = torch.arange(len(x)) * x.size(1) + lengths - 1
+        return self.fc(self.gru(self.embedding(x))[0].reshape(-1, 5)[places])
+
+
+class PutsByItsPlace(Base):
+    def forward(self, x: Tensor, lengths: Tensor) -> Any:
+        last = torch.zeros(x.shape)
+        last[torch.arange(len(x)), lengths - 1] = 1
+        return self.fc((self.gru(self.embedding(x))[0] * last[..., None]).sum(1))
+
+
+class BeginsInATable(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("begin", torch.zeros(1, 512, 5))
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Any:
+        del lengths
+        return self.fc(self.gru(self.embedding(x), self.begin[:, : len(x)].contiguous())[1][-1])
+
+
+@pytest.mark.parametrize("kind", mostly_slow([LastByItsPlace, LastOfFlatPlaces, PutsByItsPlace, BeginsInATable], 2))
+def test_the_place_of_a_text_may_be_where_its_own_numbers_stand(kind: type[Base]) -> None:
+    right_program(kind().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))

@@ -17,10 +17,10 @@ from torch.fx import Node
 
 from pocketrnn_export.intake.user_frames import line_of_node
 from pocketrnn_export.module_runs.operations import GIVES_NO_NUMBERS
-from pocketrnn_export.torch_internals import expression_of
+from pocketrnn_export.torch_internals import expression_of, in_one_memory, written_by
 from pocketrnn_export.tracing.checks.what_of_words import OfWords, name_of_node, what_of_words
 
-__all__ = ["OF_LENGTHS", "axes_of_batch", "place_across_rows", "symbols_of_batch"]
+__all__ = ["BY_POSITION", "OF_LENGTHS", "axes_of_batch", "needed_nodes", "place_across_rows", "symbols_of_batch"]
 
 # What computes along an axis and keeps it; the axis is the second argument.
 _ALONG: Final = frozenset({
@@ -45,7 +45,7 @@ _ORDER: Final = {
 # What puts a text in the place of another: the position of the axis or axes.
 _SHIFT: Final = {"flip": 1, "roll": 2, "slice": 1, "cut": 1}
 # What takes or puts by positions along one axis.
-_BY_POSITION: Final = frozenset({
+BY_POSITION: Final = frozenset({
     "gather", "index_add", "index_copy", "index_fill", "index_select", "scatter", "scatter_add", "scatter_reduce",
 })  # fmt: skip
 
@@ -61,7 +61,7 @@ def place_across_rows(program: torch.export.ExportedProgram) -> str:
     if not batch:
         return ""
     words = what_of_words(program)
-    for node in _needed(program):
+    for node in needed_nodes(program):
         if node.op == "call_function" and (_crosses(node, batch, words) or _moves_rows(node, batch, words)):
             return line_of_node(node) or "a line that is not known"
     return ""
@@ -74,15 +74,22 @@ def symbols_of_batch(program: torch.export.ExportedProgram) -> set[Any]:
     return {expression_of(value.shape[0]) for value in values if isinstance(value.shape[0], torch.SymInt)}
 
 
-def _needed(program: torch.export.ExportedProgram) -> list[Node]:
-    """The nodes that the answer depends on, in their order."""
+def needed_nodes(program: torch.export.ExportedProgram) -> list[Node]:
+    """The nodes that the answer depends on, in their order; among them what is written into a view of such a value."""
+    memory: dict[Node, Node] = {}
+    writes: dict[Node, list[Node]] = {}
+    for node in program.graph.nodes:
+        shared = in_one_memory(node.target, node.args, node.kwargs) if node.op == "call_function" else []
+        memory[node] = next((memory[one] for one in shared if isinstance(one, Node)), node)
+        if shared and written_by(node.target, node.args, node.kwargs):
+            writes.setdefault(memory[node], []).append(node)
     needed: set[Node] = set()
     waiting = [node for node in program.graph.nodes if node.op == "output"]
     while waiting:
         node = waiting.pop()
         if node not in needed:
             needed.add(node)
-            waiting += node.all_input_nodes
+            waiting += [*node.all_input_nodes, *writes.get(memory[node], ())]
     return [node for node in program.graph.nodes if node in needed]
 
 
@@ -143,7 +150,7 @@ def _moves_rows(node: Node, batch: set[Any], words: Mapping[Node, OfWords]) -> b
     if name in _SHIFT:
         same = isinstance(value, Tensor) and name in ("slice", "cut") and _same_sizes(node, first)
         return not same and bool(_axes_of(node, _SHIFT[name], 0) & axes)
-    if name in _BY_POSITION:
+    if name in BY_POSITION:
         return bool(_axes_of(node, 1, 0) & axes) and _says_words(node.args[2], words)
     if name in ("index", "index_put") and isinstance(node.args[1], Sequence):
         places = dict(enumerate(node.args[1]))

@@ -19,6 +19,7 @@ from pocketrnn_export.tracing.checks.every_size import APART, SECONDS, Answers, 
 from pocketrnn_export.tracing.checks.every_step import check_every_step
 from pocketrnn_export.tracing.checks.mixed_rows import place_of_mixed_rows
 from pocketrnn_export.tracing.checks.pytorch_run import ValuesOfNodes, run_in_pytorch
+from pocketrnn_export.tracing.checks.row_numbers import place_of_row_numbers
 from pocketrnn_export.tracing.sizes.conditions import USUAL, Sizes
 from pocketrnn_export.tracing.sizes.module_answers import furthest, inside
 from pocketrnn_export.tracing.sizes.questions import TraceLog, UntraceableError
@@ -180,7 +181,17 @@ def refuse_mixed_rows(asked: AskedModule, traced: TracedProgram) -> None:
     place = place_across_rows(traced.program)
     if not place and (batch := symbols_of_batch(traced.program)):
         values = ValuesOfNodes(traced.program)
-        place = place_of_mixed_rows(values, lambda rows, steps: asked.inputs(Sizes(rows, steps)), batch)
+
+        def inputs_of(rows: int, steps: int) -> tuple[Tensor, ...]:
+            return asked.inputs(Sizes(rows, steps))
+
+        place = place_of_mixed_rows(values, inputs_of, batch)
+        if not place and (number := place_of_row_numbers(traced.program, values, inputs_of, batch)):
+            raise UntraceableError(
+                f"The module computes with the place of a text in its batch, {number}, so that a text may be answered "
+                "otherwise in a batch than alone.",
+                "Compute each text's answer from its own tokens: the number of a row is a position, and nothing else.",
+            )
     if place:
         raise UntraceableError(
             f"The module computes across the texts of a batch, {place}, so that a text may be answered by its "
