@@ -69,6 +69,7 @@ __all__ = [
     "made_at",
     "methods_replaced",
     "of_unknown_sizes",
+    "operators_given",
     "operators_known",
     "operators_read_once",
     "overload_name",
@@ -426,6 +427,30 @@ BatchNorm: Final = nn.modules.batchnorm._BatchNorm
 def parameters_of(layer: nn.Module) -> dict[str, nn.Parameter | None]:
     """A layer's own table of parameters, to be read: with those that are None, and one under each of its names."""
     return layer._parameters
+
+
+def operators_given(changed: Callable[[Any], Any]) -> contextlib.AbstractContextManager[Any]:
+    """For the block, operators are given what `changed` makes of each argument, also those that PyTorch's own functions
+    call.
+
+    Without: a number that such a function computes, as attention does 1 / sqrt(size), is not the one of the graph.
+
+    Example:
+        >>> with operators_given(lambda value: 0.5 if isinstance(value, float) else value):
+        ...     torch.tensor([1.0]) * 0.3
+        tensor([0.5000])
+    """
+    return _Changed(changed)
+
+
+class _Changed(TorchDispatchMode):
+    def __init__(self, changed: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self._changed = changed
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        return func(*map(self._changed, args), **(kwargs or {}))
 
 
 def buffers_of(layer: nn.Module) -> dict[str, Tensor | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -193,6 +194,73 @@ class Window(nn.Module):
         return self.fc(self.gru(x)[0].flatten(1))
 
 
+class Strides(nn.Module):
+    """Two convolutions with strides, which take 136 steps together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolutions = nn.Sequential(nn.Conv1d(CHANNELS, 4, 16, 8), nn.Conv1d(4, 4, 16, 8))
+        self.gru = nn.GRU(4, 4, batch_first=True)
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.gru(self.convolutions(x.transpose(1, 2)).transpose(1, 2))[1][-1])
+
+
+class FarStep(LastStep):
+    """The state at step 40, which shorter sequences have not."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.lstm(x)[0][:, 40])
+
+
+class Positions(LastStep):
+    """A table of 20 positions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.positions = nn.Embedding(20, CHANNELS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x + self.positions(torch.arange(x.size(1))))
+
+
+class OverNumbers(nn.Module):
+    """Attention over the numbers themselves, by one head of three: its scale is no number of float32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(CHANNELS, 1, batch_first=True)
+        self.gru = nn.GRU(CHANNELS, 8, batch_first=True)
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.gru(self.attention(x, x, x)[0])[1][-1])
+
+
+class MeanOfNumbers(nn.Module):
+    """Its own attention over the numbers, whose mean over 3,000 steps of far numbers is beyond float32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query = nn.Linear(CHANNELS, CHANNELS)
+        self.gru = nn.GRU(CHANNELS, 16, batch_first=True)
+        self.fc = nn.Linear(16 + CHANNELS, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores = self.query(x) @ x.transpose(1, 2) / math.sqrt(x.shape[-1])
+        context = (torch.softmax(scores, -1) @ x).mean(1)
+        return self.fc(torch.cat([self.gru(x)[1][-1], context], 1))
+
+
+class Unread(LastStep):
+    """Further inputs that forward does not read."""
+
+    def forward(self, x_enc: Tensor, x_mark_enc: Tensor, x_dec: Tensor, x_mark_dec: Tensor) -> Tensor:
+        del x_mark_enc, x_dec, x_mark_dec
+        return super().forward(x_enc)
+
+
 def in_order() -> nn.Module:
     """Layers in a row, which hold no class of their own."""
 
@@ -225,5 +293,10 @@ EXPORTED: dict[str, tuple[Any, Callable[..., Tensor], dict[str, Any]]] = {
     ),
     "Ahead": (Ahead, lambda module, x, _: module(x).flatten(1), {"channels": 3, "values": list("uvwxyz")}),
     "Window": (Window, lambda module, x, _: module(x), {**XYZ, "steps": 20}),
+    "Strides": (Strides, lambda module, x, _: module(x), XYZ),
+    "FarStep": (FarStep, lambda module, x, _: module(x), XYZ),
+    "OverNumbers": (OverNumbers, lambda module, x, _: module(x), XYZ),
+    "MeanOfNumbers": (MeanOfNumbers, lambda module, x, _: module(x), XYZ),
+    "Unread": (Unread, lambda module, x, _: module(x, None, None, None), XYZ),
     "in_order": (in_order, lambda module, x, _: module(x), XYZ),
 }

@@ -11,7 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from number_modules import EXPORTED, XYZ, InDoubles, LastStep, OwnScale
+from number_modules import (
+    EXPORTED,
+    XYZ,
+    FarStep,
+    InDoubles,
+    LastStep,
+    OverNumbers,
+    OwnScale,
+    Positions,
+    Strides,
+    Unread,
+    Window,
+)
 from torch import Tensor, nn
 
 from pocketrnn import Classifier, NumberClassifier, verify
@@ -61,7 +73,7 @@ def test_a_bundle_answers_as_its_module(name: str, tmp_path: Path) -> None:
     lengths = [20] * 4 if "steps" in how else [1, 2, 19, 64, 200]
     limits = manifest.graph.limits
     least = 1 if limits is None else limits.min_steps or 1
-    assert (least > 1) == (name in {"Pooled", "Window"})
+    assert (least > 1) == (name in {"Pooled", "Window", "Strides", "FarStep"})
     lengths = [max(n, least) for n in lengths]
     sequences = [generator.normal(0, 2, (n, len(classifier.channels))).astype(np.float32) for n in lengths]
     given = classifier.logits(sequences)
@@ -78,6 +90,49 @@ def test_a_bundle_answers_as_its_module(name: str, tmp_path: Path) -> None:
     )
     assert manifest.provenance["call"].startswith("module(samples")
     assert verify(tmp_path / "b").name == "b"
+
+
+@pytest.mark.parametrize(
+    ("kind", "least", "most"),
+    [(FarStep, 41, None), (Positions, None, 20), pytest.param(Strides, 136, None, marks=pytest.mark.slow)],
+)
+def test_the_fewest_and_the_most_steps_are_found_and_stated(
+    kind: Callable[[], nn.Module], least: int | None, most: int | None, tmp_path: Path
+) -> None:
+    limits = export_numbers(kind().eval(), tmp_path / "b", **XYZ).graph.limits
+    assert limits is not None
+    assert (limits.min_steps, limits.max_steps) == (least, most)
+    classifier = NumberClassifier.load(tmp_path / "b")
+    refused, named = (least - 1, f"{least - 1} steps.*{least}") if least else (21, "21 steps.*20")
+    with pytest.raises(SequenceError, match=named):
+        classifier.classify(np.zeros((refused, 3)))
+
+
+def test_a_module_of_one_number_of_steps_is_told_how_to_say_it(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"20 steps.*--steps 20"):
+        export_numbers(Window().eval(), tmp_path / "b", **XYZ)
+
+
+@pytest.mark.parametrize("kind", [OverNumbers, Unread])
+def test_attention_over_numbers_and_inputs_that_are_not_read_are_no_hindrance(
+    kind: Callable[[], nn.Module], tmp_path: Path
+) -> None:
+    made = export_numbers(kind().eval(), tmp_path / "b", **XYZ)
+    assert (made.graph.inputs, made.provenance["numbers_in_proof"]) == (("samples",), "numbers of every size")
+
+
+def test_refusals_speak_of_numbers_and_of_values(tmp_path: Path) -> None:
+    class Few(Positions):
+        def __init__(self) -> None:
+            super().__init__()
+            self.positions = nn.Embedding(4, 3)
+
+    with pytest.raises(ExportError, match=r"steps=4.*--steps 4") as error:
+        export_numbers(Few().eval(), tmp_path / "b", **XYZ)
+    assert "max_width" not in str(error.value)
+    with pytest.raises(ExportError, match=r"\[3, 4\].*2 values") as error:
+        export_numbers(LastStep().eval(), tmp_path / "b", channels=3, values=["speed", "load"])
+    assert "label" not in str(error.value)
 
 
 def test_what_a_module_makes_in_doubles_is_of_float32_in_the_copy_that_is_exported() -> None:

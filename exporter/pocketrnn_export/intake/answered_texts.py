@@ -25,7 +25,7 @@ def least_tokens(run: Run, widths: Widths, padding_id: int, shortest: int) -> in
         with contextlib.suppress(ExportError):
             width = widths.clip(tokens)
             if np.isfinite(run(np.full((1, width), real_id(padding_id)), np.array([width])).max()):
-                return tokens
+                return tokens if widths.filled else width
     # It fails on more than short texts, which is told where that is seen.
     return 1
 

@@ -232,7 +232,7 @@ def prepare(
     )  # fmt: skip
     convention = asked_convention(asked, call)
     refuse_kept_state(asked, convention)
-    if convention.takes_lengths and widths.least > 1:
+    if convention.takes_lengths and widths.least > 1 and widths.filled:
         convention = replace(convention, takes_lengths=False, counts=padding_id)
     _tell(convention)
     is_called = not convention.plain or convention.units != classes or is_changed_by_a_call(asked, convention)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import re
@@ -18,7 +19,7 @@ from torch import nn
 
 from pocketrnn.bundle.folder import written_whole
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, NUMBERS_VERSION, Graph, Parity, StepGraph
-from pocketrnn.errors import ExportError, PocketRNNError, SequenceError
+from pocketrnn.errors import ExportError, ParityError, PocketRNNError, SequenceError
 from pocketrnn.number_classifier import NumberClassifier
 from pocketrnn.numbers.manifest import (
     Activation,
@@ -44,7 +45,7 @@ from pocketrnn_export.bundle_proof import (
 from pocketrnn_export.bundle_writer import versions
 from pocketrnn_export.forms.form import Form, OtherFile, sha256
 from pocketrnn_export.forms.onnx.onnx_graph import ONNX_FILE, OPSET, form_of_module, whole_numbers_of
-from pocketrnn_export.intake.convention import Call, left_as_it_was
+from pocketrnn_export.intake.convention import Call, compiled, left_as_it_was
 from pocketrnn_export.intake.export_copy import unwrapped
 from pocketrnn_export.intake.exportable import ExportableModule, prepare
 from pocketrnn_export.numbers.input_cut import with_samples_as_input
@@ -58,7 +59,7 @@ from pocketrnn_export.numbers.sample_lookup import (
     given_ids,
 )
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, sample_table
-from pocketrnn_export.proof.cases import Case, Logits, Run
+from pocketrnn_export.proof.cases import Case, Logits, Run, Widths
 from pocketrnn_export.proof.chosen_cases import noted_sizes, widths_of
 from pocketrnn_export.proof.comparing import Compared, run_of_onnx
 from pocketrnn_export.proof.end_to_end import compared_rows, hazard_rows
@@ -73,6 +74,12 @@ _PADDING: Final = 0
 _GOLDEN: Final = 8
 # Convolutions one after the other need some dozens of steps.
 _SHORTEST: Final = 64
+# What every module is tried on; and where one runs on neither, how many steps more.
+_FEW_STEPS: Final = 5
+_USUAL_STEPS: Final = 29
+_FEWER_STEPS: Final = (12, 7, _FEW_STEPS)
+_MORE_STEPS: Final = (58, 116, 232, 464, 928, 1856, 3712)
+_MOST_FIXED: Final = 513
 # What float32 may be off on a recording by rounding alone; PyTorch was 33 spreads off at most, some 1e-4.
 _STEADY: Final = 1e-3
 # What layers call the size of what they take.
@@ -101,6 +108,7 @@ class NumberExport:
         provenance: the origin: data, metrics, licence.
         streaming: whether a step graph is written too, which carries a state from sample to sample.
         tolerance, report: as `export` takes them.
+        least: the fewest steps that the module answers, where these are more than modules are tried on; else 1.
     """
 
     name: str
@@ -120,6 +128,7 @@ class NumberExport:
     streaming: bool = False
     tolerance: float | None = None
     report: str | Path | None = None
+    least: int = 1
 
     @property
     def layouts(self) -> tuple[Layout, ...]:
@@ -139,10 +148,15 @@ class NumberExport:
             unknown_id=1,
             empty_id=1,
             padding_id=_PADDING,
-            min_width=steps,
+            min_width=steps if self.least == 1 else self.least,
             max_width=steps,
             pad_side=self.rules.pad_side or "right",
         )
+
+    @property
+    def widths(self) -> Widths:
+        """How many steps a sequence has that the module is given."""
+        return replace(widths_of(self.rules_of_ids), filled=self.least == 1)
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -173,13 +187,27 @@ def export_numbers_of(module: nn.Module, path: Path, wanted: NumberExport, *, fo
     if wanted.streaming:
         check_carrying(wanted.rules, None)
     given = [_prepared(wanted, number, sequence) for number, sequence in enumerate(wanted.sequences)]
-    with _in_words_of_numbers():
+    with _in_words_of_numbers(of_values=wanted.activation == "values"):
+        wanted = _with_least_steps(module, wanted)
         held = _found(module, wanted, given)
         for record in held.said:
             logging.getLogger(record.name).handle(record)
         kind = held.table.kind
         if kind != EVERYWHERE:
             _log.warning("The module has no finite answer to numbers of every size: the proof looks at %s", kind)
+        try:
+            with _of_ids(module, wanted, held.table, held.layout) as of_ids:
+                return _exported(of_ids, path, wanted, held, force=force)
+        except _RoundedApartError as error:
+            if kind != EVERYWHERE:
+                raise error.refusal from error.refusal.__cause__
+        held = _found(module, wanted, given, (NEAR, POSITIVE))
+        _log.warning(
+            "To numbers of up to 10,000 the graph is equal in double precision; in float32 rounding moves the answers "
+            "by more than a proof allows: the proof looks at %s. If it was trained on scaled numbers, give their mean "
+            "and scale, or the scaler",
+            held.table.kind,
+        )
         with _of_ids(module, wanted, held.table, held.layout) as of_ids:
             return _exported(of_ids, path, wanted, held, force=force)
 
@@ -194,7 +222,13 @@ def _prepared(wanted: NumberExport, number: int, sequence: object) -> Samples:
 def _table(wanted: NumberExport, given: Sequence[Samples], kind: str) -> SampleTable:
     rules = wanted.rules
     return sample_table(
-        len(rules.channels), padding=rules.pad_value, given=given, steps=rules.steps, kind=kind, clip=rules.clip
+        len(rules.channels),
+        padding=rules.pad_value,
+        given=given,
+        steps=rules.steps,
+        least=wanted.least,
+        kind=kind,
+        clip=rules.clip,
     )
 
 
@@ -212,21 +246,62 @@ def _asked(
         call=line if call is None else call_on_samples(call),
         gives=wanted.gives,
         one_text=one_text,
-        widths=widths_of(wanted.rules_of_ids),
+        widths=wanted.widths,
         values=wanted.activation == "values",
         samples=True,
         shortest=_SHORTEST,
     )
 
 
-def _found(module: nn.Module, wanted: NumberExport, given: Sequence[Samples]) -> _Held:
+def _with_least_steps(module: nn.Module, wanted: NumberExport) -> NumberExport:
+    """What is known of a module, with the fewest steps that it runs on, where these are more than all modules are tried
+    on: convolutions with strides, or a step that is looked up, take dozens.
+
+    Raises:
+        ExportError: it runs on sequences of one number of steps only.
+    """
+    if wanted.rules.steps is not None:
+        return wanted
+    table = _table(wanted, (), NEAR)
+
+    @functools.cache
+    def runs(steps: int) -> bool:
+        for layout in wanted.layouts:
+            with _said_later(), _of_ids(module, wanted, table, layout) as of_ids:
+                if _runs(of_ids, wanted, len(table.rows), steps):
+                    return True
+        return False
+
+    if runs(_USUAL_STEPS) or runs(_FEW_STEPS):
+        return wanted
+    longer = next((steps for steps in _MORE_STEPS if runs(steps)), None)
+    if longer is None:
+        if (only := next(filter(runs, range(_FEW_STEPS + 1, _MOST_FIXED)), None)) is not None:
+            raise ExportError(
+                f"The module takes sequences of {only:,} steps, and fails on longer ones.",
+                f"If all have so many, say so: steps={only}, or --steps {only}.",
+            )
+        return wanted
+    failing = longer // 2
+    while longer - failing > 1:
+        middle = (failing + longer) // 2
+        failing, longer = (failing, middle) if runs(middle) else (middle, longer)
+    return replace(wanted, least=longer)
+
+
+def _found(
+    module: nn.Module,
+    wanted: NumberExport,
+    given: Sequence[Samples],
+    kinds: Sequence[str] = (EVERYWHERE, NEAR, POSITIVE),
+) -> _Held:
     """The layout that the module takes, with numbers that it has finite answers to.
 
     Raises:
         ExportError: there is none; or there are several.
     """
     first: PocketRNNError | None = None
-    for kind in (EVERYWHERE, NEAR, POSITIVE):
+    for kind in kinds:
         table = _table(wanted, given, kind)
         held: list[_Held] = []
         for layout in wanted.layouts:
@@ -279,6 +354,14 @@ class _RunsOtherwiseError(Exception):
         self.refusal = refusal
 
 
+class _RoundedApartError(Exception):
+    """A graph is equal to its module in double precision, and in float32 too far from it."""
+
+    def __init__(self, refusal: ParityError) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal
+
+
 @dataclass(frozen=True)
 class _Held:
     """A layout in which the module can be called.
@@ -313,10 +396,21 @@ def _tried(module: nn.Module, wanted: NumberExport, table: SampleTable, layout: 
             if wanted.call is None and "finite" not in str(error) and _runs(of_ids, wanted, len(table.rows)):
                 raise _RunsOtherwiseError(error) from error
             raise
-        width = prepared.widths.clip(31)
-        ids = 8 + np.arange(width, dtype=np.int64)[None] % (len(table.rows) - 8)
-        answers = prepared.as_reference().run(ids, np.array([width], np.int64))
+        answers = _answer_to_one(prepared)
     return _Held(layout, table, prepared, answers, tuple(said))
+
+
+def _answer_to_one(prepared: ExportableModule) -> Logits:
+    """What a module answers to one sequence, of 31 steps if it takes so many."""
+    for steps in (_USUAL_STEPS + 2, *_FEWER_STEPS):
+        width = prepared.widths.clip(steps)
+        ids = 8 + np.arange(width, dtype=np.int64)[None] % (prepared.ids - 8)
+        try:
+            return prepared.as_reference().run(ids, np.array([width], np.int64))
+        except ExportError:
+            if steps == _FEWER_STEPS[-1]:
+                raise
+    raise AssertionError("no steps")
 
 
 def _of_ids(
@@ -326,14 +420,21 @@ def _of_ids(
     return given_ids(module, table.rows, layout if wanted.call is None else None)
 
 
-def _runs(module: nn.Module, wanted: NumberExport, ids: int) -> bool:
-    """Whether a module gives numbers to a batch in this layout, whatever they are."""
-    width = widths_of(wanted.rules_of_ids).clip(31)
+def _runs(module: nn.Module, wanted: NumberExport, ids: int, steps: int | None = None) -> bool:
+    """Whether a module gives numbers to a batch in this layout, whatever they are; of so many steps, if they are
+    said."""
+    width = wanted.widths.clip(31) if steps is None else steps
     tokens = torch.from_numpy(8 + np.arange(3 * width).reshape(3, width) % (ids - 8))
-    for given in ((tokens,), (tokens, torch.full((3,), width))):
+    lengths = torch.full((3,), width)
+    calls: list[Callable[[], Any]] = [lambda: module(tokens), lambda: module(tokens, lengths)]
+    if wanted.call is not None:
+        call = call_on_samples(wanted.call)
+        function = compiled(call) if isinstance(call, str) else call
+        calls = [lambda: function(module, tokens, lengths), lambda: function(module, tokens[:1], lengths[:1])]
+    for call_once in calls:
         # Whatever a user's module raises.
         with contextlib.suppress(Exception, SystemExit), torch.no_grad(), left_as_it_was(module):
-            module(*given)
+            call_once()
             return True
     return False
 
@@ -457,7 +558,8 @@ def _written(
     with written_whole(path, force=force, made_by=CLASSIFIER_JSON) as work:
         as_given = [] if given is None else given.compared(answers.all(one_row=form.one_row), answers.with_spread)
         proven, compared = provable([form], plan, answers)
-        compared = [*compared_in_float64(proven, answers), *compared, *as_given]
+        in_doubles = compared_in_float64(proven, answers)
+        compared = [*in_doubles, *compared, *as_given]
         content = with_samples_as_input(form.content, f"{TABLE}.weight", len(wanted.rules.channels))
         compared += compared_on_cases(_on_samples(content, form, table), answers)
         stream, step = _stepped(form, content) if wanted.streaming else (None, b"")
@@ -465,7 +567,10 @@ def _written(
             of_step = step_on_samples(step, stream, table)
             compared += [*compared_in_float64([of_step], answers), *compared_on_cases(of_step, answers)]
             (work / stream.file).write_bytes(step)
-        parity = first_verdict(plan, compared, proven, answers)
+        try:
+            parity = first_verdict(plan, compared, proven, answers)
+        except ParityError as error:
+            raise (_RoundedApartError(error) if in_doubles else error) from error.__cause__
         (work / ONNX_FILE).write_bytes(content)
         manifest = replace(_manifest(wanted, prepared, form, content, table, answers, layout, parity), stream=stream)
         (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
@@ -598,6 +703,15 @@ _WORDS: Final = (
 )  # fmt: skip
 # Lines of the owner's code, files and pages stay as they are; so does a word that is a part of another.
 _KEPT: Final = r"`[^`]*`|[\w.~-]*/[\w./-]+|[\w-]+\.(?:py|ipynb|json|md)\b"
+# What text rules can do and rules of numbers do otherwise: a longer sequence is never cut.
+_RULES_OF_TEXTS: Final = (
+    (re.compile(r'If no text is longer, have the rest cut off: "max_width": (\d+) in the rules\.'),
+     r"If every sequence has \1 steps, say so: steps=\1, or --steps \1."),
+    (re.compile(r"let the text rules pad and cut \(min_width, max_width\), outside of forward"),
+     "have every sequence of one number of steps: steps=, or --steps"),
+)  # fmt: skip
+# What a module of values gives, in place of the logits of labels.
+_OF_LABELS: Final = re.compile(r"(?<![\w'\"-])(?:label for each logit|label|logit)(s)?(?![\w'\"-]| each)")
 _SAID_OF_TEXTS: Final = re.compile(
     rf"({_KEPT})|(?<![\w'\"-])(?:{'|'.join(f'({word})' for word, _ in _WORDS)})(?![\w'\"-])"
 )
@@ -615,19 +729,33 @@ def in_words_of_numbers(said: str) -> str:
         which = found.lastindex or 1
         return found[0] if which == 1 else _WORDS[which - 2][1]
 
+    for of_texts, of_sequences in _RULES_OF_TEXTS:
+        said = of_texts.sub(of_sequences, said)
     return _SAID_OF_TEXTS.sub(of_numbers, said.replace(LOOKUP, ""))
 
 
+def _of_a_value(found: re.Match[str]) -> str:
+    return f"{'name for each ' * (' ' in found[0])}value{found[1] or ''}"
+
+
 @contextmanager
-def _in_words_of_numbers() -> Iterator[None]:
+def _in_words_of_numbers(*, of_values: bool) -> Iterator[None]:
+    def said(sentence: str) -> str:
+        sentence = in_words_of_numbers(sentence)
+        return _OF_LABELS.sub(_of_a_value, sentence) if of_values else sentence
+
+    def logged(record: logging.LogRecord) -> bool:
+        record.msg, record.args = said(record.getMessage()), ()
+        return True
+
     try:
-        with _filtered(_log_in_words):
+        with _filtered(logged):
             yield
     except SequenceError:
         raise
     except PocketRNNError as error:
         kind: Callable[[str, str], PocketRNNError] = type(error)
-        raise kind(in_words_of_numbers(error.problem), in_words_of_numbers(error.remedy)) from error.__cause__
+        raise kind(said(error.problem), said(error.remedy)) from error.__cause__
 
 
 @contextmanager
@@ -641,8 +769,3 @@ def _filtered(choose: Callable[[logging.LogRecord], bool]) -> Iterator[None]:
     finally:
         for logger in loggers:
             logger.removeFilter(choose)
-
-
-def _log_in_words(record: logging.LogRecord) -> bool:
-    record.msg, record.args = in_words_of_numbers(record.getMessage()), ()
-    return True

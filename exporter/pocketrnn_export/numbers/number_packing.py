@@ -291,7 +291,8 @@ def _table(manifest: NumberManifest) -> SampleTable:
 def _cases(manifest: NumberManifest, table: SampleTable, turns: frozenset[int]) -> dict[str, Sequence[Case]]:
     graph, found = manifest.graph, manifest.graph.limits
     limits = None if found is None else Limits(found.min_steps, found.max_steps, found.max_batch)
-    wanted = NumberExport(manifest.name, manifest.labels, manifest.numbers)
+    least = 1 if limits is None else limits.min_tokens or 1
+    wanted = NumberExport(manifest.name, manifest.labels, manifest.numbers, least=least)
     cases = cases_for(
         wanted.rules_of_ids,
         ids=len(table.rows),

@@ -51,6 +51,7 @@ def sample_table(
     padding: float = 0.0,
     given: Sequence[Samples] = (),
     steps: int | None = None,
+    least: int = 1,
     kind: str = EVERYWHERE,
     clip: tuple[float, float] | None = None,
     seed: int = 0,
@@ -63,6 +64,7 @@ def sample_table(
         padding: what stands past the end of a sequence.
         given: sequences as the module is given them, float32 [time, channels].
         steps: how many steps every sequence has; None for any number.
+        least: how many steps a sequence has at least.
         kind: what is drawn.
         clip: the least and the largest number that the module is given.
         seed: of what is drawn.
@@ -79,7 +81,8 @@ def sample_table(
     first = np.concatenate([np.full((1, channels), padding), _special(channels)])[:_SPECIAL]
     if kind == POSITIVE:
         first[1:] = np.abs(first[1:]).clip(0, 1)
-    made = [_signal(generator, n, channels, kind) for n in ((steps,) * 4 if steps else _MADE_STEPS)]
+    lengths = dict.fromkeys(max(n, least + n % least) for n in _MADE_STEPS)
+    made = [_signal(generator, n, channels, kind) for n in ((steps,) * 4 if steps else lengths)]
     given = _first_of(given)
     parts: list[npt.NDArray[Any]] = [first, drawn, *given, *made]
     ends = np.cumsum([len(part) for part in parts])

@@ -81,7 +81,7 @@ class Case:
 @dataclass(frozen=True)
 class Widths:
     """How many tokens a text can have, as its text rules say: all are padded to `least`, on the left where `pad_left`,
-    and cut to `most`.
+    and cut to `most`. Where not `filled` there is no shorter text.
 
     Example:
         >>> Widths(least=20, most=20).fixed
@@ -91,6 +91,7 @@ class Widths:
     least: int = 1
     most: int | None = None
     pad_left: bool = False
+    filled: bool = True
 
     @property
     def fixed(self) -> int | None:

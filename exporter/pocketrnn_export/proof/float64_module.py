@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import multi_head_attention_forward
 from torch.overrides import TorchFunctionMode
 
 from pocketrnn.errors import ExportError, first_line
@@ -23,6 +24,7 @@ from pocketrnn_export.module_runs.function_caches import caches_of
 from pocketrnn_export.module_runs.kept_attributes import attributes_kept
 from pocketrnn_export.module_runs.whole_copy import copied_again
 from pocketrnn_export.proof.float64_graph import Doubles, Ids, Run64
+from pocketrnn_export.torch_internals import operators_given
 
 __all__ = ["Float64Mode", "doubled", "float64_run_of", "run_of_doubled"]
 
@@ -79,10 +81,18 @@ class Float64Mode(TorchFunctionMode):
         if getattr(func, "__name__", "") not in {"__get__", "__set__"}:
             args = tuple(_converted(value) for value in args)
             kwargs = {name: _converted(value) for name, value in kwargs.items()}
+        if func is multi_head_attention_forward:
+            # It computes 1 / sqrt(size of a head) itself, where no mode of functions sees it.
+            with operators_given(_converted_number):
+                return func(*args, **kwargs)
         result = func(*args, **kwargs)
         if isinstance(result, Tensor) and result.dtype == torch.float32:
             return _again(func, args, kwargs, result)
         return result
+
+
+def _converted_number(value: Any) -> Any:
+    return _converted(value) if isinstance(value, float) else value
 
 
 def _converted(value: Any) -> Any:

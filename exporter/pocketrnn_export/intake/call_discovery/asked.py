@@ -87,7 +87,7 @@ class Asked:
     def batches(self, rows: int, widths: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
         """Batches of these widths; and where the rules pad, one whose rows are padded, with their real lengths."""
         full = [self.batch(rows, width) for width in widths]
-        if self.widths.least == 1:
+        if self.widths.least == 1 or not self.widths.filled:
             return full
         tokens, lengths = self.batch(rows, self.widths.least)
         for row in range(rows):

@@ -238,7 +238,8 @@ def _holds(
             "The module does not take a row's first number for its length: what is after it changes its answer.",
             "Say how it is called: --call, or call=.",
         )
-    if way is not None and asked.lengths is None:
+    # What is not read is no input, whatever it is given.
+    if way is not None and asked.lengths is None and convention.takes_lengths:
         for i in [*way.at("lengths"), *way.at("mask")]:
             if not _is_told(asked, convention, way, i, batches[-1]):
                 slot = way.slots[i]
