@@ -97,6 +97,7 @@ def outcomes() -> Iterator[Outcome]:
         _encoders,
         _beside_others,
         _rare,
+        _text_sides,
     )
     for one in itertools.chain.from_iterable(family() for family in families):
         yield _outcome(one)
@@ -250,6 +251,37 @@ def _rare() -> Iterator[Misleading]:
               zoo.OneAnswerTwice: "module(tokens)[0]"}  # fmt: skip
     for kind, call in {**dict.fromkeys(zoo.KEEP_NOTHING, "module(tokens)"), **unread}.items():
         yield Misleading("what no text shows", kind.__name__, kind, call, zoo.CLASSES, zoo.WORDS)
+
+
+def _text_sides() -> Iterator[Misleading]:
+    """Pairs with the answers of an owner whose vocabulary, labels, cuts or padding are not those that are given."""
+    import test_owners_answers as zoo
+
+    ids = len(zoo.WORDS)
+    generator = np.random.default_rng(0)
+    rows = [generator.integers(2, ids, int(generator.integers(3, 30))).tolist() for _ in range(40)]
+    other = [0, 1, *(2 + generator.permutation(ids - 2)).tolist()]
+    order = (2, 0, 3, 1)
+    # Each from the ids that the given rules make to what the owner's classifier answers, by label.
+    sides: dict[str, Callable[[list[int]], Sequence[float]]] = {
+        "another vocabulary": lambda row: zoo.answer([other[i] for i in row]),
+        "words of the next id": lambda row: zoo.answer([i % (ids - 1) + 1 for i in row]),
+        "labels in another order": lambda row: [zoo.answer(row)[i] for i in order],
+        "two labels changed": lambda row: [zoo.answer(row)[i] for i in (1, 0, 2, 3)],
+        "the first 12 tokens": lambda row: zoo.answer(row[:12]),
+        "the last 20 tokens": lambda row: zoo.answer(row[-20:]),
+        "padded to 120": lambda row: zoo.answer(row, 120),
+        "turned round": lambda row: zoo.answer(row[::-1]),
+    }
+    for name, answered in sides.items():
+        for what in ("probabilities", "labels"):
+            pairs = []
+            for row in rows:
+                named = {f"label {i}": value for i, value in enumerate(answered(row))}
+                given = named if what == "probabilities" else max(named, key=named.__getitem__)
+                pairs.append((" ".join(f"w{i}" for i in row), None, given))
+            yield Misleading("vocabulary, labels, cuts and padding, beside the owner's answers", f"{name}, {what}", zoo.net, None, 4, ids,
+                             options={"example_ids": pairs})  # fmt: skip
 
 
 def _padded(kind: Callable[..., nn.Module]) -> Callable[[], nn.Module]:

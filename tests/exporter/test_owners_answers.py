@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shlex
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,7 +28,10 @@ from pocketrnn.verdicts import AnswersCompared, TextVerdict, text_verdict
 from pocketrnn_export import export
 from pocketrnn_export.compression import compress
 from pocketrnn_export.vocabularies.doubted_ids import doubt_ids
+from pocketrnn_export.vocabularies.owners_answers import Answered, compared_answers
 from pocketrnn_export.vocabularies.owners_texts import OwnersText, answers_in_words, checked_pairs, read_pairs
+from pocketrnn_export.vocabularies.rules_file import read_rules
+from pocketrnn_export.vocabularies.vocabulary import read_vocabulary, text_rules
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 SYLLABLES = [a + b for a in "bdfgklmnprst" for b in ("ab", "em", "il", "on", "ur")]
@@ -148,7 +154,7 @@ TURNED = [LABELS[2], LABELS[0], LABELS[3], LABELS[1]]
         ({"labels": TURNED}, f"order: {', '.join(LABELS)}"),
         ({"vocabulary": SHUFFLED}, "vocabulary, .*rules"),
         ({"cut": 12}, r"--max-tokens 12 "),
-        ({"padded": 120}, r'"min_width": 120.*"pad_side": "right"'),
+        ({"padded": 120}, r"--rules .*\"min_width\": 120"),
     ],
 )
 @pytest.mark.parametrize("how", ["tokens", "text"])
@@ -169,8 +175,15 @@ def test_a_difference_is_refused_with_the_likely_cause(
     with pytest.raises(ParityError, match=said) as caught:
         exported(tmp_path / "b", tokenizer=tokenizer, example_ids=pairs, **more)
     assert caught.value.exit_status == 3
-    assert texts[0][:20] in str(caught.value) or "first" in str(caught.value)
     assert not (tmp_path / "b").exists()
+    if cut or padded:
+        # The way out is one.
+        words = shlex.split(caught.value.remedy)
+        known = read_vocabulary(WORDS)
+        rules = replace(text_rules(known, tokenizer), max_tokens=cut)
+        if padded:
+            rules = read_rules(words[words.index("--rules") + 1].rstrip("."), known)
+        exported(tmp_path / "b", tokenizer=None, rules=rules, example_ids=pairs)
 
 
 def test_labels_alone_tell_another_order(tmp_path: Path) -> None:
@@ -178,6 +191,35 @@ def test_labels_alone_tell_another_order(tmp_path: Path) -> None:
     assert {given for _, _, given in pairs} == set(LABELS)
     with pytest.raises(ParityError, match=f"order: {', '.join(LABELS)}"):
         exported(tmp_path / "b", labels=TURNED, example_ids=pairs)
+
+
+@pytest.mark.parametrize(
+    ("more", "given", "wrong"),
+    [
+        ({"multi_label": True}, ["World", "Science"], ["World"]),
+        ({"multi_label": True, "thresholds": [0.9, 0.5, 0.5, 0.5]}, ["Science"], ["World", "Science"]),
+        ({"multi_label": True}, {"World": 0.8022, "Science": 0.6}, {"World": 0.81}),
+        ({"thresholds": [0.9] * 4}, [], ["Sports"]),
+        ({"thresholds": [0.1] * 4}, "World", []),
+        ({}, ["World"], ["World", "Sports"]),
+        ({}, "World", []),
+    ],
+)
+def test_labels_are_those_that_users_are_given(more: dict[str, Any], given: Any, wrong: Any) -> None:
+    several = more.get("multi_label")
+    answers = np.float32([[0.8022, 0.1, 0.0478, 0.6]] if several else [[0.8022, 0.1, 0.0478, 0.05]])
+    manifest = SimpleNamespace(activation="sigmoid" if several else "softmax", text=TextRules(max_width=9))
+    classifier: Any = SimpleNamespace(
+        labels=tuple(LABELS), thresholds=more.get("thresholds"), manifest=manifest, predict_proba=lambda _: answers
+    )
+
+    def ask(answer: Any) -> Any:
+        answered = answers_in_words([OwnersText("the oil", answer=answer)], LABELS)
+        return compared_answers(classifier, [Answered(one.text, one.text, found) for one, found in answered])
+
+    assert ask(given) is not None
+    with pytest.raises(ParityError):
+        ask(wrong)
 
 
 def test_weights_of_another_run_are_refused_without_a_cause_that_is_none(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from pocketrnn_export.torch_internals import DispatchMode, flattened, overload_n
 __all__ = [
     "BESIDE",
     "GIVES_NO_NUMBERS",
+    "MOVES",
     "PROBABILITIES",
     "SHAPES",
     "Operations",
@@ -35,7 +36,13 @@ SHAPES: Final = frozenset({
     "_reshape_alias", "_to_copy", "_unsafe_view", "alias", "clone", "detach", "expand", "squeeze", "unsqueeze",
     "view",
 })  # fmt: skip
+# What picks some numbers of a tensor, or puts them elsewhere, by places that are the same whatever the numbers are.
+MOVES: Final = SHAPES | {
+    "gather", "index", "index_select", "permute", "select", "slice", "split", "t", "transpose", "unbind",
+}  # fmt: skip
 PROBABILITIES: Final = frozenset({"_log_softmax", "_softmax", "exp", "log", "log_sigmoid_forward", "sigmoid"})
+# Of these what is picked from stands first, and the places behind it.
+_PICKS: Final = frozenset({"gather", "index", "index_select"})
 # What writes into all of a tensor, whatever it held.
 _OVERWRITES: Final = frozenset({"copy_", "fill_", "zero_"})
 # The constant with which an operator leaves another value as it is; with these, as its second.
@@ -179,8 +186,8 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
         return [(self._steps[step].name, _placed(self._steps[step].arguments, places)) for step in places]
 
     def without(self, names: Collection[str], tensor: Tensor, label: str) -> frozenset[int]:
-        """The steps that made what a tensor was made of by the last operators of these names, each of one thing that
-        has a label."""
+        """The steps that made what a tensor was made of by the last operators of these names. Each is of one thing that
+        has a label; where it picks by places (`gather`), they may have the label, too."""
         steps = self.steps_of(tensor)
         while len(steps) == 1:
             (number,) = steps
@@ -189,7 +196,8 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
                 one.steps for one in step.arguments
                 if isinstance(one, _Argument) and any(label in self._steps[of].labels for of in one.steps)
             ]  # fmt: skip
-            if step.name.partition(".")[0] not in names or len(given) != 1:
+            name = step.name.partition(".")[0]
+            if name not in names or not given or (len(given) != 1 and name not in _PICKS):
                 break
             steps = given[0]
         return steps

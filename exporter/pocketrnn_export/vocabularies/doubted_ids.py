@@ -131,11 +131,13 @@ def _found(words: Counter[str], text: str) -> int:
 
 
 def _word(token: str) -> str:
-    """A token as it stands in a text in small letters; empty where it says nothing, as "<sep>" does."""
+    """A token as it stands in a text in small letters; empty where it says nothing, as "<sep>" does, or may be a mere
+    number."""
     for mark in _MARKS:
         token = token.removeprefix(mark).removesuffix(mark)
     # Tokens of bytes write each as a letter, which stand in no text.
-    return "" if not token.isalnum() or (not token.isascii() and _of_bytes(token)) else token.casefold()
+    tells = token.isalnum() and not token.isdigit() and (token.isascii() or not _of_bytes(token))
+    return token.casefold() if tells else ""
 
 
 def _of_bytes(token: str) -> bool:

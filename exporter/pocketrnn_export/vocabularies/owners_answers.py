@@ -7,7 +7,8 @@ are called was given beside it, and no module shows that it is wrong. What the o
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
@@ -17,10 +18,11 @@ from numpy.typing import NDArray
 from pocketrnn.answers import Answers
 from pocketrnn.classifier import Classifier, logits_of_ids
 from pocketrnn.errors import LimitError, ParityError, PocketRNNError, shown
-from pocketrnn.text import AnyTextRules
+from pocketrnn.text import AnyTextRules, TextRules
 from pocketrnn.text.framing import cut, framed
 from pocketrnn.text.pretokenized import Text
 from pocketrnn.verdicts import AnswersCompared
+from pocketrnn_export.vocabularies.nearest_rules import written
 from pocketrnn_export.vocabularies.owners_texts import Answer
 
 __all__ = ["Answered", "compared_answers"]
@@ -32,6 +34,8 @@ Row: TypeAlias = "tuple[Answered, Probabilities]"
 # So many texts are looked at for the cause of a difference, and so many ways to cut or pad a text are tried.
 _TEXTS: Final = 200
 _WAYS: Final = 600
+_ENOUGH: Final = 2
+_MOST_LABELS: Final = 500
 _LONGEST: Final = 2000
 
 
@@ -103,24 +107,23 @@ def _probabilities(classifier: Classifier, read: Text) -> Probabilities | None:
 
 def _apart(answer: Answer, found: Probabilities, classifier: Classifier) -> float:
     """How far probabilities are from the owner's, or from those that would give his labels."""
-    return max(_apart_at(answer, label, i, found, classifier) for i, label in enumerate(classifier.labels))
+    return max(float(_apart_at(answer, label, i, found, classifier)) for i, label in enumerate(classifier.labels))
 
 
-def _apart_at(answer: Answer, label: str, column: int, found: Probabilities, classifier: Classifier) -> float:
-    """The same for one label, if its probability stands in one column."""
+def _apart_at(answer: Answer, label: str, at: int | slice, found: Probabilities, classifier: Classifier) -> Any:
+    """The same for one label, if its probability stands in a column; or in each of several."""
+    value = found[at]
     if isinstance(answer, Mapping):
-        return abs(answer[label] - float(found[column])) if label in answer else 0.0
-    value, thresholds = float(found[column]), classifier.thresholds
+        return np.abs(answer[label] - value) if label in answer else 0 * value
+    thresholds = None if classifier.thresholds is None else np.asarray(classifier.thresholds)[at]
     if classifier.manifest.activation == "sigmoid":
-        needed = 0.5 if thresholds is None else thresholds[column]
-        return max(0.0, needed - value if label in answer else value - needed)
-    below = float(found.max()) - value
+        needed = 0.5 if thresholds is None else thresholds
+        return np.maximum(0, needed - value if label in answer else value - needed)
+    below = found.max() - value
     if answer:
         # The owner may give the likeliest label also where a bundle's thresholds give none.
-        return below if label in answer else 0.0
-    if thresholds is None:
-        return 1.0
-    return max(0.0, value - thresholds[column]) if below == 0.0 else 0.0
+        return below if label in answer else 0 * value
+    return 1 + 0 * value if thresholds is None else np.where(below == 0, np.maximum(0, value - thresholds), 0)
 
 
 def _said(answer: Answer, found: Probabilities, classifier: Classifier) -> str:
@@ -161,14 +164,13 @@ def _likely(classifier: Classifier, rows: Sequence[Row], wrong: Sequence[int]) -
 def _other_order(classifier: Classifier, rows: Sequence[Row]) -> str | None:
     """That the labels agree on all texts in another order, where they do."""
     labels = classifier.labels
-    may = {
-        label: [
-            column
-            for column in sorted(range(len(labels)), key=lambda c: c != labels.index(label))
-            if all(_apart_at(one.answer, label, column, found, classifier) <= TOLERANCE for one, found in rows)
-        ]
-        for label in labels
-    }
+    if len(labels) > _MOST_LABELS:
+        return None
+    may: dict[str, list[int]] = {}
+    for own, label in enumerate(labels):
+        apart = [_apart_at(one.answer, label, slice(None), found, classifier) for one, found in rows]
+        columns = np.flatnonzero(np.max(apart, axis=0) <= TOLERANCE).tolist()
+        may[label] = sorted(columns, key=lambda column: column != own)
     taken: dict[int, str] = {}
 
     def placed(label: str, seen: set[int]) -> bool:
@@ -198,13 +200,21 @@ def _other_size(classifier: Classifier, rows: Sequence[Row], wrong: Sequence[int
         return None
     ids = [classifier.encode(one.read) for one, _ in rows]
     first = min(wrong, key=lambda i: len(ids[i]))
-    for way, made in _ways(rules, [len(row) for row in ids], len(ids[first])):
+    agreeing = []
+    for said, changed in _ways(rules, max(map(len, ids)), len(ids[first])):
         with contextlib.suppress(PocketRNNError):
-            if not _agrees(classifier, rows[first][0].answer, made(ids[first])):
+            if not _agrees(classifier, rows[first][0].answer, _by(rules, changed, ids[first])):
                 continue
-            if all(_agrees(classifier, one.answer, made(row)) for row, (one, _) in zip(ids, rows, strict=True)):
-                return way
-    return None
+            each = zip(ids, rows, strict=True)
+            if all(_agrees(classifier, one.answer, _by(rules, changed, row)) for row, (one, _) in each):
+                agreeing.append((said, changed))
+        if len(agreeing) == _ENOUGH:
+            break
+    if not agreeing:
+        return None
+    said, changed = agreeing[0]
+    more = " Others agree as well: probabilities in place of labels tell them apart." if len(agreeing) > 1 else ""
+    return f"All {len(rows):,} texts that were tried agree if {said}: {_written(changed)}.{more}"
 
 
 def _agrees(classifier: Classifier, answer: Answer, ids: Sequence[int]) -> bool:
@@ -212,51 +222,36 @@ def _agrees(classifier: Classifier, answer: Answer, ids: Sequence[int]) -> bool:
     return _apart(answer, np.asarray(found, np.float64), classifier) <= TOLERANCE
 
 
-def _ways(
-    rules: AnyTextRules, lengths: Sequence[int], shortest: int
-) -> Iterator[tuple[str, Callable[[list[int]], list[int]]]]:
-    """Ways to cut texts shorter than the shortest one that differs, and to pad them to one width."""
-    around = len(rules.first_ids) + len(rules.last_ids)
-    most = min(shortest - around - 1, _LONGEST)
+def _ways(rules: AnyTextRules, longest: int, shortest: int) -> Iterator[tuple[str, AnyTextRules]]:
+    """Ways to cut texts shorter than the shortest one that differs, and to pad them to one width: each in words, and
+    the rules that do it. Round numbers first."""
+    changed: Any = replace
+    most = min(shortest - len(rules.first_ids) - len(rules.last_ids) - 1, _LONGEST)
     if rules.max_tokens is None:
-        for width in sorted(range(1, most + 1), key=lambda n: (n % 10 != 0 and n & (n - 1) != 0, -n))[:_WAYS]:
-            for side in ("right", "left"):
-                where = "the first" if side == "right" else "the last"
-                more = "" if side == "right" else ', with "cut_side": "left" in the rules'
-                yield (
-                    f"All texts that were tried agree if only {where} {width} tokens of each are read: give "
-                    f"--max-tokens {width} (max_tokens in the rules){more}.",
-                    _cutting(rules, width, side),
-                )
-    for width in dict.fromkeys([max(lengths), *_usual_widths(max(lengths))]):
+        for most_tokens in sorted(range(1, most + 1), key=lambda n: (n % 10 != 0 and n & (n - 1) != 0, -n))[:_WAYS]:
+            for side, where in (("right", "first"), ("left", "last")):
+                said = f"only the {where} {most_tokens} tokens of each are read"
+                yield said, changed(rules, max_tokens=most_tokens, cut_side=side)
+    usual = (width for width in sorted({*range(10, 520, 10), 16, 32, 64, 128, 256, 512}) if width > longest)
+    for width in (longest, *usual):
         for side in ("right", "left"):
-            yield (
-                f"All texts that were tried agree if each is padded to {width} ids: give "
-                f'"min_width": {width}, "max_width": {width}, "pad_side": "{side}" in the rules.',
-                _filling(rules, width, side),
-            )
+            said = f"each is padded to {width} ids on the {side}"
+            yield said, changed(rules, min_width=width, max_width=width, pad_side=side)
 
 
-def _usual_widths(least: int) -> Iterable[int]:
-    return (width for width in sorted({*range(10, 520, 10), 16, 32, 64, 128, 256, 512}) if width > least)
+def _by(rules: AnyTextRules, changed: AnyTextRules, ids: list[int]) -> list[int]:
+    """What other rules make of the ids that the rules made."""
+    inner = ids[len(rules.first_ids) : len(ids) - len(rules.last_ids)]
+    if changed.max_tokens is not None:
+        cut(inner, changed.max_tokens, changed.cut_side)
+    return framed(inner, changed)
 
 
-def _cutting(rules: AnyTextRules, width: int, side: Any) -> Callable[[list[int]], list[int]]:
-    first, last = len(rules.first_ids), len(rules.last_ids)
-
-    def made(ids: list[int]) -> list[int]:
-        inner = ids[first : len(ids) - last]
-        cut(inner, width, side)
-        return framed(inner, rules)
-
-    return made
-
-
-def _filling(rules: AnyTextRules, width: int, side: Any) -> Callable[[list[int]], list[int]]:
-    bare: Any = replace(rules, min_width=width, max_width=None, pad_side=side)
-
-    def made(ids: list[int]) -> list[int]:
-        first, last = len(rules.first_ids), len(rules.last_ids)
-        return framed(ids[first : len(ids) - last], bare)
-
-    return made
+def _written(rules: AnyTextRules) -> str:
+    """How rules are given."""
+    if rules.max_width is None and rules.cut_side == "right":
+        return f"give --max-tokens {rules.max_tokens} (max_tokens={rules.max_tokens} in the rules)"
+    if not isinstance(rules, TextRules):
+        return "say so in the tokenizer's file (truncation, padding)"
+    ids = {name: getattr(rules, name) for name in ("unknown_id", "empty_id", "padding_id")}
+    return f"give --rules {shlex.quote(written(rules, replace(TextRules(), **ids)))}"

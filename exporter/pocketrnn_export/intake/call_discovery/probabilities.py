@@ -26,7 +26,7 @@ from pocketrnn_export.intake.convention import Convention, left_as_it_was
 from pocketrnn_export.intake.last_activation import ActivationCall, CallsSeen, Passing, activated
 from pocketrnn_export.intake.user_frames import called_as
 from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
-from pocketrnn_export.module_runs.operations import SHAPES, Operations
+from pocketrnn_export.module_runs.operations import MOVES, Operations
 
 __all__ = ["BOTH_SIGNS", "with_activation"]
 
@@ -181,16 +181,16 @@ def _recognised(asked: Asked, convention: Convention, probed: _Probed) -> Activa
 
 
 def _is_last(asked: Asked, convention: Convention, call: ActivationCall, probed: _Probed) -> bool:
-    """Whether nothing is done to what an activation gives but to its shape, whatever the text: a product with a number
+    """Whether nothing is done to what an activation gives but to its shape and places, whatever the text: a product with a number
     that is 1 for most texts, a mask or a division behind it makes other probabilities of it for some."""
     tokens, lengths = (value.clone() for value in probed.batches[0])
     operations, found = Operations(), list[frozenset[int]]()
     # What it was given is noted before anything is written into it.
-    passing = Passing(call, lambda given: found.append(operations.without(SHAPES, given, "text")))
+    passing = Passing(call, lambda given: found.append(operations.without(MOVES, given, "text")))
     operations.label("text", tokens, lengths)
     with torch.no_grad(), quietly_on_cpu(), left_as_it_was(asked.module), operations, passing:
         answer = called_as(convention.function, asked.module, tokens, lengths)
-    return found == [operations.without(SHAPES, answer, "text")]
+    return found == [operations.without(MOVES, answer, "text")]
 
 
 def _gives(kind: str, logits: Sequence[Tensor], answers: Sequence[Tensor]) -> bool:
