@@ -280,8 +280,9 @@ def _text_sides() -> Iterator[Misleading]:
                 named = {f"label {i}": value for i, value in enumerate(answered(row))}
                 given = named if what == "probabilities" else max(named, key=named.__getitem__)
                 pairs.append((" ".join(f"w{i}" for i in row), None, given))
-            yield Misleading("vocabulary, labels, cuts and padding, beside the owner's answers", f"{name}, {what}", zoo.net, None, 4, ids,
-                             options={"example_ids": pairs})  # fmt: skip
+            family = "vocabulary, labels, cuts and padding, beside the owner's answers"
+            options = {"example_ids": pairs}
+            yield Misleading(family, f"{name}, {what}", zoo.net, None, 4, ids, options=options)
 
 
 def _padded(kind: Callable[..., nn.Module]) -> Callable[[], nn.Module]:
