@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import random
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from sampling import mostly_slow
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -138,3 +142,224 @@ def test_a_text_too_short_for_a_finite_answer_is_beyond_a_limit(tmp_path: Path) 
     torch.testing.assert_close(torch.tensor(classifier.predict_proba(["w1 w2 w3"])), expected, check_dtype=False)
     with pytest.raises(LimitError):
         classifier.predict(["w1"])
+
+
+class BeginsInStates(nn.Module):
+    """States for 64 texts, in whatever holds them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.lstm = nn.Embedding(40, 6), nn.LSTM(6, 5, batch_first=True)
+        self.fc = nn.Linear(5, 2)
+        self.make()
+
+    def make(self) -> None:
+        self.h0, self.c0 = torch.randn(1, 64, 5), torch.randn(1, 64, 5)
+
+    def begin(self) -> Any:
+        return self.h0, self.c0
+
+    def forward(self, tokens: Tensor) -> Any:
+        return self.fc(self.lstm(self.embedding(tokens), self.begin())[0][:, -1])
+
+
+class BeginsInBuffers(BeginsInStates):
+    def make(self) -> None:
+        self.register_buffer("h0", torch.randn(1, 64, 5))
+        self.register_buffer("c0", torch.randn(1, 64, 5))
+
+
+class BeginsInOneOfThem(BeginsInStates):
+    def make(self) -> None:
+        self.h0, self.c0 = torch.zeros(1, 64, 5), torch.randn(1, 64, 5)
+
+
+class BeginsInATuple(BeginsInStates):
+    def make(self) -> None:
+        self.hidden = (torch.randn(1, 64, 5), torch.randn(1, 64, 5))
+
+    def begin(self) -> Any:
+        return self.hidden
+
+
+class BeginsInAList(BeginsInStates):
+    def make(self) -> None:
+        self.hidden = [torch.randn(1, 64, 5), torch.randn(1, 64, 5)]
+
+    def begin(self) -> Any:
+        return tuple(self.hidden)
+
+
+class BeginsInADict(BeginsInStates):
+    def make(self) -> None:
+        self.states = {"h": torch.randn(1, 64, 5), "c": torch.randn(1, 64, 5)}
+
+    def begin(self) -> Any:
+        return self.states["h"], self.states["c"]
+
+
+class BeginsBelow(Encoder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList([BeginsInStates()])
+
+    def forward(self, tokens: Tensor) -> Any:
+        return self.parts[0](tokens)
+
+
+class TwoSizesOfStates(Encoder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.second, self.fc = nn.GRU(5, 7, batch_first=True), nn.Linear(7, 2)
+        self.h1, self.h2 = torch.randn(1, 64, 5), torch.randn(1, 64, 7)
+
+    def forward(self, tokens: Tensor) -> Any:
+        return self.fc(self.second(self.gru(self.embedding(tokens), self.h1)[0], self.h2)[0][:, -1])
+
+
+class BeginsACell(Encoder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell, self.h0, self.c0 = nn.LSTMCell(6, 5), torch.randn(64, 5), torch.randn(64, 5)
+
+    def forward(self, tokens: Tensor) -> Any:
+        h, c = self.h0, self.c0
+        for step in self.embedding(tokens).unbind(1):
+            h, c = self.cell(step, (h, c))
+        return self.fc(h)
+
+
+class BeginsByHand(Encoder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.step, self.h0 = nn.Linear(11, 5), torch.randn(64, 5)
+
+    def forward(self, tokens: Tensor) -> Any:
+        h = self.h0
+        for step in self.embedding(tokens).unbind(1):
+            h = torch.tanh(self.step(torch.cat([step, h], 1)))
+        return self.fc(h)
+
+
+class TwoFixedNumbers(BeginsInStates):
+    def make(self) -> None:
+        self.rows = self.texts = 64
+
+    def begin(self) -> Any:
+        return torch.zeros(1, self.rows, 5), torch.zeros(1, self.texts, 5)
+
+
+class KeepsBoth(BeginsInStates):
+    def make(self) -> None:
+        self.register_buffer("h", torch.zeros(1, 1, 5))
+        self.register_buffer("c", torch.zeros(1, 1, 5))
+
+    def forward(self, tokens: Tensor) -> Any:
+        begin = [state.expand(1, len(tokens), 5).contiguous() for state in (self.h, self.c)]
+        steps, (h, c) = self.lstm(self.embedding(tokens), tuple(begin))
+        self.h, self.c = h[:, :1], c[:, :1]
+        return self.fc(steps[:, -1])
+
+
+WORDS = ["<pad>", "<unk>", *map(str, range(38))]
+BEGINNING = [
+    BeginsInStates, BeginsInBuffers, BeginsInOneOfThem, BeginsInATuple, BeginsInAList, BeginsInADict, BeginsBelow,
+    TwoSizesOfStates, BeginsACell, BeginsByHand, TwoFixedNumbers, KeepsBoth,
+]  # fmt: skip
+
+
+@pytest.mark.usefixtures("short_proofs")
+@pytest.mark.parametrize("kind", mostly_slow(BEGINNING, 5))
+def test_the_line_that_is_proposed_names_all_states_and_exports(kind: type[nn.Module], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = kind()
+    with pytest.raises(ExportError) as caught:
+        export(module, tmp_path / "b", labels=["a", "b"], vocabulary=WORDS, torchscript=False)
+    (line,) = re.findall(r'--call "(.*?)"', str(caught.value))
+    export(module, tmp_path / "b", labels=["a", "b"], vocabulary=WORDS, torchscript=False, call=line)
+
+
+class LearntStates(BeginsInStates):
+    def make(self) -> None:
+        self.h0, self.c0 = (nn.Parameter(torch.randn(1, 64, 5)) for _ in range(2))
+
+
+def test_states_that_are_weights_are_all_named(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"module\.h0 and module\.c0 .* 64 .*\[1, 1, 5\]"):
+        export(LearntStates(), tmp_path / "b", labels=["a", "b"], vocabulary=WORDS)
+
+
+class FailsAtOnce(Encoder):
+    def forward(self, tokens: Tensor) -> Any:
+        return self.fc(self.steps(tokens).reshape(64, -1))
+
+
+class AsksForAnything(Encoder):
+    def forward(self, tokens: Tensor, window: Tensor) -> Any:
+        return self.fc(self.steps(tokens)[:, window.long().sum() + 100])
+
+
+@pytest.mark.parametrize("kind", [FailsAtOnce, AsksForAnything])
+def test_no_line_is_proposed_that_does_not_run(kind: type[nn.Module], tmp_path: Path) -> None:
+    with pytest.raises(ExportError) as caught:
+        export(kind(), tmp_path / "b", labels=["a", "b"], vocabulary=WORDS)
+    assert "module(tokens, ...)" not in str(caught.value)
+
+
+class Draws(Encoder):
+    """Random numbers by torch's own generator."""
+
+    def noise(self, steps: Tensor) -> Any:
+        return functional.dropout(steps, 0.5)  # drawn
+
+    def forward(self, tokens: Tensor) -> Any:
+        return self.fc(self.noise(self.steps(tokens)).mean(1)) + 0 * torch.ones(2)
+
+
+class DrawsByPython(Draws):
+    def noise(self, steps: Tensor) -> Any:
+        first = steps * 2
+        return first * random.random()  # drawn
+
+
+class DrawsByNumpy(Draws):
+    def noise(self, steps: Tensor) -> Any:
+        return steps * float(np.random.rand())  # drawn
+
+
+class DrawsByItsOwn(Draws):
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = torch.Generator()
+
+    def noise(self, steps: Tensor) -> Any:
+        return steps + torch.randn(steps.shape, generator=self.generator)  # drawn
+
+
+class DrawsByItsOwnOfNumpy(Draws):
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = np.random.default_rng(0)
+
+    def noise(self, steps: Tensor) -> Any:
+        return steps + float(self.generator.normal())  # drawn
+
+
+class DrawsAfterACall(Draws):
+    def noise(self, steps: Tensor) -> Any:
+        return steps
+
+    def forward(self, tokens: Tensor) -> Any:
+        return self.fc(self.noise(self.steps(tokens)).mean(1) + torch.rand(5))  # drawn
+
+
+@pytest.mark.parametrize(
+    "kind", [Draws, DrawsByPython, DrawsByNumpy, DrawsByItsOwn, DrawsByItsOwnOfNumpy, DrawsAfterACall]
+)
+def test_the_line_that_draws_random_numbers_is_named(kind: type[nn.Module], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    with pytest.raises(
+        ExportError, match=r"test_what_stands_in_the_way\.py:\d+: `.*# drawn`.*self\.training"
+    ) as caught:
+        export(kind(), tmp_path / "b", labels=["a", "b"], vocabulary=WORDS)
+    assert "module.hidden = None" not in str(caught.value)

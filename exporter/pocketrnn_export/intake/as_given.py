@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import ParityError, first_line
 from pocketrnn_export.intake.double_modules import said_in_float32
+from pocketrnn_export.intake.random_draws import drawing_line, generators
 from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
 from pocketrnn_export.module_runs.whole_copy import difference_of, has_attributes, whole_copy
 from pocketrnn_export.proof.cases import Case, Logits
@@ -86,14 +87,15 @@ class AsGiven:
             if precision is not None or any(t.device.type != "cpu" for t in self.module.parameters()):
                 # A module may do more than this in methods of its own, so that they are not called without need.
                 brought_to_float32(self.module, self.kept)
-            counts, generators = _plain_values(self.module), _generators()
+            counts, states = _plain_values(self.module), generators()
             found = self._on_all(answered, "as given", exact)
             after = _plain_values(self.module)
-            if drawn := [name for name, state in _generators().items() if state != generators[name]]:
+            if drawn := [name for name, state in generators().items() if state != states[name]]:
+                line = drawing_line(self.module, lambda: self._on_all(answered[:1], "as given", exact))
                 _log.warning(
-                    "The module draws random numbers (%s) while it answers. On the %d texts of the proof its answers "
+                    "The module draws random numbers (%s) while it answers%s. On the %d texts of the proof its answers "
                     "do not depend on them; that none does was not shown, and a bundle draws none",
-                    ", ".join(drawn), sum(len(case.lengths) for case, _ in answered),
+                    ", ".join(drawn), f", at {line}" if line else "", sum(len(case.lengths) for case, _ in answered),
                 )  # fmt: skip
             changed = sorted(name for name in after if name not in counts or after[name] != counts[name])
             failing = [one for one in found.each if not passes(one, None)]
@@ -192,16 +194,6 @@ class AsGiven:
             f"; to {infinite} more the module has no finite answer in {precision}" if infinite else "",
         )  # fmt: skip
         return [Compared(line, ())]
-
-
-def _generators() -> dict[str, bytes]:
-    """The states of the generators of random numbers, by whose they are."""
-    numbers: Any = np.random.get_state()
-    return {
-        "Python's random": repr(random.getstate()).encode(),
-        "numpy's": bytes(numbers[1]) + repr(numbers[2:]).encode(),
-        "torch's": bytes(torch.get_rng_state().numpy()),
-    }
 
 
 def _steps_off(case: Case, logits: Logits, given: Logits, exact: Callable[[Case], Exact | None]) -> float:

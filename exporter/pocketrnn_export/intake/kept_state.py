@@ -197,7 +197,7 @@ def _counts(asked: Asked, convention: Convention, kept: Kept, calls: int, batch:
 
 def _depends(on: str, changed: Sequence[Kept], convention: Convention) -> ExportError:
     advice = (
-        kept_state_advice(changed[0], convention.line)
+        kept_state_advice(changed, convention.line)
         if changed
         else "Let forward keep nothing that a later answer depends on, in the module, its file or a default argument."
     )

@@ -181,8 +181,8 @@ def _recognised(asked: Asked, convention: Convention, probed: _Probed) -> Activa
 
 
 def _is_last(asked: Asked, convention: Convention, call: ActivationCall, probed: _Probed) -> bool:
-    """Whether nothing is done to what an activation gives but to its shape and places, whatever the text: a product with
-    a number that is 1 for most texts, a mask or a division behind it makes other probabilities of it for some."""
+    """Whether nothing is done to what an activation gives but to its shape and places, whatever the text: a product
+    with a number that is 1 for most texts, a mask or a division behind it makes other probabilities of it for some."""
     tokens, lengths = (value.clone() for value in probed.batches[0])
     operations, found = Operations(), list[frozenset[int]]()
     # What it was given is noted before anything is written into it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -31,12 +31,24 @@ class Fails:
     error: BaseException | None = None
 
 
-def raised(error: BaseException, asked: Asked) -> tuple[str, str]:
-    """What a module raised, at which line of its owner's, and what may help."""
+def raised(error: BaseException, asked: Asked, line: str, runs: Callable[[str], bool]) -> tuple[str, str]:
+    """What a module raised, at which line of its owner's, and what may help.
+
+    Args:
+        error: what it raised.
+        asked: the module.
+        line: how it was called.
+        runs: whether it runs, called by another line.
+    """
     what = f"{type(error).__name__}: {first_line(error).rstrip('.')}"
-    line = _line_of(error)
+    place = _line_of(error)
     names = ", ".join(parameter.name for parameter in parameters_of(asked.module))
-    advice = f'Its forward takes ({names}): say how it is called, --call "module(tokens, ...)", or call=.'
+    advice = (
+        f"Its forward takes ({names}): say what it is given, by --call with a line of Python over module, tokens and "
+        "lengths (docs/modules.md), or by call= with a function."
+        if "," in names
+        else f"Call it by itself on ids, module(torch.randint({asked.ids}, (3, 7))), and mend what fails."
+    )
     if isinstance(error, IndexError) and "out of bounds for dimension" in str(error) and names.count(",") == 1:
         advice += ' Where the second is the place of the last token: --call "module(tokens, lengths - 1)".'
     if isinstance(error, IndexError) and "out of range in self" in str(error):
@@ -49,7 +61,7 @@ def raised(error: BaseException, asked: Asked) -> tuple[str, str]:
             "A bundle computes in float32, to which the weights were brought: take their type where forward casts, "
             "x.to(self.fc.weight.dtype) in place of x.half() or x.double()."
         )
-    return f"The module fails{line}: {what}.", fixed_batch_advice(asked.module, error) or advice
+    return f"The module fails{place}: {what}.", fixed_batch_advice(asked.module, error, line, runs) or advice
 
 
 def _line_of(error: BaseException) -> str:

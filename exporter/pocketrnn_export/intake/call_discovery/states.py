@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import torch
@@ -18,6 +19,11 @@ from pocketrnn_export.torch_internals import buffers_of, parameters_of
 
 __all__ = ["fixed_batch_advice", "setups_of", "state_makers", "states_of"]
 
+# What attributes are called that hold states, and tables.
+_STATE: Final = re.compile(
+    r"^(?:(?:init(?:ial)?_?)?(?:h|c|hx|cx|hc|hidden|cell|states?|memory)(?:_?(?:\d|[a-z]+))?)$", re.I
+)
+_TABLE: Final = re.compile(r"pos|pe$|mask|weight|table|embed", re.IGNORECASE)
 _MAKES_STATE: Final = re.compile(r"(init|zero|reset|get|make|create).*(hid|state|h0)", re.IGNORECASE)
 
 
@@ -92,41 +98,130 @@ def setups_of(module: nn.Module) -> list[str]:
     return found[:12]
 
 
-def fixed_batch_advice(module: nn.Module, error: BaseException) -> str | None:
-    """What to write where a module fails since it holds a number of texts, or a state of so many; None for all else."""
-    said = str(error)
-    if found := re.search(r"got \[(\d+), (\d+), (\d+)\]", said):
-        shape = tuple(map(int, found.groups()))
-    elif found := re.search(r"shape '\[(\d+)", said):
-        shape = (0, int(found[1]), 0)
-    else:
-        return None
+def fixed_batch_advice(module: nn.Module, error: BaseException, line: str, runs: Callable[[str], bool]) -> str | None:
+    """What to write where a module fails since it holds a number of texts, or states of so many; None for all else.
+
+    All states of that number of texts are named at once, and a line is proposed only if the module runs by it.
+
+    Args:
+        module: the module.
+        error: what it raised.
+        line: how it was called.
+        runs: whether the module runs, called by a line.
+
+    Example:
+        >>> fixed_batch_advice(module, error, "module(tokens)", runs)
+        'Its module.h0 and module.c0 are states for 64 texts. If each text begins with zeros, say so: ...'
+    """
     if isinstance(module, torch.jit.ScriptModule):
         return None
-    for path, layer in module.named_modules():
-        target = "module" + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in path.split(".") if part)
-        if isinstance(layer, nn.RNNBase | torch.jit.ScriptModule):
-            continue
-        held = {**vars(layer), **buffers_of(layer), **parameters_of(layer)}
-        for name, value in held.items():
-            if isinstance(value, nn.Parameter) and tuple(value.shape) == shape:
-                return (
-                    f"Its {target}.{name} is a state for {shape[1]} texts: keep one of [{shape[0]}, 1, {shape[2]}], "
-                    "and expand it in forward to the number of texts."
-                )
-            if isinstance(value, Tensor) and tuple(value.shape) == shape:
-                zeros = f"torch.zeros({shape[0]}, tokens.size(0), {shape[2]})"
-                return (
-                    f"Its {target}.{name} is a state for {shape[1]} texts. If each text begins with zeros, say so: "
-                    f'--call "{target}.{name} = {zeros}; module(tokens)", or call=.'
-                )
-        for name, value in held.items():
-            if type(value) is int and value == shape[1]:
-                return (
-                    f"Its {target}.{name} is {value}, a fixed number of texts: say that it is that of the batch, "
-                    f'--call "{target}.{name} = tokens.size(0); module(tokens)", or call=.'
-                )
+    held, numbers = list(_held_states(module)), list(_held_numbers(module))
+    for texts in dict.fromkeys(map(int, re.findall(r"(?<![\w.])\d{1,7}(?![\w.])", str(error)))):
+        states = [state for state in held if state.texts == texts > 1 and f"{state.target} = " not in line]
+        if weights := [state for state in states if state.is_weight]:
+            names, one = _listed(weights), len(weights) == 1
+            kept = f"keep {'one' if one else 'each'} for a single text, such as {list(weights[0].of_one)}"
+            return (
+                f"Its {names} {'is a state' if one else 'are states'} for {texts} texts: {kept}, and expand "
+                f"{'it' if one else 'them'} in forward to the number of texts."
+            )
+        counts = [target for target, value in numbers if value == texts > 1 and f"{target} = " not in line]
+        zeros = [f"{state.target} = {state.zeros}" for state in states]
+        sizes = [f"{target} = tokens.size(0)" for target in counts]
+        for made in (zeros, sizes, [*sizes, *zeros], *([size] for size in sizes)):
+            given = "; ".join([*made, line])
+            if not made or not runs(given):
+                continue
+            if made is not zeros:
+                names = [one.partition(" = ")[0] for one in made]
+                said = f"is {texts}, a fixed number" if len(names) == 1 else f"are {texts}, fixed numbers"
+                told = f"Its {' and '.join(names)} {said} of texts: say that it is that of the batch,"
+            else:
+                is_one = f"is a state for {texts} texts" if len(states) == 1 else f"are states for {texts} texts"
+                told = f"Its {_listed(states)} {is_one}. If each text begins with zeros, say so:"
+            return f'{told} --call "{given}", or call=.'
     return None
+
+
+@dataclass(frozen=True)
+class _State:
+    """A state that a module holds for some number of texts: `module.h0`.
+
+    Attributes:
+        target: what it is, as a line of Python names it.
+        texts: for how many texts it is.
+        of_one: the shape of the same for one text.
+        zeros: the line that makes such zeros for a batch.
+        is_weight: whether it is a weight.
+    """
+
+    target: str
+    texts: int
+    of_one: tuple[int, ...]
+    zeros: str
+    is_weight: bool
+
+
+def _listed(states: Sequence[_State]) -> str:
+    *others, last = [state.target for state in states]
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _targets(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The layers that are no recurrent ones of PyTorch's, as a line of Python names them."""
+    for path, layer in module.named_modules():
+        if not isinstance(layer, nn.RNNBase | torch.jit.ScriptModule):
+            yield "module" + "".join(f"[{p}]" if p.isdigit() else f".{p}" for p in path.split(".") if p), layer
+
+
+def _held_numbers(module: nn.Module) -> Iterator[tuple[str, int]]:
+    for target, layer in _targets(module):
+        if type(layer).__module__.startswith("torch."):
+            continue
+        yield from ((f"{target}.{name}", value) for name, value in vars(layer).items() if type(value) is int)
+
+
+def _held_states(module: nn.Module) -> Iterator[_State]:
+    """The tensors, and tuples, lists and dicts of tensors, that may be states: as large as one of a recurrent layer, or
+    named so."""
+    sizes = {size for layer in module.modules() if isinstance(layer, nn.RNNBase | nn.RNNCellBase)
+             for size in (layer.hidden_size, getattr(layer, "proj_size", 0))}  # fmt: skip
+    for target, layer in _targets(module):
+        for name, value in {**vars(layer), **buffers_of(layer), **parameters_of(layer)}.items():
+            tensors = list(value.values() if isinstance(value, dict) else value if _is_several(value) else [value])
+            if name.startswith("_") or not tensors or not all(isinstance(t, Tensor) for t in tensors):
+                continue
+            is_like = _STATE.fullmatch(name) or all(t.shape[-1:] and t.shape[-1] in sizes for t in tensors)
+            places = {_texts_at(t) for t in tensors}
+            if not is_like or _TABLE.search(name) or len({t.shape[p] for t in tensors for p in places if p >= 0}) != 1:
+                continue
+            at = places.pop()
+            shape = tensors[0].shape
+            of_one = tuple(1 if i == at else n for i, n in enumerate(shape))
+            zeros = _as_held(value, [_zeros_of(t.shape, _texts_at(t)) for t in tensors])
+            yield _State(f"{target}.{name}", shape[at], of_one, zeros, isinstance(value, nn.Parameter))
+
+
+def _is_several(value: object) -> bool:
+    return isinstance(value, tuple | list)
+
+
+def _texts_at(state: Tensor) -> int:
+    """The axis of the texts: [layers, texts, hidden] or [texts, hidden]; -1 for no state."""
+    return state.dim() - 2 if state.dim() in (2, 3) else -1
+
+
+def _zeros_of(shape: Sequence[int], at: int) -> str:
+    return f"torch.zeros({', '.join('tokens.size(0)' if i == at else str(n) for i, n in enumerate(shape))})"
+
+
+def _as_held(value: object, zeros: Sequence[str]) -> str:
+    """The zeros in what holds the tensors: alone, or in a dict, a list or a tuple."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key!r}: {made}' for key, made in zip(value, zeros, strict=True))}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(zeros)}]"
+    return f"({', '.join(zeros)},)" if isinstance(value, tuple) else zeros[0]
 
 
 def _kept_states(layer: nn.Module) -> list[str]:

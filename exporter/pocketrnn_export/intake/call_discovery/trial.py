@@ -32,6 +32,7 @@ from pocketrnn_export.intake.convention import (
     uses_lengths,
 )
 from pocketrnn_export.intake.neighbour_refusal import said_of_neighbours
+from pocketrnn_export.intake.random_draws import drawing_line
 from pocketrnn_export.intake.user_frames import called_as
 from pocketrnn_export.module_runs.cpu_run import answer_of, quietly_on_cpu
 from pocketrnn_export.module_runs.kept_attributes import Kept, changed_by
@@ -103,7 +104,7 @@ def _tried(
         answers = [answer_to(asked.module, function, *batch) for batch in batches]
     # Whatever a user's module raises.
     except (Exception, SystemExit) as error:
-        yield Fails(line, 0, *raised(error, asked), error)
+        yield Fails(line, 0, *raised(error, asked, line, functools.partial(_runs, asked)), error)
         return
     rows = len(batches[0][0])
     known = [(tokens, answer) for (tokens, _), answer in zip(batches, answers, strict=True)]
@@ -215,7 +216,7 @@ def _holds(
         again = tuple(read_answer(asked, convention, *batch, twice=True) for batch in batches)
     # Whatever a user's module raises when it is run again.
     except (Exception, SystemExit) as error:
-        return Fails(line, 1, *raised(error, asked), error)
+        return Fails(line, 1, *raised(error, asked, line, functools.partial(_runs, asked)), error)
     if not all(bool(torch.isfinite(answer).all()) for answer in answers):
         return Fails(line, 3, "The module gives logits that are not finite numbers.", "Check its weights.")
     if not all(torch.equal(a, b) for a, b in zip(answers, again, strict=True)):
@@ -271,13 +272,13 @@ def _mixes(
                 and not _only_highest_tells(asked, convention, tokens, lengths)
             ):
                 kept = kept_by_a_call(asked, line)
-                more = "" if kept is None else f" {kept_state_advice(kept, line)}"
+                more = f" {kept_state_advice(kept, line)}" if kept else ""
                 once = functools.partial(_each_alone, asked, convention, tokens, lengths)
                 problem, advice = said_of_neighbours(once)
                 return Fails(line, 4, problem, advice + more)
     # Whatever a user's module raises.
     except (Exception, SystemExit) as error:
-        problem, advice = raised(error, asked)
+        problem, advice = raised(error, asked, line, functools.partial(_runs, asked))
         return Fails(line, 3, f"For a single text: {problem}", advice, error)
     return None
 
@@ -302,6 +303,17 @@ def _only_highest_tells(asked: Asked, convention: Convention, tokens: Tensor, le
         return False
 
 
+def _runs(asked: Asked, line: str) -> bool:
+    """Whether a module runs, called by a line: on some texts, and on one."""
+    try:
+        for rows in (asked.rows, 1):
+            answer_to(asked.module, compiled(line), *asked.batch(rows, asked.widths.clip(7)))
+    # Whatever a user's module raises; and a line that is none, such as the name of a function.
+    except (Exception, SystemExit):
+        return False
+    return True
+
+
 def _of_random(asked: Asked, line: str) -> str:
     """What to do about a module that gives other answers when it is run again."""
     batch = asked.batch(asked.rows, asked.widths.clip(7))
@@ -321,32 +333,53 @@ def _of_random(asked: Asked, line: str) -> str:
                 f'"module.{name} = lambda *_: {made}; {line}", or call=.'
             )
     kept = kept_by_a_call(asked, line)
-    if kept is not None:
+    if kept:
         return kept_state_advice(kept, line)
+    if drawn := drawing_line(asked.module, lambda: answer_to(asked.module, compiled(line), *batch)):
+        return (
+            f"It draws random numbers in eval mode, at {drawn}: let it draw none where self.training is false, as "
+            "F.dropout(x, p, self.training) and nn.Dropout do."
+        )
     return (
         "Take randomness such as dropout or a random initial state out of its eval mode. If it keeps a state from one "
         f'call to the next, say how that is made: --call "module.hidden = None; {line}", or call=.'
     )
 
 
-def kept_by_a_call(asked: Asked, line: str) -> Kept | None:
-    """What a module changes of its own in each call, and the line does not set; None where nothing of it changes."""
+def kept_by_a_call(asked: Asked, line: str) -> list[Kept]:
+    """What a module changes of its own in each call, and the line does not set."""
     batch = asked.batch(asked.rows, asked.tried_widths[-1][-1])
     with left_as_it_was(asked.module):
         found = changed_by(lambda: answer_in_turn(asked.module, compiled(line), *batch), asked.module)
-    return next((kept for kept in found if f"module.{kept.name} = " not in line), None)
+    return [kept for kept in found if not _is_set(kept, line)]
 
 
-def kept_state_advice(kept: Kept, line: str) -> str:
-    """What to do about a module whose answers depend on what it keeps."""
-    name = f"module.{kept.name}"
-    changes = f"Each call changes its own {kept.name}: change nothing in eval mode that a later answer depends on."
-    is_state = isinstance(kept.after, Tensor) and isinstance(kept.before, Tensor)
-    # A weight is no state, which could be made anew for each call; nor is a list, an array or an object.
-    if isinstance(kept.before, nn.Parameter) or not (is_state or kept.is_number or kept.before is None):
+def kept_state_advice(changed: Sequence[Kept], line: str) -> str:
+    """What to do about a module whose answers depend on what it keeps; it has a line for what the call does not set."""
+    names = " and ".join(kept.name for kept in changed)
+    changes = f"Each call changes its own {names}: change nothing in eval mode that a later answer depends on."
+    made = [_made_anew(kept) for kept in changed if not _is_set(kept, line)]
+    if not all(made) or not made:
         return changes
-    made = f"{name}.zero_()" if is_state else f"{name} = {kept.before!r}"
-    return f'{changes} Or say what it is at each call, as after training: --call "{made}; {line}", in Python call=.'
+    line = "; ".join([*filter(None, made), line])
+    return f'{changes} Or say what it is at each call, as after training: --call "{line}", in Python call=.'
+
+
+def _is_set(kept: Kept, line: str) -> bool:
+    return any(f"module.{kept.name}{begin}" in line for begin in (" = ", ".zero_()"))
+
+
+def _made_anew(kept: Kept) -> str | None:
+    """The line that makes a state what it was before the call; None for a weight, which is no state, and for a list, an
+    array or an object."""
+    name = f"module.{kept.name}"
+    if isinstance(kept.before, nn.Parameter):
+        return None
+    if isinstance(kept.after, Tensor) and isinstance(kept.before, Tensor):
+        return f"{name}.zero_()"
+    if isinstance(kept.before, tuple) and all(isinstance(state, Tensor) for state in kept.before):
+        return f"{name} = tuple(map(torch.zeros_like, {name}))"
+    return f"{name} = {kept.before!r}" if kept.is_number or kept.before is None else None
 
 
 def _shapes_of_answers(asked: Asked, convention: Convention, batch: tuple[Tensor, Tensor]) -> tuple[bool, bool]:
