@@ -47,7 +47,7 @@ FOLLOWING: dict[str, tuple[Made, int, Widths, str]] = {
     "the first four": (lambda: zoo.FirstWeights(3), 4, ANY, r"3 numbers .* 4 labels"),
     "the first four of long texts": (lambda: zoo.FirstWeights(3), 4, FOUR, r"3 numbers .* 4 labels"),
     "the first six": (lambda: zoo.FirstWeightsOfMany(3), 6, ANY, r"3 numbers .* 6 labels"),
-    "steps alone": (lambda: zoo.StepsAlone(4), 3, THREE, r"as many .* tokens \(answer\).* 3 labels"),
+    "steps alone": (lambda: zoo.StepsAlone(4), 3, THREE, r"longer text \(answer\), .* 3 labels"),
     "of a width": (lambda: zoo.OfAWidth(4), 3, THREE, r'4 numbers .*answer\[1\].*that length only.*tokens\)\[1\]"'),
     "of one text": (lambda: zoo.OfOneText(4), 3, THREE, r"gives 4 numbers .* 3 labels"),
 }  # fmt: skip
@@ -69,6 +69,7 @@ NOTHING_LEFT_OUT: dict[str, tuple[Made, int, str]] = {
     "confidence": (lambda: zoo.WithConfidence(4), 4, "[0]"),
     "weights": (lambda: zoo.WithWeights(4), 4, "[0]"),
     "means of weights": (lambda: zoo.MeansOfWeights(4), 4, "[0]"),
+    "of three steps": (lambda: zoo.OfThreeSteps(4), 4, "[0]"),
     "lengths": (lambda: zoo.WithLengths(4), 4, "[0]"),
     "one number of two": (lambda: zoo.Doubt(2), 2, "[0]"),
 }
@@ -79,6 +80,7 @@ OTHER: dict[str, tuple[Made, int, str]] = {
     "the best": (lambda: zoo.Best(5), 3, r"gives 5 numbers .*answer\[1\].* made of answer\[0\]"),
     "doubt": (lambda: zoo.Doubt(5), 2, r"gives 5 numbers .*answer\[1\].* made of answer\[0\]"),
     "the largest": (lambda: zoo.LargestWeights(4), 3, r"gives 4 numbers .*answer\[1\].* layer "),
+    "of three steps": (lambda: zoo.OfThreeSteps(4), 3, r"gives 4 numbers .*answer\[1\].* layer "),
     "the lengths": (lambda: zoo.WithLengths(4), 2, r"gives 4 numbers .*answer\[1\].* without weights"),
     "the deviation": (lambda: zoo.MeanAndDeviation(5, 3), 3, r"gives 5 numbers .*answer\[0\] is made of"),
     "next letter of more": (zoo.NextLetterOfMore, zoo.WORDS + 10, r"each of its 50 ids"),
@@ -229,7 +231,7 @@ class OfSamples(nn.Module):
 
 @pytest.mark.parametrize("named", [{"labels": list("abcdef")}, {"values": list("abcdef")}])
 def test_numbers_that_follow_the_steps_of_a_sequence_are_no_answer(named: dict[str, Any], tmp_path: Path) -> None:
-    said = rf"4 numbers .* 6 {next(iter(named))} \(answer\[1\]; answer\[0\] .*steps"
+    said = rf"4 numbers .* 6 {next(iter(named))} \(answer\[1\]; answer\[0\] .* sequence\)"
     with pytest.raises(ExportError, match=said):
         export_numbers(OfSamples(4).eval(), tmp_path / "b", channels=3, steps=6, **named)
 

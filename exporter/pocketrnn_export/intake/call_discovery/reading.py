@@ -179,14 +179,14 @@ def _of_other_counts(counts: Counts, asked: Asked) -> tuple[str, str] | None:
             return None
         which = " and ".join(following)
         return (
-            f"The module gives as many numbers for a text as that has tokens ({which}), which are no answer to "
-            f"{asked.classes} {asked.names}.",
+            f"The module gives more numbers for a longer text ({which}), which are no answer to {asked.classes} "
+            f"{asked.names}.",
             one_answer,
         )
     found = list(dict.fromkeys(fixed.values()))
     found = [n for n in found if n > 1] or found
     where = [" and ".join(f"answer{suffix}" for suffix, n in fixed.items() if n == one) for one in found]
-    where += [f"{one} has as many as a text has tokens" for one in following]
+    where += [f"{one} has more for a longer text" for one in following]
     said = f" ({'; '.join(where)})" if where != ["answer"] else ""
     problem = (
         f"The module gives {' or '.join(map(str, found))} number{'s' * (found != [1])} for each text, and there are "

@@ -124,10 +124,13 @@ def _why_no_answer(flow: FlowSeen, own: Tensor, units: int | None, other: _Other
 
 def _belongs_to(flow: FlowSeen, own: Tensor, other: _Other) -> bool:
     """Whether another output is no answer of its own: a state, what is made of the answer alone or makes it alone, or
-    what is made without weights, as the lengths are; of those that are no numbers of each text, also what goes into the
-    answer, as attention weights do."""
-    leaf = other.leaf
-    if other.numbers is None and (not flow.is_seen(leaf) or flow.shares(leaf, own) or flow.makes(own, leaf)):
+    what is made without weights, as the lengths are; of those that are not what a layer of as many outputs gives, also
+    what goes into the answer, as attention weights do."""
+    leaf, numbers = other.leaf, other.numbers
+    if numbers is None and not flow.is_seen(leaf):
+        return True
+    is_of_a_layer = numbers is not None and flow.is_of_a_layer(leaf, numbers)
+    if not is_of_a_layer and (flow.shares(leaf, own) or flow.makes(own, leaf)):
         return True
     alone = flow.makes_alone(own, leaf) or flow.makes_alone(leaf, own)
     return alone or flow.is_state(leaf) or not flow.has_weights(leaf)
