@@ -443,9 +443,9 @@ def operators_given(changed: Callable[[Any], Any]) -> contextlib.AbstractContext
     return _Changed(changed)
 
 
-class _Changed(TorchDispatchMode):
+class _Changed(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, changed: Callable[[Any], Any]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._changed = changed
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

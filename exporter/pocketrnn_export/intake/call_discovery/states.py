@@ -133,9 +133,9 @@ def fixed_batch_advice(module: nn.Module, error: BaseException, line: str, runs:
             if not made or not runs(given):
                 continue
             if made is not zeros:
-                names = [one.partition(" = ")[0] for one in made]
-                said = f"is {texts}, a fixed number" if len(names) == 1 else f"are {texts}, fixed numbers"
-                told = f"Its {' and '.join(names)} {said} of texts: say that it is that of the batch,"
+                fixed = [one.partition(" = ")[0] for one in made]
+                said = f"is {texts}, a fixed number" if len(fixed) == 1 else f"are {texts}, fixed numbers"
+                told = f"Its {' and '.join(fixed)} {said} of texts: say that it is that of the batch,"
             else:
                 is_one = f"is a state for {texts} texts" if len(states) == 1 else f"are states for {texts} texts"
                 told = f"Its {_listed(states)} {is_one}. If each text begins with zeros, say so:"
