@@ -18,7 +18,6 @@ from pocketrnn_export.torch_internals import DispatchMode, flattened, overload_n
 __all__ = [
     "BESIDE",
     "GIVES_NO_NUMBERS",
-    "MOVES",
     "PROBABILITIES",
     "SHAPES",
     "Operations",
@@ -36,13 +35,10 @@ SHAPES: Final = frozenset({
     "_reshape_alias", "_to_copy", "_unsafe_view", "alias", "clone", "detach", "expand", "squeeze", "unsqueeze",
     "view",
 })  # fmt: skip
-# What picks some numbers of a tensor, or puts them elsewhere, by places that are the same whatever the numbers are.
-MOVES: Final = SHAPES | {
-    "gather", "index", "index_select", "permute", "select", "slice", "split", "t", "transpose", "unbind",
-}  # fmt: skip
+_MOVES: Final = frozenset({
+    "flip", "gather", "index", "index_select", "permute", "select", "slice", "t", "transpose",
+})  # fmt: skip
 PROBABILITIES: Final = frozenset({"_log_softmax", "_softmax", "exp", "log", "log_sigmoid_forward", "sigmoid"})
-# Of these what is picked from stands first, and the places behind it.
-_PICKS: Final = frozenset({"gather", "index", "index_select"})
 # What writes into all of a tensor, whatever it held.
 _OVERWRITES: Final = frozenset({"copy_", "fill_", "zero_"})
 # The constant with which an operator leaves another value as it is; with these, as its second.
@@ -185,22 +181,27 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
         places = {step: place for place, step in enumerate(sorted(needed))}
         return [(self._steps[step].name, _placed(self._steps[step].arguments, places)) for step in places]
 
-    def without(self, names: Collection[str], tensor: Tensor, label: str) -> frozenset[int]:
-        """The steps that made what a tensor was made of by the last operators of these names. Each is of one thing that
-        has a label; where it picks by places (`gather`), they may have the label, too."""
-        steps = self.steps_of(tensor)
+    def without(
+        self, names: Collection[str], tensor: Tensor, label: str
+    ) -> tuple[frozenset[int], list[tuple[str, list[Any]]]]:
+        """What a tensor was before the last operators of these names, and of those that put numbers elsewhere: the
+        steps that made it, and what was put elsewhere and how."""
+        steps, moved = self.steps_of(tensor), []
         while len(steps) == 1:
-            (number,) = steps
-            step = self._steps[number]
-            given = [
-                one.steps for one in step.arguments
-                if isinstance(one, _Argument) and any(label in self._steps[of].labels for of in one.steps)
-            ]  # fmt: skip
+            step = self._steps[next(iter(steps))]
             name = step.name.partition(".")[0]
-            if name not in names or not given or (len(given) != 1 and name not in _PICKS):
+            given = [one.steps for one in step.arguments if isinstance(one, _Argument)]
+            of_label = [any(label in self._steps[of].labels for of in one) for one in given]
+            if name in _MOVES and given:
+                # By positions of the text, it is another move for each.
+                plain = [one for one in step.arguments if not isinstance(one, _Argument)]
+                moved.append((name, plain if sum(of_label) == 1 else [object()]))
+                steps = given[0]
+            elif name in names and sum(of_label) == 1:
+                steps = given[of_label.index(True)]
+            else:
                 break
-            steps = given[0]
-        return steps
+        return steps, moved
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None

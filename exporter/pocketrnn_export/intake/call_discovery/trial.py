@@ -185,7 +185,8 @@ def is_one_answer(asked: Asked, function: Call, batch: tuple[Tensor, Tensor], su
     with torch.no_grad(), quietly_on_cpu(), left_as_it_was(asked.module), operations:
         leaves = dict(leaves_of(called_as(function, asked.module, tokens, lengths)))
     one, other = (operations.without(SHAPES | PROBABILITIES, leaves[suffix], "text") for suffix in suffixes)
-    return one == other or same_program(operations.program_of(one, "text"), operations.program_of(other, "text"))
+    programs = (operations.program_of(steps, "text") for steps, _ in (one, other))
+    return one[1] == other[1] and (one[0] == other[0] or same_program(*programs))
 
 
 def _are_answers_of(holds: Holds, answers: Sequence[Tensor]) -> bool:

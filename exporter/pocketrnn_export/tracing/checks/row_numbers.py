@@ -71,9 +71,10 @@ def _differs(node: Node, value: Any, batch: set[Any]) -> bool:
             views = [value.movedim(axis, 0)] if size == _ROWS else []
         elif size % _ROWS == 0 and size:
             # The rows one after the other, in either order.
+            before, after = value.shape[:axis], value.shape[axis + 1 :]
             views = [
-                value.unflatten(axis, (_ROWS, -1)).movedim(axis, 0),
-                value.unflatten(axis, (-1, _ROWS)).movedim(axis + 1, 0),
+                value.reshape(*before, _ROWS, -1, *after).movedim(axis, 0),
+                value.reshape(*before, -1, _ROWS, *after).movedim(axis + 1, 0),
             ]
         else:
             views = []
