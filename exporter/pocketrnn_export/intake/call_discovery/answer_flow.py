@@ -90,13 +90,14 @@ class FlowSeen(TorchFunctionMode):
         sizes = frozenset(size for tensor in inputs if id(tensor) in self._weights for size in tensor.shape)
         if name in _TABLES and of_text:
             self.table_rows |= {tensor.shape[0] for tensor in inputs if id(tensor) in self._weights}
-        for i in map(id, outputs):
+        made_here = tuple(map(id, outputs))
+        for i in made_here:
             # What changes a tensor in its place adds to what that is made of.
             before = self._made.pop(i, _Made(name, (), frozenset(), ()))
             parents = tuple(j for j in dict.fromkeys((*before.of, *of)) if j != i)
             if parents:
                 function = before.function if before.weighted and not sizes else name
-                self._made[i] = _Made(function, parents, sizes | before.sizes, tuple(map(id, outputs)))
+                self._made[i] = _Made(function, parents, sizes | before.sizes, before.beside or made_here)
             if of_text:
                 self._of_text.add(i)
             elif sizes:
@@ -184,10 +185,7 @@ class FlowSeen(TorchFunctionMode):
 
 
 def flow_of(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> FlowSeen:
-    """Call a module, and see what its answer is made of.
-
-    Raises:
-        Exception: whatever the module raises.
+    """Call a module that runs, and see what its answer is made of; nothing where it does not run so.
 
     Example:
         >>> flow = flow_of(module, compiled("module(tokens)"), tokens, lengths)
@@ -196,8 +194,14 @@ def flow_of(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) 
     """
     given = (tokens.clone(), lengths.clone())
     seen = FlowSeen(given)
-    with torch.no_grad(), quietly_on_cpu(), left_as_it_was(module), seen:
-        seen.answer = called_as(function, module, *given)
+    with torch.no_grad(), quietly_on_cpu(), left_as_it_was(module):
+        try:
+            with seen:
+                seen.answer = called_as(function, module, *given)
+        # Whatever a user's module raises where a function of torch may not be watched.
+        except (Exception, SystemExit):
+            seen = FlowSeen(())
+            seen.answer = called_as(function, module, tokens.clone(), lengths.clone())
     return seen
 
 

@@ -116,7 +116,7 @@ def _tried(
         places = [(suffix, units) for suffix, units in places if suffix not in following]
     elif any(tuple(leaf.shape) == (rows,) for _, leaf in leaves_of(answers[0])):
         # One number for each text, or for one text as many as there are texts: another number of texts tells.
-        known += _answered(asked, function, [asked.batch(rows + 1, batches[0][0].shape[1])])
+        known += _answered(asked, function, [asked.batch(rows + 8, batches[0][0].shape[1])])
     if not places:
         # A row that begins with its length is the last way that is tried, and says less than the first.
         said = bool(following) and (way is None or way.plain != LENGTH_FIRST)
