@@ -25,9 +25,11 @@ _LONG: Final = 20
 _CHANCE: Final = 0.1
 # Of so few words, those that stand in their texts tell nothing.
 _WORDS: Final = 12
-# The share of the words that stand in their texts, from which on nothing is doubted.
-_MOST: Final = 0.8
-# How much larger it must be than in the other texts.
+# The share of the words that stand in their texts, from which on nothing is doubted: stems of words, by which few stand
+# there, have more than half, and letters of any vocabulary up to 0.87.
+_MOST: Final = 0.9
+# Else it must be so large, and so much larger than in the other texts.
+_LEAST: Final = 0.3
 _LARGER: Final = 2.0
 _OTHERS: Final = 8
 _TEXTS: Final = 200
@@ -110,7 +112,7 @@ def _doubt_words(rules: AnyTextRules, vocabulary: Sequence[str], given: Mapping[
         sum(_found(some, lower[(i + step) % len(texts)]) for i, some in enumerate(words)) / number for step in apart
     ]
     others = sum(crossed) / len(crossed) if crossed else 0.0
-    if own >= _MOST or (own > _LARGER * others and own > 1 / _WORDS):
+    if own >= _MOST or (own > _LARGER * others and own > _LEAST):
         return
     worst = min(range(len(texts)), key=lambda i: _found(words[i], lower[i]) / max(words[i].total(), 1))
     named = ", ".join(map(shown, sorted(word for word in words[worst] if word not in lower[worst])[:5]))
