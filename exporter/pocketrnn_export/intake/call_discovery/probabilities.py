@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.call_discovery.asked import Asked
 from pocketrnn_export.intake.call_discovery.trial import read_answer
+from pocketrnn_export.intake.call_discovery.values_as_logits import refuse_values
 from pocketrnn_export.intake.convention import Convention, left_as_it_was
 from pocketrnn_export.intake.last_activation import ActivationCall, CallsSeen, Passing, activated
 from pocketrnn_export.intake.user_frames import called_as
@@ -81,11 +82,16 @@ class _Probed:
         return total is not None and math.isclose(total, 1, abs_tol=1e-4)
 
 
-def with_activation(asked: Asked, convention: Convention) -> Convention:
+def with_activation(asked: Asked, convention: Convention, *, found: bool) -> Convention:
     """The convention with what makes probabilities of its logits, and with what was concluded of its answers and why.
 
+    Args:
+        asked: the module, and what is known of it.
+        convention: how it is called.
+        found: whether that was found out, and not written by its owner.
+
     Raises:
-        ExportError: it gives probabilities that a bundle cannot, or numbers that may be either.
+        ExportError: it gives probabilities that a bundle cannot, or numbers that may be either, or may be values.
     """
     if asked.values:
         return replace(convention, gives="values", values=True)
@@ -101,6 +107,7 @@ def with_activation(asked: Asked, convention: Convention) -> Convention:
         why = "log-probabilities: exp of each answer sums to 1, and softmax gives these probabilities again"
         return replace(convention, gives=why)
     _refuse_sums(convention, probed)
+    refuse_values(asked.module, convention, probed.all, found=found)
     if probed.sign == 0:
         return replace(convention, gives=BOTH_SIGNS)
     if probed.sign == 1 and probed.kind == "softmax" and not probed.between:
@@ -174,8 +181,8 @@ def _recognised(asked: Asked, convention: Convention, probed: _Probed) -> Activa
 
 
 def _is_last(asked: Asked, convention: Convention, call: ActivationCall, probed: _Probed) -> bool:
-    """Whether nothing is done to what an activation gives but to its shape, whatever the text: a product with a number
-    that is 1 for most texts, a mask or a division behind it makes other probabilities of it for some."""
+    """Whether nothing is done to what an activation gives but to its shape and places, whatever the text: a product
+    with a number that is 1 for most texts, a mask or a division behind it makes other probabilities of it for some."""
     tokens, lengths = (value.clone() for value in probed.batches[0])
     operations, found = Operations(), list[frozenset[int]]()
     # What it was given is noted before anything is written into it.
@@ -250,17 +257,20 @@ def _refuse_sums(convention: Convention, probed: _Probed) -> None:
 def _in_doubt(convention: Convention, probed: _Probed) -> ExportError:
     """What is said of numbers of one sign, which no weights change."""
     if probed.sign == -1:
-        several = (
-            ""
-            if probed.kind == "sigmoid"
-            else " Where each label has a probability of its own, as of F.logsigmoid, a text may have any number of "
-            "labels: then with --multi-label (multi_label=True) too."
-        )
+        logarithms = f'for logarithms of probabilities, --call "{_around(convention, "torch.logit(torch.exp(%s))")}".'
+        if probed.kind == "sigmoid":
+            meant, before = "sigmoid of them is meant, as nn.BCEWithLogitsLoss takes them", "F.logsigmoid"
+        else:
+            meant, before = "softmax of them is meant, as nn.CrossEntropyLoss takes them", "F.log_softmax"
+            logarithms += (
+                " Where each label has a probability of its own, as of F.logsigmoid, a text may have any number of "
+                "labels: then with --multi-label (multi_label=True) too."
+            )
+        what = "one number for each text," if convention.units == 1 else "numbers"
         return ExportError(
-            "The module gives numbers below 0 only, which may be logits or the logarithms of probabilities.",
-            "Return the numbers before the logarithm, as they go into F.logsigmoid or F.log_softmax; or say what these "
-            "are: --gives logits (gives='logits') where softmax of them is meant, as nn.CrossEntropyLoss takes them; "
-            f'for logarithms of probabilities, --call "{_around(convention, "torch.logit(torch.exp(%s))")}".{several}',
+            f"The module gives {what} below 0 only, which may be logits or the logarithms of probabilities.",
+            f"Return the numbers before the logarithm, as they go into {before}; or say what these are: --gives logits "
+            f"(gives='logits') where {meant}; {logarithms}",
         )
     if probed.between:
         return ExportError("The module gives numbers between 0 and 1, which may be logits or probabilities.", _SAY)
@@ -277,21 +287,25 @@ def _around(convention: Convention, wrapped: str) -> str:
 
 
 def _with_other_weights(asked: Asked, convention: Convention, probed: _Probed) -> str | None:
-    """Where the answers of other weights lie, whichever one of the matrices keeps its signs: beyond 0, or, of several
-    units, above 1. None where they stay.
+    """Where the answers of other weights lie, also where a matrix of one sign keeps it: beyond 0, or, of several units,
+    above 1. None where they stay.
 
     A layer of weights gives both signs. A sigmoid gives one, whatever it is given; so does one that is multiplied by
-    weights above 0, which is why one matrix at a time is only made larger. A last ReLU gives one sign too, and numbers
-    above 1.
+    weights above 0, which is why matrices of one sign are only made larger, one at a time. One that has both is drawn
+    anew: below a maximum over the steps its own signs may give one sign to every text, and no probability is made so. A
+    last ReLU gives one sign too, and numbers above 1.
     """
     module: nn.Module = copy.deepcopy(asked.module)
-    again, batches = replace(asked, module=module), probed.batches[:2]
+    # A maximum over one step has both signs.
+    again, batches = replace(asked, module=module), [*probed.batches[:2], asked.batch(len(probed.batches[0][0]), 1)]
     matrices = [weight for weight in module.parameters() if weight.dim() > 1 and weight.is_floating_point()]
     own = [weight.detach().clone() for weight in matrices]
+    of_one_sign = [i for i, weight in enumerate(own) if bool((weight >= 0).all() | (weight <= 0).all())]
     generator = torch.Generator().manual_seed(0)
     may_exceed_one = probed.kind == "softmax" and probed.sign == 1
     crossed, exceeded = bool(matrices), bool(matrices) and may_exceed_one
-    for kept in range(len(matrices)):
+    # Numbers below 0 are no mixture of probabilities.
+    for kept in (None, *(of_one_sign if probed.sign == 1 else [])):
         crosses = exceeds = False
         for scale in _DRAWS:
             for i, weight in enumerate(matrices):
