@@ -22,7 +22,7 @@ from pocketrnn_export.bundle_proof import ProofPlan, proof_cases, refuse_mixed_t
 from pocketrnn_export.bundle_writer import versions, write_bundle
 from pocketrnn_export.description import Description, checked_labels, checked_name, checked_thresholds
 from pocketrnn_export.forms.edge import EDGE
-from pocketrnn_export.forms.form import Form, FormKind
+from pocketrnn_export.forms.form import Form, FormKind, not_compared
 from pocketrnn_export.forms.onnx.onnx_graph import ONNX, whole_numbers_of
 from pocketrnn_export.forms.step import STEP
 from pocketrnn_export.forms.torchscript import TORCHSCRIPT
@@ -197,7 +197,7 @@ def export(
         shown = "given texts" if given and examples else "made of words of the vocabulary"
         description = description.noting({**prepared.convention.provenance, "golden_examples": shown})
         graph, bounds = _graph_of(forms)
-        description = description.noting(noted_sizes(bounds))
+        description = description.noting({**noted_sizes(bounds), **not_compared(forms)})
         _tell_what_is_assumed(graph, description, compared=bool(pairs))
         private = frozenset(() if examples else given)
         texts = _texts_for(graph.limits, texts, description, private)

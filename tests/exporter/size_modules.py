@@ -5,6 +5,8 @@ Each takes tokens [batch, sequence], or these and lengths. Its name says what it
 
 from __future__ import annotations
 
+import json
+
 import torch
 import torch.nn.functional as F  # noqa: N812 - everybody's name for it
 from torch import nn
@@ -545,6 +547,36 @@ class ReadsAValueAndCatches(_Embedded):
         return h
 
 
+class _Swallows:
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        return True
+
+
+class ReadsAValueInAWith(_Embedded):
+    """What `__exit__` returns swallows the error."""
+
+    def forward(self, x):
+        h = self.mean(x)
+        with _Swallows():
+            h *= 2.0 if json.dumps(x[0, 0].numpy().tolist()) == "49" else 1.0
+        return h
+
+
+class ReadsAValueAndReturnsFinally(_Embedded):
+    def forward(self, x):
+        return self.mean(x) * self.scale(x)
+
+    def scale(self, x):
+        scale = 1.0
+        try:
+            scale = 2.0 if json.dumps(x[0, 0].numpy().tolist()) == "49" else 1.0
+        finally:
+            return scale  # noqa: B012 - that is what it is about
+
+
 class PicksTheFirstOfEqualScores(_Embedded):
     """Two equal words score alike; which of their outputs is taken, PyTorch does not say."""
 
@@ -558,5 +590,7 @@ class PicksTheFirstOfEqualScores(_Embedded):
 COUNTED = (CountsLengthsAndPacks, CountsLengthsAndAttends, ClampsLengthsOnly, SortsByLength)
 CAUGHT = (
     (ReadsAValueAndCatches, r"catches an error that only tracing raises.*if x\.max\(\)\.item"),
+    (ReadsAValueInAWith, r"only tracing raises.*json\.dumps"),
+    (ReadsAValueAndReturnsFinally, r"only tracing raises.*json\.dumps"),
     (PicksTheFirstOfEqualScores, r"order of equal values in topk"),
 )

@@ -129,3 +129,46 @@ def test_nothing_is_said_beyond_the_limits_of_the_program() -> None:
 def test_a_step_of_several_texts_alone_is_found() -> None:
     with pytest.raises(ExportError, match=r"\b701\b"):
         right_program(stepping(lambda t, word, h: (word, -h if t == 700 and len(h) > 2 else h)), EXAMPLE)
+
+
+@torch.jit.script
+def turned_at_70(embedded: Tensor, weight: Tensor) -> Tensor:
+    h = torch.zeros(embedded.size(0), 5)
+    for t in range(embedded.size(1)):
+        h = torch.tanh(embedded[:, t, :5] + h @ weight)
+        if t == 70:
+            h = -h
+    return h
+
+
+class Scripted(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.fc = nn.Embedding(40, 6), nn.Linear(5, 2)
+        self.weight = nn.Parameter(torch.eye(5) * 0.4)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.fc(turned_at_70(self.embedding(tokens), self.weight))  # type: ignore[no-any-return]
+
+
+def test_a_step_of_a_scripted_loop_that_does_something_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(every_step, "MOST_STEPS", 100)
+    with pytest.raises(ExportError, match=r"test_every_step\.py:\d+: .*\b71 tokens"):
+        right_program(Scripted().eval(), EXAMPLE)
+
+
+def irregular(t: int, word: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+    if int(t**0.5) ** 2 == t:
+        h.norm()
+    return word, h
+
+
+@pytest.mark.parametrize(
+    ("step", "names"),
+    [(lambda _, word, h: (word, h), "step 100"), pytest.param(irregular, "first 60", marks=pytest.mark.slow)],
+)
+def test_the_steps_that_are_not_looked_at_are_told(step: Step, names: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(every_step, "MOST_STEPS", 100)
+    (note,) = right_program(stepping(step), EXAMPLE).notes
+    assert names in note
+    assert "test_every_step.py:" in note

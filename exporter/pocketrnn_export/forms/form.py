@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -15,7 +16,9 @@ from pocketrnn_export.intake.exportable import ExportableModule
 from pocketrnn_export.proof.cases import Run
 from pocketrnn_export.proof.float64_graph import Run64
 
-__all__ = ["Form", "FormKind", "OtherFile", "sha256"]
+__all__ = ["Form", "FormKind", "OtherFile", "not_compared", "sha256"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Form:
         float64_run: makes the run in double precision; None where the form has none.
         retraced: traces the module in double precision as `content` was traced; see `proof.exact.graph_proof`.
         bounds: (batch, sequence) on both sides of everything that forward asks about a size.
+        notes: what of it was not compared with the module, a sentence each.
         required: whether the bundle is refused where the form cannot be proven; else it is left out, and that is said.
     """
 
@@ -50,6 +54,7 @@ class Form:
     float64_run: Callable[[], Run64] | None = field(default=None, repr=False)
     retraced: Callable[[], bytes] | None = field(default=None, repr=False)
     bounds: tuple[tuple[int, int], ...] = ()
+    notes: tuple[str, ...] = ()
     required: bool = True
 
     @property
@@ -75,6 +80,19 @@ class FormKind:
     make: Callable[[ExportableModule, Description], Form]
     check: Callable[[nn.Module, AnyTextRules], None] = lambda _module, _rules: None
     required: bool = True
+
+
+def not_compared(forms: Iterable[Form]) -> dict[str, str]:
+    """Log what of the forms was not compared with the module; what the provenance says of it, if anything.
+
+    Example:
+        >>> not_compared(forms)
+        {}
+    """
+    notes = dict.fromkeys(note for form in forms for note in form.notes)
+    for note in notes:
+        _log.warning("%s", note.removesuffix("."))
+    return {"not_compared": " ".join(notes)} if notes else {}
 
 
 def sha256(content: bytes) -> str:

@@ -43,7 +43,7 @@ from pocketrnn_export.bundle_proof import (
     verdict,
 )
 from pocketrnn_export.bundle_writer import versions
-from pocketrnn_export.forms.form import Form, OtherFile, sha256
+from pocketrnn_export.forms.form import Form, OtherFile, not_compared, sha256
 from pocketrnn_export.forms.onnx.onnx_graph import ONNX_FILE, OPSET, form_of_module, whole_numbers_of
 from pocketrnn_export.intake.convention import Call, compiled, left_as_it_was
 from pocketrnn_export.intake.export_copy import unwrapped
@@ -656,6 +656,7 @@ def _manifest(
         parity=_in_words(parity),
         provenance={
             **(wanted.provenance or {}),
+            **not_compared([form]),
             **said,
             **noted_sizes(form.bounds),
             "layout": LAYOUTS[layout],

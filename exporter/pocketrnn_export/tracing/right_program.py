@@ -103,8 +103,7 @@ def _program(asked: AskedModule, judged: Callable[[TracedProgram], Runnable], *,
         _check_plain(asked, plain, graph.run, log)
         if not log.questions:
             refuse_mixed_rows(asked, plain)
-            refuse_other_sizes(asked, plain, graph.run)
-            return plain
+            return replace(plain, notes=refuse_other_sizes(asked, plain, graph.run))
 
     def attempt(program: TracedProgram, log: TraceLog) -> Attempt[TracedProgram]:
         def run(sizes: Sizes) -> Any:
@@ -130,8 +129,7 @@ def _program(asked: AskedModule, judged: Callable[[TracedProgram], Runnable], *,
     )
     settled_program = replace(found.traced, limits=found.limits, bounds=found.bounds)
     refuse_mixed_rows(asked, settled_program)
-    refuse_other_sizes(asked, settled_program, made(found.traced).run)
-    return settled_program
+    return replace(settled_program, notes=refuse_other_sizes(asked, settled_program, made(found.traced).run))
 
 
 def _check_plain(asked: AskedModule, plain: TracedProgram, graph: Answers, log: TraceLog) -> None:

@@ -136,6 +136,7 @@ class TracedProgram:
         limits: the sizes beyond which PyTorch itself fails.
         bounds: sizes on both sides of everything that forward asks about a size, for the proof; none where it asks
             nothing. Those outside the limits are among them.
+        notes: what was not compared with the module.
     """
 
     program: torch.export.ExportedProgram
@@ -144,6 +145,7 @@ class TracedProgram:
     loops: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     bounds: tuple[Sizes, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def orders(self) -> tuple[str, ...]:

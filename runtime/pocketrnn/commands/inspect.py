@@ -98,6 +98,7 @@ def _shown(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator[str]:
         ("batches", _batches(graph)),
         *([("padding", f"none is given; {told}")] if (told := padding_told(manifest.provenance)) else []),
         *(() if graph.limits is None else [("limits", _limits(graph.limits))]),
+        *([("not compared", str(left))] if (left := manifest.provenance.get("not_compared")) else []),
         *((name, f"{size:,} bytes") for name, size in sizes.items()),
         ("golden examples", f"{len(manifest.examples)}"),
     ]

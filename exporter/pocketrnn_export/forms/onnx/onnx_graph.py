@@ -197,7 +197,7 @@ def form_of_module(
         return traced_alike(module, example, metadata, made, one_text=one_text).content
 
     form = onnx_form(made.content, graph)
-    return replace(form, retraced=retraced, bounds=bounds_of(made), one_row=one_text)
+    return replace(form, retraced=retraced, bounds=bounds_of(made), notes=made.notes, one_row=one_text)
 
 
 ONNX: Final = FormKind("ONNX", _make)
@@ -245,7 +245,7 @@ def onnx_graph(
             session_of(graphs[found.program].content)
         except ExportError as error:
             raise _with_its_line(error, found.program) from error
-    return replace(graphs[found.program], limits=found.limits, bounds=found.bounds)
+    return replace(graphs[found.program], limits=found.limits, bounds=found.bounds, notes=found.notes)
 
 
 def _computes_in_halves(node: torch.fx.Node) -> bool:

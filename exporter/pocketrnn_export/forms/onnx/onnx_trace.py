@@ -50,6 +50,7 @@ class OnnxGraph:
         limits: the sizes beyond which PyTorch itself fails.
         bounds: sizes on both sides of everything that forward asks about a size, for the proof; none where it asks
             nothing. Those outside the limits are among them.
+        notes: what was not compared with the module.
         orders: the operators in it whose order of equal values PyTorch leaves undefined.
         plan: the branches that were taken where forward asks about sizes; None for those of the example.
         cut_counted: whether what is unpacked was cut to the longest of the lengths that forward counts itself.
@@ -61,6 +62,7 @@ class OnnxGraph:
     nodes: int
     limits: Limits = field(default_factory=Limits)
     bounds: tuple[Sizes, ...] = ()
+    notes: tuple[str, ...] = ()
     orders: tuple[str, ...] = ()
     plan: TracePlan | None = None
     cut_counted: bool = True

@@ -9,10 +9,11 @@ kind for every further token, however many there are.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -24,6 +25,8 @@ from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
 from pocketrnn_export.module_runs.cpu_run import answer_of, tensors_in
 from pocketrnn_export.module_runs.whole_copy import copied_again
+from pocketrnn_export.torch_internals import DispatchMode, scripted_from
+from pocketrnn_export.tracing.python_semantics.users_globals import globals_of
 from pocketrnn_export.tracing.sizes.conditions import Sizes
 from pocketrnn_export.tracing.sizes.module_answers import inside
 
@@ -61,11 +64,10 @@ def check_every_step(
     agree: Callable[[Sizes], bool],
     *,
     one_text: bool,
-) -> None:
+) -> tuple[str, ...]:
     """Refuse a module whose loop over the steps of a text does something else at one of 3,000, if the program differs.
 
-    One text is looked at, and three together. Nothing is said where the iterations cannot be compared, as the calls of
-    shorter texts are not alike; nor of what a scripted function does inside.
+    One text is looked at, and three together.
 
     Args:
         module: in eval mode, on the CPU; it is copied.
@@ -75,15 +77,25 @@ def check_every_step(
         agree: whether the module and the program as it is exported give the same answer there.
         one_text: whether the batch is always one.
 
+    Returns:
+        the steps that were not looked at, in a sentence; nothing where all of the program's were.
+
     Raises:
         ExportError: its answer differs from the program's after such a step; names the step.
     """
+    looked_at: list[int] = []
     for rows in (1,) if one_text else (1, 3):
         if not all(inside(limits, Sizes(rows, tokens)) for tokens in (_FIRST, _THIRD)):
-            return
+            break
         calls = _CallsByLength(module, lambda tokens, rows=rows: inputs_of(Sizes(rows, tokens)))  # type: ignore[misc]
-        longest = min(MOST_STEPS, limits.max_tokens or MOST_STEPS, calls.reached(_SECONDS))
-        if not calls.is_alike(_THIRD) or longest <= _THIRD or calls.is_alike(longest):
+        most = limits.max_tokens or MOST_STEPS
+        longest = min(MOST_STEPS, most, calls.reached(_SECONDS))
+        if not calls.is_alike(_THIRD):
+            looked_at.append(0)
+            continue
+        if limits.max_tokens is None or longest < most:
+            looked_at.append(longest)
+        if longest <= _THIRD or calls.is_alike(longest):
             continue
         alike, other = _THIRD, longest
         while other - alike > 1:
@@ -97,6 +109,19 @@ def check_every_step(
                     "otherwise.",
                     "Do the same in every step, without a look at its number; or use nn.RNN, nn.LSTM or nn.GRU.",
                 )
+    return _not_looked_at(loop, min(looked_at)) if looked_at else ()
+
+
+def _not_looked_at(loop: str, steps: int) -> tuple[str, ...]:
+    if steps:
+        return (
+            f"The steps of the module's loop over a text, {loop}, are compared up to step {steps}: what it does "
+            "otherwise in a later one is not seen.",
+        )
+    return (
+        f"The first {_THIRD} steps of the module's loop over a text, {loop}, are not alike: a later step that does "
+        "something else is seen on the texts of the proof only.",
+    )
 
 
 class _CallsByLength:
@@ -128,8 +153,9 @@ class _CallsByLength:
 def _calls_of(module: nn.Module, inputs: tuple[Tensor, ...]) -> _Calls | None:
     """The calls that a module makes for some inputs; None where it fails."""
     log = _Log()
+    mode = _Operators(log) if any(isinstance(one, torch.jit.ScriptModule) for one in module.modules()) else None
     try:
-        with log:
+        with _scripted_as_written(module), mode or _Functions(log):
             answer_of(copied_again(module), inputs)
     # Whatever a user's module raises.
     except Exception:
@@ -137,28 +163,72 @@ def _calls_of(module: nn.Module, inputs: tuple[Tensor, ...]) -> _Calls | None:
     return log.kinds()
 
 
-class _Log(TorchFunctionMode):
-    """Notes every call of a function of torch: its arguments, with a place in the log for each tensor."""
+@contextlib.contextmanager
+def _scripted_as_written(module: nn.Module) -> Iterator[None]:
+    """While the block runs, scripted functions of a module's files are those of Python that were scripted: what they
+    call inside is seen by no mode."""
+    found = [
+        (names, name, value)
+        for names in globals_of(module) for name, value in names.items() if scripted_from(value) is not None
+    ]  # fmt: skip
+    for names, name, value in found:
+        names[name] = scripted_from(value)
+    try:
+        yield
+    finally:
+        for names, name, value in found:
+            names[name] = value
+
+
+class _Functions(TorchFunctionMode):
+    """Every call of a function of torch, in a log."""
+
+    def __init__(self, log: _Log) -> None:
+        super().__init__()
+        self._log = log
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func in _SAME and isinstance(result, Tensor) and isinstance(args[0], Tensor):
+            self._log.note_same(result, args[0])
+        # What is asked of a tensor, such as its shape, is no tensor.
+        elif getattr(func, "__name__", "") != "__get__" or isinstance(result, Tensor):
+            self._log.note_call(func, (*args, *(kwargs or {}).items()), result)
+        return result
+
+
+class _Operators(DispatchMode):  # type: ignore[no-untyped-call]
+    """Every operator that runs, in a log: of scripted layers nothing else is seen."""
+
+    def __init__(self, log: _Log) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._log = log
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self._log.note_call(func, (*args, *(kwargs or {}).items()), result)
+        return result
+
+
+class _Log:
+    """Calls with their arguments, and a place in the log for each tensor."""
 
     def __init__(self) -> None:
-        super().__init__()
         self._calls: list[tuple[Any, Any]] = []
         # By the id of a tensor the call that made it last; tensors are kept, so that no id is taken twice.
         self._made: dict[int, int] = {}
         self._given: dict[int, int] = {}
         self._kept: list[Tensor] = []
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if func in _SAME and isinstance(result, Tensor) and isinstance(args[0], Tensor):
-            self._note(result, self._place(args[0]))
-            return result
-        # What is asked of a tensor, such as its shape, is no tensor.
-        if getattr(func, "__name__", "") != "__get__" or isinstance(result, Tensor):
-            self._calls.append((func, [self._argument(value) for value in (*args, *(kwargs or {}).items())]))
-            for value in tensors_in(result):
-                self._note(value, len(self._calls) - 1)
-        return result
+    def note_same(self, tensor: Tensor, as_before: Tensor) -> None:
+        """Take note of a tensor that holds the numbers of another."""
+        self._note(tensor, self._place(as_before))
+
+    def note_call(self, func: Any, given: Iterable[Any], result: Any) -> None:
+        """Take note of a call, with what it was given and gave."""
+        self._calls.append((func, [self._argument(value) for value in given]))
+        for value in tensors_in(result):
+            self._note(value, len(self._calls) - 1)
 
     def _note(self, tensor: Tensor, place: int) -> None:
         if id(tensor) not in self._made:

@@ -200,8 +200,8 @@ def refuse_mixed_rows(asked: AskedModule, traced: TracedProgram) -> None:
         )
 
 
-def refuse_other_sizes(asked: AskedModule, found: TracedProgram, exported: Answers) -> None:
-    """Refuse a program that answers otherwise than its module at one size.
+def refuse_other_sizes(asked: AskedModule, found: TracedProgram, exported: Answers) -> tuple[str, ...]:
+    """Refuse a program that answers otherwise than its module at one size. Gives what could not be looked at.
 
     Raises:
         ExportError: it does.
@@ -211,7 +211,10 @@ def refuse_other_sizes(asked: AskedModule, found: TracedProgram, exported: Answe
         return asked.agrees(exported, asked.inputs(sizes))
 
     # First, since it names the loop.
+    notes: tuple[str, ...] = ()
     if found.loops:
-        check_every_step(asked.module, found.limits, found.loops[0], asked.inputs, agree, one_text=asked.one_text)
+        loop, one = found.loops[0], asked.one_text
+        notes = check_every_step(asked.module, found.limits, loop, asked.inputs, agree, one_text=one)
     in_pytorch = run_in_pytorch(found).run
     check_every_size(asked.module, in_pytorch, found.limits, asked.inputs, agree, one_text=asked.one_text)
+    return notes

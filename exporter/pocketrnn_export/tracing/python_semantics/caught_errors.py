@@ -61,15 +61,8 @@ def errors_noted(session: TraceSession) -> Iterator[None]:
 
 @functools.lru_cache(maxsize=256)
 def _catches(file: str) -> bool:
-    """Whether functions of a file catch errors."""
+    """Whether functions of a file may catch errors: a `with` does by what its `__exit__` returns, and a `finally` by a
+    `return` or a `break` in it."""
     tree = source_of(file)
     functions = [] if tree is None else [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-    return any(
-        isinstance(node, ast.ExceptHandler) or (isinstance(node, ast.Name | ast.Attribute) and _suppresses(node))
-        for function in functions
-        for node in ast.walk(function)
-    )
-
-
-def _suppresses(node: ast.Name | ast.Attribute) -> bool:
-    return (node.id if isinstance(node, ast.Name) else node.attr) == "suppress"
+    return any(isinstance(node, ast.Try | ast.With) for function in functions for node in ast.walk(function))
