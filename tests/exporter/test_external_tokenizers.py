@@ -22,6 +22,7 @@ from pocketrnn_export import export
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.quantized import Storage
 from pocketrnn_export.packing import pack
+from pocketrnn_export.vocabularies.owners_texts import OwnersText
 from pocketrnn_export.vocabularies.pipeline import named_rules
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
@@ -137,6 +138,10 @@ def test_every_way_to_give_the_proof_its_texts(
         ({"tokenizer": "external", "example_texts": [[True]]}, "ids with True"),
         ({"rules": TextRules("external", first_id=2), "tokenizer": split, "example_ids": PAIRS}, "your tokenizer with"),
         ({"rules": TextRules("external", last_id=4), "example_ids": PAIRS}, "the id 4"),
+        ({"tokenizer": "external", "example_ids": [OwnersText("w1-w2", [5], ["w1", "w2"])]}, "--max-tokens 1"),
+        ({"tokenizer": "external", "example_ids": [OwnersText("w1-w2", [6, 5], ["w1", "w2"])]}, "its tokens"),
+        ({"tokenizer": "whitespace", "example_ids": [("w1 w2", ["w1", "w2"])]}, "whitespace .*itself"),
+        ({"tokenizer": "external", "example_ids": [("w1 w2", None, "yes")]}, "tokenizer .*external"),
         ({"rules": TextRules("external", max_tokens=2), "example_ids": PAIRS}, "every text to 2"),
         ({"rules": FRAMED, "tokenizer": lambda _: 5, "example_texts": TEXTS}, "gives no tokens"),
         ({"rules": FRAMED, "tokenizer": lambda _: [None], "example_texts": TEXTS}, "tokenizer .*no text"),
@@ -196,6 +201,7 @@ def test_the_command_makes_such_a_bundle_of_pairs(tmp_path: Path) -> None:
     result = command(tmp_path, "--rules", rules, "--pairs", str(tmp_path / "pairs.jsonl"))
     assert result.exit_code == 0, result.output
     assert "Note: Text rules: texts are split by the owner's code" in result.stderr
+    assert "--tokens" in result.stdout.splitlines()[-1]
     asked = CliRunner().invoke(main, ["classify", "-b", str(tmp_path / "b"), "--tokens", '["w1"]', "[2, 5, 3]"])
     assert len({line.split("\t")[1] for line in asked.stdout.splitlines()}) == 1
 

@@ -327,7 +327,7 @@ def test_ids_with_the_padding_are_refused() -> None:
 def test_ids_of_another_vocabulary_are_refused() -> None:
     rows = {text: ids_of(text) for text in TEXTS}
     doubt_ids(RULES, WORDS, rows)
-    with pytest.raises(InputError, match=r"vocabulary: .*tokens"):
+    with pytest.raises(InputError, match=r"vocabulary .*tokens"):
         doubt_ids(RULES, SHUFFLED, rows)
     letters = [*WORDS[:2], *"abcdefghijklmnopqrstuvwxyz"]
     of_letters = {text: [letters.index(letter) if letter in letters else 0 for letter in text] for text in TEXTS}

@@ -227,7 +227,8 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     for line in [*lines_of_integers(manifest), *lines_of_examples(manifest)]:
         tell(line)
     tell(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} labels.")
-    tell(f'Next: pocketrnn classify --bundle {shlex.quote(str(output))} "a text"')
+    text = '--tokens \'["a", "text"]\'' if manifest.text.tokenizer == "external" else '"a text"'
+    tell(f"Next: pocketrnn classify --bundle {shlex.quote(str(output))} {text}")
 
 
 def _export_trained_numbers(module: Any, description: dict[str, Any], output: Path, options: dict[str, Any]) -> None:

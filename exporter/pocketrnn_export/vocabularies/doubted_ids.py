@@ -115,10 +115,11 @@ def _doubt_words(rules: AnyTextRules, vocabulary: Sequence[str], given: Mapping[
     if own >= _MOST or (own > _LARGER * others and own > _LEAST):
         return
     worst = min(range(len(texts)), key=lambda i: _found(words[i], lower[i]) / max(words[i].total(), 1))
-    named = ", ".join(map(shown, sorted(word for word in words[worst] if word not in lower[worst])[:5]))
+    absent = sorted(word for word in words[worst] if word not in lower[worst])
+    such = f": {', '.join(map(shown, absent[:5]))} not in {shown(texts[worst], 60)}" if absent else ""
     raise InputError(
-        f"The ids name words that do not stand in their texts, as of another vocabulary: {own:.0%} do, such as not "
-        f"{named} in {shown(texts[worst], 60)}.",
+        f"Only {own:.0%} of the words that the ids name stand in their texts, and {others:.0%} in others, as where "
+        f"the vocabulary is another one{such}.",
         f"Give the vocabulary that made these ids. If your tokens are no part of a text, {_TOKENS}.",
     )
 

@@ -75,7 +75,7 @@ def given_ids(
         # The owner's module cannot be given a text without ids, so nothing is known of its answer.
         if one.ids or one.tokens:
             which = f"Text {number} of your pipeline, {shown(one.text, 40)},"
-            known.setdefault(one.text, _of_pair(ready, one, which))
+            known.setdefault(one.text, _of_pair(ready, rules, one, which))
     if tokenizer is None:
         doubt_ids(rules, vocabulary, {one.text: one.ids for one in pairs if one.ids and not one.tokens})
     for given in [*texts, *(one.text for one in pairs if one.ids is None and one.tokens is None)]:
@@ -113,7 +113,7 @@ def cut_ids(ids: Sequence[int], rules: AnyTextRules, rows: int) -> list[int]:
     return [i for i in replaced if i is not None] or [rules.empty_id]
 
 
-def _of_pair(ready: ReadyTexts, one: OwnersText, which: str) -> list[int]:
+def _of_pair(ready: ReadyTexts, rules: AnyTextRules, one: OwnersText, which: str) -> list[int]:
     try:
         given = ready.ids(one.ids or one.tokens, which)
         ours = given
@@ -125,6 +125,12 @@ def _of_pair(ready: ReadyTexts, one: OwnersText, which: str) -> list[int]:
         raise InputError(error.problem, error.remedy) from None
     if ours != given:
         at = next(i for i in range(len(ours) + 1) if ours[i : i + 1] != given[i : i + 1])
+        if at == len(given) and rules.sizes[1] is None:
+            most = at - len(rules.first_ids) - len(rules.last_ids)
+            raise InputError(
+                f"{which} has {at:,} ids, and the rules give it {len(ours):,}, which begin with these.",
+                f"If your pipeline cuts texts there, give --max-tokens {most} (max_tokens={most} in the rules).",
+            )
         whose = "its tokens" if one.ids and one.tokens else "your tokenizer"
         raise InputError(
             f"{which} has {given[at : at + 1]} at index {at} among its ids, and {whose} with the rules gives "
