@@ -199,6 +199,8 @@ def test_labels_alone_tell_another_order(tmp_path: Path) -> None:
         ({"multi_label": True}, ["World", "Science"], ["World"]),
         ({"multi_label": True, "thresholds": [0.9, 0.5, 0.5, 0.5]}, ["Science"], ["World", "Science"]),
         ({"multi_label": True}, {"World": 0.8022, "Science": 0.6}, {"World": 0.81}),
+        ({}, {"World": 0.8, "Sports": 0.1, "Business": 0.05, "Science": 0.05}, {"World": 0.79, "Sports": 0.1}),
+        ({}, {"World": 0.8022}, {"World": 0.8, "Sports": 0.1001}),
         ({"thresholds": [0.9] * 4}, [], ["Sports"]),
         ({"thresholds": [0.1] * 4}, "World", []),
         ({}, ["World"], ["World", "Sports"]),
@@ -322,6 +324,13 @@ def test_ids_with_the_padding_are_refused() -> None:
     rows = {text: (ids_of(text) + [1] * 40)[:40] for text in TEXTS}
     with pytest.raises(InputError, match=r'"min_width": 40, .*"pad_side": "right"'):
         doubt_ids(RULES, WORDS, rows)
+    ragged = {text: ids_of(text) + [1] * (i % 3) for i, text in enumerate(TEXTS)}
+    with pytest.raises(InputError, match=r"16 of 24 pairs .*<pad>"):
+        doubt_ids(RULES, WORDS, ragged)
+    with pytest.raises(InputError, match=r'"pad_side": "left"'):
+        doubt_ids(RULES, WORDS, {text: row[::-1] for text, row in rows.items()})
+    # A word that has the padding's id, for want of one of its own, may end a text.
+    doubt_ids(TextRules("external", unknown_id=None), SYLLABLES, {"dem-bab": [6, 0], "dem-dil": [6, 7]})
 
 
 def test_ids_of_another_vocabulary_are_refused() -> None:

@@ -60,22 +60,11 @@ def doubt_ids(rules: AnyTextRules, vocabulary: Sequence[str], given: Mapping[str
 
 
 def _doubt_sizes(rules: AnyTextRules, vocabulary: Sequence[str], rows: Sequence[Sequence[int]]) -> None:
-    if rules.sizes[1] is not None:
-        return
+    _doubt_padding(rules, vocabulary, rows)
     longest = max(map(len, rows))
     widest = [row for row in rows if len(row) == longest]
-    if len(widest) < 2 or longest < 2:
+    if rules.sizes[1] is not None or len(widest) < 2 or longest < 2:
         return
-    padding = rules.padding_id
-    if rules.min_width is None and len(widest) == len(rows) and padding != rules.unknown_id:
-        for side, end in (("right", -1), ("left", 0)):
-            if any(row[end] == padding for row in rows):
-                raise InputError(
-                    f"All {len(rows):,} pairs have {longest:,} ids, and some {'end' if end else 'begin'} with the "
-                    f"padding, {_named(padding, vocabulary)}, and the rules pad no text.",
-                    f'Say so in the rules: "min_width": {longest}, "max_width": {longest}, "pad_side": "{side}" '
-                    "(docs/text-rules.md). Or give the ids without padding.",
-                )
     most = longest - len(rules.first_ids) - len(rules.last_ids)
     said = f"{len(widest):,} pairs have {longest:,} ids, none more"
     remedy = (
@@ -86,6 +75,31 @@ def _doubt_sizes(rules: AnyTextRules, vocabulary: Sequence[str], rows: Sequence[
         raise InputError(f"{said}, and the rules cut no text.", f"If your pipeline cuts texts there, {remedy}.")
     if most > 0:
         _log.warning("%s. If your pipeline cuts texts there, %s", said, remedy)
+
+
+def _doubt_padding(rules: AnyTextRules, vocabulary: Sequence[str], rows: Sequence[Sequence[int]]) -> None:
+    padding = rules.padding_id
+    if rules.min_width is not None or padding == rules.unknown_id or padding >= len(vocabulary):
+        return
+    # Without a token of that name, the padding is the id of a word, which a text may end with, but not twice.
+    times = 1 if "pad" in vocabulary[padding].casefold() else 2
+    for side in ("right", "left"):
+        ends = [row for row in rows if len(row) > times and set(_end(row, times, side)) == {padding}]
+        if not ends:
+            continue
+        widths = {len(row) for row in rows}
+        same = f'"min_width": {min(widths)}, "max_width": {min(widths)}, "pad_side": "{side}"'
+        raise InputError(
+            f"{len(ends):,} of {len(rows):,} pairs {'end' if side == 'right' else 'begin'} with the padding, "
+            f"{_named(padding, vocabulary)}, and the rules pad no text.",
+            f"Say so in the rules: {same} (docs/text-rules.md). Or give the ids without padding."
+            if len(widths) == 1
+            else "Give the ids without padding.",
+        )
+
+
+def _end(row: Sequence[int], number: int, side: str) -> Sequence[int]:
+    return row[-number:] if side == "right" else row[:number]
 
 
 def _chance(longest: int, lengths: Sequence[int]) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
@@ -29,6 +29,8 @@ __all__ = ["Answered", "compared_answers"]
 
 # How far a probability may be from the owner's: he may have rounded it, or computed it on a GPU.
 TOLERANCE: Final = 1e-3
+# Where all of his have two decimals, they are rounded.
+_OF_TWO_DECIMALS: Final = 6e-3
 Probabilities: TypeAlias = NDArray[np.float64]
 Row: TypeAlias = "tuple[Answered, Probabilities]"
 # So many texts are looked at for the cause of a difference, and so many ways to cut or pad a text are tried.
@@ -78,23 +80,33 @@ def compared_answers(classifier: Classifier, answered: Sequence[Answered]) -> An
     rows = [(one, found) for one in answered if (found := _probabilities(classifier, one.read)) is not None]
     if not rows:
         return None
+    tolerance = _tolerance(one.answer for one, _ in rows)
     apart = [_apart(one.answer, found, classifier) for one, found in rows]
-    wrong = [i for i, difference in enumerate(apart) if difference > TOLERANCE]
+    wrong = [i for i, difference in enumerate(apart) if difference > tolerance]
     if wrong:
         one, found = rows[wrong[0]]
         raise ParityError(
             f"The bundle answers {len(wrong):,} of {len(rows):,} texts otherwise than your classifier, first "
             f"{shown(one.text, 60)}: {_said(one.answer, found, classifier)}.",
-            _likely(classifier, rows, wrong),
+            _likely(classifier, rows, wrong, tolerance),
         )
     numbers = [difference for difference, (one, _) in zip(apart, rows, strict=True) if isinstance(one.answer, Mapping)]
     return AnswersCompared(
         len(rows) - len(numbers),
         len(numbers),
         float(max(numbers, default=0.0)),
-        TOLERANCE,
+        tolerance,
         any(one.names for one, _ in rows),
     )
+
+
+def _tolerance(answers: Iterable[Answer]) -> float:
+    numbers = [number for answer in answers if isinstance(answer, Mapping) for number in answer.values()]
+    # Zeros and ones are no rounded probabilities but labels.
+    of_two = all(round(number, 2) == number for number in numbers) and any(
+        round(number, 1) != number for number in numbers
+    )
+    return _OF_TWO_DECIMALS if of_two else TOLERANCE
 
 
 def _probabilities(classifier: Classifier, read: Text) -> Probabilities | None:
@@ -142,11 +154,12 @@ def _said(answer: Answer, found: Probabilities, classifier: Classifier) -> str:
     return f"yours gives {theirs}, and the bundle {told or 'no label'}"
 
 
-def _likely(classifier: Classifier, rows: Sequence[Row], wrong: Sequence[int]) -> str:
+def _likely(classifier: Classifier, rows: Sequence[Row], wrong: Sequence[int], tolerance: float) -> str:
     """What the difference is likely to come of, and what to give."""
-    if (order := _other_order(classifier, rows)) is not None:
+    if (order := _other_order(classifier, rows, tolerance)) is not None:
         return order
-    if (way := _other_size(classifier, rows[:_TEXTS], [i for i in wrong if i < _TEXTS])) is not None:
+    first = [i for i in wrong if i < _TEXTS]
+    if (way := _other_size(classifier, rows[:_TEXTS], first, tolerance)) is not None:
         return way
     if rows[wrong[0]][0].ids_agree:
         return (
@@ -161,7 +174,7 @@ def _likely(classifier: Classifier, rows: Sequence[Row], wrong: Sequence[int]) -
     )
 
 
-def _other_order(classifier: Classifier, rows: Sequence[Row]) -> str | None:
+def _other_order(classifier: Classifier, rows: Sequence[Row], tolerance: float) -> str | None:
     """That the labels agree on all texts in another order, where they do."""
     labels = classifier.labels
     if len(labels) > _MOST_LABELS:
@@ -169,7 +182,7 @@ def _other_order(classifier: Classifier, rows: Sequence[Row]) -> str | None:
     may: dict[str, list[int]] = {}
     for own, label in enumerate(labels):
         apart = [_apart_at(one.answer, label, slice(None), found, classifier) for one, found in rows]
-        columns = np.flatnonzero(np.max(apart, axis=0) <= TOLERANCE).tolist()
+        columns = np.flatnonzero(np.max(apart, axis=0) <= tolerance).tolist()
         may[label] = sorted(columns, key=lambda column: column != own)
     taken: dict[int, str] = {}
 
@@ -193,7 +206,7 @@ def _other_order(classifier: Classifier, rows: Sequence[Row]) -> str | None:
     )
 
 
-def _other_size(classifier: Classifier, rows: Sequence[Row], wrong: Sequence[int]) -> str | None:
+def _other_size(classifier: Classifier, rows: Sequence[Row], wrong: Sequence[int], tolerance: float) -> str | None:
     """That all texts agree if they are cut or padded, where they do."""
     rules = classifier.manifest.text
     if not wrong or rules.max_width is not None or rules.min_width is not None:
@@ -203,10 +216,10 @@ def _other_size(classifier: Classifier, rows: Sequence[Row], wrong: Sequence[int
     agreeing = []
     for said, changed in _ways(rules, max(map(len, ids)), len(ids[first])):
         with contextlib.suppress(PocketRNNError):
-            if not _agrees(classifier, rows[first][0].answer, _by(rules, changed, ids[first])):
+            if _apart_by(classifier, rows[first][0].answer, _by(rules, changed, ids[first])) > tolerance:
                 continue
             each = zip(ids, rows, strict=True)
-            if all(_agrees(classifier, one.answer, _by(rules, changed, row)) for row, (one, _) in each):
+            if all(_apart_by(classifier, one.answer, _by(rules, changed, row)) <= tolerance for row, (one, _) in each):
                 agreeing.append((said, changed))
         if len(agreeing) == _ENOUGH:
             break
@@ -217,9 +230,9 @@ def _other_size(classifier: Classifier, rows: Sequence[Row], wrong: Sequence[int
     return f"All {len(rows):,} texts that were tried agree if {said}: {_written(changed)}.{more}"
 
 
-def _agrees(classifier: Classifier, answer: Answer, ids: Sequence[int]) -> bool:
+def _apart_by(classifier: Classifier, answer: Answer, ids: Sequence[int]) -> float:
     found = Answers.of(classifier.manifest).probabilities(logits_of_ids(classifier, [ids]))[0]
-    return _apart(answer, np.asarray(found, np.float64), classifier) <= TOLERANCE
+    return _apart(answer, np.asarray(found, np.float64), classifier)
 
 
 def _ways(rules: AnyTextRules, longest: int, shortest: int) -> Iterator[tuple[str, AnyTextRules]]:
