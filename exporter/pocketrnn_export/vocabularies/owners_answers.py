@@ -38,6 +38,7 @@ _TEXTS: Final = 200
 _WAYS: Final = 600
 _ENOUGH: Final = 2
 _MOST_LABELS: Final = 500
+_NAMED: Final = 60
 _LONGEST: Final = 2000
 
 
@@ -198,11 +199,12 @@ def _other_order(classifier: Classifier, rows: Sequence[Row], tolerance: float) 
     if not all(placed(label, set()) for label in labels):
         return None
     told = {label for one, _ in rows for label in one.answer}
-    order = [taken[column] for column in range(len(labels))]
+    order = ", ".join([taken[column] for column in range(len(labels))][:_NAMED])
+    more = ", ..." if len(labels) > _NAMED else ""
     unsure = "" if len(told) >= len(labels) - 1 else " (no text shows where the others stand)"
     return (
-        f"All {len(rows):,} texts agree if the labels are in another order: {', '.join(order)}{unsure}. Give them so, "
-        "in the order of your classifier's logits."
+        f"All {len(rows):,} texts agree if the labels are in another order: {order}{more}{unsure}. Give them so, in "
+        "the order of your classifier's logits."
     )
 
 
