@@ -116,7 +116,7 @@ def test_only_of_the_graph_is_said_that_it_is_proven(bundle: Path, caplog: pytes
     assert "--pairs" in shown
     assert json.loads(run("inspect", "--json", bundle).stdout)["verdicts"]["text_rules"] == {"verdict": "not compared"}
     page = proof_page(verify(bundle))
-    assert "<strong>The text rules:</strong> not compared" in page
+    assert '<p class="open"><strong>The text rules:</strong> not compared' in page
     assert "nothing was compared" in page
 
 
