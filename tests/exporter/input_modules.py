@@ -228,6 +228,50 @@ class StateLeftOut(Base):
         return self.fc(self.rnn(self.embedding(x), hidden)[1][-1])
 
 
+class Documents(Base):
+    """[batch, sentences, words]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sentences = nn.GRU(HIDDEN, HIDDEN, batch_first=True)
+
+    def forward(self, documents: Tensor) -> Tensor:
+        batch, sentences, words = documents.shape
+        rows = self.last(documents.reshape(batch * sentences, words)).view(batch, sentences, HIDDEN)
+        return self.fc(self.sentences(rows)[1][-1])
+
+
+class DocumentsInALoop(Documents):
+    def forward(self, documents: Tensor) -> Tensor:
+        rows = torch.stack([self.last(documents[:, i]) for i in range(documents.shape[1])], 1)
+        return self.fc(self.sentences(rows)[1][-1])
+
+
+class SentencesFirst(Documents):
+    """Attention over the words, and over the sentences, which come first in the loop."""
+
+    def forward(self, documents: Tensor) -> Tensor:
+        rows = []
+        for sentence in documents.permute(1, 0, 2):
+            steps = self.rnn(self.embedding(sentence))[0]
+            rows.append((torch.softmax(steps.sum(2), 1)[:, :, None] * steps).sum(1))
+        return self.fc(self.sentences(torch.stack(rows, 1))[0][:, -1])
+
+
+class PairInOneTensor(Base):
+    """[batch, 2, words]."""
+
+    def forward(self, pair: Tensor) -> Tensor:
+        return self.fc(self.last(pair[:, 0]) - self.last(pair[:, 1]))
+
+
+class WordsOfCharacters(Base):
+    """[batch, words, characters], and a vector for each word by the mean of its characters."""
+
+    def forward(self, words: Tensor) -> Tensor:
+        return self.fc(self.rnn(self.embedding(words).mean(2))[1][-1])
+
+
 # --- found
 
 

@@ -51,6 +51,11 @@ REFUSED = {
     zoo.Numbers: ("takes numbers", "no ids"),
     zoo.Heads: ("several heads", "['mood']"),
     zoo.StateLeftOut: ("2 ways", "init_hidden"),
+    zoo.Documents: ("rows of rows", "document of sentences"),
+    zoo.DocumentsInALoop: ("rows of rows", ""),
+    zoo.SentencesFirst: ("rows of rows", ""),
+    zoo.PairInOneTensor: ("rows of rows", "pair of texts"),
+    zoo.WordsOfCharacters: ("rows of rows", ""),
 }
 REAL = "torch.arange(tokens.size(1)) < lengths[:, None]"
 FOUND = {
@@ -88,6 +93,14 @@ def test_an_input_that_a_text_does_not_give_is_refused_by_name(kind: type[nn.Mod
     assert name in refusal.value.problem
     assert what in refusal.value.problem
     assert "call=" in str(refusal.value.remedy)
+
+
+def test_a_document_of_one_sentence_is_what_its_owner_says() -> None:
+    with pytest.raises(ExportError) as refusal:
+        prepared(zoo.Documents)
+    line = "module(tokens.unsqueeze(1))"
+    assert f'--call "{line}"' in refusal.value.remedy
+    assert prepared(zoo.Documents, call=line).convention.line == line
 
 
 @pytest.mark.parametrize("kind", mostly_slow(list(FOUND), 4), ids=lambda kind: kind.__name__)

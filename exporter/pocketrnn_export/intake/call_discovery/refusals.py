@@ -13,7 +13,7 @@ from pocketrnn_export.intake.call_discovery.asked import Asked, parameters_of
 from pocketrnn_export.intake.call_discovery.states import fixed_batch_advice
 from pocketrnn_export.torch_internals import TORCH_FOLDER
 
-__all__ = ["INPUT_BESIDE", "Fails", "ambiguous", "raised", "refusal"]
+__all__ = ["INPUT_BESIDE", "Fails", "ambiguous", "documents", "raised", "refusal"]
 
 # The rank of an input beside the text whose value changes the answer.
 INPUT_BESIDE: Final = 4.5
@@ -87,6 +87,18 @@ def ambiguous(holding: Sequence[str]) -> ExportError:
     return ExportError(
         f"The module can be called in {len(holding)} ways that give other answers: {lines}.",
         f'Say which is right: --call "{holding[0]}", or call=.',
+    )
+
+
+def documents(line: str) -> ExportError:
+    """The module takes rows of rows of ids; a line holds by which each text is one row of them."""
+    single = f'If each of your texts is a single row, say so: --call "{line}"; else give'
+    one = single if "unsqueeze(1)" in line else "Give"
+    return ExportError(
+        "The module takes rows of rows of ids, such as a document of sentences [batch, sentences, words] or a pair of "
+        "texts. A bundle reads a text as one row, and cuts none into sentences.",
+        f"{one} call= a function of (module, tokens, lengths) that makes these rows of a text's ids, or export the "
+        "part that reads one row.",
     )
 
 

@@ -8,6 +8,7 @@ axis can be taken for another. Where two ways hold with other answers, nothing i
 from __future__ import annotations
 
 import itertools
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,9 +26,9 @@ from pocketrnn_export.intake.call_discovery.other_inputs import (
     unknown_inputs,
 )
 from pocketrnn_export.intake.call_discovery.probabilities import with_activation
-from pocketrnn_export.intake.call_discovery.refusals import INPUT_BESIDE, Fails, ambiguous, refusal
+from pocketrnn_export.intake.call_discovery.refusals import INPUT_BESIDE, Fails, ambiguous, documents, refusal
 from pocketrnn_export.intake.call_discovery.states import setups_of
-from pocketrnn_export.intake.call_discovery.trial import Holds, is_one_answer, try_line, try_way
+from pocketrnn_export.intake.call_discovery.trial import Holds, is_one_answer, runs, try_line, try_way
 from pocketrnn_export.intake.convention import (
     Call,
     Convention,
@@ -98,6 +99,8 @@ def _found(asked: Asked) -> Convention:
                     asked, [replace(way, setup=setup) for way in ways], widths, one_text=one_text
                 )
                 failures += failing
+                if rows_of_rows := [holds for holds in holding if _takes_rows_of_rows(asked, holds)]:
+                    raise documents(rows_of_rows[0].convention.line)
                 if len(holding) > 1:
                     raise ambiguous([holds.convention.line for holds in holding])
                 if holding:
@@ -113,6 +116,13 @@ def _found(asked: Asked) -> Convention:
     if all(failed.rank <= 2 for failed in failures):
         failures += filter(None, [_why_short_texts_only(asked, ways[:_LIKELY])])
     raise refusal(asked, failures)
+
+
+def _takes_rows_of_rows(asked: Asked, holds: Holds) -> bool:
+    """Whether a module that is given a text as one row of rows takes two: documents of sentences, pairs of texts. One
+    that only takes an axis of one away does not."""
+    line = re.sub(r"\btokens\.unsqueeze\(([12])\)", r"torch.stack([tokens, tokens], \1)", holds.convention.line)
+    return line != holds.convention.line and runs(asked, line)
 
 
 def _why_short_texts_only(asked: Asked, ways: Sequence[Way]) -> Fails | None:

@@ -45,6 +45,7 @@ __all__ = [
     "is_one_answer",
     "kept_state_advice",
     "read_answer",
+    "runs",
     "try_line",
     "try_way",
 ]
@@ -104,7 +105,7 @@ def _tried(
         answers = [answer_to(asked.module, function, *batch) for batch in batches]
     # Whatever a user's module raises.
     except (Exception, SystemExit) as error:
-        yield Fails(line, 0, *raised(error, asked, line, functools.partial(_runs, asked)), error)
+        yield Fails(line, 0, *raised(error, asked, line, functools.partial(runs, asked)), error)
         return
     rows = len(batches[0][0])
     known = [(tokens, answer) for (tokens, _), answer in zip(batches, answers, strict=True)]
@@ -217,7 +218,7 @@ def _holds(
         again = tuple(read_answer(asked, convention, *batch, twice=True) for batch in batches)
     # Whatever a user's module raises when it is run again.
     except (Exception, SystemExit) as error:
-        return Fails(line, 1, *raised(error, asked, line, functools.partial(_runs, asked)), error)
+        return Fails(line, 1, *raised(error, asked, line, functools.partial(runs, asked)), error)
     if not all(bool(torch.isfinite(answer).all()) for answer in answers):
         return Fails(line, 3, "The module gives logits that are not finite numbers.", "Check its weights.")
     if not all(torch.equal(a, b) for a, b in zip(answers, again, strict=True)):
@@ -279,7 +280,7 @@ def _mixes(
                 return Fails(line, 4, problem, advice + more)
     # Whatever a user's module raises.
     except (Exception, SystemExit) as error:
-        problem, advice = raised(error, asked, line, functools.partial(_runs, asked))
+        problem, advice = raised(error, asked, line, functools.partial(runs, asked))
         return Fails(line, 3, f"For a single text: {problem}", advice, error)
     return None
 
@@ -304,8 +305,13 @@ def _only_highest_tells(asked: Asked, convention: Convention, tokens: Tensor, le
         return False
 
 
-def _runs(asked: Asked, line: str) -> bool:
-    """Whether a module runs, called by a line: on some texts, and on one."""
+def runs(asked: Asked, line: str) -> bool:
+    """Whether a module runs, called by a line: on some texts, and on one.
+
+    Example:
+        >>> runs(asked, "module(tokens, 7)")
+        False
+    """
     try:
         for rows in (asked.rows, 1):
             answer_to(asked.module, compiled(line), *asked.batch(rows, asked.widths.clip(7)))
