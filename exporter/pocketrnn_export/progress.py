@@ -11,11 +11,13 @@ from typing import Final, TypeVar
 
 from pocketrnn.verdicts import LOGGER as VERDICTS
 
-__all__ = ["EXPORTER", "PROGRESS", "Lines", "each", "lines_shown", "told_on_stderr"]
+__all__ = ["AFTER_AN_ERROR", "EXPORTER", "PROGRESS", "Lines", "each", "lines_shown", "told_on_stderr"]
 
 EXPORTER: Final = "pocketrnn_export"
 # Its records are of the level DEBUG: whoever listens chooses how often.
 PROGRESS: Final = "pocketrnn_export.progress"
+# What a warning has beside its message that the command line says at its end: after the error, where there is one.
+AFTER_AN_ERROR: Final = {"after_an_error": True}
 # Work that takes longer says how far it is, so often.
 _SECONDS: Final = 5.0
 # From Python, what takes no longer says nothing.

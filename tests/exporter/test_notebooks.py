@@ -409,3 +409,29 @@ for epoch in range(3):
     module = load_module(named("changed.py:model"))
     assert module.scale == 2
     assert len(module.fc._forward_hooks) == 1  # type: ignore[union-attr, arg-type]
+
+
+def test_what_is_not_run_is_told_after_the_error_and_in_short(folder: Path) -> None:
+    names = ("one", "two", "three", "four")
+    cells = [
+        "import torch\nfrom torch import nn\n" + "\n".join(f"{name} = {{'size': 3}}" for name in names),
+        *(
+            f"def fill_{name}():\n    for i in open('x'):\n        {name}.update(size=int(i))\nfill_{name}()"
+            for name in names
+        ),
+        "class Model(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.embedding = nn.Embedding(6, one['size'] + two['size'] + three['size'] + four['size'])\n"
+        "    def forward(self, tokens):\n        raise ValueError('not yet')",
+    ]
+    notebook(folder / "n.ipynb", cells)
+    (folder / "vocab.txt").write_text("<unk>\n<pad>\noil\n")
+    result = CliRunner().invoke(main, ["export", "n.ipynb:Model", "--random-weights", "--vocabulary", "vocab.txt",
+                                       "--labels", "a,b", "-o", "b"])  # fmt: skip
+    assert result.exit_code == 1
+    lines = result.output.splitlines()
+    (error,) = [i for i, line in enumerate(lines) if line.startswith("Error: ") and "not yet" in line]
+    (note,) = [i for i, line in enumerate(lines) if "fill_one" in line and line.startswith("Note: ")]
+    assert note == error + 1 == len(lines) - 1
+    assert lines[note].endswith("; and 2 more")
+    assert "fill_two" in lines[note]
+    assert "fill_three" not in lines[note]

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from pocketrnn.commands.command import told_at_the_end
 from pocketrnn.commands.standard_streams import tell
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ def stages_on_stderr() -> Iterator[None]:
     from pocketrnn_export.progress import Lines, lines_shown
 
     def warn(record: logging.LogRecord) -> None:
-        tell(f"Note: {record.getMessage()}", err=True)
+        line = f"Note: {record.getMessage()}"
+        if not (hasattr(record, "after_an_error") and told_at_the_end(line)):
+            tell(line, err=True)
 
     lines = Lines(lambda line: tell(line, err=True), warn)
     lines.addFilter(lambda record: record.name != LOGGER)

@@ -31,6 +31,7 @@ from pocketrnn_export.intake.shapes_of_weights import (
     values_by_weights,
 )
 from pocketrnn_export.intake.weights_file import SavedWeights
+from pocketrnn_export.progress import AFTER_AN_ERROR
 from pocketrnn_export.source_code.jupyter_names import as_in_jupyter, with_jupyters_name
 from pocketrnn_export.source_code.needed_code import asking_for_their_name, defined_names, needed_statements
 from pocketrnn_export.source_code.notebook import Cell, python_file, read_notebook
@@ -41,7 +42,8 @@ __all__ = ["load_module", "load_module_and_function"]
 _log = logging.getLogger(__name__)
 
 # So many statements that are not run are named in a note.
-_MOST_NOTES: Final = 8
+# Of notes and of places, so many are said, and how many more there are.
+_MOST_NOTES: Final = 2
 
 
 # What a value on the command line may call: `--set vectors=torch.zeros(8000,300)`.
@@ -225,16 +227,20 @@ def _class_instead(named: ModuleName, cells: Sequence[Cell], weights: SavedWeigh
 
 def _tell_what_is_not_run(notes: Sequence[str], unreadable: Sequence[str]) -> None:
     if notes:
-        some = "; ".join(notes[:_MOST_NOTES]) + (f"; and {len(notes) - _MOST_NOTES} more" * (len(notes) > _MOST_NOTES))
-        _log.warning("Not run, though it may change what is run: %s", some)
+        _log.warning("Not run, though it may change what is run: %s", _few(notes), extra=AFTER_AN_ERROR)
     if unreadable:
-        _log.warning("Not Python 3, and so not read: %s", ", ".join(unreadable[:10]))
+        _log.warning("Not Python 3, and so not read: %s", _few(unreadable, 10, ", "), extra=AFTER_AN_ERROR)
 
 
 def _tell_what_asks(named: ModuleName, places: Sequence[str]) -> None:
     if places:
         where = "it runs in Jupyter or Colab" if named.is_notebook else "its file is run by itself"
-        _log.warning("Asks whether %s, and is answered no: %s", where, "; ".join(places[:_MOST_NOTES]))
+        _log.warning("Asks whether %s, and is answered no: %s", where, _few(places), extra=AFTER_AN_ERROR)
+
+
+def _few(said: Sequence[str], most: int = _MOST_NOTES, between: str = "; ") -> str:
+    more = f"{between}and {len(said) - most} more" if len(said) > most else ""
+    return between.join(said[:most]) + more
 
 
 def _run(statement: Statement, file: ModuleType, cells: Sequence[Cell], named: ModuleName) -> None:

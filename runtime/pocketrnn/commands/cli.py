@@ -11,7 +11,7 @@ import importlib.util
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from typing import IO, Any, Final
 
@@ -20,7 +20,7 @@ import click
 from pocketrnn import __version__
 from pocketrnn.commands.bench import bench
 from pocketrnn.commands.classify import classify
-from pocketrnn.commands.command import as_options
+from pocketrnn.commands.command import as_options, lines_at_the_end
 from pocketrnn.commands.inspect import inspect
 from pocketrnn.commands.push import push
 from pocketrnn.commands.standard_streams import give_up, give_up_stdout, replace_closed_stderr, tell
@@ -63,12 +63,19 @@ _LONGEST_LINE: Final = 2000
 class _Failed(click.ClickException):
     """A PocketRNNError as click shows its own: `Error: ...` on stderr, no traceback."""
 
-    def __init__(self, error: PocketRNNError, command: click.Command | None = None) -> None:
+    def __init__(self, error: PocketRNNError, command: click.Command | None = None, after: Sequence[str] = ()) -> None:
         message = as_options(str(error), command)
         # The messages of these two are tables of several lines; every other message is one line.
         lines = message.split("\n") if isinstance(error, (CompressionError, ParityError)) else [message]
         super().__init__("\n".join(map(_as_line, lines)))
         self.exit_code = error.exit_status  # type: ignore[misc]
+        self._after = after
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Write the error to standard error, and what is told after it."""
+        super().show(file)
+        for line in self._after:
+            tell(line, err=True)
 
 
 class _WrongUsage(click.UsageError):
@@ -160,10 +167,14 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             with ended_by_signals(), _usage_in_one_line():
-                return super().invoke(ctx)
+                given = super().invoke(ctx)
+            for line in lines_at_the_end(ctx):
+                tell(line, err=True)
+            return given
         except PocketRNNError as error:
             name = ctx.invoked_subcommand
-            raise _Failed(error, None if name is None else self.get_command(ctx, name)) from error
+            command = None if name is None else self.get_command(ctx, name)
+            raise _Failed(error, command, lines_at_the_end(ctx)) from error
         except KeyboardInterrupt:
             tell("Interrupted.", err=True)
             raise click.exceptions.Exit(_INTERRUPTED) from None

@@ -12,7 +12,16 @@ import click
 
 from pocketrnn.tables.encodings import UTF8, check_encoding
 
-__all__ = ["Command", "Text", "as_options", "column_option", "encoding_option", "examples_of"]
+__all__ = [
+    "Command",
+    "Text",
+    "as_options",
+    "column_option",
+    "encoding_option",
+    "examples_of",
+    "lines_at_the_end",
+    "told_at_the_end",
+]
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 
@@ -23,6 +32,34 @@ _ALSO_IN_PYTHON: Final = re.compile(
         (?:,?\ or\ \w+=(?:\w+)?|,\ in\ Python\ \w+=|,\ \w+=(?=\))|\ \(\w+=[^)]*\))(?=[.;,)\ ]|$)""",
     re.VERBOSE,
 )
+
+
+# Where a context of click keeps the lines that are told at the end.
+_AT_THE_END: Final = "pocketrnn.lines_at_the_end"
+
+
+def told_at_the_end(line: str) -> bool:
+    """Have a line told when the command ends, after its error where it has one; False where no command is run.
+
+    Example:
+        >>> told_at_the_end("Note: cell 3 is not run")
+        False
+    """
+    context = click.get_current_context(silent=True)
+    if context is not None:
+        lines_at_the_end(context).append(line)
+    return context is not None
+
+
+def lines_at_the_end(context: click.Context) -> list[str]:
+    """The lines that are told when the command ends.
+
+    Example:
+        >>> lines_at_the_end(click.Context(click.Command("export")))
+        []
+    """
+    lines: list[str] = context.meta.setdefault(_AT_THE_END, [])
+    return lines
 
 
 class Text(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4

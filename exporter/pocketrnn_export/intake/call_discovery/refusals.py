@@ -92,13 +92,12 @@ def ambiguous(holding: Sequence[str]) -> ExportError:
 
 def documents(line: str) -> ExportError:
     """The module takes rows of rows of ids; a line holds by which each text is one row of them."""
-    single = f'If each of your texts is a single row, say so: --call "{line}"; else give'
-    one = single if "unsqueeze(1)" in line else "Give"
+    single = f'If each of your texts is a single row, say so: --call "{line}", or call=. '
     return ExportError(
         "The module takes rows of rows of ids, such as a document of sentences [batch, sentences, words] or a pair of "
         "texts. A bundle reads a text as one row, and cuts none into sentences.",
-        f"{one} call= a function of (module, tokens, lengths) that makes these rows of a text's ids, or export the "
-        "part that reads one row.",
+        f"{single if 'unsqueeze(1)' in line else ''}To make these rows of a text's ids yourself, write a function of "
+        "(module, tokens, lengths) in the module's file, and give its name: --call rows, or call=rows.",
     )
 
 

@@ -128,17 +128,18 @@ def fixed_batch_advice(module: nn.Module, error: BaseException, line: str, runs:
         counts = [target for target, value in numbers if value == texts > 1 and f"{target} = " not in line]
         zeros = [f"{state.target} = {state.zeros}" for state in states]
         sizes = [f"{target} = tokens.size(0)" for target in counts]
-        for made in (zeros, sizes, [*sizes, *zeros], *([size] for size in sizes)):
+        ways: list[list[str]] = [zeros, sizes, [*sizes, *zeros], *([size] for size in sizes)]
+        for made in ways:
             given = "; ".join([*made, line])
             if not made or not runs(given):
                 continue
-            if made is not zeros:
-                fixed = [one.partition(" = ")[0] for one in made]
-                said = f"is {texts}, a fixed number" if len(fixed) == 1 else f"are {texts}, fixed numbers"
-                told = f"Its {' and '.join(fixed)} {said} of texts: say that it is that of the batch,"
-            else:
+            if made is zeros:
                 is_one = f"is a state for {texts} texts" if len(states) == 1 else f"are states for {texts} texts"
                 told = f"Its {_listed(states)} {is_one}. If each text begins with zeros, say so:"
+            else:
+                fixed = [setting.partition(" = ")[0] for setting in made]
+                said = f"is {texts}, a fixed number" if len(fixed) == 1 else f"are {texts}, fixed numbers"
+                told = f"Its {' and '.join(fixed)} {said} of texts: say that it is that of the batch,"
             return f'{told} --call "{given}", or call=.'
     return None
 
