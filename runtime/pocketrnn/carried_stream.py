@@ -12,7 +12,7 @@ import numpy as np
 from pocketrnn.engines.engine import Floats
 from pocketrnn.errors import InputError, SequenceError
 from pocketrnn.numbers.manifest import NumberManifest, StepLimits, numbers_digest
-from pocketrnn.numbers.rules import step_or_steps
+from pocketrnn.numbers.rules import Watch, step_or_steps
 from pocketrnn.saved_stream import as_floats, as_text, damaged, parsed, written
 
 __all__ = ["CarriedStream", "Window"]
@@ -60,7 +60,9 @@ class CarriedStream:
         engine: _Engine,
         answers_of: Callable[[Floats], list[Any]],
         saved: bytes | None = None,
+        watch: Watch | None = None,
     ) -> None:
+        self._watch = watch
         # Opened now, so that what is wrong with the step graph is said before any sample is read.
         engine.open_step()
         self._manifest, self._engine, self._answers_of = manifest, engine, answers_of
@@ -88,7 +90,7 @@ class CarriedStream:
         """
         rules, limits = self._manifest.numbers, self._manifest.graph.limits or StepLimits()
         given = step_or_steps(samples, rules.channels)
-        prepared = rules.scaled(given, self.steps)
+        prepared = rules.scaled(given, self.steps, self._watch)
         if not limits.allow(self.steps + len(prepared)):
             raise SequenceError(
                 f"The recording has {self.steps + len(prepared):,} steps, and {self._manifest.name} takes at most "

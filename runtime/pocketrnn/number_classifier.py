@@ -23,6 +23,7 @@ from pocketrnn.engines.parallel import Workers
 from pocketrnn.errors import BundleError, InputError, PocketRNNError, SequenceError, shown
 from pocketrnn.estimator import TrainedEstimator
 from pocketrnn.numbers.manifest import NumberManifest, StepLimits, read
+from pocketrnn.numbers.range_watch import OutOfRange, RangeWatch
 from pocketrnn.numbers.rules import array_of, step_or_steps
 from pocketrnn.text.checked_texts import OnError
 
@@ -73,9 +74,16 @@ class NumberClassifier(TrainedEstimator):
     """
 
     def __init__(
-        self, folder: Path, manifest: NumberManifest, engine: _Engine, options: Options, threads: int = 1
+        self,
+        folder: Path,
+        manifest: NumberManifest,
+        engine: _Engine,
+        options: Options,
+        threads: int = 1,
+        out_of_range: str = "warn",
     ) -> None:
         self.manifest = manifest
+        self._watch = RangeWatch(manifest.name, manifest.numbers, out_of_range)
         self._folder = folder
         self._options = options
         self._workers = Workers(threads)
@@ -92,6 +100,7 @@ class NumberClassifier(TrainedEstimator):
         max_batch_tokens: int = MAX_TOKENS,
         providers: Sequence[str] = (CPU,),
         trust: bool = False,
+        out_of_range: OutOfRange = "warn",
     ) -> NumberClassifier:
         """Read and check a bundle, or a packed file.
 
@@ -102,6 +111,8 @@ class NumberClassifier(TrainedEstimator):
             max_batch_tokens: how many steps one run of the graph may hold, padding included.
             providers: onnxruntime's execution providers, most wanted first.
             trust: allow graphs with any operator; see SECURITY.md.
+            out_of_range: what becomes of numbers far outside of the range of the training rows, where the bundle knows
+                it: `warn` says it once, `refuse` refuses the sequence, `ignore` does neither.
 
         Raises:
             InputError: an option cannot be used.
@@ -114,12 +125,13 @@ class NumberClassifier(TrainedEstimator):
         checked_threads(threads)
         folder = bundle_folder(path_or_name)
         if is_packed(folder):
-            return _of_packed(folder.absolute(), Options(max_batch_tokens, tuple(providers), trust), threads)
+            options = Options(max_batch_tokens, tuple(providers), trust)
+            return _of_packed(folder.absolute(), options, threads, out_of_range)
         # A packed classifier does without onnxruntime, which takes most of the time of a start.
         from pocketrnn.engines.onnxruntime import checked_options
 
         options = checked_options(max_batch_tokens, providers, trust=trust)
-        return _of_bundle(folder.absolute(), read(folder), options, threads)
+        return _of_bundle(folder.absolute(), read(folder), options, threads, out_of_range)
 
     @property
     def name(self) -> str:
@@ -156,7 +168,7 @@ class NumberClassifier(TrainedEstimator):
             >>> classifier.prepared([[0.1, 0.2, 9.7]]).shape
             (1, 3)
         """
-        samples = self.manifest.numbers.prepared(sequence)
+        samples = self.manifest.numbers.prepared(sequence, self._watch)
         limits = self.manifest.graph.limits or StepLimits()
         if not limits.allow(len(samples)):
             short = len(samples) < (limits.min_steps or 1)
@@ -166,6 +178,23 @@ class NumberClassifier(TrainedEstimator):
                 "Give a longer one." if short else "Divide it; a recording in windows: stream(window=...).",
             )
         return samples
+
+    def check_arrived(self, samples: NDArray[Any], first: int) -> None:
+        """Refuse samples [time, channels] of a recording that the rules refuse, or that are far outside of the training
+        range where that is refused.
+
+        Args:
+            samples: as the sensor gives them.
+            first: which step of the recording the first is.
+
+        Raises:
+            SequenceError: one is.
+
+        Example:
+            >>> classifier.check_arrived(np.array([[0.1, 0.2, 9.7]]), 0)
+        """
+        self.manifest.numbers.check_samples(samples, first)
+        self._watch(self.manifest.numbers.in_units(samples), first)
 
     def classify(self, sequence: object, top: int = 1) -> Prediction:
         """Classify one sequence.
@@ -321,7 +350,9 @@ class NumberClassifier(TrainedEstimator):
     def _carried(self, saved: bytes | None, top: int) -> CarriedStream:
         if not self._gives_values:
             self._answers.check_top(top)
-        return CarriedStream(self.manifest, self._engine, lambda logits: self._answered_with(logits, top), saved)
+        return CarriedStream(
+            self.manifest, self._engine, lambda logits: self._answered_with(logits, top), saved, self._watch
+        )
 
     def recording(
         self, recording: object, *, window: int | None = None, hop: int | None = None, top: int = 1
@@ -421,27 +452,32 @@ class NumberClassifier(TrainedEstimator):
 
     def __reduce__(self) -> tuple[Any, ...]:
         if is_packed(self._folder):
-            return _of_packed, (self._folder, self._options, self._workers.threads)
-        return _of_bundle, (self._folder, self.manifest, self._options, self._workers.threads)
+            return _of_packed, (self._folder, self._options, self._workers.threads, self._watch.out_of_range)
+        return _of_bundle, (
+            self._folder, self.manifest, self._options, self._workers.threads, self._watch.out_of_range,
+        )  # fmt: skip
 
     def __repr__(self) -> str:
         what = "values" if self._gives_values else "labels"
         return f"<NumberClassifier {self.name!r}: {len(self.channels)} channels, {len(self.labels)} {what}>"
 
 
-def _of_packed(path: Path, options: Options, threads: int) -> NumberClassifier:
+def _of_packed(path: Path, options: Options, threads: int, out_of_range: str = "warn") -> NumberClassifier:
     from pocketrnn.engines.native_numbers import NativeNumberEngine
 
     if not takes_numbers(path):
         raise BundleError(f"{path} is of a classifier of texts.", "Use pocketrnn.Classifier.")
     engine = NativeNumberEngine(path)
-    return NumberClassifier(path, engine.manifest, engine, options, threads)
+    return NumberClassifier(path, engine.manifest, engine, options, threads, out_of_range)
 
 
-def _of_bundle(folder: Path, manifest: NumberManifest, options: Options, threads: int) -> NumberClassifier:
+def _of_bundle(
+    folder: Path, manifest: NumberManifest, options: Options, threads: int, out_of_range: str = "warn"
+) -> NumberClassifier:
     from pocketrnn.engines.number_engine import NumberEngine
 
-    return NumberClassifier(folder, manifest, NumberEngine(folder, manifest, options), options, threads)
+    engine = NumberEngine(folder, manifest, options)
+    return NumberClassifier(folder, manifest, engine, options, threads, out_of_range)
 
 
 def _chunks(sequences: Iterable[object]) -> Iterator[tuple[int, list[object]]]:
@@ -494,7 +530,7 @@ class NumberStream:
                 "Give all of a recording as integers, or all as floats.",
             )
         # Here, and not in each window that holds it: what is refused is no part of the recording.
-        self._classifier.manifest.numbers.check_samples(given, self._first + len(self._held))
+        self._classifier.check_arrived(given, self._first + len(self._held))
         held = np.concatenate([self._held, given]) if len(self._held) else given
         starts = list(range(self._next, self._first + len(held) - self.window + 1, self.hop))
         prepared = [

@@ -56,7 +56,10 @@ export interface LoadOptions {
 }
 
 /** Read and check a packed file of either kind, by its address or its bytes. */
-export function load(source: string | URL | Bytes, options?: LoadOptions): Promise<Classifier | NumberClassifier>;
+export function load(
+  source: string | URL | Bytes,
+  options?: LoadOptions & { outOfRange?: "warn" | "refuse" | "ignore" },
+): Promise<Classifier | NumberClassifier>;
 
 /** A classifier read from a packed file. */
 export class Classifier {

@@ -26,13 +26,14 @@ const AT_ONCE = 256;
 /**
  * Read a packed file of either kind.
  *
+ * @param options.outOfRange of a file that takes sequences of numbers, as for NumberClassifier.load.
  * @returns a Classifier of texts, or a NumberClassifier of sequences of numbers.
  */
-export function load(source, { wasm } = {}) {
+export function load(source, { wasm, outOfRange } = {}) {
   return opened(source, wasm, async (packed) => {
     if (!packed.channels) return new Classifier(packed, documentOf(packed));
     // Whoever has texts only does without.
-    return (await import("./numbers.js")).NumberClassifier.of(packed);
+    return (await import("./numbers.js")).NumberClassifier.of(packed, outOfRange);
   });
 }
 

@@ -64,6 +64,7 @@ export function startOfNumbers(classifier, say) {
   const stream = () => classifier.stream({ window: chosen("window"), hop: chosen("hop"), top });
 
   function show({ start, stop, answer }) {
+    if (classifier.farSaid) say(classifier.farSaid);
     const pairs = classifier.givesValues
       ? classifier.labels.map((label, i) => [label, answer[i].toPrecision(6)])
       : answer.top.map(({ label, probability }) => [label, percent(probability), probability]);
@@ -109,7 +110,7 @@ export function startOfNumbers(classifier, say) {
         await new Promise((resolve) => setTimeout(resolve));
       }
     }
-    if (question === asked) say(`Answered: ${count} steps, ${windows} window${windows === 1 ? "" : "s"}.`);
+    if (question === asked) say(`${classifier.farSaid ? `${classifier.farSaid} ` : ""}Answered: ${count} steps, ${windows} window${windows === 1 ? "" : "s"}.`);
     at("windows").dataset.answered = windows;
   }
 

@@ -20,6 +20,7 @@ export interface NumberManifest {
     window?: number;
     hop?: number;
     rate?: number;
+    training_range?: [number, number][];
     [member: string]: unknown;
   };
   graph: { [member: string]: unknown };
@@ -64,11 +65,16 @@ export interface Window {
   answer: Prediction | Float32Array;
 }
 
+export interface NumberLoadOptions extends LoadOptions {
+  /** What becomes of numbers far outside of the range of the training rows: said once on the console unless said otherwise. */
+  outOfRange?: "warn" | "refuse" | "ignore";
+}
+
 /** A classifier of sequences of numbers, read from a packed file. */
 export class NumberClassifier {
   private constructor();
   /** Read and check a packed file, by its address or its bytes. */
-  static load(source: string | URL | Bytes, options?: LoadOptions): Promise<NumberClassifier>;
+  static load(source: string | URL | Bytes, options?: NumberLoadOptions): Promise<NumberClassifier>;
   readonly name: string;
   /** The classes, in the order of the logits; of values, their names. */
   readonly labels: string[];
@@ -76,6 +82,8 @@ export class NumberClassifier {
   readonly manifest: NumberManifest;
   /** For each label the probability from which `predictLabels` gives it, where the file keeps them. */
   readonly thresholds: number[] | undefined;
+  /** What was said of numbers far outside of the training range. */
+  readonly farSaid: string | undefined;
   /** Whether it gives values, of a regression or a forecast, and not labels. */
   readonly givesValues: boolean;
   /** What the program is given for a sequence: float32, step after step. */

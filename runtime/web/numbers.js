@@ -132,7 +132,9 @@ const isRules = (value) =>
   isListOf(value?.channels, isString) &&
   ["steps", "window", "hop"].every((name) => value[name] === undefined || isWholeFrom1(value[name])) &&
   (value.integer_scale === undefined || isListOf(value.integer_scale, Number.isFinite)) &&
-  (value.units === undefined || isListOf(value.units, isString));
+  (value.units === undefined || isListOf(value.units, isString)) &&
+  (value.training_range === undefined ||
+    (value.training_range.length === value.channels.length && isListOf(value.training_range, (pair) => isListOf(pair, Number.isFinite))));
 
 /** What the file says of itself, held against what its engine reads. */
 function documentOf(packed) {
@@ -222,13 +224,36 @@ function listed(sequences) {
   return Array.from(sequences);
 }
 
+// Numbers that are this many times the width of the training range outside of it are far (docs/format.md).
+const FAR = 4;
+const WAYS = ["warn", "refuse", "ignore"];
+
+/** The first of samples (step after step) that is far outside of the training range: `{ at, value, least, most }`; undefined where
+ * none is, or no range is known. */
+export function farOf(samples, { channels, training_range: ranges, integer_scale: scale }) {
+  if (!ranges) return undefined;
+  const whole = isWhole(samples);
+  const beyond = ranges.map(([least, most]) => FAR * ((most > least ? most - least : Math.abs(least)) || 1));
+  for (let at = 0; at < samples.length; at++) {
+    const channel = at % channels.length;
+    const [least, most] = ranges[channel];
+    const value = samples[at] * (whole && scale ? scale[channel] : 1);
+    if (value < least - beyond[channel] || value > most + beyond[channel]) return { at, value, least, most };
+  }
+  return undefined;
+}
+
 /** A classifier of sequences of numbers, read from a packed file. Make one with `NumberClassifier.load`. */
 export class NumberClassifier {
   #packed;
   #document;
   #answers;
+  #outOfRange;
+  #farSaid;
 
-  constructor(packed, document) {
+  constructor(packed, document, outOfRange) {
+    if (!WAYS.includes(outOfRange)) throw new InputError(`outOfRange is ${shown(outOfRange)}.`, `Use one of: ${WAYS.join(", ")}.`);
+    this.#outOfRange = outOfRange;
     this.#packed = packed;
     this.#document = document;
     this.#answers = new Answers(document, () => this.#engine);
@@ -239,15 +264,17 @@ export class NumberClassifier {
    *
    * @param source its address, or its bytes: an ArrayBuffer, a Uint8Array, a Node Buffer.
    * @param options.wasm where pocketrnn.wasm is, if not beside this module: its address, its bytes, or a WebAssembly.Module.
+   * @param options.outOfRange what becomes of numbers far outside of the range of the training rows, where the file knows it: `warn`
+   *   says it once on the console, `refuse` refuses the sequence, `ignore` does neither.
    * @throws BundleError there is no such file, it is damaged or takes texts, or pocketrnn.wasm is missing.
    */
-  static async load(source, { wasm } = {}) {
-    return opened(source, wasm, NumberClassifier.of);
+  static async load(source, { wasm, outOfRange } = {}) {
+    return opened(source, wasm, (packed) => NumberClassifier.of(packed, outOfRange));
   }
 
   /** Of a file that the engine has opened; for `load`. */
-  static of(packed) {
-    return new NumberClassifier(packed, documentOf(packed));
+  static of(packed, outOfRange = "warn") {
+    return new NumberClassifier(packed, documentOf(packed), outOfRange);
   }
 
   /** What the classifier is called. */
@@ -275,6 +302,11 @@ export class NumberClassifier {
     return this.#document.thresholds;
   }
 
+  /** What was said of numbers far outside of the training range; undefined where none were given. */
+  get farSaid() {
+    return this.#farSaid;
+  }
+
   /** Whether it gives values, of a regression or a forecast, and not labels. */
   get givesValues() {
     return this.#document.activation === "values";
@@ -283,7 +315,7 @@ export class NumberClassifier {
   /** What the program is given for a sequence: a Float32Array, step after step.
    * @throws SequenceError it is no such sequence, or beyond the classifier's limits. */
   prepared(sequence) {
-    const samples = samplesOf(sequence, this.#rules);
+    const samples = this.#samplesOf(sequence);
     const { status, prepared } = preparedBy(this.#engine, samples);
     if (status !== STATUS.OK) this.#checkSamples(samples, 0);
     const { steps, pad_side: side, pad_value: padding = 0 } = this.#rules;
@@ -302,7 +334,7 @@ export class NumberClassifier {
   async classify(sequence, top = 1) {
     this.#checkLabels("values");
     this.#answers.checkTop(top);
-    return this.#answers.prediction(this.#logitsOf(samplesOf(sequence, this.#rules)), top);
+    return this.#answers.prediction(this.#logitsOf(this.#samplesOf(sequence)), top);
   }
 
   /** The likeliest label of every sequence, in their order; of a file that gives values, `values`. */
@@ -368,7 +400,10 @@ export class NumberClassifier {
       hop: after,
       channels: this.channels.length,
       samplesOf: (given) => samplesOf(given, rules),
-      checkSamples: (samples, first) => this.#checkSamples(samples, first, TOO_LARGE),
+      checkSamples: (samples, first) => {
+        this.#checkSamples(samples, first, TOO_LARGE);
+        this.#checkRange(samples, first);
+      },
       answer: (samples) => this.#answer(this.#logitsOf(samples), top),
     });
   }
@@ -394,6 +429,7 @@ export class NumberClassifier {
   }
 
   #pushed(before, samples, first) {
+    this.#checkRange(samples, first);
     const { status, stream, logits } = pushed(this.#engine, before, samples);
     if (status !== STATUS.OK) {
       this.#checkSamples(samples, first);
@@ -454,6 +490,29 @@ export class NumberClassifier {
     if (this.givesValues) throw new InputError(`${this.name} gives values, not labels.`, `Use ${instead}() or predict().`);
   }
 
+  /** A sequence as the engine takes it, which is looked at. */
+  #samplesOf(sequence) {
+    const samples = samplesOf(sequence, this.#rules);
+    this.#checkRange(samples, 0);
+    return samples;
+  }
+
+  /** Refuse samples far outside of the training range, or say once that there are some. `first` is their first step. */
+  #checkRange(samples, first) {
+    const far = this.#outOfRange === "ignore" || this.#farSaid ? undefined : farOf(samples, this.#rules);
+    if (!far) return;
+    const { channels, units } = this.#rules;
+    const [step, channel] = [first + Math.floor(far.at / channels.length), far.at % channels.length];
+    const within = `${far.least} to ${far.most}${units ? ` ${units[channel]}` : ""}`;
+    const problem =
+      `Channel ${quoted(channels[channel])} is ${far.value} at step ${step} (counted from 0), far outside of ${within}, in which ` +
+      `${this.name} was trained.`;
+    const remedy = "Check the unit; whole numbers of a sensor are brought to it by integer_scale.";
+    if (this.#outOfRange === "refuse") throw new SequenceError(problem, remedy);
+    this.#farSaid = `${problem} ${remedy}`;
+    console.warn(this.#farSaid);
+  }
+
   #answer(logits, top) {
     return this.givesValues ? logits : this.#answers.prediction(logits, top);
   }
@@ -461,7 +520,7 @@ export class NumberClassifier {
   #logits(sequences) {
     return listed(sequences).map((sequence, i) => {
       try {
-        return this.#logitsOf(samplesOf(sequence, this.#rules));
+        return this.#logitsOf(this.#samplesOf(sequence));
       } catch (error) {
         if (!(error instanceof SequenceError)) throw error;
         const problem = error.problem.replace("The sequence", `The sequence at position ${i}`);

@@ -485,3 +485,60 @@ def test_words_of_texts_become_those_of_numbers() -> None:
     assert (
         in_words_of_numbers("the context, a text; module(x, tokens)") == "the context, a sequence; module(x, samples)"
     )
+
+
+@pytest.fixture(scope="module")
+def ranged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that knows its range, from four sequences of which each channel is within -2 and 2 g."""
+    path = tmp_path_factory.mktemp("ranged") / "moves"
+    generator = np.random.default_rng(0)
+    sequences = [generator.uniform(-2, 2, (20, 3)) for _ in range(4)]
+    export_numbers(LastStep().eval(), path, **XYZ, units=["g"] * 3, integer_scale=[0.001] * 3, sequences=sequences)
+    return path
+
+
+def test_numbers_far_outside_of_the_training_range_are_said_once(
+    ranged: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    classifier = NumberClassifier.load(ranged)
+    known = classifier.manifest.numbers.training_range
+    assert known is not None
+    assert all(-2 <= least < -1.8 and 1.8 < most <= 2 for least, most in known)
+    near = np.full((5, 3), 6.0)
+    counts = (near * 1000).astype(np.int16)
+    classifier.predict([near, counts])
+    assert not caplog.records
+    for _ in range(2):
+        classifier.classify(near * 1000)
+        classifier.classify([[0, 0, 0], [0, 1e30, 0]])
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert all(said in caplog.text for said in ("'x' is 6000 at step 0", " g,", "moves"))
+
+
+def test_numbers_far_outside_are_refused_where_that_is_wanted(ranged: Path) -> None:
+    classifier = pickle.loads(pickle.dumps(NumberClassifier.load(ranged, out_of_range="refuse")))  # noqa: S301 - own
+    with pytest.raises(SequenceError, match=r"position 1.*'y' is 1e\+30 at step 1.*integer_scale"):
+        classifier.predict([[[0, 0, 0]], [[0, 0, 0], [0, 1e30, 0]]])
+    stream = classifier.stream(window=2)
+    stream.push([[0.1, 0.2, 0.3]])
+    with pytest.raises(SequenceError, match="at step 1"):
+        stream.push([[900.0, 0.2, 0.3]])
+    assert len(stream.push([[0.3, 0.2, 0.1]])) == 1
+    NumberClassifier.load(ranged, out_of_range="ignore").classify([[0, 1e30, 0]])
+    with pytest.raises(InputError, match="'never'"):
+        NumberClassifier.load(ranged, out_of_range="never")  # type: ignore[arg-type]
+
+
+def test_a_range_may_be_said_and_is_checked(tmp_path: Path) -> None:
+    made = export_numbers(LastStep().eval(), tmp_path / "b", **XYZ, training_range=[[-1, 1], [0, 0], [5, 5]])
+    rules = NumberClassifier.load(tmp_path / "b").manifest.numbers
+    assert rules.training_range == made.numbers.training_range == ((-1.0, 1.0), (0.0, 0.0), (5.0, 5.0))
+    # Of a channel that never changed, its size is the width, or 1.
+    assert rules.far(np.array([[9.0, 4.0, 25.0], [9.1, -4.1, -15.1], [np.nan, np.nan, np.nan]])).tolist() == [
+        [False] * 3,
+        [True] * 3,
+        [False] * 3,
+    ]
+    for wrong in ([[1, -1]] * 3, [[0, float("nan")]] * 3, [[0, 1]], [[0, 1, 2]] * 3, 5):
+        with pytest.raises(InputError, match="training_range"):
+            export_numbers(LastStep().eval(), tmp_path / "c", **XYZ, training_range=wrong)

@@ -591,3 +591,59 @@ def test_the_command_packs_inspects_and_classifies_numbers(tmp_path: Path) -> No
     assert "proven" in header.stdout
     with pytest.raises(PocketRNNError):
         NativeEngine(path)
+
+
+def test_a_packed_file_knows_the_training_range_in_every_language(tmp_path: Path, compiler: str) -> None:
+    known = ((-2.0, 2.0), (0.0, 9.0))
+    torch.manual_seed(1)
+    export(Swings().eval(), tmp_path / "b", labels=["up", "down"], channels=["x", "y"], training_range=known,
+           integer_scale=[0.001, 1.0])  # fmt: skip
+    path = tmp_path / "b.prnn"
+    pack(tmp_path / "b", path)
+    refusing = NumberClassifier.load(path, out_of_range="refuse")
+    assert refusing.manifest.numbers.training_range == known
+    refusing.predict([[[18.0, 45.0]], np.array([[-18_000, -36]], np.int16)])
+    for far in ([[18.1, 0.0]], [[0.0, -36.1]], np.array([[18_001, 0]], np.int16)):
+        with pytest.raises(SequenceError, match="far outside"):
+            refusing.classify(far)
+    source = tmp_path / "range.c"
+    source.write_text(ASKING_FOR_THE_RANGE)
+    engine = Path(__file__).parents[2] / "runtime" / "native" / "src"
+    line = [compiler, "-std=gnu11", "-O1", "-w", f"-I{engine}", source, engine / "pocketrnn.c", "-o", tmp_path / "asks"]
+    subprocess.run([*map(str, line), "-lm"], check=True, timeout=300)
+    done = subprocess.run([tmp_path / "asks", path], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["0", "23", "1", "23", "2"]
+    # A range whose least is above its largest.
+    content = bytearray(path.read_bytes())
+    pair = struct.pack("<2d", *known[1])
+    assert content.count(pair) == 1
+    at = content.index(pair)
+    content[at : at + 16] = struct.pack("<2d", *reversed(known[1]))
+    struct.pack_into("<2Q", content, 16, *sums_of(content))
+    with pytest.raises(EngineError):
+        Packed(bytes(content))
+
+
+ASKING_FOR_THE_RANGE = """
+#include <stdio.h>
+#include <stdlib.h>
+#include "pocketrnn.h"
+int main(int count, char **names)
+{
+    static _Alignas(64) char file[1 << 20];
+    FILE *opened = fopen(names[1], "rb");
+    size_t bytes = fread(file, 1, sizeof file, opened), size = 1 << 22, first = 0;
+    const prnn *p;
+    void *memory = malloc(size);
+    if (count < 2 || prnn_open(&p, file, bytes, memory, &size))
+        return 1;
+    double near[] = {18, 45, -18, -36}, far[] = {0, 45.5};
+    int16_t whole[] = {0, 0, 18001, 0};
+    printf("%d ", prnn_check_range(p, near, PRNN_FLOAT64, 2, &first));
+    printf("%d ", prnn_check_range(p, far, PRNN_FLOAT64, 1, &first));
+    printf("%d ", (int)first);
+    printf("%d ", prnn_check_range(p, whole, PRNN_INT16, 2, &first));
+    printf("%d", (int)first);
+    return 0;
+}
+"""

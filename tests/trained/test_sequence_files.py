@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -150,3 +151,46 @@ def test_tables_that_cannot_be_meant_are_refused(
 def test_a_file_of_another_ending_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"walks\.arff .*\.csv"):
         read_sequences([written(tmp_path, "", "walks.arff")])
+
+
+def arrays(tmp_path: Path, shape: tuple[int, ...], **more: Any) -> Path:
+    path = tmp_path / "x.npz"
+    np.savez(path, x=np.arange(np.prod(shape)).reshape(shape), y=np.array(["up", "down"] * (shape[0] // 2)), **more)
+    return path
+
+
+def test_arrays_with_channels_first_are_turned_where_that_is_said_or_sure_and_else_told(tmp_path: Path) -> None:
+    path = arrays(tmp_path, (2, 3, 10))
+    told = read_sequences([path])
+    assert told.sequences[0].shape == (3, 10)
+    assert "--channels-first" in told.notes[0]
+    for options in (SequenceOptions(channels_first=True), SequenceOptions(("a", "b", "c"))):
+        turned = read_sequences([path], options)
+        assert turned.sequences[1].tolist() == told.sequences[1].T.tolist()
+    assert "3 channels are named" in turned.notes[0]
+    # As they are meant here.
+    assert read_sequences([arrays(tmp_path, (2, 10, 3))]).notes == ()
+    assert read_sequences([arrays(tmp_path, (2, 3, 3))], SequenceOptions(("a", "b", "c"))).notes == ()
+
+
+def test_steps_are_put_in_the_order_of_their_times(tmp_path: Path) -> None:
+    rows = "who,when,x,label\nb,2024-05-01T10:00:03Z,4,down\na,{},2,up\nb,2024-05-01T10:00:01Z,3,down\na,{},1,up\n"
+    path = written(tmp_path, rows.format("2024-05-01T10:00:02.5Z", "2024-05-01T10:00:02.25Z"), "steps.csv")
+    options = SequenceOptions(("x",), "who", time_column="when")
+    data = read_sequences([path], options)
+    assert sorted(s[:, 0].tolist() for s in data.sequences) == [[1, 2], [3, 4]]
+    numbers = written(tmp_path, "t,x,label\n30,3,up\n4,1,up\n4,2,up\n", "numbers.csv")
+    other = written(tmp_path, "t,x,label\n1,0,down\n", "other.csv")
+    ordered = read_sequences([numbers, other], SequenceOptions(("x",), time_column="t"))
+    assert ordered.sequences[0][:, 0].tolist() == [1, 2, 3]
+    for text, said in (("t,x,label\nnoon,1,up\n", "'noon'"), ("t,x,label\n1,1,up\nnan,1,up\n", "Row 2 .*'t'")):
+        with pytest.raises(DataError, match=said):
+            read_sequences([written(tmp_path, text, "wrong.csv")], SequenceOptions(("x",), time_column="t"))
+
+
+def test_whole_numbers_of_a_sensor_have_a_scale_and_units(tmp_path: Path) -> None:
+    data = read_sequences([arrays(tmp_path, (2, 4, 1))], SequenceOptions(integer_scale=(0.5,), units=("g",)))
+    assert (data.rules.integer_scale, data.rules.units) == ((0.5,), ("g",))
+    assert data.rules.in_units(data.sequences[0]).tolist() == [[0.0], [0.5], [1.0], [1.5]]
+    with pytest.raises(InputError, match="integer_scale"):
+        read_sequences([arrays(tmp_path, (2, 4, 3))], SequenceOptions(integer_scale=(0.5, 0.5)))

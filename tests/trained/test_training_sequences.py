@@ -15,6 +15,7 @@ from training_data import easy_texts, noting
 
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import CheckpointError, DataError, InputError
+from pocketrnn.number_classifier import NumberClassifier
 from pocketrnn.numbers.rules import NumberRules
 from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training.architecture import SequenceArchitecture, SequenceClassifier
@@ -89,6 +90,8 @@ def test_a_run_learns_and_its_scale_is_that_of_the_training_rows() -> None:
     assert isinstance(checkpoint.rules, NumberRules)
     assert np.allclose(checkpoint.rules.mean, steps.mean(axis=0))
     assert np.allclose(checkpoint.rules.scale, steps.std(axis=0))
+    assert checkpoint.rules.training_range is not None
+    assert np.allclose(np.array(checkpoint.rules.training_range).T, [steps.min(axis=0), steps.max(axis=0)])
     assert evaluate(checkpoint, easy_sequences(seed=1)).accuracy > 0.9
 
 
@@ -263,7 +266,8 @@ def test_the_commands_train_and_evaluate_on_files_of_numbers(tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     write_npz(tmp_path / "train.npz")
     write_npz(tmp_path / "test.npz", seed=1)
-    made = CliRunner().invoke(main, ["train", "train.npz", "-o", "c", "--channels", "noise,height", *QUICK_OPTIONS])
+    made = CliRunner().invoke(main, ["train", "train.npz", "-o", "c", "--channels", "noise,height", "--units", "g,m",
+                                     "--integer-scale", "0.5", *QUICK_OPTIONS])  # fmt: skip
     assert made.exit_code == 0, made.output
     assert "4 of your sequences, as examples" in made.output
     report = (tmp_path / "c" / "report.md").read_text()
@@ -280,6 +284,9 @@ def test_the_commands_train_and_evaluate_on_files_of_numbers(tmp_path: Path, mon
         (["train", "texts.csv", "-o", "d", "--sequence-column", "walk"], "--channels"),
         (["train", "train.npz", "-o", "d", "--multi-label"], "is of texts"),
         (["train", "train.npz", "-o", "d", "--hop", "2"], "no window"),
+        (["train", "train.npz", "-o", "d", "--integer-scale", "half"], "'half'"),
+        (["train", "train.npz", "-o", "d", "--units", "g,g,g"], "units has 3"),
+        (["train", "texts.csv", "-o", "d", "--time-column", "when"], "--channels"),
         (["train", "texts.csv", "-o", "d", "--from", "c"], "no training goes on"),
         (["train", "texts.csv", "-o", "d", "--teacher", "c"], "not texts"),
     ):
@@ -303,3 +310,17 @@ def test_a_run_of_numbers_is_resumed_from_its_folder(tmp_path: Path) -> None:
     whole = TrainingRun(source, tmp_path / "d", QUICK, examples=False).train()
     assert torch.equal(resumed.module.fc.weight, whole.module.fc.weight)
     assert (resumed.examples, resumed.data["examples"]) == ((), "made signals")
+
+
+def test_a_checkpoint_of_numbers_is_exported_with_units_and_a_scale_of_whole_numbers(tmp_path: Path) -> None:
+    checkpoint = train(easy_sequences(), replace(QUICK, epochs=1))
+    checkpoints.write(checkpoint, tmp_path / "c")
+    line = ["export", str(tmp_path / "c"), "-o", str(tmp_path / "b"), "--integer-scale", "0.25", "--units", "g,m"]
+    done = CliRunner().invoke(main, line)
+    assert done.exit_code == 0, done.output
+    rules = NumberClassifier.load(tmp_path / "b").manifest.numbers
+    assert (rules.integer_scale, rules.units) == ((0.25, 0.25), ("g", "m"))
+    assert isinstance(checkpoint.rules, NumberRules)
+    assert rules.training_range == checkpoint.rules.training_range
+    refused = CliRunner().invoke(main, [*line[:4], "--force", "--window", "3"])
+    assert (refused.exit_code, "--channels" in refused.output) == (2, True)

@@ -70,8 +70,8 @@ class DataSource:
             )
         if self.numbers != NOTHING_SAID:
             raise InputError(
-                "--sequence-column, --missing, --window, --hop and --rate are of sequences of numbers, and the data "
-                "holds texts.",
+                "--sequence-column, --time-column, --channels-first, --missing, --integer-scale, --units, --window, "
+                "--hop and --rate are of sequences of numbers, and the data holds texts.",
                 "Name the columns of the channels, too: --channels ax,ay,az.",
             )
         return False

@@ -207,7 +207,8 @@ def fit(
         labels: as many; strings, whole numbers or booleans, which `predict` gives back. Or lists of these, where a text
             can have several labels, or none; or a table of 0 and 1 [texts, labels], whose columns are the labels.
         channels: of sequences of numbers, the names of the channels, or how many there are.
-        numbers: what else is known of them: `missing`, `window`, `hop` and `rate`, as `pocketrnn train` takes them.
+        numbers: what else is known of them: `missing`, `integer_scale`, `units`, `window`, `hop` and `rate`, as
+            `pocketrnn train` takes them.
         validation: texts and labels to validate with. Without them a tenth of each class is held out, and where there
             are fewer than 20,000 rows, the classifier is fitted once more in the end, on all of them.
         outside: the label of texts that are of none of the classes. They are not trained on; with them a threshold is
@@ -402,9 +403,17 @@ def labelled_texts(
 
 
 def _rules(channels: Sequence[str] | int, numbers: Mapping[str, Any]) -> NumberRules:
-    known = ("missing", "window", "hop", "rate")
+    known = ("missing", "integer_scale", "units", "window", "hop", "rate")
     if unknown := sorted(numbers.keys() - set(known)):
         raise InputError(f"numbers has the member {unknown[0]!r}.", f"Use {', '.join(known)}.")
+    numbers = dict(numbers)
+    for name in ("integer_scale", "units"):
+        if (given := numbers.get(name)) is not None:
+            if not isinstance(given, list | tuple):
+                raise InputError(
+                    f"numbers[{name!r}] is {shown(given)}.", "Give a list, with one value for each channel."
+                )
+            numbers[name] = tuple(given)
     if isinstance(channels, int):
         return SequenceOptions(None, None, **numbers).rules(channels)
     return SequenceOptions(tuple(channels), None, **numbers).rules(len(channels))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from pocketrnn.errors import InputError
 from pocketrnn.numbers.rules import NumberRules
@@ -22,7 +22,10 @@ class SequenceOptions:
         channels: their names; of a table, the columns. None where a file counts them.
         sequence_column: the column of a table that says which sequence a row is of; None where each file is one
             recording.
-        missing, window, hop, rate: see `NumberRules`.
+        time_column: the column of a table that says when a row was; the rows of a sequence are put in its order. None
+            where they stand in order.
+        channels_first: whether `x` of .npz files is [sequences, channels, time], as aeon has it.
+        missing, window, hop, rate, integer_scale, units: see `NumberRules`; of the last two, one is for all channels.
 
     Example:
         >>> SequenceOptions(("ax", "ay"), window=50).window
@@ -35,6 +38,10 @@ class SequenceOptions:
     window: int | None = None
     hop: int | None = None
     rate: float | None = None
+    integer_scale: tuple[float, ...] | None = None
+    units: tuple[str, ...] | None = None
+    time_column: str | None = None
+    channels_first: bool = False
 
     def of_classifier(self, rules: NumberRules) -> SequenceOptions:
         """Those with which data is read for a classifier that has these rules.
@@ -46,8 +53,19 @@ class SequenceOptions:
             >>> SequenceOptions().of_classifier(NumberRules(("x",), window=50)).window
             50
         """
-        made = SequenceOptions(rules.channels, self.sequence_column, rules.missing, rules.window, rules.hop, rules.rate)
-        for name in ("channels", "missing", "window", "hop", "rate"):
+        made = SequenceOptions(
+            rules.channels,
+            self.sequence_column,
+            rules.missing,
+            rules.window,
+            rules.hop,
+            rules.rate,
+            rules.integer_scale,
+            rules.units,
+            self.time_column,
+            self.channels_first,
+        )
+        for name in ("channels", "missing", "window", "hop", "rate", "integer_scale", "units"):
             asked, known = getattr(self, name), getattr(made, name)
             if asked not in (None, known):
                 raise InputError(f"{name} is {asked!r}, and that of the classifier is {known!r}.", "Leave it out.")
@@ -68,7 +86,19 @@ class SequenceOptions:
             raise InputError(
                 f"{len(channels)} channels are named, and the sequences have {count}.", "Name each channel once."
             )
-        return NumberRules(channels, missing=self.missing, window=self.window, hop=self.hop, rate=self.rate)
+        return NumberRules(
+            channels,
+            units=_for_each(self.units, count),
+            integer_scale=_for_each(self.integer_scale, count),
+            missing=self.missing,
+            window=self.window,
+            hop=self.hop,
+            rate=self.rate,
+        )
+
+
+def _for_each(given: tuple[Any, ...] | None, channels: int) -> tuple[Any, ...] | None:
+    return given * channels if given is not None and len(given) == 1 else given
 
 
 NOTHING_SAID: Final = SequenceOptions()

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.errors import DataError, SequenceError
+from pocketrnn.numbers.range_watch import range_of
 from pocketrnn_training.architecture import SequenceArchitecture
 from pocketrnn_training.batches import EncodedSequences
 from pocketrnn_training.checkpoint import MADE_SIGNALS
@@ -55,8 +56,10 @@ def prepare_sequences(
     for text in _notices(data, validation, settings):
         report(Notice(text))
     decided = settings.decided_for_numbers(len(data))
-    mean, scale = mean_and_scale(data.sequences)
-    rules = replace(data.rules, mean=mean, scale=scale)
+    # Whole numbers in the channels' own units, as the runtime has them.
+    mean, scale = mean_and_scale([data.rules.in_units(sequence) for sequence in data.sequences])
+    known = range_of(data.rules, data.sequences)
+    rules = replace(data.rules, mean=mean, scale=scale, training_range=known)
     return Task(
         rules=rules,
         vocabulary=(),
@@ -134,7 +137,5 @@ def _examples(data: LabelledSequences) -> tuple[list[list[float | None]], ...]:
     """Some of the rows, as lists of rows of numbers; NaN, which JSON has not, as None."""
     small = [row for row, sequence in enumerate(data.sequences) if sequence.size <= _EXAMPLE_NUMBERS]
     chosen = [small[i] for i in np.unique(np.linspace(0, len(small) - 1, _EXAMPLES).astype(int))] if small else []
-    return tuple(
-        [[None if number != number else number for number in step] for step in data.sequences[row].tolist()]
-        for row in chosen
-    )
+    sequences = [data.rules.in_units(data.sequences[row]).tolist() for row in chosen]
+    return tuple([[None if number != number else number for number in step] for step in one] for one in sequences)

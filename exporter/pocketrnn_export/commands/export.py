@@ -23,8 +23,10 @@ from pocketrnn_export.commands.arithmetic_options import (
 from pocketrnn_export.commands.from_checkpoint import from_checkpoint
 from pocketrnn_export.commands.number_options import (
     NUMBER_OPTIONS,
+    OF_CHECKPOINTS,
     NumberOptions,
     export_with_numbers,
+    given_of_checkpoint,
     lines_of_numbers,
     number_options,
     refuse_options_of_texts,
@@ -201,8 +203,12 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     with stages_on_stderr():
         module, description = _described(source, named, options)
     if "channels" in description:
+        description |= given_of_checkpoint(numbers, len(description["channels"]))
         _export_trained_numbers(module, description, output, {**options, "source": source})
         return
+    for name in OF_CHECKPOINTS:
+        if getattr(numbers, name) is not None:
+            raise click.UsageError(f"--{name.replace('_', '-')} is of numbers, and {source} takes texts.")
     if options["texts"] is not None:
         description["example_texts"] = lines_of_file(options["texts"])
     if options["name"] is not None:

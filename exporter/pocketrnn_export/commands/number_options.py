@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NUMBER_OPTIONS",
+    "OF_CHECKPOINTS",
     "NumberOptions",
     "export_with_numbers",
+    "given_of_checkpoint",
     "lines_of_numbers",
     "number_options",
     "refuse_options_of_texts",
@@ -50,6 +52,8 @@ class NumberOptions:
     scaler: Path | None
     mean: str | None
     scale: str | None
+    integer_scale: str | None
+    units: str | None
     steps: int | None
     window: int | None
     hop: int | None
@@ -64,7 +68,7 @@ class NumberOptions:
         Raises:
             click.UsageError: an option says so, and --channels is missing.
         """
-        names = [field.name for field in fields(self) if field.name != "channels"]
+        names = [field.name for field in fields(self) if field.name not in ("channels", *OF_CHECKPOINTS)]
         others = [name for name in names if getattr(self, name) is not None]
         if others and self.channels is None:
             raise click.UsageError(f"--{others[0]} is of a module that takes numbers, which has --channels, too.")
@@ -81,6 +85,11 @@ _OPTIONS: Final = (
                  "nothing is executed; or .npz or .json with mean and scale."),
     click.option("--mean", type=Text(), metavar="NUMBERS", help="What is taken off each channel: 0.1,0.2,9.8."),
     click.option("--scale", type=Text(), metavar="NUMBERS", help="What each channel is then divided by."),
+    click.option("--integer-scale", type=Text(), metavar="NUMBERS",
+                 help="What whole numbers of each channel, as of a sensor, are multiplied by: 0.001 for all, or "
+                 "0.001,0.001,0.01. Also for the checkpoint of a classifier of numbers."),
+    click.option("--units", type=Text(), metavar="UNITS", help="The unit of each channel: g,g,m/s. Also for the "
+                 "checkpoint of a classifier of numbers."),
     click.option("--steps", type=click.IntRange(min=1), metavar="N", help="Every sequence has so many steps.  "
                  "[default: any number]"),
     click.option("--window", type=click.IntRange(min=1), metavar="N",
@@ -96,6 +105,8 @@ _OPTIONS: Final = (
                  help="Real sequences for the proof: .npy or .npz with arrays [sequences, time, channels], or [time, "
                  "channels] each. The first become golden examples."),
 )  # fmt: skip
+# Those that a checkpoint may be given, whose other rules are those of its training.
+OF_CHECKPOINTS: Final = ("integer_scale", "units")
 NUMBER_OPTIONS: Final = tuple(field.name for field in fields(NumberOptions))
 
 
@@ -151,6 +162,22 @@ def export_with_numbers(module: Any, output: Path, numbers: NumberOptions, optio
         )
     for line in lines_of_numbers(manifest, output):
         tell(line)
+
+
+def given_of_checkpoint(numbers: NumberOptions, channels: int) -> dict[str, Any]:
+    """What the options say of whole numbers and units: one for all channels, or one for each.
+
+    Example:
+        >>> given_of_checkpoint(NumberOptions(**{**nothing, "integer_scale": "0.001"}), 2)
+        {'integer_scale': [0.001, 0.001]}
+    """
+    found: dict[str, Any] = {}
+    if (scale := _numbers_of("integer-scale", numbers.integer_scale)) is not None:
+        found["integer_scale"] = scale * channels if len(scale) == 1 else scale
+    if numbers.units is not None:
+        units = [unit.strip() for unit in numbers.units.split(",")]
+        found["units"] = units * channels if len(units) == 1 else units
+    return found
 
 
 def refuse_options_of_texts(options: dict[str, Any], of_numbers: str) -> None:
@@ -219,6 +246,11 @@ def _rules(numbers: NumberOptions) -> dict[str, Any]:
     for name, value in single.items():
         if value is not None and name in said:
             raise click.UsageError(f"--numbers says {name}, and --{name} does.")
+    count = len(names) if isinstance(names := _channels(str(numbers.channels)), list) else names
+    single |= given_of_checkpoint(numbers, count)
+    for name in OF_CHECKPOINTS:
+        if name in said and getattr(numbers, name) is not None:
+            raise click.UsageError(f"--numbers says {name}, and --{name.replace('_', '-')} does.")
     if "channels" in said:
         raise click.UsageError("--channels says the channels, and --numbers should not.")
     return {**said, **{name: value for name, value in single.items() if value is not None}}

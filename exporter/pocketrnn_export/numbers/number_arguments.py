@@ -12,8 +12,9 @@ from torch import nn
 
 from pocketrnn.bundle.folder import check_free, name_of
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON
-from pocketrnn.errors import InputError, did_you_mean, shown
+from pocketrnn.errors import InputError, SequenceError, did_you_mean, shown
 from pocketrnn.numbers.manifest import NumberManifest
+from pocketrnn.numbers.range_watch import range_of
 from pocketrnn.numbers.rules import NumberRules
 from pocketrnn_export.description import checked_labels, checked_name, checked_thresholds
 from pocketrnn_export.intake.as_given import random_state_kept
@@ -26,6 +27,8 @@ from pocketrnn_export.progress import told_on_stderr
 
 __all__ = ["checked_values", "export_numbers", "number_rules", "refuse_arguments_of_texts"]
 
+# So many sequences say in which range numbers are.
+_ENOUGH: Final = 4
 _RULES: Final = frozenset(field.name for field in fields(NumberRules)) - {"channels"}
 
 
@@ -83,7 +86,8 @@ def export_numbers(
         streaming: whether to write a step graph too, by which `stream()` carries a state from sample to sample; for
             modules that read in one direction, without window and steps.
         rules: the members of NumberRules: mean, scale, integer_scale, clip, missing, steps, pad_side, pad_value,
-            window, hop, rate, units.
+            window, hop, rate, units, training_range. Without the last, the range of four sequences or more is kept,
+            where so many are given.
 
     Returns:
         what was written to classifier.json, with the proof.
@@ -110,10 +114,12 @@ def export_numbers(
     if layout is not None and layout not in LAYOUTS:
         raise InputError(f"layout is {shown(layout)}.", f"Use one of {', '.join(LAYOUTS)}.")
     names = checked_values(values or ()) if of_values else checked_labels(labels or ())
+    made = number_rules(channels, scaler, rules)
+    given = list(sequences)
     wanted = NumberExport(
         name=checked_name(name if name is not None else name_of(path)),
         labels=names,
-        rules=number_rules(channels, scaler, rules),
+        rules=_with_range(made, given),
         activation="values" if of_values else "sigmoid" if multi_label else "softmax",
         value_units=None if value_units is None else _units(value_units, names, of_values=of_values),
         thresholds=None if of_values else checked_thresholds(thresholds, names),
@@ -122,7 +128,7 @@ def export_numbers(
         call=call,
         gives=gives,
         one_sequence=one_sequence,
-        sequences=list(sequences),
+        sequences=given,
         examples=examples,
         provenance=provenance,
         streaming=streaming,
@@ -132,6 +138,24 @@ def export_numbers(
     check_wanted(tolerance, gives, report)
     with one_export_at_a_time(), told_on_stderr(progress), random_state_kept(), told_in_a_sentence(module):
         return export_numbers_of(module, path, wanted, force=force)
+
+
+def _with_range(rules: NumberRules, sequences: Sequence[object]) -> NumberRules:
+    """The rules with the range of the sequences that are given, where the owner says none; and at least two deviations
+    around the mean, where a scale is known: few sequences may hold no more than one of the classes."""
+    if rules.training_range is not None or len(sequences) < _ENOUGH:
+        return rules
+    try:
+        found = range_of(rules, sequences)
+    except SequenceError:
+        # It is named where the sequences are prepared for the proof.
+        return rules
+    if found is None or rules.scale is None:
+        return replace(rules, training_range=found)
+    means = rules.mean or (0.0,) * len(found)
+    around = [(mean - 2 * abs(scale), mean + 2 * abs(scale)) for mean, scale in zip(means, rules.scale, strict=True)]
+    wide = tuple((min(a[0], b[0]), max(a[1], b[1])) for a, b in zip(found, around, strict=True))
+    return replace(rules, training_range=wide)
 
 
 def number_rules(channels: Sequence[str] | int | None, scaler: object, rules: Mapping[str, Any]) -> NumberRules:
@@ -151,7 +175,7 @@ def number_rules(channels: Sequence[str] | int | None, scaler: object, rules: Ma
     if unknown := sorted(rules.keys() - _RULES):
         near = did_you_mean(unknown[0], _RULES)
         raise InputError(f"There is no argument {unknown[0]!r}.", near or f"Rules are {', '.join(sorted(_RULES))}.")
-    lists = ("units", "integer_scale", "mean", "scale", "clip")
+    lists = ("units", "integer_scale", "mean", "scale", "clip", "training_range")
     values: dict[str, Any] = {
         name: _listed(name, value) if name in lists and value is not None else value for name, value in rules.items()
     }
@@ -167,6 +191,8 @@ def number_rules(channels: Sequence[str] | int | None, scaler: object, rules: Ma
 def _listed(name: str, value: object) -> tuple[Any, ...]:
     try:
         items = list(value)  # type: ignore[call-overload]
+        if name == "training_range":
+            return tuple(tuple(map(float, pair)) for pair in items)
         return tuple(items if name == "units" else map(float, items))
     except (TypeError, ValueError, OverflowError):
         raise InputError(f"{name} is {shown(value)}.", "Give a list, with one value for each channel.") from None

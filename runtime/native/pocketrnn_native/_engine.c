@@ -958,7 +958,8 @@ static int module_ready(PyObject *module)
                     {"ID", PRNN_ID}, {"NOT_FINITE", PRNN_NOT_FINITE}, {"TEXT", PRNN_TEXT}, {"NO_WORD", PRNN_NO_WORD},
                     {"NO_STREAM", PRNN_NO_STREAM}, {"UNDECIDED", PRNN_UNDECIDED}, {"SAVED", PRNN_SAVED},
                     {"COSTLY", PRNN_COSTLY}, {"STOPPED", PRNN_STOPPED}, {"WAITING", PRNN_WAITING},
-                    {"INPUT", PRNN_INPUT}, {"MISSING", PRNN_MISSING}, {"VALUES", PRNN_VALUES}, {"FLOAT32", PRNN_FLOAT32},
+                    {"INPUT", PRNN_INPUT}, {"MISSING", PRNN_MISSING}, {"VALUES", PRNN_VALUES}, {"FAR", PRNN_FAR},
+                    {"FLOAT32", PRNN_FLOAT32},
                     {"FLOAT64", PRNN_FLOAT64}, {"INT16", PRNN_INT16}, {"INT32", PRNN_INT32}};
     for (size_t i = 0; !added && i < sizeof statuses / sizeof *statuses; i++)
         added = PyModule_AddIntConstant(module, statuses[i].name, statuses[i].value);

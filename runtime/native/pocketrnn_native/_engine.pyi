@@ -24,6 +24,7 @@ WAITING: int
 INPUT: int
 MISSING: int
 VALUES: int
+FAR: int
 FLOAT32: int
 FLOAT64: int
 INT16: int

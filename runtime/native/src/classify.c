@@ -291,6 +291,13 @@ static int windows(const prnn *classifier, float *logits)
     if (!status && (!r.steps || r.steps < window))
         status = failed("the recording on standard input", r.steps ? "it has fewer steps than a window" : "it has no step");
     const char *samples = r.is_whole ? (const char *)whole : (const char *)r.samples;
+    size_t first;
+    if (!status && prnn_check_range(classifier, samples, type, r.steps, &first) == PRNN_FAR) {
+        size_t length;
+        const char *channel = prnn_channel(classifier, (uint32_t)(first % channels), &length);
+        fprintf(stderr, "Note: channel %.*s is %g at step %lu (counted from 0), far outside of the range of training; check its unit\n",
+                (int)length, channel, r.samples[first], (unsigned long)(first / channels));
+    }
     size_t most = window ? window : r.steps, after = window ? hop : r.steps;
     for (size_t start = 0; !status && start + most <= r.steps; start += after)
         status = put_answer(classifier, samples + start * channels * each, type, start, most, logits);

@@ -87,6 +87,7 @@ const char *prnn_error(int status)
     case PRNN_INPUT: return "This classifier takes something else: sequences of numbers, or texts.";
     case PRNN_MISSING: return "A sample is missing (NaN), and the classifier has nothing to put in its place.";
     case PRNN_VALUES: return "This gives values, which have no probabilities.";
+    case PRNN_FAR: return "A sample is far outside of the range of training; check the sensor's unit.";
     case PRNN_WAITING: return "More characters have no space to cut them at than a stream keeps.";
     case PRNN_MACHINE: return "This machine is big-endian, and packed files are read on little-endian ones only.";
     default: return "There is no such status.";

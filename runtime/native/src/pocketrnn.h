@@ -62,7 +62,8 @@ enum {
     PRNN_WAITING,    /* more characters have no space to cut them at than a stream of subwords keeps */
     PRNN_INPUT,      /* the classifier takes something else: sequences of numbers, or texts */
     PRNN_MISSING,    /* a sample is NaN, and the classifier has nothing to put in its place */
-    PRNN_VALUES      /* the numbers are values, not logits */
+    PRNN_VALUES,     /* the numbers are values, not logits */
+    PRNN_FAR         /* a sample is far outside of the range of training: prnn_check_range alone says so */
 };
 
 /* What a file may ask for. A text of so many ids: bytes beside its ids, and multiply-adds of the program, as which all else is
@@ -192,6 +193,10 @@ void prnn_window(const prnn *classifier, uint32_t *window, uint32_t *hop);
  * rules say so. PRNN_MISSING and PRNN_NOT_FINITE: a sample is NaN, or infinite or too large for float32. */
 int prnn_classify_numbers(const prnn *classifier, const void *samples, int type, size_t steps, prnn_number *logits, void *memory,
                           size_t *size);
+/* Whether all samples are within four times the width of the range that their channel had in training, where the file knows it:
+ * PRNN_OK; or PRNN_FAR, and *first is the place of the first that is not, of steps * channels. A wrong unit is mostly far. No
+ * other function asks this: whoever wants such samples refused asks before. */
+int prnn_check_range(const prnn *classifier, const void *samples, int type, size_t steps, size_t *first);
 /* Both halves of it: samples as the program is given them, of any number of steps, [steps, channels]; and the logits of such. For
  * streams: what one window has in common with the next is then prepared once. */
 int prnn_prepare(const prnn *classifier, const void *samples, int type, size_t steps, prnn_number *prepared);

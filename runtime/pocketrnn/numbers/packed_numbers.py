@@ -6,6 +6,7 @@ import mmap
 import struct
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,6 +57,7 @@ _CLIP: Final = 8
 _MISSING: Final = 16
 _PADDED: Final = 32
 _PADDED_LEFT: Final = 64
+_TRAINING_RANGE: Final = 128
 
 
 def number_graph_entry(graph: NumberGraph, program: PackedProgram) -> NumberGraph:
@@ -159,6 +161,7 @@ def _rules(rules: NumberRules) -> bytes:
         (_SCALE, rules.scale),
         (_CLIP, rules.clip),
         (_MISSING, None if rules.missing is None else (rules.missing,)),
+        (_TRAINING_RANGE, None if rules.training_range is None else tuple(chain(*rules.training_range))),
     )
     flags = sum(flag for flag, value in members if value is not None)
     flags |= 0 if rules.pad_side is None else _PADDED

@@ -29,6 +29,13 @@ def _names(value: str | None) -> tuple[str, ...] | None:
     return None if value is None else tuple(name.strip() for name in value.split(","))
 
 
+def _scales(value: str | None) -> tuple[float, ...] | None:
+    try:
+        return None if value is None else tuple(map(float, value.split(",")))
+    except ValueError:
+        raise click.UsageError(f"--integer-scale is {value!r}: give numbers, as 0.001 or 0.001,0.01.") from None
+
+
 _OPTIONS: Final = (
     click.argument("data", nargs=-1, required=True, metavar="DATA..."),
     column_option("text", "The column that holds the texts."),
@@ -67,6 +74,18 @@ _OPTIONS: Final = (
         help="The column that says which sequence a step is of.  [default: each file is one recording]",
     ),
     click.option(
+        "--time-column",
+        type=Text(),
+        metavar="NAME",
+        help="The column that says when a step was: a number, or a date and time. Steps are put in its order.  "
+        "[default: rows stand in order]",
+    ),
+    click.option(
+        "--channels-first",
+        is_flag=True,
+        help="x of .npz files is [sequences, channels, time], as aeon has it.",
+    ),
+    click.option(
         "--data-dir",
         type=click.Path(path_type=Path),
         metavar="FOLDER",
@@ -96,9 +115,16 @@ def data_options(command: _Command) -> _Command:
         window: int | None = None,
         hop: int | None = None,
         rate: float | None = None,
+        time_column: str | None = None,
+        channels_first: bool = False,
+        integer_scale: str | None = None,
+        units: str | None = None,
         **others: Any,
     ) -> Any:
-        numbers = SequenceOptions(channels, sequence_column, missing, window, hop, rate)
+        numbers = SequenceOptions(
+            channels, sequence_column, missing, window, hop, rate, _scales(integer_scale), _names(units), time_column,
+            channels_first,
+        )  # fmt: skip
         source = DataSource(
             data, text_column, label_column, data_dir, multi_label, label_separator, numbers, encoding, outside
         )

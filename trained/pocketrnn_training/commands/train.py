@@ -119,7 +119,21 @@ _COUNT: Final = click.IntRange(min=1)
             ),
         ),
         "Sequences of numbers": (
-            *("channels", "sequence_column", "window", "hop", "missing", "rate", "convolution", "stride", "filters"),
+            *(
+                "channels",
+                "sequence_column",
+                "time_column",
+                "channels_first",
+                "window",
+                "hop",
+                "missing",
+                "integer_scale",
+                "units",
+                "rate",
+                "convolution",
+                "stride",
+                "filters",
+            ),
             *("jitter", "scaling", "time_masking"),
         ),
         "How it is trained": (
@@ -287,6 +301,14 @@ _COUNT: Final = click.IntRange(min=1)
     metavar="NUMBER",
     help="What stands for a missing sample, in the channel's own unit.  [default: such a sequence is refused]",
 )
+@click.option(
+    "--integer-scale",
+    type=Text(),
+    metavar="NUMBERS",
+    help="What whole numbers of each channel, as of a sensor, are multiplied by, here and in the bundle: 0.001 for "
+    "all, or 0.001,0.001,0.01.",
+)
+@click.option("--units", type=Text(), metavar="UNITS", help="The unit of each channel; only said: g,g,m/s.")
 @click.option(
     "--rate",
     type=click.FloatRange(0, min_open=True),

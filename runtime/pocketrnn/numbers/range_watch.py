@@ -1,0 +1,91 @@
+"""Numbers far outside of the range that a classifier was trained on: said once, or refused."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketrnn.errors import InputError, SequenceError, shown
+from pocketrnn.numbers.rules import NumberRules, array_of
+
+__all__ = ["OutOfRange", "RangeWatch", "range_of"]
+
+OutOfRange = Literal["warn", "refuse", "ignore"]
+_WAYS: Final = ("warn", "refuse", "ignore")
+_log: Final = logging.getLogger(__name__)
+
+
+def range_of(rules: NumberRules, sequences: Iterable[object]) -> tuple[tuple[float, float], ...] | None:
+    """The least and the largest number of each channel in its own unit, missing ones left out; None where a channel has
+    no number.
+
+    Args:
+        rules: of the sequences.
+        sequences: as the sensor gives them.
+
+    Raises:
+        SequenceError: one is no such sequence.
+
+    Example:
+        >>> range_of(NumberRules(("x",)), [[1, 3], [2, 5]])
+        ((1.0, 5.0),)
+    """
+    least = np.full(len(rules.channels), np.inf)
+    most = -least
+    for sequence in sequences:
+        numbers = rules.in_units(array_of(sequence, rules.channels))
+        least, most = np.fmin(least, np.fmin.reduce(numbers)), np.fmax(most, np.fmax.reduce(numbers))
+    if not (np.isfinite(least) & np.isfinite(most)).all():
+        return None
+    return tuple(zip(least.tolist(), most.tolist(), strict=True))
+
+
+class RangeWatch:
+    """Looks at samples before they are scaled.
+
+    Args:
+        name: the classifier's.
+        rules: its rules.
+        out_of_range: `warn` says it once, `refuse` refuses such a sequence, `ignore` does neither.
+
+    Raises:
+        InputError: `out_of_range` is none of these.
+
+    Example:
+        >>> watch = RangeWatch("steps", NumberRules(("x",), training_range=((-2.0, 2.0),)), "refuse")
+        >>> watch(np.array([[1.0]]), 0)
+    """
+
+    def __init__(self, name: str, rules: NumberRules, out_of_range: str) -> None:
+        if out_of_range not in _WAYS:
+            raise InputError(f"out_of_range is {shown(out_of_range)}.", f"Use one of: {', '.join(_WAYS)}.")
+        self.out_of_range = out_of_range
+        self._name = name
+        self._rules = rules
+        self._quiet = out_of_range == "ignore" or rules.training_range is None
+
+    def __call__(self, numbers: NDArray[Any], first: int) -> None:
+        """Look at numbers [time, channels] in the channels' own units, of which `first` is the first step's number.
+
+        Raises:
+            SequenceError: one is far outside, and that is refused.
+        """
+        ranges = self._rules.training_range
+        if self._quiet or ranges is None or not (far := self._rules.far(numbers)).any():
+            return
+        step, channel = (int(found[0]) for found in np.nonzero(far))
+        least, most = ranges[channel]
+        unit = f" {self._rules.units[channel]}" if self._rules.units else ""
+        said = (
+            f"Channel {self._rules.channels[channel]!r} is {numbers[step, channel]:.6g} at step {first + step} "
+            f"(counted from 0), far outside of {least:.6g} to {most:.6g}{unit}, in which {self._name} was trained."
+        )
+        remedy = "Check the unit; whole numbers of a sensor are brought to it by integer_scale."
+        if self.out_of_range == "refuse":
+            raise SequenceError(said, remedy)
+        self._quiet = True
+        _log.warning("%s %s The answer may mean nothing; this is said once", said, remedy)
