@@ -64,8 +64,8 @@ FOUND = {
     zoo.LengthsInFurtherArguments: "module(tokens, lengths)",
     zoo.LengthsInKeywords: "module(input_ids=tokens, lengths=lengths)",
     zoo.LengthsByAnotherName: "module(tokens, lengths)",
-    zoo.LabelsInADict: 'module({"text": tokens, "lengths": lengths, '
-    '"label": torch.zeros(tokens.size(0), dtype=torch.long)})[1]',
+    zoo.LabelsInADict: "module({'text': tokens, 'lengths': lengths, "
+    "'label': torch.zeros(tokens.size(0), dtype=torch.long)})[1]",
     zoo.LabelsInATuple: "module((tokens, lengths, None))",
     zoo.LengthsAndMask: f"module(tokens, lengths, {REAL})",
     zoo.OneTextLength: "module(tokens, lengths)",

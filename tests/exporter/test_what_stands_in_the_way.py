@@ -107,7 +107,11 @@ class HalvesItsStates(Encoder):
     [
         (HalvesItsStates, r"test_what_stands_in_the_way\.py:\d+: .*float32.*weight\.dtype"),
         (AsksInTorchScript, r"test_what_stands_in_the_way\.py:\d+: `return self\.fc\(self\.pool"),
-        pytest.param(DropsHardlyEver, r"'Dropout'.*random.*training=self\.training", marks=pytest.mark.slow),
+        pytest.param(
+            DropsHardlyEver,
+            r"'Dropout'.*_in_the_way\.py:\d+: `.*dropout.*random.*training=self\.training",
+            marks=pytest.mark.slow,
+        ),
         (TakesPlaces, r'module\(tokens, torch\.arange\(tokens\.size\(1\)\)\.expand_as\(tokens\)\)"'),
         (TakesTheLastPlace, r"module\(tokens, lengths - 1\)"),
         (CountsInBytes, r"CumSum of uint8.*cumsum\(1, dtype=torch\.uint8\).*float32 or int64"),
@@ -249,6 +253,27 @@ class TwoFixedNumbers(BeginsInStates):
         return torch.zeros(1, self.rows, 5), torch.zeros(1, self.texts, 5)
 
 
+class FixedNumberOfItsClass(BeginsInStates):
+    batch_size = 64
+
+    def make(self) -> None:
+        pass
+
+    def begin(self) -> Any:
+        return torch.zeros(1, self.batch_size, 5), torch.zeros(1, self.batch_size, 5)
+
+
+class FillsAList(Encoder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls, self.seen = 0, []
+
+    def forward(self, tokens: Tensor) -> Any:
+        self.calls += 1
+        self.seen.append(self.steps(tokens).mean((0, 1), keepdim=True))
+        return self.fc(self.steps(tokens)[:, -1] * self.calls + torch.cat(self.seen).sum() * 0.01)
+
+
 class KeepsBoth(BeginsInStates):
     def make(self) -> None:
         self.register_buffer("h", torch.zeros(1, 1, 5))
@@ -265,6 +290,7 @@ WORDS = ["<pad>", "<unk>", *map(str, range(38))]
 BEGINNING = [
     BeginsInStates, BeginsInBuffers, BeginsInOneOfThem, BeginsInATuple, BeginsInAList, BeginsInADict, BeginsBelow,
     TwoSizesOfStates, BeginsACell, BeginsByHand, TwoFixedNumbers, KeepsBoth,
+    FixedNumberOfItsClass,
 ]  # fmt: skip
 
 
@@ -277,6 +303,25 @@ def test_the_line_that_is_proposed_names_all_states_and_exports(kind: type[nn.Mo
         export(module, tmp_path / "b", labels=["a", "b"], vocabulary=WORDS, torchscript=False)
     (line,) = re.findall(r'--call "(.*?)"', str(caught.value))
     export(module, tmp_path / "b", labels=["a", "b"], vocabulary=WORDS, torchscript=False, call=line)
+
+
+def test_a_list_that_calls_fill_is_emptied_by_the_line(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r'--call "module\.calls = 0; module\.seen\.clear\(\); module\(tokens\)"'):
+        export(FillsAList(), tmp_path / "b", labels=["a", "b"], vocabulary=WORDS)
+
+
+class LongKernel(Encoder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(5, 5, 30)
+
+    def forward(self, tokens: Tensor) -> Any:
+        return self.fc(self.conv(self.steps(tokens).transpose(1, 2)).amax(2))
+
+
+def test_the_width_that_a_kernel_needs_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r'"min_width": 30'):
+        export(LongKernel(), tmp_path / "b", labels=["a", "b"], vocabulary=WORDS)
 
 
 class LearntStates(BeginsInStates):

@@ -30,6 +30,7 @@ from pocketrnn_export.forms.onnx.onnx_trace import (
 )
 from pocketrnn_export.intake.as_given import untouched
 from pocketrnn_export.intake.exportable import ExportableModule
+from pocketrnn_export.intake.random_draws import drawing_line
 from pocketrnn_export.intake.user_frames import line_of_node
 from pocketrnn_export.proof.comparing import run_of_onnx, session_of
 from pocketrnn_export.proof.float64_graph import float64_run_of_onnx
@@ -129,11 +130,16 @@ def _in_place_of(problem: str) -> str:
     """What to write in place of an operation that no bundle may hold."""
     if "'Resize'" in problem:
         return "Take steps by their places in place of F.interpolate: x[:, torch.arange(n) * x.size(1) // n]."
-    if any(f"'{name}" in problem for name in ("Dropout", "Random", "Bernoulli", "Multinomial")):
+    if _draws(problem):
         return "It draws random numbers, in eval mode too: F.dropout needs training=self.training, and others an if."
     if "Sequence" in problem:
         return "Write that operation of forward by others, such as slices in place of torch.split."
     return "Write that operation of forward by others."
+
+
+def _draws(problem: str) -> bool:
+    """Whether the operation that no bundle may hold draws random numbers."""
+    return any(f"'{name}" in problem for name in ("Dropout", "Random", "Bernoulli", "Multinomial"))
 
 
 def limits_of(made: OnnxGraph, prepared: ExportableModule) -> Limits | None:
@@ -196,7 +202,13 @@ def form_of_module(
         module = to_trace(doubled(prepared.module))
         return traced_alike(module, example, metadata, made, one_text=one_text).content
 
-    form = onnx_form(made.content, graph)
+    try:
+        form = onnx_form(made.content, graph)
+    except ExportError as error:
+        line = drawing_line(prepared.module, lambda: prepared.module(*example)) if _draws(error.problem) else ""
+        if not line:
+            raise
+        raise ExportError(f"{error.problem.rstrip('.')}, at {line}.", error.remedy) from error
     return replace(form, retraced=retraced, bounds=bounds_of(made), notes=made.notes, one_row=one_text)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -55,6 +56,11 @@ def raised(error: BaseException, asked: Asked, line: str, runs: Callable[[str], 
         advice = (
             f"The vocabulary has {asked.ids} ids: check that the embedding has a row for each, and the arguments of "
             "forward."
+        )
+    if kernel := re.search(r"Kernel size: \((\d+).*can't be greater than actual input size", str(error)):
+        advice = (
+            f"Its texts have {kernel[1]} tokens at least. If your pipeline fills shorter ones up, say so in the rules: "
+            f'"min_width": {kernel[1]} (docs/text-rules.md).'
         )
     if "dtype" in str(error) and any(kind in str(error) for kind in ("Half", "BFloat16", "Double")):
         advice = (

@@ -152,7 +152,8 @@ def _in_one_argument(module: nn.Module) -> Iterator[Signature]:
         def write(values: Sequence[str | None], slots: Sequence[Slot] = slots, keys: bool = keys) -> str:
             given = [(slot.name, value) for slot, value in zip(slots, values, strict=True) if value is not None]
             if keys:
-                return "module({" + ", ".join(f'"{name}": {value}' for name, value in given) + "})"
+                # Without double quotes, which stand around the line in messages.
+                return "module({" + ", ".join(f"{name!r}: {value}" for name, value in given) + "})"
             return f"module(SimpleNamespace({', '.join(f'{name}={value}' for name, value in given)}))"
 
         def with_lengths(values: Sequence[str | None], write: Callable[..., str] = write) -> str:

@@ -78,7 +78,7 @@ def setups_of(module: nn.Module) -> list[str]:
         for name, value in vars(layer).items():
             if type(value) is int and BATCH_SIZE.search(name):
                 sizes.append(f"{target}.{name} = tokens.size(0)")
-        sizes += [f'{target}.forward.__globals__["{name}"] = tokens.size(0)' for name, _ in batch_size_of_file(layer)]
+        sizes += [f"{target}.forward.__globals__[{name!r}] = tokens.size(0)" for name, _ in batch_size_of_file(layer)]
         if isinstance(layer, nn.RNNBase):
             continue
         makers = list(state_makers(layer))
@@ -179,7 +179,10 @@ def _held_numbers(module: nn.Module) -> Iterator[tuple[str, int]]:
     for target, layer in _targets(module):
         if type(layer).__module__.startswith("torch."):
             continue
-        yield from ((f"{target}.{name}", value) for name, value in vars(layer).items() if type(value) is int)
+        # Those of its class, too: `batch_size = 64` above its methods.
+        kinds = [kind for kind in type(layer).__mro__ if not kind.__module__.startswith(("torch.", "builtins"))]
+        held = {**{name: value for kind in reversed(kinds) for name, value in vars(kind).items()}, **vars(layer)}
+        yield from ((f"{target}.{name}", value) for name, value in held.items() if type(value) is int)
 
 
 def _held_states(module: nn.Module) -> Iterator[_State]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -349,7 +350,7 @@ def _of_random(asked: Asked, line: str) -> str:
         )
     return (
         "Take randomness such as dropout or a random initial state out of its eval mode. If it keeps a state from one "
-        f'call to the next, say how that is made: --call "module.hidden = None; {line}", or call=.'
+        "call to the next, say how that is made: --call, or call=."
     )
 
 
@@ -365,28 +366,29 @@ def kept_state_advice(changed: Sequence[Kept], line: str) -> str:
     """What to do about a module whose answers depend on what it keeps; it has a line for what the call does not set."""
     names = " and ".join(kept.name for kept in changed)
     changes = f"Each call changes its own {names}: change nothing in eval mode that a later answer depends on."
-    made = [_made_anew(kept) for kept in changed if not _is_set(kept, line)]
-    if not all(made) or not made:
+    # A weight is no state, which could be made anew for each call.
+    states = [kept for kept in changed if not isinstance(kept.before, nn.Parameter)]
+    made = [_made_anew(kept) for kept in states if not _is_set(kept, line)]
+    if not made or not all(made):
         return changes
-    line = "; ".join([*filter(None, made), line])
+    line = "; ".join([*made, line])
     return f'{changes} Or say what it is at each call, as after training: --call "{line}", in Python call=.'
 
 
 def _is_set(kept: Kept, line: str) -> bool:
-    return any(f"module.{kept.name}{begin}" in line for begin in (" = ", ".zero_()"))
+    return any(f"module.{kept.name}{begin}" in line for begin in (" = ", ".zero_()", ".clear()"))
 
 
-def _made_anew(kept: Kept) -> str | None:
-    """The line that makes a state what it was before the call; None for a weight, which is no state, and for a list, an
-    array or an object."""
+def _made_anew(kept: Kept) -> str:
+    """The line that makes a state what it was before the call; empty where none does, as for an array or an object."""
     name = f"module.{kept.name}"
-    if isinstance(kept.before, nn.Parameter):
-        return None
+    if isinstance(kept.after, list | deque) and kept.after is kept.before:
+        return f"{name}.clear()"
     if isinstance(kept.after, Tensor) and isinstance(kept.before, Tensor):
         return f"{name}.zero_()"
     if isinstance(kept.before, tuple) and all(isinstance(state, Tensor) for state in kept.before):
         return f"{name} = tuple(map(torch.zeros_like, {name}))"
-    return f"{name} = {kept.before!r}" if kept.is_number or kept.before is None else None
+    return f"{name} = {kept.before!r}" if kept.is_number or kept.before is None else ""
 
 
 def _shapes_of_answers(asked: Asked, convention: Convention, batch: tuple[Tensor, Tensor]) -> tuple[bool, bool]:
