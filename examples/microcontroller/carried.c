@@ -4,9 +4,14 @@
 #include "gesture.h"
 #include "sensor.h"
 
-/* What prnn_open_in_place, a stream and a step ask for; where it is too little, the engine says so. */
+/* What prnn_open_in_place, a stream and a step ask for, as the header says it; where it is too little, the engine says so. */
+#ifdef gesture_stream
+static uint8_t memory[gesture_memory], work[gesture_stream_work];
+static uint64_t stream_memory[(gesture_stream + 7) / 8];
+#else
 static uint8_t memory[MEMORY], work[WORK];
 static uint64_t stream_memory[STREAM / 8];
+#endif
 
 /* Each golden example again, step by step from a state of zeros. */
 static int replay(const prnn *classifier)

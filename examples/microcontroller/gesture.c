@@ -5,10 +5,14 @@
 #include "gesture.h"
 #include "sensor.h"
 
+/* What prnn_open_in_place and a window ask for, as the header says it; where it is too little, the engine says so. */
+#ifdef gesture_work
+enum { MOST_WINDOW = gesture_window };
+static uint8_t memory[gesture_memory], work[gesture_work];
+#else
 enum { MOST_WINDOW = 64 };
-
-/* What prnn_open_in_place and a window ask for; where it is too little, the engine says so. */
 static uint8_t memory[MEMORY], work[WORK];
+#endif
 /* The last window, as the program is given it: what one has in common with the next is prepared once. */
 static float window[MOST_WINDOW * MOST_CHANNELS];
 

@@ -6,7 +6,7 @@ import re
 import struct
 from pathlib import Path
 
-__all__ = ["array_name", "to_c_array"]
+__all__ = ["array_name", "content_of", "to_c_array"]
 
 _NUMBERS_A_LINE = 10
 # What C11 and C++ keep for themselves, and the stem of a usual file's name may be.
@@ -38,12 +38,26 @@ def array_name(path: Path) -> str:
     return f"model_{name}" if name in _KEYWORDS or not name[:1].isalpha() else name
 
 
-def to_c_array(content: bytes, name: str) -> str:
+def content_of(file: bytes) -> bytes:
+    """The packed file that a header holds; a packed file is itself.
+
+    Example:
+        >>> content_of(to_c_array(b"PRNN", "news").encode())
+        b'PRNN'
+    """
+    if file[:4] == b"PRNN":
+        return file
+    found = re.findall(rb"0x([0-9a-f]{8})\b", file)
+    return struct.pack(f"<{len(found)}I", *(int(number, 16) for number in found))
+
+
+def to_c_array(content: bytes, name: str, definitions: str = "") -> str:
     """A packed file as C source.
 
     Args:
         content: the packed file's bytes, whose number is a multiple of 4.
         name: the array's name; that of its size in bytes is `name` with `_size` behind it.
+        definitions: further lines of C, as `BoardMemory.definitions` gives them.
 
     Returns:
         a header with an array of uint32_t, which is aligned as `prnn_open` asks for. Its numbers are the file's on a
@@ -60,5 +74,5 @@ def to_c_array(content: bytes, name: str) -> str:
         "/* A packed classifier, written by `pocketrnn pack --c-array`, for prnn_open and prnn_open_in_place. */\n"
         f"#ifndef {guard}\n#define {guard}\n#include <stdint.h>\n\n"
         f"static const uint32_t {name}[{len(numbers)}] = {{\n" + ",\n".join(lines) + "\n};\n"
-        f"enum {{ {name}_size = sizeof {name} }};\n#endif\n"
+        f"enum {{ {name}_size = sizeof {name} }};\n{definitions}#endif\n"
     )

@@ -24,6 +24,7 @@ from pocketrnn.graph_check.graph_file import read_graph
 from pocketrnn.numbers.manifest import NumberManifest
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextRules
 from pocketrnn.verdicts import graph_name
+from pocketrnn_export.board_memory import memory_of
 from pocketrnn_export.bundle_proof import compared_on_cases, texts_within
 from pocketrnn_export.bundle_writer import versions
 from pocketrnn_export.c_array import array_name, to_c_array
@@ -145,8 +146,13 @@ def pack(
             if hasattr(data, "sequences"):
                 raise InputError(f"{bundle} takes texts, and the data holds sequences of numbers.", "Give texts.")
             made, content = _packed_texts(bundle, arithmetic, data, allowed, streaming=streaming)
-        work.write(to_c_array(content, array_name(path)).encode("ascii") if c_array else content)
+        work.write(_c_array(made, content, array_name(path)) if c_array else content)
     return made
+
+
+def _c_array(made: Manifest | NumberManifest, content: bytes, name: str) -> bytes:
+    needed = memory_of(made, content) if isinstance(made, NumberManifest) else None
+    return to_c_array(content, name, "" if needed is None else needed.definitions(name)).encode("ascii")
 
 
 def _packed_numbers(

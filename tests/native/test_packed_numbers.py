@@ -647,3 +647,41 @@ int main(int count, char **names)
     return 0;
 }
 """
+
+
+def test_the_memory_that_a_board_needs_is_printed_and_stands_in_the_header(tmp_path: Path, compiler: str) -> None:
+    torch.manual_seed(1)
+    how = {"labels": ["up", "down"], "channels": ["x", "y"]}
+    export(Swings().eval(), tmp_path / "windows", **how, window=20)
+    header = tmp_path / "gesture.h"
+    done = run_command("pack", str(tmp_path / "windows"), "--c-array", str(header))
+    stated = {name: int(size) for name, size in re.findall(r"#define gesture_(\w+) (\d+)", header.read_text())}
+    assert (stated["window"], stated["channels"], stated.keys() & {"stream"}) == (20, 2, set())
+    assert f"{stated['memory']:,} bytes" in done.output
+    assert f"160 for a window of 20 steps and {stated['work']:,} of" in done.output
+    source, engine = tmp_path / "board.c", Path(__file__).parents[2] / "runtime" / "native" / "src"
+    source.write_text(WITHIN_ITS_MEMORY)
+    line = [compiler, "-std=gnu11", "-O1", "-w", f"-I{engine}", f"-I{tmp_path}", source, engine / "pocketrnn.c", "-o",
+            tmp_path / "board", "-lm"]  # fmt: skip
+    subprocess.run(list(map(str, line)), check=True, timeout=300)
+    assert (
+        subprocess.run([tmp_path / "board"], capture_output=True, text=True, timeout=60, check=True).stdout == "0 0 1"
+    )
+
+
+WITHIN_ITS_MEMORY = """
+#include <stdio.h>
+#include "gesture.h"
+#include "pocketrnn.h"
+static _Alignas(64) uint8_t memory[gesture_memory], work[gesture_work + 64];
+int main(void)
+{
+    float logits[2], samples[gesture_window * gesture_channels] = {0};
+    size_t size = sizeof memory, enough = gesture_work, few = gesture_work / 2;
+    const prnn *p;
+    printf("%d ", prnn_open_in_place(&p, gesture, gesture_size, memory, &size));
+    printf("%d ", prnn_logits_of_samples(p, samples, gesture_window, logits, work + 1, &enough));
+    printf("%d", prnn_logits_of_samples(p, samples, gesture_window, logits, work + 1, &few));
+    return 0;
+}
+"""

@@ -134,9 +134,20 @@ def pack(
             "probabilities: compare them with `thresholds` of prnn_document."
         )
     tell(f"Wrote {path}: {path.stat().st_size:,} bytes.")
+    if of_numbers and (needed := _memory(path, manifest)) is not None:
+        tell(needed)
     if output is not None:
         given = "--input recording.csv" if of_numbers else '"a text"'
         tell(f"Next: pocketrnn classify --bundle {shlex.quote(str(output))} {given}")
+
+
+def _memory(path: Path, manifest: Any) -> str | None:
+    """What a program without files needs for a packed file, or the array in a header."""
+    from pocketrnn_export.board_memory import memory_of
+    from pocketrnn_export.c_array import content_of
+
+    needed = memory_of(manifest, content_of(path.read_bytes()))
+    return None if needed is None else needed.sentence
 
 
 def _tell_graph(manifest: Manifest | NumberManifest) -> None:

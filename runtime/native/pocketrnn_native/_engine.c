@@ -423,6 +423,66 @@ static PyObject *packed_logits_of_samples(PyObject *object, PyObject *arguments)
     return numbers_of(self, arguments, channels * sizeof(float), prnn_classes(self->classifier), logits_of_samples);
 }
 
+/* How a sequence of zeros is answered in so much working memory, which begins where the most is lost for alignment; `stream` is NULL for samples as the
+ * program is given them. With PRNN_MEMORY, *size is what to try. */
+static int answered_in(const prnn *p, prnn_stream *stream, size_t steps, size_t *size)
+{
+    float *samples = calloc(steps * prnn_channels(p) + 1, sizeof *samples), *logits = calloc(prnn_classes(p) + 1, sizeof *logits);
+    char *memory = malloc(*size + 2 * IN_FRONT), *begin = memory;
+    if (memory)
+        begin += IN_FRONT - (uintptr_t)memory % IN_FRONT + 1;
+    int status = PRNN_STOPPED;
+    if (samples && logits && memory)
+        status = stream ? prnn_stream_push_numbers(p, stream, samples, PRNN_FLOAT32, steps, logits, begin, size)
+                        : prnn_logits_of_samples(p, samples, steps, logits, begin, size);
+    free(memory);
+    free(logits);
+    free(samples);
+    return status;
+}
+
+/* The least working memory, to 16 bytes; what the engine says to try is more. 0 where it fails for another reason. */
+static size_t wanted_by(const prnn *p, prnn_stream *stream, size_t steps)
+{
+    size_t few = 0, enough = 0, size = 0;
+    int status;
+    while ((status = answered_in(p, stream, steps, &size)) == PRNN_MEMORY)
+        few = enough, enough = size;
+    if (status != PRNN_OK)
+        return 0;
+    while (enough - few > 16) {
+        size_t middle = size = few + (enough - few) / 2;
+        if (answered_in(p, stream, steps, &size) == PRNN_OK)
+            enough = middle;
+        else
+            few = middle;
+    }
+    return (enough + 15) / 16 * 16;
+}
+
+/* What a program that has the file in place needs: to open it, for one sequence of so many steps, for a stream and for one step of
+ * it; 0 of what there is not. */
+static PyObject *packed_memory(PyObject *object, PyObject *arguments)
+{
+    Packed *self = (Packed *)object;
+    const prnn *p = self->classifier, *again;
+    Py_ssize_t steps;
+    if (!PyArg_ParseTuple(arguments, "n", &steps))
+        return NULL;
+    if (!prnn_channels(p) || steps < 0)
+        return failed(object, PRNN_INPUT);
+    size_t opened = 0, stream = prnn_stream_size(p), of_stream = 0;
+    prnn_open_in_place(&again, self->file.buf, (size_t)self->file.len, NULL, &opened);
+    void *memory = stream ? malloc(stream) : NULL;
+    prnn_stream *begun;
+    size_t size = stream;
+    if (memory && prnn_stream_open(p, &begun, memory, &size) == PRNN_OK)
+        of_stream = wanted_by(p, begun, 1);
+    free(memory);
+    return Py_BuildValue("(nnnn)", (Py_ssize_t)opened, (Py_ssize_t)(steps ? wanted_by(p, NULL, (size_t)steps) : 0), (Py_ssize_t)stream,
+                         (Py_ssize_t)of_stream);
+}
+
 /* How many steps a buffer of samples of a type has; -1 with an error, where it has no whole number of them. */
 static Py_ssize_t steps_in(PyObject *object, const Py_buffer *samples, int type)
 {
@@ -911,6 +971,9 @@ static PyMethodDef packed_methods[] = {
      "(samples, type, prepared): what the program is given for samples as the sensor gives them, into a buffer of float32."},
     {"channels", packed_channels, METH_NOARGS, "The channels of a sequence of numbers, a list; none where it takes texts."},
     {"gives_values", packed_gives_values, METH_NOARGS, "Whether the logits are values, of a regression or a forecast."},
+    {"memory", packed_memory, METH_VARARGS,
+     "(steps): bytes that a program needs to open the file in place, for a sequence of so many steps, for a stream, and for a step of "
+     "it; 0 of what there is not."},
     {"window", packed_window, METH_NOARGS,
      "How many steps of a recording are answered at once, and how far the next ones begin after; zeros where that is open."},
     {"examples", packed_examples, METH_NOARGS, "The golden examples: (text, ids, logits) in a list."},
