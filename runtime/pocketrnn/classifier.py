@@ -29,6 +29,7 @@ from pocketrnn.text.pretokenized import ReadyTexts, Text, Tokenizer
 
 if TYPE_CHECKING:
     from pocketrnn.explanation import Explanation
+    from pocketrnn.numbers.range_watch import OutOfRange
     from pocketrnn.stream import Stream
 
 __all__ = [
@@ -93,6 +94,7 @@ class Classifier(TrainedEstimator):
         providers: Sequence[str] = (CPU,),
         trust: bool = False,
         tokenizer: Tokenizer | None = None,
+        out_of_range: str | None = None,
     ) -> Classifier:
         """Read and check a bundle, or a packed file.
 
@@ -107,6 +109,8 @@ class Classifier(TrainedEstimator):
                 yourself: see SECURITY.md.
             tokenizer: your own function, text -> its tokens, or its ids, which splits every string in place of the
                 bundle's tokenizer. One whose tokenizer is `external` splits none itself (docs/text-rules.md).
+            out_of_range: of a bundle that takes sequences of numbers: what becomes of numbers far outside of those of
+                training, as `NumberClassifier.load` takes it.
 
         Returns:
             the classifier; of a bundle that takes sequences of numbers, a NumberClassifier (docs/numbers.md).
@@ -128,7 +132,8 @@ class Classifier(TrainedEstimator):
 
             options = Options(max_batch_tokens, tuple(providers), trust)
             if takes_numbers(folder):
-                return cls._of_numbers(folder, options, threads, tokenizer)
+                return cls._of_numbers(folder, options, threads, tokenizer, out_of_range)
+            _refuse_range(out_of_range)
             native = NativeEngine(folder)
             return cls(folder.absolute(), native.manifest, native, threads, options, tokenizer)
         # A packed classifier does without onnxruntime, which takes most of the time of a start.
@@ -138,14 +143,17 @@ class Classifier(TrainedEstimator):
         try:
             manifest = manifests.read(folder)
         except manifests.NumbersError:
-            return cls._of_numbers(folder, options, threads, tokenizer)
+            return cls._of_numbers(folder, options, threads, tokenizer, out_of_range)
+        _refuse_range(out_of_range)
         engine = OnnxRuntimeEngine(folder, manifest, options)
         classifier = cls(folder.absolute(), manifest, engine, threads, options, tokenizer)
         _log.debug("Loaded %s from %s with %d threads and %s", manifest.name, folder, threads, options)
         return classifier
 
     @classmethod
-    def _of_numbers(cls, folder: Path, options: Options, threads: int, tokenizer: Tokenizer | None) -> Classifier:
+    def _of_numbers(
+        cls, folder: Path, options: Options, threads: int, tokenizer: Tokenizer | None, out_of_range: str | None
+    ) -> Classifier:
         """A NumberClassifier, which has the methods of this class that make sense of numbers."""
         from pocketrnn.number_classifier import NumberClassifier
 
@@ -153,7 +161,7 @@ class Classifier(TrainedEstimator):
             raise InputError(f"{folder} takes sequences of numbers, not texts.", "Leave tokenizer out.")
         return cast("Classifier", NumberClassifier.load(
             folder, threads=threads, max_batch_tokens=options.max_batch_tokens,
-            providers=options.providers, trust=options.trust,
+            providers=options.providers, trust=options.trust, out_of_range=cast("OutOfRange", out_of_range or "warn"),
         ))  # fmt: skip
 
     @property
@@ -677,3 +685,8 @@ def _loaded_again(folder: Path, threads: int, options: Options, tokenizer: Token
         trust=options.trust,
         tokenizer=tokenizer,
     )
+
+
+def _refuse_range(out_of_range: str | None) -> None:
+    if out_of_range is not None:
+        raise InputError("out_of_range is of sequences of numbers, and the bundle takes texts.", "Leave it out.")

@@ -524,6 +524,10 @@ def test_numbers_far_outside_are_refused_where_that_is_wanted(ranged: Path) -> N
     with pytest.raises(SequenceError, match="at step 1"):
         stream.push([[900.0, 0.2, 0.3]])
     assert len(stream.push([[0.3, 0.2, 0.1]])) == 1
+    with pytest.raises(SequenceError, match="far outside"):
+        Classifier.load(ranged, out_of_range="refuse").classify([[0, 1e30, 0]])
+    with pytest.raises(InputError, match="out_of_range"):
+        Classifier.load("ag_news", out_of_range="refuse")
     NumberClassifier.load(ranged, out_of_range="ignore").classify([[0, 1e30, 0]])
     with pytest.raises(InputError, match="'never'"):
         NumberClassifier.load(ranged, out_of_range="never")  # type: ignore[arg-type]
