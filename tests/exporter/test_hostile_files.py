@@ -234,7 +234,7 @@ def archive(path: Path, start: bytes, zeros: int, compression: int = zipfile.ZIP
 
 
 BOMBS: Final = {
-    "large": (header((8 << 20,)), 64 << 20, "8388608 items of 67,108,864 bytes"),
+    "large": (header((8 << 20,)), 64 << 20, "67,108,864 bytes for 8388608 items"),
     "longer than it says": (header((3,)), 64 << 20, "more bytes"),
     "shorter than it says": (header((1 << 20,)), 1 << 20, "fewer bytes"),
     "no numbers of no bytes": (header((10**12,), "|V0"), 0, "1000000000000 items"),

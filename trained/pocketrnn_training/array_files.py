@@ -133,7 +133,7 @@ def _array(file: IO[bytes], most: int, name: str = "") -> _Array:
     # Of items without a byte, or beside an axis of no items, a file of a few bytes has any number.
     if max(size, items, *header.shape, 0) > most:
         shape = " x ".join(map(str, header.shape))
-        raise ValueError(f"{name or 'it '}has {shape} items of {size:,} bytes, and at most {most:,} are read")
+        raise ValueError(f"{name or 'it '}takes {size:,} bytes for {shape} items, and at most {most:,} are read")
     content = np.zeros(size, np.uint8)
     filled = 0
     some = start[header.size :]
