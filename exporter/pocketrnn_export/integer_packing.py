@@ -29,6 +29,7 @@ __all__ = [
     "integer_programs",
     "integer_tolerance",
     "measured",
+    "most_of",
     "not_measured",
     "turns_of",
     "written",
@@ -56,6 +57,17 @@ def turns_of(programs: Programs) -> frozenset[int]:
         [619, 620, 621, 622]
     """
     return frozenset().union(*(program.turns for program in programs if program is not None))
+
+
+def most_of(programs: Programs) -> int | None:
+    """The most tokens, or steps, of which no whole number of the programs has more than the engine's 32 bits; None
+    where that is so of all that the graph takes.
+
+    Example:
+        >>> most_of((program, None))
+        65535
+    """
+    return min((program.most for program in programs if program is not None and program.most), default=None)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.folder import file_written_whole
-from pocketrnn.bundle.manifest import INTEGERS, Example, Manifest, StepGraph
+from pocketrnn.bundle.manifest import INTEGERS, Example, Limits, Manifest, StepGraph
 from pocketrnn.bundle.packed_file import PackedProgram, graph_entry, is_packed, step_entry, to_packed
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.classifier import Classifier
@@ -48,6 +49,7 @@ from pocketrnn_export.integer_packing import (
     integer_programs,
     integer_tolerance,
     measured,
+    most_of,
     not_measured,
     turns_of,
     written,
@@ -56,7 +58,7 @@ from pocketrnn_export.labels_given import check_data
 from pocketrnn_export.numbers.number_packing import packed_numbers, packed_numbers_with_integers
 from pocketrnn_export.progress import told_on_stderr
 from pocketrnn_export.proof.cases import Case, Ids, Logits, Run, text_cases, texts_for_proof
-from pocketrnn_export.proof.chosen_cases import cases_for_graph
+from pocketrnn_export.proof.chosen_cases import cases_for_graph, widths_of
 from pocketrnn_export.proof.comparing import Compared, Reference, compare, graph_reference
 from pocketrnn_export.proof.end_to_end import texts_end_to_end
 from pocketrnn_export.proof.float64_operators import one_thread
@@ -292,7 +294,15 @@ class _Packed:
 
 def _packed_and_proven(manifest: Manifest, content: bytes, step: bytes | None) -> _Packed:
     _log.info("Making the program")
+    widths = widths_of(manifest.text)
+    manifest = _held_to(manifest, widths.least, widths.most)
     programs = _programs(manifest, content, step)
+    if (most := most_of(programs)) is not None:
+        _log.warning(
+            "The packed file takes texts of at most %s tokens: of longer ones, a sum or a product of whole numbers may "
+            "have more than the 32 bits of the engine's", f"{most:,}",
+        )  # fmt: skip
+        manifest = _held_to(manifest, 1, most)
     program = finished(programs)
     made = replace(
         manifest,
@@ -317,6 +327,18 @@ def _packed_and_proven(manifest: Manifest, content: bytes, step: bytes | None) -
     parity = replace(parity, tolerance=allowed, comparisons=(*manifest.parity.comparisons, *parity.comparisons))
     made = replace(made, parity=parity)
     return _Packed(made, to_packed(made, program), programs, cases, texts)
+
+
+def _held_to(manifest: Manifest, least: int, most: int | None) -> Manifest:
+    """What a bundle says, with the limits of its graph where these are narrower than the numbers of tokens from `least`
+    to `most`; else these."""
+    limits = manifest.graph.limits or Limits()
+    least = max(least, limits.min_tokens or 1)
+    most = min(most or sys.maxsize, limits.max_tokens or sys.maxsize)
+    narrowed = replace(
+        limits, min_tokens=None if least == 1 else least, max_tokens=None if most == sys.maxsize else most
+    )
+    return replace(manifest, graph=replace(manifest.graph, limits=None if narrowed == Limits() else narrowed))
 
 
 def _compared(file: Path, made: Manifest, answers: ReferenceAnswers, texts: Sequence[str]) -> list[Compared]:

@@ -9,12 +9,15 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - everybody's name for it
 from torch import Tensor, nn
 
-__all__ = ["LABELS", "NOT_PACKED", "PACKED", "WORDS", "made"]
+__all__ = ["HELD_TO", "LABELS", "NOT_PACKED", "OTHER_TYPES", "PACKED", "WORDS", "made"]
 
-WORDS, LABELS, MOST = 50, ("a", "b"), 700
+WORDS, LABELS = 50, ("a", "b")
+MOST = 700
 
 
 class _Limited(nn.Module):
+    most = MOST
+
     def __init__(self) -> None:
         super().__init__()
         self.emb = nn.Embedding(WORDS, 8)
@@ -24,7 +27,7 @@ class _Limited(nn.Module):
             self.out.weight.mul_(4)
 
     def states(self, tokens: Tensor) -> Tensor:
-        if tokens.size(1) > MOST:
+        if self.most and tokens.size(1) > self.most:
             raise ValueError("too long")
         states: Tensor = self.rnn(self.emb(tokens))[0]
         return states
@@ -87,6 +90,55 @@ class HalfFrom650On(_Limited):
         return self.out(self.states(tokens)[:, -1]) * (1.0 if tokens.size(1) < 650 else 0.5)
 
 
+class ReadsFromTheEnd(_Limited):
+    most = 0
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.out(self.states(tokens.flip(1))[:, -1:].squeeze(1) + self.states(tokens).amax(1))
+
+
+class WeighsByPosition(_Limited):
+    most = 0
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        weights = torch.arange(1, tokens.size(1) + 1)
+        return self.out((self.states(tokens) * weights[None, :, None]).sum(1) / weights.sum())
+
+
+class HashesPositions(_Limited):
+    most = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.positions = nn.Embedding(17, 6)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        places = (torch.arange(tokens.size(1)) * 100_003) % 17
+        return self.out((self.states(tokens) + self.positions(places)).amax(1))
+
+
+class PositionsInEightBits(_Limited):
+    def forward(self, tokens: Tensor) -> Tensor:
+        places = torch.arange(tokens.size(1)).to(torch.int8)
+        return self.out(self.states(tokens)[:, -1] * (places[-1:] >= 0).float())
+
+
+class PositionsInHalfPrecision(_Limited):
+    most = 0
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        places = torch.arange(tokens.size(1)).half()
+        return self.out((self.states(tokens) * (places == places.max()).float()[None, :, None]).sum(1))
+
+
+class FloorInDoublePrecision(_Limited):
+    most = 0
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        length = torch.arange(tokens.size(1), tokens.size(1) + 1, dtype=torch.float64) * 0.0012
+        return self.out(self.states(tokens)[:, -1]) * (1 + (torch.floor(length) - length).float())
+
+
 class CutTo600(_Limited):
     def forward(self, tokens: Tensor) -> Tensor:
         if tokens.size(1) > MOST:
@@ -127,8 +179,12 @@ class PoolsOver500(_Limited):
 
 PACKED = (
     StepAt620, FirstOfEvenAbove300, MiddleStep, StepOfEach400, MeanOfFirst600ByAMask, SumOverAtMost300,
-    PositionsUpTo512, AttendsBack40,
+    PositionsUpTo512, AttendsBack40, ReadsFromTheEnd,
 )  # fmt: skip
+# Of how many tokens their whole numbers have at most 32 bits, which the file states.
+HELD_TO = {WeighsByPosition: 46_340, HashesPositions: 21_473}
+# What the engine would decide otherwise for some number of tokens: it has neither of these types.
+OTHER_TYPES = (PositionsInEightBits, PositionsInHalfPrecision, FloorInDoublePrecision)
 # A size of theirs is no a * tokens + b up to 700 tokens; or the graph cuts texts for what holds for shorter ones.
 NOT_PACKED = (
     CutTo600, Last590, FirstTokensBetween600And650, MeanAt613, EachOf500Steps, PoolsOver500, HalfFrom650On,

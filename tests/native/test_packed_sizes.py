@@ -17,10 +17,12 @@ from packing_tools import graph_of
 from sampling import examples, mostly_slow
 from torch import nn
 
+from pocketrnn import Classifier
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Graph, Limits
 from pocketrnn.engines.native import NativeEngine
-from pocketrnn.errors import BundleError, ExportError, ParityError
+from pocketrnn.errors import BundleError, ExportError, LimitError, ParityError
+from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.forms.packed_file.one_text import evaluated, observed
 from pocketrnn_export.forms.packed_file.program_of_graph import program_of
@@ -57,6 +59,42 @@ def test_a_size_that_changes_its_rule_beyond_the_observed_lengths_is_refused(kin
     content, graph = content_and_graph(kind)
     with pytest.raises(ExportError, match=r"onnxruntime.* max_width"):
         program_of(content, graph)
+
+
+@pytest.mark.parametrize("kind", mostly_slow(zoo.OTHER_TYPES, 2), ids=lambda kind: kind.__name__)
+def test_numbers_of_tokens_in_types_that_the_engine_has_not_are_refused(kind: type[nn.Module]) -> None:
+    content, graph = content_and_graph(kind)
+    with pytest.raises(ExportError, match=r"operator (Cast|Floor) .* at node"):
+        program_of(content, graph)
+
+
+@pytest.mark.parametrize("kind", zoo.HELD_TO, ids=lambda kind: kind.__name__)
+def test_a_file_states_how_many_tokens_its_whole_numbers_bear(kind: type[nn.Module]) -> None:
+    content, graph = content_and_graph(kind)
+    assert program_of(content, graph).most == zoo.HELD_TO[kind]
+    assert program_of(content, replace(graph, limits=Limits(max_tokens=20_000))).most is None
+
+
+@pytest.mark.slow
+def test_a_packed_file_refuses_texts_whose_whole_numbers_it_does_not_bear(tmp_path: Path) -> None:
+    module = zoo.made(zoo.HashesPositions)
+    export(module, tmp_path / "bundle", labels=zoo.LABELS, vocabulary=WORDS, torchscript=False)
+    made = pack(tmp_path / "bundle", tmp_path / "packed.prnn")
+    assert made.graph.limits == Limits(max_tokens=21_473)
+    engine = NativeEngine(tmp_path / "packed.prnn")
+    ids = np.full(21_473, 3)
+    with torch.no_grad():
+        expected = module(torch.from_numpy(ids)[None]).numpy()
+    np.testing.assert_allclose(engine.logits(ids, np.array([len(ids)]))[0], expected, atol=1e-4, rtol=1e-4)
+    with pytest.raises(LimitError):
+        Classifier.load(tmp_path / "packed.prnn").classify("w3 " * 21_474)
+
+
+def test_text_rules_that_cut_texts_say_how_many_tokens_a_packed_file_takes(tmp_path: Path) -> None:
+    rules = TextRules("whitespace", unknown_id=0, padding_id=1, max_width=60)
+    export(zoo.made(zoo.CutTo600), tmp_path / "bundle", labels=zoo.LABELS, vocabulary=WORDS, rules=rules,
+           torchscript=False)  # fmt: skip
+    assert pack(tmp_path / "bundle", tmp_path / "packed.prnn").graph.limits == Limits(max_tokens=60)
 
 
 def test_a_cut_beyond_all_texts_is_none() -> None:
@@ -163,6 +201,29 @@ def test_what_follows_from_the_number_of_tokens_is_read_off_the_graph(rule: str)
             "model.onnx", "0" * 64, 17, ("tokens",), embedding_rows=9, padding=False, limits=Limits(max_tokens=most)
         )
         assert observed(content, graph).size_values.known.get("found") == known, most
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int16, np.float16])
+def test_a_number_of_tokens_in_a_type_of_fewer_bits_is_not_that_number(kind: type[np.generic]) -> None:
+    lengths = (1, 2, 3, 7, 13, 22)
+    to = helper.np_dtype_to_tensor_dtype(np.dtype(kind))
+    model = helper.make_model(helper.make_graph(
+        [helper.make_node("Shape", ["tokens"], ["n"], start=1), helper.make_node("Cast", ["n"], ["narrow"], to=to)],
+        "narrow", [], [],
+    ))  # fmt: skip
+    values = {"tokens": [np.zeros((1, n), np.int64) for n in lengths], "n": [np.array([n]) for n in lengths],
+              "narrow": [np.array([n], kind) for n in lengths]}  # fmt: skip
+    known = SizeValues(model, lengths, values, frozenset({"tokens"}), Span(1, 700)).known
+    assert known.keys() == {"n"}
+
+
+@pytest.mark.parametrize("kind", ["HannWindow", "Unique", "NonZero"])
+def test_an_operator_that_may_give_any_number_of_numbers_has_no_known_size(kind: str) -> None:
+    content = graph_of_rule([("Range", ["0", "n", "1"]), (kind, [""])] if kind != "HannWindow" else [(kind, ["n"])])
+    graph = Graph("model.onnx", "0" * 64, 17, ("tokens",), embedding_rows=9, padding=False)
+    found = observed(content, graph).size_values
+    assert found.sizes("found") is None
+    assert kind in found.irregular["found"]
 
 
 def test_sizes_change_their_order_at_the_turns() -> None:

@@ -190,11 +190,14 @@ class _Reading:
     def _is_everywhere(self, name: str, number: Affine) -> bool:
         """Whether a value of a whole text is one number, a * tokens + b, at each place and for every number of tokens:
         the graph says so, whatever the texts of a proof show."""
+        known = self._sizes().known.get(name)
+        return known is not None and {*known.ends} == {number}
+
+    def _sizes(self) -> SizeValues:
         if self.size_values is None:
             # Of the graph as it was: the nodes of the model become those of the step.
             self.size_values = size_values_of(onnx.load_from_string(self.content), self.most)
-        known = self.size_values.known.get(name)
-        return known is not None and {*known.ends} == {number}
+        return self.size_values
 
     def _follow(self, node: NodeProto) -> None:
         """Note which axis of what it makes the steps are counted on."""
@@ -317,22 +320,23 @@ class _Reading:
         self._node("Max", [f"{pooled}.before", newest], f"{pooled}.larger")
         self._node("Where", ["step.began", f"{pooled}.larger", newest], pooled)
         self._mark(node, _Of.TEXT)
-        self.pooled = pooled, self._width()
+        self.pooled = pooled, self._width(node)
 
     def _sum(self, node: NodeProto) -> None:
         newest, kept = self._newest(node, "ReduceSum"), f"{node.output[0]}.sum"
         self._node("Add", [f"{kept}.before", newest], kept)
-        self.pooled = kept, self._width()
+        self.pooled = kept, self._width(node)
 
     def _divided(self, output: str, of: str) -> None:
         self._node("Div", [of, "step.count"], output)
         self.of[output] = _Of.TEXT
 
-    def _width(self) -> int:
-        """The size of what is pooled: the newest layer's outputs."""
-        if not self.hidden:
+    def _width(self, node: NodeProto) -> int:
+        """How many numbers of a step are pooled."""
+        sizes = self._sizes().sizes(node.input[0])
+        if not self.hidden or not sizes or sizes[-1][0]:
             raise self._unknown("it pools what no recurrent layer read")
-        return self.hidden[-1][1]
+        return sizes[-1][1]
 
     def _written(self, nodes: Sequence[NodeProto], size: int) -> bytes:
         kind = self.given.type.tensor_type

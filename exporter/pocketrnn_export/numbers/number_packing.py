@@ -20,7 +20,7 @@ from pocketrnn.engines.native_numbers import NativeNumberEngine
 from pocketrnn.errors import InputError, ParityError
 from pocketrnn.graph_check.graph_file import read_graph
 from pocketrnn.number_classifier import NumberClassifier
-from pocketrnn.numbers.manifest import NumberExample, NumberManifest, read
+from pocketrnn.numbers.manifest import NumberExample, NumberManifest, StepLimits, read
 from pocketrnn.numbers.packed_numbers import number_graph_entry, to_packed_numbers
 from pocketrnn.numbers.rules import NumberRules
 from pocketrnn_export.bundle_proof import compared_on_cases
@@ -36,6 +36,7 @@ from pocketrnn_export.integer_packing import (
     integer_programs,
     integer_tolerance,
     measured,
+    most_of,
     not_measured,
     turns_of,
     written,
@@ -161,6 +162,13 @@ def _packed_and_proven(folder: Path, manifest: NumberManifest, *, streaming: boo
     _log.info("Making the program")
     manifest, step = _with_step(folder, manifest, content, streaming=streaming)
     programs = _programs(manifest, content, step)
+    if (most := most_of(programs)) is not None:
+        limits = manifest.graph.limits or StepLimits()
+        manifest = replace(manifest, graph=replace(manifest.graph, limits=replace(limits, max_steps=most)))
+        _log.warning(
+            "The packed file takes sequences of at most %s steps: of longer ones, a sum or a product of whole numbers "
+            "may have more than the 32 bits of the engine's", f"{most:,}",
+        )  # fmt: skip
     program = finished(programs)
     made = replace(
         manifest,

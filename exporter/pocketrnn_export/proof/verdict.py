@@ -67,14 +67,17 @@ def proven(
     compared = list(compared)
     failing = [(one.line.inputs, d) for one in compared for d in one.each if not passes(d, tolerance)]
     if failing:
+        reference = next(one.line.reference for one in compared if any(not passes(d, tolerance) for d in one.each))
+        is_module = reference.startswith("pytorch")
         rows = [_row(inputs, d) for inputs, d in failing[:_LISTED]]
         more = [f"  and {len(failing) - _LISTED} more"] if len(failing) > _LISTED else []
         wanted = f"{LEAST_TOLERANCE if tolerance is None else tolerance:g}"
         if tolerance is None and any(d.spreads is not None for _, d in failing):
             wanted += f", or {SPREADS:g} times what rounding may do"
         raise ParityError(
-            f"The exported forms do not give PyTorch's answers (allowed difference {wanted}):",
-            "\n".join(["", *rows, *more, _remedy(failing, tolerance, float64_error)]),
+            f"The {'exported forms do' if is_module else 'new file does'} not give "
+            f"{'PyTorch' if is_module else f'the bundle ({reference})'}'s answers (allowed difference {wanted}):",
+            "\n".join(["", *rows, *more, _remedy(failing, tolerance, float64_error, is_module=is_module)]),
         )
     return Parity(
         tolerance=allowed if tolerance is None else tolerance, comparisons=tuple(one.line for one in compared)
@@ -93,11 +96,15 @@ def _remedy(
     failing: Sequence[tuple[str, Difference]],
     tolerance: float | None,
     float64_error: Callable[[str, str], float | None],
+    *,
+    is_module: bool,
 ) -> str:
     """What to do about failing cases: they are wrong, or they differ by rounding only."""
     largest = max(d.largest for _, d in failing)
     if tolerance is None or largest >= _ROUNDING or any(d.labels_differing for _, d in failing):
-        return "Nothing was written; the module cannot be exported as it is."
+        return "Nothing was written; " + (
+            "the module cannot be exported as it is." if is_module else "use the bundle as it is."
+        )
     inputs, worst = max(failing, key=lambda pair: pair[1].largest)
     own = float64_error(inputs, worst.case)
     itself = "" if own is None else f" PyTorch itself is {own:.1g} away from its double-precision answer there."

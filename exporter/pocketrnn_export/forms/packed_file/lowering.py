@@ -12,14 +12,25 @@ import onnx
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn_export.forms.packed_file.one_text import Observed, evaluated, needed_nodes
 from pocketrnn_export.forms.packed_file.packed_program import BOOL, FLOAT, INT, Program, float_bits
-from pocketrnn_export.forms.packed_file.size_values import Size, attributes_of, fitted, times
+from pocketrnn_export.forms.packed_file.size_values import Numbers, Size, attributes_of, fitted, times
+from pocketrnn_export.forms.packed_file.whole_numbers import (
+    LARGEST,
+    Bound,
+    larger,
+    most_tokens,
+    of_ends,
+    product,
+    total,
+)
 
 __all__ = ["HANDLERS", "Handler", "Lowering", "handles"]
 
 Array = npt.NDArray[Any]
 _ONE: Final = (0, 1)
-# The engine's whole numbers have 32 bits.
-_LARGEST: Final = (1 << 31) - 1
+# What may make larger whole numbers of others, without end.
+_GROWS: Final = frozenset({"CumSum", "Mul", "Pow", "ReduceProd", "ReduceSum"})
+# A program that takes fewer tokens, since its whole numbers have 32 bits, is not worth having.
+_FEWEST: Final = 512
 _MOST_AXES: Final = 4
 _MOST_MOVED_AXES: Final = 5
 _TYPES: Final = {"f": FLOAT, "i": INT, "u": INT, "b": BOOL}
@@ -68,6 +79,8 @@ class Lowering:
         self.graph = graph
         self.program = Program(graph.state_size, graph.channels)
         self.known: dict[str, int] = {"samples" if graph.channels else "tokens": 0}
+        # What whole numbers do not exceed, by the names of the graph's values.
+        self.bounds: dict[str, Bound] = {"tokens": (max(0, graph.ids - 1),)}
         if graph.state_size:
             self.known["state"] = 1
 
@@ -86,6 +99,7 @@ class Lowering:
                     raise ExportError("The native engine has no such operation.", "")
                 self._check(node)
                 handler(self, node)
+                self._note_bounds(node)
             except PocketRNNError as error:
                 raise _refused(node, error.problem, error.remedy) from error
             # A graph may say what no handler has foreseen, and what onnxruntime puts up with.
@@ -100,6 +114,35 @@ class Lowering:
             self.program.outputs.append(output)
         self.program.turns = frozenset(self.graph.size_values.span.turns)
         return self.program
+
+    def bound(self, name: str) -> Bound:
+        """What the whole numbers of a value do not exceed."""
+        if self.is_fixed(name):
+            known = self.graph.size_values.known[name]
+            if isinstance(known, Numbers) and known.all is None:
+                return (int(np.abs(self.graph.values[name][0]).max()),)
+            return of_ends(known.ends)
+        return self.bounds.get(name)
+
+    def hold_to_32_bits(self, bound: Bound) -> None:
+        """Let the program take no text of which a whole number has more than 32 bits.
+
+        Raises:
+            ExportError: that leaves hardly a text.
+        """
+        span = self.graph.size_values.span
+        most = most_tokens(bound, span.end)
+        if most < min(span.end, max(_FEWEST, span.least)):
+            raise ExportError("Its whole numbers may have more than 32 bits, which the engine's have.", "")
+        if most < span.end:
+            self.program.most = min(most, self.program.most or most)
+
+    def _note_bounds(self, node: onnx.NodeProto) -> None:
+        for name in node.output:
+            if name and not self.is_fixed(name) and self.graph.values[name][0].dtype.kind in "iu":
+                self.bounds[name] = bound = _bound_of(self, node)
+                if bound is not None or node.op_type in _GROWS:
+                    self.hold_to_32_bits(bound)
 
     def _check(self, node: onnx.NodeProto) -> None:
         """Refuse what no operation of the engine means.
@@ -121,7 +164,7 @@ class Lowering:
             if name in _FLAGS and value not in (0, 1):
                 raise ExportError(f"Its attribute {name} is {value}, neither 0 nor 1.", "")
         for name in node.output:
-            if name not in self.graph.of_tokens or not _is_narrow(kind := self.graph.values[name][0].dtype):
+            if self.is_fixed(name) or not _is_narrow(kind := self.graph.values[name][0].dtype):
                 continue
             source = self.graph.values[node.input[0]][0].dtype
             if node.op_type not in _NO_ARITHMETIC or (node.op_type.startswith("Cast") and source not in (bool, kind)):
@@ -138,13 +181,15 @@ class Lowering:
         names = [*filter(None, node.input)]
         if self.graph.of_tokens.intersection(names):
             return
-        kinds, made = [self.graph.values[name][0].dtype for name in names], self.graph.values[node.output[0]][0].dtype
+        kinds = [self.graph.values[name][0].dtype for name in names if name in self.graph.values]
+        made = self.graph.values[node.output[0]][0].dtype
+        if made == np.float16:
+            raise ExportError("The number of tokens is taken in half precision, which the engine has not.", "")
         if made.kind in "iu" and any(kind.kind == "f" for kind in kinds) and node.op_type in ("Cast", "CastLike"):
             raise ExportError("The number of tokens decides a whole number by floats, which the engine may round.", "")
-        if made.kind == "b" and any(kind == np.float64 for kind in kinds):
+        rounded = made.kind == "b" or node.op_type in ("Ceil", "Floor", "Mod", "Round", "Sign")
+        if rounded and any(kind == np.float64 for kind in kinds):
             raise ExportError("The number of tokens decides it in double precision, which the engine has not.", "")
-        if made.kind in "iu" and node.op_type in ("Mul", "Pow", "ReduceProd"):
-            raise ExportError("It multiplies numbers of tokens, of which a product may have more than 32 bits.", "")
 
     def is_fixed(self, name: str) -> bool:
         """Whether a value follows from the number of tokens alone, by one rule for every number of them."""
@@ -196,6 +241,8 @@ class Lowering:
             return None
         firsts = [n[0] for n in numbers]
         kind = self.type(name)
+        if kind == INT:
+            self.hold_to_32_bits(self.bound(name))
         if len(set(firsts)) == 1:
             return self.program.constant(np.array([firsts[0]]).astype(["<f4", "<i4", "?"][kind]))
         size = None if kind == BOOL else fitted(self.graph.lengths, firsts)
@@ -216,6 +263,8 @@ class Lowering:
         if not self.is_fixed(name):
             raise ExportError(f"{name} is made of nothing that the engine has.", "")
         values = self.graph.values[name]
+        if self.type(name) == INT:
+            self.hold_to_32_bits(self.bound(name))
         if all(v.shape == values[0].shape and v.tobytes() == values[0].tobytes() for v in values[1:]):
             array = values[0]
             self.known[name] = self.program.constant(array if array.ndim == 2 else array.reshape(-1))
@@ -421,6 +470,43 @@ def _strides(sizes: Sequence[Size]) -> list[Size]:
     return made
 
 
+def _bound_of(lowering: Lowering, node: onnx.NodeProto) -> Bound:
+    """What the whole numbers that an operator gives do not exceed; None where that is not known."""
+    names, kind = [*filter(None, node.input)], node.op_type
+    bounds = [lowering.bound(name) for name in names]
+    if kind in ("Add", "Sub"):
+        return total(*bounds)
+    if kind in ("Min", "Max", "Concat"):
+        return larger(*bounds)
+    if kind in ("Where", "Pad"):
+        return larger(*bounds[1:]) if kind == "Where" else larger(bounds[0], *bounds[2:3])
+    if kind == "Mod":
+        return bounds[1]
+    if kind in ("Cast", "CastLike"):
+        source = lowering.graph.values[names[0]][0].dtype.kind
+        return (1,) if source == "b" else None if source == "f" else bounds[0]
+    if kind in ("ArgMax", "ArgMin"):
+        return larger(*(of_ends([size]) for size in lowering.sizes(names[0])))
+    if kind == "Mul":
+        return _multiplied(*bounds)
+    if kind in ("ReduceSum", "CumSum"):
+        sizes, left = lowering.sizes(names[0]), lowering.sizes(node.output[0])
+        axes = [size for size in sizes if size not in left or sizes.count(size) > left.count(size)]
+        return product(bounds[0], *(sizes if kind == "CumSum" and len(sizes) == 1 else axes or sizes))
+    known = _MOVES | {"Abs", "Clip", "Div", "Neg", "ReduceMax", "ReduceMean", "ReduceMin", "Sign"}
+    return bounds[0] if kind in known else None
+
+
+def _multiplied(left: Bound, right: Bound) -> Bound:
+    if left is None or right is None:
+        return None
+    made = [0] * (len(left) + len(right) - 1)
+    for i, one in enumerate(left):
+        for j, other in enumerate(right):
+            made[i + j] += one * other
+    return tuple(made)
+
+
 def _moved(lowering: Lowering, node: onnx.NodeProto) -> list[list[Array]]:
     """For every output and observed length: which number of the first input stands at each place."""
     graph, maps = lowering.graph, []
@@ -473,6 +559,10 @@ def _move(lowering: Lowering, node: onnx.NodeProto) -> None:
             _gather(lowering, node)
             return
         raise ExportError("What is picked depends on the tokens.", "")
+    if node.op_type.startswith("Gather") and not _is_of_one_sign(lowering, node.input[1]):
+        # A place below 0 counts from the end, which the engine does for each.
+        _gather(lowering, node)
+        return
     source, numbers = node.input[0], [v.size for v in lowering.graph.values[node.input[0]]]
     for name, maps in zip([n for n in node.output if n], _moved(lowering, node), strict=True):
         if all(m.size == n and (m.ravel() == np.arange(n)).all() for m, n in zip(maps, numbers, strict=True)):
@@ -495,13 +585,22 @@ def _move(lowering: Lowering, node: onnx.NodeProto) -> None:
         )  # fmt: skip
 
 
+def _is_of_one_sign(lowering: Lowering, name: str) -> bool:
+    """Whether all places are from 0 on, or all below, for every number of tokens."""
+    values = lowering.graph.size_values
+    below = {values.span.holds("Less", number, (0, 0)) for number in values.known[name].ends}
+    return len(below) == 1 and None not in below
+
+
 def _gather(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Rows of a table, or what stands at indices along an axis."""
     if node.op_type != "Gather":
         raise ExportError("What is picked depends on the tokens.", "")
     source, indices, out = node.input[0], node.input[1], node.output[0]
     axis = attributes_of(node).get("axis", 0) % lowering.graph.values[source][0].ndim
-    if lowering.is_fixed(source) and axis == 0 and lowering.graph.values[source][0].dtype == np.float32:
+    from_zero = not lowering.is_fixed(indices) or _is_of_one_sign(lowering, indices)
+    is_table = lowering.is_fixed(source) and axis == 0 and lowering.graph.values[source][0].dtype == np.float32
+    if is_table and from_zero:
         table = lowering.constant(source)
         table = np.ascontiguousarray(table.reshape(len(table), -1))
         number = lowering.program.constant(table, is_table=True)
@@ -645,7 +744,7 @@ def _clip(lowering: Lowering, node: onnx.NodeProto) -> None:
     _, words = lowering._walk([node.input[0]], out)
     for name, bound in zip(("Max", "Min"), bounds, strict=True):
         if np.isfinite(bound):
-            limit = lowering.program.constant(np.array([bound]).clip(-_LARGEST, _LARGEST).astype("<i4"))
+            limit = lowering.program.constant(np.array([bound]).clip(-LARGEST, LARGEST).astype("<i4"))
             made = lowering.program.value(kind, lowering.sizes(out))
             lowering.program.add("binary", [value, limit, made], BINARY.index(name), *words, 0)
             value = made

@@ -44,6 +44,7 @@ class Observed:
         of_tokens: the names of the values that depend on the tokens themselves, or on the state.
         size_values: what follows from the number of tokens alone, for every number that the graph takes.
         opset: of the graph.
+        ids: how many token ids there are; 0 where it takes sequences of numbers.
         state_size: how many numbers a step's state has; 0 where the graph is of whole texts.
         channels: how many numbers a step has where it takes sequences of numbers; 0 where it takes texts.
     """
@@ -54,6 +55,7 @@ class Observed:
     of_tokens: frozenset[str]
     size_values: SizeValues
     opset: int
+    ids: int = 0
     state_size: int = 0
     channels: int = 0
 
@@ -99,7 +101,7 @@ def observed(content: bytes, graph: Graph, *, state_size: int = 0, padding_id: i
         elif "lengths" in graph.inputs:
             feed["lengths"] = np.array([length], np.int64)
         feeds.append(feed)
-    return _observed(model, span, lengths, feeds, graph.opset, state_size=state_size)
+    return _observed(model, span, lengths, feeds, graph.opset, ids=graph.embedding_rows, state_size=state_size)
 
 
 def observed_on_samples(content: bytes, graph: NumberGraph, rules: NumberRules, *, state_size: int = 0) -> Observed:
@@ -163,6 +165,7 @@ def _observed(
     feeds: Sequence[dict[str, Array]],
     opset: int,
     *,
+    ids: int = 0,
     state_size: int = 0,
     channels: int = 0,
 ) -> Observed:
@@ -181,7 +184,7 @@ def _observed(
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), opset)
     of_tokens = _of_tokens(model)
     size_values = SizeValues(model, lengths, values, of_tokens, span)
-    return Observed(model, lengths, values, of_tokens, size_values, opset, state_size, channels)
+    return Observed(model, lengths, values, of_tokens, size_values, opset, ids, state_size, channels)
 
 
 def evaluated(node: onnx.NodeProto, opset: int, feed: dict[str, Array]) -> list[Array]:

@@ -121,6 +121,7 @@ class Program:
         channels: how many numbers a step has where it is given samples; 0 where it is given ids.
         outputs: the values that are its answer.
         turns: numbers of tokens beside which two sizes of its graph change their order.
+        most: the most tokens of which no whole number has more than 32 bits; None for all that the graph takes.
     """
 
     state_size: int = 0
@@ -129,6 +130,7 @@ class Program:
     ops: list[Op] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
     turns: frozenset[int] = frozenset()
+    most: int | None = None
 
     def __post_init__(self) -> None:
         self.values.append(_Value(FLOAT, ((1, 0), (0, self.channels))) if self.channels else _Value(INT, ((1, 0),)))

@@ -27,6 +27,8 @@ Affine = tuple[int, Any]
 Array = npt.NDArray[Any]
 
 _ONE: Final = (0, 1)
+# No text has more tokens: its bytes would not be numbered in 31 bits.
+_MOST_TOKENS: Final = (1 << 31) - 2
 # More numbers than this are no sizes; they are looked at one by one.
 _MOST_NUMBERS: Final = 1 << 12
 # What says how large an operator's output is beside the sizes of its inputs: the numbers in these inputs.
@@ -35,8 +37,17 @@ _SIZED_BY: Final[Mapping[str, tuple[int, ...]]] = {
     "Reshape": (1,), "Slice": (1, 2, 3, 4), "Split": (1,), "Squeeze": (1,), "Tile": (1,), "TopK": (1,),
     "Unsqueeze": (1,),
 }  # fmt: skip
-# How many numbers these give depends on the numbers that they are given.
-_SIZED_BY_DATA: Final = frozenset({"If", "Loop", "NonZero", "Scan", "Unique"})
+# The operators whose output is as large as the sizes of their inputs say. Of all others it may depend on more.
+_SIZED_BY_SIZES: Final = frozenset(
+    {"Abs", "Add", "And", "ArgMax", "ArgMin", "AveragePool", "BatchNormalization", "Cast", "CastLike", "Ceil", "Clip",
+     "Concat", "Constant", "Conv", "Cos", "CumSum", "DepthToSpace", "Div", "Dropout", "Elu", "Equal", "Erf", "Exp",
+     "Flatten", "Floor", "GRU", "Gather", "GatherElements", "GatherND", "Gelu", "Gemm", "GlobalAveragePool",
+     "GlobalMaxPool", "Greater", "GreaterOrEqual", "HardSigmoid", "Identity", "IsInf", "IsNaN", "LSTM",
+     "LayerNormalization", "LeakyRelu", "Less", "LessOrEqual", "Log", "LogSoftmax", "MatMul", "Max", "MaxPool", "Min",
+     "Mod", "Mul", "Neg", "Not", "Or", "Pow", "RNN", "Reciprocal", "Relu", "ReverseSequence", "Round", "Shape",
+     "Sigmoid", "Sign", "Sin", "Size", "Softmax", "Softplus", "Sqrt", "Sub", "Tanh", "Transpose", "Trilu", "Where",
+     "Xor"}
+)  # fmt: skip
 _RANDOM: Final = ("Bernoulli", "Multinomial", "Random")
 _COMPARISONS: Final = {
     "Less": {-1}, "LessOrEqual": {-1, 0}, "Greater": {1}, "GreaterOrEqual": {1, 0}, "Equal": {0},
@@ -102,13 +113,18 @@ class Span:
     """The numbers of tokens that a graph takes, and at which of them an answer about them turned.
 
     Attributes:
-        least, most: the fewest and the most tokens; None for any number.
+        least, most: the fewest and the most tokens; None for as many as a file can number.
         turns: numbers of tokens beside which two sizes change their order.
     """
 
     least: int = 1
     most: int | None = None
     turns: set[int] = field(default_factory=set)
+
+    @property
+    def end(self) -> int:
+        """The most tokens that there can be."""
+        return _MOST_TOKENS if self.most is None else self.most
 
     def signs(self, left: Affine, right: Affine) -> frozenset[int] | None:
         """The signs that left - right has; None where one of them is not finite.
@@ -120,12 +136,11 @@ class Span:
         if not (np.isfinite(left[1]) and np.isfinite(right[1])):
             return None
         a, b = left[0] - right[0], left[1] - right[1]
-        first = a * self.least + b
-        last = a * self.most + b if self.most is not None else (a * np.inf if a else b)
+        first, last = a * self.least + b, a * self.end + b
         ends = {int(np.sign(number)) for number in (first, last)}
         if len(ends) == 2:
             place = floor(-b / a)
-            self.turns |= {n for n in range(place - 1, place + 3) if self.least <= n <= (self.most or n)}
+            self.turns |= {n for n in range(place - 1, place + 3) if self.least <= n <= self.end}
         # A whole number between two numbers of tokens is passed, not met.
         met = {0} if ends == {-1, 1} and not (isinstance(b, int) and b % a) else set()
         return frozenset(ends | met)
@@ -310,8 +325,8 @@ class SizeValues:
         for name in node.input:
             if name in self.irregular:
                 return self.irregular[name]
-        if kind in _SIZED_BY_DATA:
-            return "the numbers that it is given decide how many it gives"
+        if kind not in _SIZED_BY_SIZES and kind not in _SIZED_BY and not kind.startswith("Reduce"):
+            return f"the numbers that {kind} is given may decide how many it gives"
         wanted = _SIZED_BY.get(kind, (1,) if kind.startswith("Reduce") else ())
         for index in wanted:
             name = node.input[index] if index < len(node.input) else ""
@@ -447,9 +462,7 @@ def _is_divided(values: SizeValues, node: onnx.NodeProto) -> bool:
     if step % divisor == 0 and not any(a % divisor for a, _ in numbers):
         return True
     # Or one quotient for all texts and places: of no more tokens than there may be.
-    if span.most is None:
-        return False
-    quotients = {(a * n + b) // divisor for a, b in numbers for n in (span.least, span.most)}
+    quotients = {(a * n + b) // divisor for a, b in numbers for n in (span.least, span.end)}
     return len(quotients) == 1
 
 
@@ -534,12 +547,23 @@ def _is_reduced(values: SizeValues, node: onnx.NodeProto) -> bool:
 
 
 def _is_cast(values: SizeValues, node: onnx.NodeProto) -> bool:
-    """Whole numbers as others, or as floats; and back, where they are whole."""
+    """Whole numbers as others, or as floats; and back, where no text is so long that a float would not be whole. Types
+    of fewer bits hold other numbers for longer texts."""
     known = values.number(node, 0)
-    kinds = [values._values[name][0].dtype.kind for name in (node.input[0], node.output[0])]
-    if known is None or kinds[1] == "b":
+    before, after = (values._values[name][0].dtype for name in (node.input[0], node.output[0]))
+    if known is None or after.kind not in "iuf" or after.itemsize < 4:
         return False
-    return all(np.isfinite(b) and abs(b) < 1 << 24 and b == int(b) for _, b in known.ends)
+    if any(not np.isfinite(b) or b != int(b) for _, b in known.ends):
+        return False
+    whole = before.kind != "f" or all(
+        abs(a * n + b) < 1 << 24 for a, b in known.ends for n in (values.span.least, values.span.end)
+    )
+    return before.kind == after.kind or after.kind == "f" or whole
+
+
+def _is_whole(values: SizeValues, node: onnx.NodeProto) -> bool:
+    known = values.number(node, 0)
+    return known is not None and all(np.isfinite(b) and b == int(b) for _, b in known.ends)
 
 
 def _is_absolute(values: SizeValues, node: onnx.NodeProto) -> bool:
@@ -580,7 +604,7 @@ _FOLLOWS: Final[dict[str, Callable[[SizeValues, onnx.NodeProto], bool]]] = {
     **dict.fromkeys(_COMPARISONS, _is_decided),
     **dict.fromkeys(("Min", "Max"), _is_decided),
     **dict.fromkeys(("Add", "Sub", "Neg"), _is_linear),
-    **dict.fromkeys(("Floor", "Ceil", "Round"), _is_cast),
+    **dict.fromkeys(("Floor", "Ceil", "Round"), _is_whole),
     **dict.fromkeys(("And", "Not", "Or", "Xor"), _is_linear),
     **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"), _is_reduced),
     **dict.fromkeys(("TopK", "ArgMax", "ArgMin"), _of_ones),
