@@ -165,7 +165,7 @@ def _packed_sizes() -> Iterator[Misleading]:
     import packed_size_modules as large
     import size_modules as zoo
 
-    for kind in (*large.PACKED, *large.NOT_PACKED):
+    for kind in (*large.PACKED, *large.HELD_TO, *large.OTHER_TYPES, *large.NOT_PACKED):
         made = functools.partial(large.made, kind)
         yield Misleading("sizes, in packed files", kind.__name__, made, "module(tokens)", 2, large.WORDS, packed=True)
     for kind in zoo.HONOURED:

@@ -70,6 +70,13 @@ export interface NumberLoadOptions extends LoadOptions {
   outOfRange?: "warn" | "refuse" | "ignore";
 }
 
+/** The first of samples (step after step) that is far outside of the training range of a classifier's rules; undefined
+ * where none is, or no range is known. */
+export function farOf(
+  samples: Numbers,
+  rules: { channels: string[]; training_range?: [number, number][]; integer_scale?: number[] },
+): { at: number; value: number; least: number; most: number } | undefined;
+
 /** A classifier of sequences of numbers, read from a packed file. */
 export class NumberClassifier {
   private constructor();

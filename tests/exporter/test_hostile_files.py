@@ -32,7 +32,8 @@ from pocketrnn_export.numbers.number_arguments import number_rules
 from pocketrnn_export.numbers.scaler_file import read_scaler
 from pocketrnn_export.source_code.notebook import read_notebook
 from pocketrnn_export.vocabularies.labels import read_labels
-from pocketrnn_export.vocabularies.pipeline import chosen_rules, read_pairs
+from pocketrnn_export.vocabularies.owners_texts import answers_in_words, checked_pairs, pairs_of, read_pairs
+from pocketrnn_export.vocabularies.pipeline import chosen_rules
 from pocketrnn_export.vocabularies.rules_file import read_rules
 from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
 from pocketrnn_export.vocabularies.tokenizer_json import subwords_of_json
@@ -125,6 +126,13 @@ def of_file(read: Callable[[Path], object], name: str) -> Callable[[Path], Calla
     return in_folder
 
 
+def compared_pairs(path: Path) -> None:
+    """A file of pairs, read and compared with rules and labels, as an export does."""
+    pairs = checked_pairs(read_pairs(path))
+    answers_in_words(pairs, ("a", "b"))
+    chosen_rules(KNOWN, None, "whitespace", pairs_of(pairs), [])
+
+
 @pytest.mark.parametrize(
     ("document", "reader"),
     [
@@ -147,8 +155,8 @@ def of_file(read: Callable[[Path], object], name: str) -> Callable[[Path], Calla
             id="rules",
         ),
         pytest.param(
-            {"text": "oil", "ids": [3]},
-            of_file(lambda path: chosen_rules(KNOWN, None, "whitespace", read_pairs(path), []), "pairs.jsonl"),
+            {"text": "oil", "ids": [3], "tokens": ["oil"], "label": "a", "probabilities": {"a": 0.75, "b": 0.25}},
+            of_file(compared_pairs, "pairs.jsonl"),
             id="pairs",
         ),
         pytest.param({"mean": [1, 2], "scale": [1, 2]}, of_file(read_scaler, "s.json"), id="scaler"),

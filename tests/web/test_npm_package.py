@@ -67,7 +67,7 @@ def test_every_class_of_the_module_has_its_type(project: Path) -> None:
     errors = {"BundleError", "InputError", "LimitError", "PocketRNNError"}
     for module, more in (("pocketrnn", {"load"}), ("pocketrnn/numbers", errors)):
         types = WEB / ("native.d.ts" if module == "pocketrnn" else "numbers.d.ts")
-        typed = re.findall(r"^export class (\w+)", types.read_text("utf-8"), re.MULTILINE)
+        typed = re.findall(r"^export (?:class|function) (\w+)", types.read_text("utf-8"), re.MULTILINE)
         (project / "classes.mjs").write_text(f'import * as all from "{module}"; console.log(Object.keys(all).join());')
         assert set(run(project, "node", "classes.mjs").strip().split(",")) == {*typed, *more}
 

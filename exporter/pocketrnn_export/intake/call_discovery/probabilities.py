@@ -135,6 +135,9 @@ def _probed(asked: Asked, convention: Convention) -> _Probed:
         with contextlib.suppress(Exception, SystemExit):
             answers.append(read_answer(asked, convention, *batch))
             batches.append(batch)
+    if not answers:
+        # Whatever the module raises by now.
+        read_answer(asked, convention, *tried[0])
     return _Probed(tuple(batches), tuple(answers), kind)
 
 
