@@ -85,6 +85,16 @@ class AttendsBack40(_Limited):
         return self.out((scores.softmax(-1) @ states).mean(1))
 
 
+class WeighsByDistance(_Limited):
+    most = 0
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        states, places = self.states(tokens), torch.arange(tokens.size(1))
+        distance = (places[None, :] - places[:, None]).abs()
+        scores = states @ states.transpose(1, 2) - distance.float() / 8 + torch.relu(-distance + 3)
+        return self.out((scores.softmax(-1) @ states).amax(1))
+
+
 class HalfFrom650On(_Limited):
     def forward(self, tokens: Tensor) -> Tensor:
         return self.out(self.states(tokens)[:, -1]) * (1.0 if tokens.size(1) < 650 else 0.5)
@@ -179,7 +189,7 @@ class PoolsOver500(_Limited):
 
 PACKED = (
     StepAt620, FirstOfEvenAbove300, MiddleStep, StepOfEach400, MeanOfFirst600ByAMask, SumOverAtMost300,
-    PositionsUpTo512, AttendsBack40, ReadsFromTheEnd,
+    PositionsUpTo512, AttendsBack40, ReadsFromTheEnd, WeighsByDistance,
 )  # fmt: skip
 # Of how many tokens their whole numbers have at most 32 bits, which the file states.
 HELD_TO = {WeighsByPosition: 46_340, HashesPositions: 21_473}

@@ -493,7 +493,7 @@ def _bound_of(lowering: Lowering, node: onnx.NodeProto) -> Bound:
         sizes, left = lowering.sizes(names[0]), lowering.sizes(node.output[0])
         axes = [size for size in sizes if size not in left or sizes.count(size) > left.count(size)]
         return product(bounds[0], *(sizes if kind == "CumSum" and len(sizes) == 1 else axes or sizes))
-    known = _MOVES | {"Abs", "Clip", "Div", "Neg", "ReduceMax", "ReduceMean", "ReduceMin", "Sign"}
+    known = _MOVES | {"Abs", "Clip", "Div", "Neg", "Relu", "ReduceMax", "ReduceMean", "ReduceMin", "Sign"}
     return bounds[0] if kind in known else None
 
 
@@ -718,12 +718,30 @@ def _unary(lowering: Lowering, node: onnx.NodeProto) -> None:
     alpha = {"LeakyRelu": 0.01, "Elu": 1.0, "HardSigmoid": 0.2}.get(kind, 0.0)
     if kind == "Gelu" and attributes.get("approximate", b"none") == b"tanh":
         kind = "GeluTanh"
+    if kind in ("Abs", "Neg", "Relu") and lowering.type(node.input[0]) == INT:
+        _unary_of_whole(lowering, node)
+        return
     if lowering.type(node.input[0]) != (BOOL if kind == "Not" else FLOAT):
         raise ExportError("It is asked for of whole numbers.", "")
     source = lowering.read(node.input[0])
     lowering.unary(
         kind, source, lowering.new(node.output[0]), attributes.get("alpha", alpha), attributes.get("beta", 0.5)
     )
+
+
+def _unary_of_whole(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """0 - x, the larger of both, or of x and 0."""
+    out, program, zero = node.output[0], lowering.program, lowering.program.constant(np.array([0]))
+    (value,), (*sizes, axes) = lowering._walk([node.input[0]], out)
+    other = zero
+    if node.op_type != "Relu":
+        other = program.value(INT, lowering.sizes(out))
+        program.add("binary", [zero, value, other], BINARY.index("Sub"), *sizes, 0, axes)
+    if node.op_type == "Neg":
+        lowering.alias(out, other)
+        return
+    everywhere = sum(1 << i for i, size in enumerate(sizes) if size != _ONE) if other != zero else 0
+    program.add("binary", [value, other, lowering.new(out)], BINARY.index("Max"), *sizes, axes, everywhere)
 
 
 @handles("Clip")
