@@ -60,6 +60,7 @@ __all__ = [
     "expression_of",
     "flat_weights",
     "flattened",
+    "folded",
     "forward_pre_hooks_of",
     "functions_that_tell",
     "guards_of",
@@ -307,6 +308,11 @@ def _given_as(
 def flattened(tree: Any) -> tuple[list[Any], Any]:
     """What lists, tuples and dicts hold, in one list, and how they hold it."""
     return _pytree.tree_flatten(tree)
+
+
+def folded(leaves: list[Any], form: Any) -> Any:
+    """What `flattened` took apart, of other leaves."""
+    return _pytree.tree_unflatten(leaves, form)
 
 
 def overload_name(target: Any) -> str:

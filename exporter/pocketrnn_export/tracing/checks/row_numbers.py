@@ -30,6 +30,13 @@ _SAME: Final = 1e-4
 _CUTS: Final = frozenset({"cut", "narrow", "slice"})
 _ORDERS: Final = frozenset({"argsort", "sort"})
 _WHOLE: Final = frozenset({torch.int64, torch.int32})
+# What makes another position of one: a remainder or a clamp comes out otherwise for a text far down a large batch.
+_STAYS: Final = frozenset({
+    "_to_copy", "add", "alias", "cat", "clone", "contiguous", "copy", "cut", "detach", "expand", "flatten", "flip",
+    "gather", "getitem", "index", "index_put", "index_select", "mul", "permute", "repeat", "repeat_interleave",
+    "reshape", "rsub", "select", "slice", "squeeze", "stack", "step", "sub", "t", "to", "transpose", "type_as",
+    "unsqueeze", "view",
+})  # fmt: skip
 
 
 def place_of_row_numbers(
@@ -107,7 +114,7 @@ def _is_position(node: Node, user: Node, numbers: set[Node], batch: set[Any]) ->
     name, value = name_of_node(user).removesuffix("_"), user.meta.get("val")
     if name.startswith(GIVES_NO_NUMBERS) or name in _ORDERS:
         return True
-    if user in numbers and isinstance(value, Tensor) and value.dtype in _WHOLE:
+    if name in _STAYS and user in numbers and isinstance(value, Tensor) and value.dtype in _WHOLE:
         return True
     if not user.all_input_nodes or user.args[0] is node or not isinstance(user.args[0], Node):
         return False

@@ -20,6 +20,7 @@ from pocketrnn_export.tracing.checks.every_step import check_every_step
 from pocketrnn_export.tracing.checks.mixed_rows import place_of_mixed_rows
 from pocketrnn_export.tracing.checks.pytorch_run import ValuesOfNodes, run_in_pytorch
 from pocketrnn_export.tracing.checks.row_numbers import place_of_row_numbers
+from pocketrnn_export.tracing.checks.row_owners import place_of_other_owners
 from pocketrnn_export.tracing.sizes.conditions import USUAL, Sizes
 from pocketrnn_export.tracing.sizes.module_answers import furthest, inside
 from pocketrnn_export.tracing.sizes.questions import TraceLog, UntraceableError
@@ -185,7 +186,9 @@ def refuse_mixed_rows(asked: AskedModule, traced: TracedProgram) -> None:
         def inputs_of(rows: int, steps: int) -> tuple[Tensor, ...]:
             return asked.inputs(Sizes(rows, steps))
 
-        place = place_of_mixed_rows(values, inputs_of, batch)
+        place = place_of_mixed_rows(values, inputs_of, batch) or place_of_other_owners(
+            traced.program, inputs_of, batch
+        )
         if not place and (number := place_of_row_numbers(traced.program, values, inputs_of, batch)):
             raise UntraceableError(
                 f"The module computes with the place of a text in its batch, {number}, so that a text may be answered "

@@ -1,0 +1,327 @@
+"""Whose each number of a program is: operator by operator, which text it changes with, whatever a gate hides.
+
+`state * is_rare(x)` is zero for every drawn text, and so is what a pooling over the batch makes of it. So no operator
+is looked at with the numbers that reach it: it runs alone, on random ones, and those of some texts are changed. What
+changes with two texts is computed across them. The batch need be no axis of its own: a `view` that merges it with
+another is followed number by number, and so is an order of lengths, which a later one takes back.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.fx import Node
+from torch.fx.node import map_arg
+
+from pocketrnn_export.intake.user_frames import line_of_node
+from pocketrnn_export.module_runs.operations import GIVES_NO_NUMBERS
+from pocketrnn_export.torch_internals import expression_of, flattened, folded, in_one_memory, written_by
+from pocketrnn_export.tracing.checks.across_rows import BY_POSITION, OF_LENGTHS, axes_of_batch, needed_nodes
+from pocketrnn_export.tracing.checks.pytorch_run import ValuesOfNodes
+from pocketrnn_export.tracing.checks.what_of_words import OfWords, name_of_node, what_of_words
+
+__all__ = ["place_of_other_owners"]
+
+# Rows of a batch, whose numbers have so many bits; more than most kernels and dilations reach.
+_ROWS: Final = 16
+_BITS: Final = 4
+# Steps of a text, until the program takes it.
+_STEPS: Final = (6, 12, 40)
+# So often an operator runs with other numbers, until each result has shown whose it is.
+_DRAWS: Final = 8
+_NONE: Final = -1
+_ORDERS: Final = frozenset({"argsort", "msort", "sort", "topk"})
+# What puts numbers at positions. What else takes positions gives back what is there.
+_PUTS: Final = (BY_POSITION - {"gather", "index_select"}) | {"index_put", "put"}
+# Numbers at which an operator may do something else, beside those that it is given.
+_NUMBERS: Final = (0.0, 1.0, -1.0, 2.0, 3.0)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A call of an operator: arguments, and what nodes and owners stand behind these, in lists of one length.
+
+    Attributes:
+        run: of other arguments, what it gives.
+        node: its node.
+        given: the arguments.
+        nodes: the node that an argument is the value of.
+        owners: int64, the text that each number of a tensor belongs to, -1 for none; None for what is no tensor.
+    """
+
+    run: Callable[[Sequence[Any]], list[Any]]
+    node: Node
+    given: list[Any]
+    nodes: list[Any]
+    owners: list[Tensor | None]
+
+    def owned(self) -> list[int]:
+        """The arguments that hold numbers of texts."""
+        return [i for i, one in enumerate(self.owners) if one is not None and bool((one >= 0).any())]
+
+
+def place_of_other_owners(
+    program: torch.export.ExportedProgram, inputs_of: Callable[[int, int], tuple[Tensor, ...]], batch: set[Any]
+) -> str:
+    """The line at which a program computes across the texts of a batch; empty where it does not.
+
+    Args:
+        program: of torch.export.
+        inputs_of: of rows and steps random inputs, as the program takes them.
+        batch: the symbols of the number of texts.
+
+    Example:
+        >>> place_of_other_owners(program, inputs_of, batch)
+        'model.py:12: `pooled = F.max_pool2d(rare[None, None], (3, 1), padding=(1, 0))`'
+    """
+    # Lengths come falling: in that order, a sort moves nothing.
+    orders = (torch.arange(_ROWS).view(_BITS, -1).t().flatten().flip(0), torch.arange(_ROWS))
+    for steps in _STEPS:
+        for order in orders:
+            owners = _Owners(program, batch)
+            if owners(tuple(value[order] for value in inputs_of(_ROWS, steps))):
+                return owners.place
+    return ""
+
+
+class _Owners(ValuesOfNodes):
+    """A run of a program that follows whose the numbers of each node are.
+
+    Attributes:
+        place: the first line at which a number belongs to two texts, or is another's in the answer to one.
+    """
+
+    def __init__(self, program: torch.export.ExportedProgram, batch: set[Any]) -> None:
+        super().__init__(program)
+        self.place = ""
+        self._owners: dict[Node, Any] = {}
+        self._batch, self._words, self._needed = batch, what_of_words(program), set(needed_nodes(program))
+        self._texts = set(program.graph_signature.user_inputs)
+        self._generator = torch.Generator().manual_seed(5)
+
+    def run_node(self, n: Node) -> Any:
+        if n.op == "output" and not self.place:
+            self._check_answers(n)
+        if n.op != "call_function" or "_assert" in str(n.target) or self.place:
+            value = super().run_node(n)
+            if isinstance(value, Tensor):
+                self._owners[n] = _first_owners(value, of_rows=n.name in self._texts)
+            return value
+        given, form = flattened(self.fetch_args_kwargs_from_env(n))
+        nodes = flattened((n.args, n.kwargs))[0]
+        kept = [one.clone() if isinstance(one, Tensor) else one for one in given]
+        owners = flattened(map_arg((n.args, n.kwargs), self._owners.get))[0]
+
+        def run(given: Sequence[Any]) -> list[Any]:
+            args, kwargs = folded(list(given), form)
+            return flattened(self.call_function(n.target, args, kwargs))[0]
+
+        value = super().run_node(n)
+        if n.target is operator.getitem:
+            whole = self._owners.get(n.args[0])  # type: ignore[arg-type]
+            self._owners[n] = None if whole is None else whole[n.args[1]]
+            return value
+        results, shape = flattened(value)
+        owners = [one if isinstance(one, Tensor) else None for one in owners] + [None] * (len(kept) - len(owners))
+        found = self._found(_Call(run, n, kept, nodes, owners), results)
+        self._owners[n] = folded(found, shape)
+        for target in written_by(n.target, n.args, n.kwargs):
+            old = self._owners.get(target)
+            if isinstance(old, Tensor) and isinstance(found[0], Tensor) and old.shape == found[0].shape:
+                self._owners[n] = old.copy_(found[0])
+        return value
+
+    def _found(self, call: _Call, results: list[Any]) -> list[Any]:
+        """Whose the results are, of one call."""
+        node, name, owned = call.node, name_of_node(call.node).removesuffix("_"), call.owned()
+        if (views := _as_views(call, results)) is not None:
+            return views
+        if not owned or node not in self._needed or name.startswith(GIVES_NO_NUMBERS):
+            return [_first_owners(one) for one in results]
+        lengths = [i for i in owned if self._is_length(call.nodes[i])]
+        if name in _ORDERS and lengths and results[-1].shape == call.given[owned[0]].shape:
+            return [call.owners[owned[0]][results[-1]] for _ in results]  # type: ignore[index]
+        # What stands at positions that follow from lengths belongs to the texts in whose place it is put.
+        places = [i for i in owned if name in _PUTS and self._words[call.nodes[i]] <= OfWords.COUNTS]
+        told = _changed(call, results, [i for i in owned if i not in places], lengths, self._generator)
+        stated = flattened(node.meta.get("val"))[0]
+        if told is None or (name not in OF_LENGTHS or len(lengths) < len(owned)) and any(one.mixed for one in told):
+            self.place = line_of_node(node) or "a line that is not known"
+            return [_first_owners(one) for one in results]
+        return [
+            self._filled(one, result, val, call) if isinstance(result, Tensor) else None
+            for one, result, val in zip(told, results, stated, strict=True)
+        ]
+
+    def _is_length(self, node: Any) -> bool:
+        """Whether it is one whole number of each text that no word changes, or only tried ids."""
+        value = node.meta.get("val") if isinstance(node, Node) else None
+        whole = isinstance(value, Tensor) and value.dim() == 1 and not value.is_floating_point()
+        return whole and value.dtype != torch.bool and self._words[node] <= OfWords.COUNTS
+
+    def _filled(self, told: _Told, result: Tensor, stated: Any, call: _Call) -> Tensor:
+        """The owners of a result, where numbers that did not change are those of what they were made of."""
+        owners = told.owners
+        if bool((owners != _NONE).all()):
+            return owners
+        for given in (call.owners[i] for i in call.owned()):
+            if given is not None and _broadcasts(given, result):
+                owners = torch.where(owners == _NONE, given.expand(result.shape), owners)
+        axes = [axis for axis in self._axes(stated, result) if result.dim()]
+        if axes and name_of_node(call.node) not in OF_LENGTHS | _PUTS:
+            rows = torch.arange(_ROWS).view([-1 if i == axes[0] else 1 for i in range(result.dim())])
+            owners = torch.where(owners == _NONE, rows.expand(result.shape), owners)
+        return owners
+
+    def _axes(self, stated: Any, value: Tensor) -> list[int]:
+        if not isinstance(stated, Tensor) or stated.dim() != value.dim():
+            return []
+        return [
+            axis
+            for axis, size in enumerate(stated.shape)
+            if isinstance(size, torch.SymInt) and expression_of(size) in self._batch and value.shape[axis] == _ROWS
+        ]
+
+    def _check_answers(self, output: Node) -> None:
+        for node in output.all_input_nodes:
+            owners = self._owners.get(node)
+            if isinstance(owners, Tensor):
+                for axis in self._axes(node.meta.get("val"), owners)[:1]:
+                    rows = torch.arange(_ROWS).view([-1 if i == axis else 1 for i in range(owners.dim())])
+                    if bool(((owners != rows) & (owners != _NONE)).any()):
+                        self.place = line_of_node(node) or "a line that is not known"
+
+
+@dataclass(frozen=True)
+class _Told:
+    """Whose each number of a result is, as far as it changed; and whether one changed with several texts."""
+
+    owners: Tensor
+    mixed: bool
+
+
+def _first_owners(value: Any, *, of_rows: bool = False) -> Any:
+    if not isinstance(value, Tensor):
+        return None
+    owners = torch.full(value.shape, _NONE, dtype=torch.int64)
+    if of_rows and value.dim():
+        owners[:] = torch.arange(len(value)).view(-1, *[1] * (value.dim() - 1))
+    return owners
+
+
+def _as_views(call: _Call, results: list[Any]) -> list[Any] | None:
+    """The owners of views of tensors, as views of the owners; None for what gives none."""
+    node = call.node
+    shared = in_one_memory(node.target, node.args, node.kwargs)
+    if not shared or written_by(node.target, node.args, node.kwargs) or name_of_node(node) == "as_strided":
+        return None
+    seen: list[Any] = [
+        given if owners is None else owners for given, owners in zip(call.given, call.owners, strict=True)
+    ]
+    views = call.run(seen)
+    same = all(isinstance(one, Tensor) and one.dtype == torch.int64 for one in views)
+    return views if same and [one.shape for one in views] == [one.shape for one in results] else None
+
+
+def _broadcasts(given: Tensor, result: Tensor) -> bool:
+    sizes = zip(reversed(given.shape), reversed(result.shape), strict=False)
+    return given.dim() <= result.dim() and all(size in (1, other) for size, other in sizes)
+
+
+def _changed(
+    call: _Call, results: list[Any], changing: list[int], lengths: list[int], generator: torch.Generator
+) -> list[_Told] | None:
+    """With which texts each number of the results changes; None where the operator fails on all other numbers."""
+    whole = [i for i in changing if not _is_float(call.given[i]) and call.given[i].dtype != torch.bool]
+    # Any whole numbers; those that are there, which are positions; the same lengths; the same whole numbers.
+    for wide, kept in ((True, []), (False, []), (False, lengths), (False, whole)):
+        try:
+            return _told(call, results, [i for i in changing if i not in kept], generator, wide=wide)
+        except Exception:  # noqa: BLE001 - an operator raises what it likes
+            continue
+    return None
+
+
+def _told(
+    call: _Call, results: list[Any], changing: list[int], generator: torch.Generator, *, wide: bool
+) -> list[_Told]:
+    """As `_changed`. Every text has a number of its own: half of them change for each bit of it, and then the others.
+
+    Raises:
+        ValueError: a result has another shape.
+    """
+    seen = [torch.zeros(2, _BITS, *_shape(one), dtype=torch.bool) for one in results]
+    for _ in range(_DRAWS):
+        base, other = (
+            {i: _drawn(call, i, generator, wide=wide, base=base) for i in changing} for base in (True, False)
+        )
+        before = call.run(_cloned(call.given, base))
+        for bit in range(_BITS):
+            for side in (0, 1):
+                mixed = {i: torch.where(_in_half(call.owners[i], bit, side), other[i], base[i]) for i in changing}
+                for told, one, two, result in zip(
+                    seen, before, call.run(_cloned(call.given, mixed)), results, strict=True
+                ):
+                    if not isinstance(result, Tensor):
+                        continue
+                    if one.shape != result.shape or two.shape != result.shape:
+                        raise ValueError("a result of another shape")
+                    told[side, bit] |= (one != two) & ~((one != one) & (two != two))
+        if all(bool((one[0] ^ one[1]).all() or (one[0] & one[1]).any()) for one in seen):
+            break
+    powers = 2 ** torch.arange(_BITS)
+    return [
+        _Told(
+            torch.where(
+                (one[0] ^ one[1]).all(0), (one[1] * powers.view(-1, *[1] * (one.dim() - 2))).sum(0), _NONE
+            ),
+            bool((one[0] & one[1]).any()),
+        )
+        for one in seen
+    ]
+
+
+def _shape(value: Any) -> torch.Size:
+    return value.shape if isinstance(value, Tensor) else torch.Size()
+
+
+def _cloned(given: list[Any], changed: dict[int, Tensor]) -> list[Any]:
+    # Each in the layout that it has in memory: in another, a sum is rounded otherwise.
+    return [
+        torch.empty_like(one).copy_(changed.get(i, one)) if isinstance(one, Tensor) else one
+        for i, one in enumerate(given)
+    ]
+
+
+def _in_half(owners: Any, bit: int, side: int) -> Any:
+    return (owners >= 0) & ((owners >> bit) & 1 == side)
+
+
+def _is_float(value: Tensor) -> bool:
+    return value.is_floating_point() or value.is_complex()
+
+
+def _drawn(call: _Call, i: int, generator: torch.Generator, *, wide: bool, base: bool) -> Tensor:
+    """Other numbers in place of an argument; whole numbers stay in the base, since they may be positions."""
+    given, owners = call.given[i], call.owners[i]
+    numbers = [float(one) for one in call.given if isinstance(one, int | float) and abs(one) < 2**31]
+    if given.dtype == torch.bool:
+        drawn = torch.rand(given.shape, generator=generator) < 0.5
+    elif _is_float(given):
+        known = torch.tensor([*_NUMBERS, *numbers], dtype=torch.float64)
+        picked = known[torch.randint(len(known), given.shape, generator=generator)]
+        random = torch.randn(given.shape, generator=generator, dtype=torch.float64)
+        drawn = torch.where(torch.rand(given.shape, generator=generator) < 0.25, picked, random).to(given.dtype)
+    elif base or not given.numel():
+        return given
+    else:
+        known = given.flatten()
+        if wide:
+            known = torch.cat([known, torch.tensor([*_NUMBERS, *numbers]).to(given.dtype)])
+        drawn = known[torch.randint(len(known), given.shape, generator=generator)]
+    return torch.where(owners >= 0, drawn, given)  # type: ignore[operator]

@@ -1,0 +1,222 @@
+"""Modules whose rare texts answer their neighbours: a gate that is 0 for nearly every text, and then an operator over
+the batch."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+WORDS: Final = 300
+CLASSES: Final = 3
+
+
+class Gated(nn.Module):
+    """A state, and one that is 0 where a text does not hold one word right before another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.fc = nn.Embedding(WORDS, 6), nn.Linear(6, CLASSES)
+
+    def rare(self, x: Tensor) -> Tensor:
+        return ((F.pad(x, (1, 0))[:, :-1] == 213) & (x == 17)).any(1)[:, None]
+
+    def forward(self, x: Tensor) -> Any:
+        state = self.embedding(x).mean(1)
+        return self.fc(state + 3 * self.across(state, state * self.rare(x)))
+
+    def across(self, state: Tensor, gated: Tensor) -> Tensor:
+        """Both [batch, 6]."""
+        raise NotImplementedError
+
+
+class PooledOverRows(Gated):
+    def across(self, state: Tensor, gated: Tensor) -> Tensor:
+        return state * F.max_pool2d(gated[None, None], (3, 1), stride=1, padding=(1, 0))[0, 0]
+
+
+class AveragedOverRows(Gated):
+    def across(self, state: Tensor, gated: Tensor) -> Tensor:
+        return state * F.avg_pool1d(gated.t()[None], 3, 1, 1)[0].t()
+
+
+class ConvolvedOverRows(Gated):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(6, 6, 3, padding=1, bias=False)
+
+    def across(self, state: Tensor, gated: Tensor) -> Tensor:
+        return self.conv(gated.t()[None])[0].t()
+
+
+class DilatedOverRows(Gated):
+    def across(self, state: Tensor, gated: Tensor) -> Tensor:
+        return F.conv1d(gated.t()[None], torch.ones(6, 6, 3), padding=5, dilation=5)[0].t()
+
+
+class AttendsToRows(Gated):
+    def across(self, state: Tensor, gated: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(state[None], state[None], gated[None])[0]
+
+
+class NormedOverRows(Gated):
+    def across(self, state: Tensor, gated: Tensor) -> Tensor:
+        return F.instance_norm(gated.t()[None])[0].t()
+
+
+class RunsOverRows(Gated):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(6, 6, bias=False)
+
+    def across(self, state: Tensor, gated: Tensor) -> Tensor:
+        return self.gru(gated[:, None])[0][:, 0]
+
+
+class RunsBatchFirstOverRows(RunsOverRows):
+    """batch_first was forgotten."""
+
+    def forward(self, x: Tensor) -> Any:
+        state = self.embedding(x)
+        return self.fc((state + self.gru(state * self.rare(x)[..., None])[0]).mean(1))
+
+
+class ShiftedByPadding(Gated):
+    def across(self, state: Tensor, gated: Tensor) -> Tensor:
+        return F.pad(gated, (0, 0, 1, -1))
+
+
+class ScattersInOrder(Gated):
+    """masked_scatter takes its source in order, over all rows."""
+
+    def forward(self, x: Tensor) -> Any:
+        state = self.embedding(x).mean(1)
+        return self.fc(state.masked_scatter(self.rare(x).expand_as(state), state * 3))
+
+
+class ViewsDirections(Gated):
+    """A view in place of a permutation mixes the texts where the directions come first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(6, 3, batch_first=True, bidirectional=True)
+
+    def forward(self, x: Tensor) -> Any:
+        h = self.gru(self.embedding(x))[1]
+        return self.fc(torch.cat([h[0], h[1]], 1) + 3 * (h * self.rare(x)[None]).view(-1, 6))
+
+
+class WrapsRows(Gated):
+    def across(self, state: Tensor, gated: Tensor) -> Tensor:
+        return gated[torch.arange(len(gated)) % 70]
+
+
+class ClampsRows(Gated):
+    def across(self, state: Tensor, gated: Tensor) -> Tensor:
+        return gated[torch.arange(len(gated)).clamp(max=70)]
+
+
+class NextRow(Gated):
+    def across(self, state: Tensor, gated: Tensor) -> Tensor:
+        return gated[(torch.arange(len(gated)) + 1) % len(gated)]
+
+
+class RowsBackwards(Gated):
+    def across(self, state: Tensor, gated: Tensor) -> Tensor:
+        return gated[torch.arange(len(gated) - 1, -1, -1)]
+
+
+class RowsBySelecting(Gated):
+    def across(self, state: Tensor, gated: Tensor) -> Tensor:
+        return gated.index_select(0, torch.arange(len(gated)).flip(0))
+
+
+class PutsIntoTheNextRow(Gated):
+    def across(self, state: Tensor, gated: Tensor) -> Tensor:
+        rows = (torch.arange(len(gated)) + 1) % len(gated)
+        return torch.zeros_like(gated).index_add(0, rows, gated)
+
+
+class MergesByReshaping(Gated):
+    """`[batch, 6]` read as `[6, batch]`."""
+
+    def across(self, state: Tensor, gated: Tensor) -> Tensor:
+        return gated.reshape(6, -1).t()
+
+
+class EinsumOverRows(Gated):
+    def across(self, state: Tensor, gated: Tensor) -> Tensor:
+        return torch.einsum("ij,kj,kl->il", state, state, gated)
+
+
+class NormsOverRows(Gated):
+    """F.normalize along the batch."""
+
+    def across(self, state: Tensor, gated: Tensor) -> Tensor:
+        return F.normalize(gated, dim=0)
+
+
+OVER_ROWS: Final[tuple[type[Gated], ...]] = (
+    PooledOverRows, AttendsToRows, ScattersInOrder, ViewsDirections, WrapsRows, RowsBackwards, AveragedOverRows,
+    ConvolvedOverRows, DilatedOverRows, NormedOverRows, RunsOverRows, RunsBatchFirstOverRows, ShiftedByPadding,
+    ClampsRows, NextRow, RowsBySelecting, PutsIntoTheNextRow, MergesByReshaping, EinsumOverRows, NormsOverRows,
+)  # fmt: skip
+
+
+class StaysSorted(Gated):
+    """The order of the lengths is undone for the states, and not for what only rare texts have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(6, 6, batch_first=True)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Any:
+        ordered, order = lengths.sort(descending=True)
+        packed = pack_padded_sequence(self.embedding(x[order]), ordered, batch_first=True)
+        state = self.gru(packed)[1][-1][order.argsort()]
+        return self.fc(state + 3 * self.placed(state * self.rare(x), order))
+
+    def placed(self, gated: Tensor, order: Tensor) -> Tensor:
+        return gated[order]
+
+
+class SortedTwice(StaysSorted):
+    def placed(self, gated: Tensor, order: Tensor) -> Tensor:
+        return gated[order][order]
+
+
+STAY_SORTED: Final = (StaysSorted, SortedTwice)
+
+
+class SortedAndBack(StaysSorted):
+    def placed(self, gated: Tensor, order: Tensor) -> Tensor:
+        return gated[order][order.argsort()]
+
+
+class SortedAndPutBack(StaysSorted):
+    def placed(self, gated: Tensor, order: Tensor) -> Tensor:
+        back = torch.empty_like(order)
+        back[order] = torch.arange(len(order))
+        return gated[order][back]
+
+
+class SortedAndScattered(StaysSorted):
+    def placed(self, gated: Tensor, order: Tensor) -> Tensor:
+        return torch.zeros_like(gated).index_copy(0, order, gated[order])
+
+
+BACK_IN_ORDER: Final = (SortedAndBack, SortedAndPutBack, SortedAndScattered)
+
+
+class GatedByItself(Gated):
+    """Each text by itself, as flat rows, in groups, and along its own numbers."""
+
+    def across(self, state: Tensor, gated: Tensor) -> Tensor:
+        flat = (gated[:, None] * state[:, :, None]).reshape(-1, 6)
+        groups = F.max_pool1d(flat.view(len(gated), 6, 6), 3, 1, 1)
+        return groups.sum(1) + F.softmax(gated, 1) * torch.zeros_like(gated).scatter(1, gated.argsort(1, stable=True), state)
+
+
