@@ -169,12 +169,15 @@ class _Owners(ValuesOfNodes):
         owners = told.owners
         if bool((owners != _NONE).all()):
             return owners
-        for given in (call.owners[i] for i in call.owned()):
-            if given is not None and _broadcasts(given, result):
-                owners = torch.where(owners == _NONE, given.expand(result.shape), owners)
-        axes = [axis for axis in self._axes(stated, result) if result.dim()]
-        if axes and name_of_node(call.node) not in OF_LENGTHS | _PUTS:
-            rows = torch.arange(_ROWS).view([-1 if i == axes[0] else 1 for i in range(result.dim())])
+        if name_of_node(call.node).removesuffix("_") not in _PUTS:
+            for given in (call.owners[i] for i in call.owned()):
+                if given is not None and _broadcasts(given, result):
+                    owners = torch.where(owners == _NONE, given.expand(result.shape), owners)
+        for axis in self._axes(stated, result)[:1]:
+            # As what else is in that row of the batch.
+            rows = owners.movedim(axis, 0).reshape(_ROWS, -1).amax(1)
+            rows = torch.where(rows == _NONE, torch.arange(_ROWS), rows)
+            rows = rows.view([-1 if i == axis else 1 for i in range(result.dim())])
             owners = torch.where(owners == _NONE, rows.expand(result.shape), owners)
         return owners
 
