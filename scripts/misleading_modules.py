@@ -247,6 +247,9 @@ def _rare() -> Iterator[Misleading]:
     for kind, units in zoo.BEHIND.items():
         made = functools.partial(Misleading, "a softmax that rare texts damp", made=kind, classes=max(2, units))
         yield made(name=kind.__name__, call=None, ids=zoo.WORDS)
+    for kind, units in zoo.MOVED.items():
+        made = functools.partial(Misleading, "a softmax whose places words decide", made=kind, classes=max(2, units))
+        yield made(name=kind.__name__, call="module(tokens)", ids=zoo.WORDS, probabilities=True)
     unread = {zoo.MaskThatChangesNothing: "module(tokens)", zoo.UnreadKinds: "module(tokens, tokens)",
               zoo.OneAnswerTwice: "module(tokens)[0]"}  # fmt: skip
     for kind, call in {**dict.fromkeys(zoo.KEEP_NOTHING, "module(tokens)"), **unread}.items():

@@ -459,7 +459,50 @@ class DampedSigmoid(Base):
         return torch.sigmoid(self.fc(self.mean(x))) * self.where(x, 0.5, 1.0)
 
 
-BEHIND = {Damped: CLASSES, MaskedAndRescaled: CLASSES, Uniform: CLASSES, DampedSigmoid: 1}
+class PicksClasses(Base):
+    """By places that the words decide, among numbers that sum to 1."""
+
+    def shares_and_places(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        places = self.where(x, torch.zeros(1, CLASSES, dtype=torch.int64), torch.arange(CLASSES)[None])
+        return torch.softmax(self.fc(self.mean(x)), 1), places
+
+    def forward(self, x: Tensor) -> Tensor:
+        shares, places = self.shares_and_places(x)
+        return shares.gather(1, places)
+
+
+class PicksClassesByAnIndex(PicksClasses):
+    def forward(self, x: Tensor) -> Tensor:
+        shares, places = self.shares_and_places(x)
+        return shares[torch.arange(len(x))[:, None], places]
+
+
+class PicksClassesOfColumns(PicksClasses):
+    """The classes stand in another axis by then."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        shares, places = self.shares_and_places(x)
+        return torch.take_along_dim(shares.t()[:, None], places.t()[:, None], 0)[:, 0].t()
+
+
+class PicksClassesOfLogarithms(PicksClasses):
+    """exp is what is left out."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        shares, places = self.shares_and_places(x)
+        return torch.exp(torch.log(shares)).gather(1, places)
+
+
+BEHIND = {
+    Damped: CLASSES,
+    PicksClasses: CLASSES,
+    MaskedAndRescaled: CLASSES,
+    Uniform: CLASSES,
+    DampedSigmoid: 1,
+    PicksClassesByAnIndex: CLASSES,
+    PicksClassesOfColumns: CLASSES,
+    PicksClassesOfLogarithms: CLASSES,
+}
 
 
 class Shaped(Base):
@@ -468,3 +511,51 @@ class Shaped(Base):
     def forward(self, x: Tensor) -> Tensor:
         shares = torch.softmax(self.fc(self.mean(x)), 1).unsqueeze(1)
         return shares.double().float().view(-1, CLASSES).contiguous()
+
+
+class PicksAStep(Base):
+    """By a place that the words decide, which is none among the classes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps = torch.softmax(self.fc(self.embedding(x)), 2)
+        last = torch.where(x[:, 0] == RARE, 0, x.size(1) - 1)
+        return steps.gather(1, last[:, None, None].expand(-1, -1, CLASSES))[:, 0]
+
+
+class PicksAStepByAnIndex(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        steps = torch.softmax(self.fc(self.embedding(x)), -1)
+        return steps[torch.arange(len(x)), torch.where(x[:, 0] == RARE, 0, x.size(1) - 1)]
+
+
+class PicksAStepOfASigmoid(Base):
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps = self.fc(self.embedding(x))[:, :, 0].sigmoid_()
+        return steps.gather(1, torch.where(x[:, 0] == RARE, 0, x.size(1) - 1)[:, None])
+
+
+class TurnsItsClasses(Base):
+    """The same for each text."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.softmax(self.fc(self.mean(x)), 1).flip(1)[:, torch.tensor([1, 0, 2])]
+
+
+class ActivatesWhatNobodyReads(Base):
+    def forward(self, x: Tensor) -> Tensor:
+        shares = torch.softmax(self.fc(self.mean(x)), 1)
+        self.shown = [torch.sigmoid(shares * k) for k in range(6)]
+        return shares
+
+
+MOVED = {
+    Shaped: CLASSES,
+    PicksAStep: CLASSES,
+    PicksAStepOfASigmoid: 1,
+    PicksAStepByAnIndex: CLASSES,
+    TurnsItsClasses: CLASSES,
+    ActivatesWhatNobodyReads: CLASSES,
+}

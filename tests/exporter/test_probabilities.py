@@ -232,6 +232,11 @@ def test_a_softmax_with_something_behind_it_is_not_left_out(kind: type[rare.Base
     assert (classes == 1) == (found.convention.provenance.get("assumed") is None)
 
 
-def test_what_gives_probabilities_another_shape_is_nothing_behind_them() -> None:
-    found = rare_prepared(rare.Shaped).convention
-    assert found.activation is not None
+@pytest.mark.parametrize("kind", mostly_slow(list(rare.MOVED), 3), ids=lambda kind: kind.__name__)
+def test_what_gives_probabilities_another_shape_or_place_is_nothing_behind_them(kind: type[rare.Base]) -> None:
+    found = rare_prepared(kind, rare.MOVED[kind])
+    assert found.convention.activation is not None
+    tokens = torch.cat([torch.full((4, 1), rare.RARE), TOKENS], 1)
+    with torch.no_grad():
+        own, given = found.convention.function(found.reference.module, tokens, None), found.reference(tokens).softmax(1)  # type: ignore[arg-type]
+    torch.testing.assert_close(given[:, -own.shape[1] :], own, atol=1e-6, rtol=0)

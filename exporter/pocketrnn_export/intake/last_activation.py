@@ -48,12 +48,16 @@ class ActivationCall:
 class CallsSeen(TorchFunctionMode):
     """While it is entered, notes the calls of activations.
 
+    Args:
+        made: is called with the number of a call and what it gives.
+
     Attributes:
         calls: each call's name, site, occurrence and line, in order.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, made: Callable[[int, Tensor], None]) -> None:
         super().__init__()
+        self._made = made
         self.calls: list[ActivationCall] = []
         self._occurrences: Counter[Any] = Counter()
 
@@ -62,11 +66,13 @@ class CallsSeen(TorchFunctionMode):
     ) -> Any:
         del types
         name = _name(func)
+        result = func(*args, **(kwargs or {}))
         if name in _KINDS:
             site, line = _site(sys._getframe(1))
+            self._made(len(self.calls), result)
             self.calls.append(ActivationCall(name, site, self._occurrences[name, site], line))
             self._occurrences[name, site] += 1
-        return func(*args, **(kwargs or {}))
+        return result
 
 
 class Passing(TorchFunctionMode):
@@ -74,14 +80,14 @@ class Passing(TorchFunctionMode):
 
     Args:
         call: which; None for none.
-        seen: is called with what it was given.
+        instead: from what the activation makes to what the call gives back in place of what it was given.
     """
 
-    def __init__(self, call: ActivationCall | None, seen: Callable[[Tensor], None] | None = None) -> None:
+    def __init__(self, call: ActivationCall | None, instead: Callable[[Tensor], Tensor] | None = None) -> None:
         super().__init__()
         self._call = call
         self._occurrences = 0
-        self._seen = seen
+        self._instead = instead
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -92,10 +98,9 @@ class Passing(TorchFunctionMode):
             if site == self._call.site:
                 self._occurrences += 1
                 if self._occurrences == self._call.occurrence + 1:
-                    given = args[0] if args else (kwargs or {})["input"]
-                    if self._seen is not None:
-                        self._seen(given)
-                    return given
+                    if self._instead is not None:
+                        return self._instead(func(*args, **(kwargs or {})))
+                    return args[0] if args else (kwargs or {})["input"]
         return func(*args, **(kwargs or {}))
 
 

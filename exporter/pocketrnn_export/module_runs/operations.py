@@ -6,8 +6,8 @@ An answer shows what a module does with one text. The operators show what it may
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
@@ -112,6 +112,8 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
     """While it is entered, notes each operator that runs, with the labels of what it is given.
 
     Args:
+        fixed: the label of numbers that `without` finds no further back than where they were put elsewhere by places
+            with a label, along an axis on which they differ.
         neutral: whether an operator is passed over whose constants leave what it is given as it is, whatever that is: a
             product with ones, a mask that hides nothing.
 
@@ -124,9 +126,9 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
         frozenset({'text'})
     """
 
-    def __init__(self, *, neutral: bool = False) -> None:
+    def __init__(self, fixed: str | None = None, *, neutral: bool = False) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._neutral = neutral
+        self._fixed, self._neutral = fixed, neutral
         self._steps: list[_Step] = []
         # The steps that made a tensor, or a part of memory, and the last step before these count no longer.
         self._made: dict[Hashable, tuple[frozenset[int], int]] = {}
@@ -215,6 +217,8 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
         read = [value for value in given if not (overwrites and any(value is one for one in written))]
         read = [] if name.startswith(GIVES_NO_NUMBERS) else read
         step = self._step(f"{name}.{overload_name(func)}", read)
+        if self._fixed is not None and self._fixed in step.labels and self._is_mixed(name, args):
+            step = replace(step, name=f"mixed.{step.name}")
         places = {place_in_memory(value) for value in given if _in_memory(value)}
         result = func(*args, **kwargs)
         if self._neutral and (passed := self._passed(name, read, step, result)):
@@ -268,6 +272,16 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
             left = others[0] if is_one and (name.removesuffix("_") not in _FIRST or others[0] is values[0]) else None
         return left[1].steps if left is not None and left[0].shape == result.shape else None
 
+    def _is_mixed(self, name: str, args: tuple[Any, ...]) -> bool:
+        """Whether an operator takes numbers that differ by places with a label: `numbers.gather(1, places)`."""
+        if name == "index":
+            along = [axis for axes, index in _indexed(args[1]) if self.labels_of(index) for axis in axes]
+        elif name in ("gather", "index_select"):
+            along = [args[1]] if self.labels_of(args[2]) else []
+        else:
+            return False
+        return any(bool((args[0].amax(axis) != args[0].amin(axis)).any()) for axis in along)
+
     def _step(self, name: str, given: Sequence[Any]) -> _Step:
         steps = [self.steps_of(value) if isinstance(value, Tensor) else frozenset() for value in given]
         every = frozenset[int]().union(*steps)
@@ -309,6 +323,16 @@ def _same(one: Any, other: Any) -> bool:
     if isinstance(one, _Constant) and isinstance(other, _Constant):
         return one.is_near(other)
     return type(one) is type(other) and bool(one == other or one != one)
+
+
+def _indexed(indices: Sequence[Tensor | None]) -> Iterator[tuple[range, Tensor]]:
+    """The axes that each index of a tensor stands for: one of truths for as many as it has."""
+    axis = 0
+    for index in indices:
+        axes = range(axis, axis + (index.dim() if index is not None and index.dtype is torch.bool else 1))
+        axis = axes.stop
+        if index is not None:
+            yield axes, index
 
 
 def _placed(arguments: tuple[Any, ...], places: Mapping[int, int]) -> tuple[Any, ...]:

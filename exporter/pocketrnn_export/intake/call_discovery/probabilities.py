@@ -42,6 +42,10 @@ _LARGE: Final = 2_000_000
 _SHARES: Final = (
     "That the module's probabilities sum to 1 for every text is assumed: where they do not, each is divided by the sum."
 )
+# So many activations are left out, one at a time.
+_TRIED: Final = 4
+# The label of what an activation gives.
+_SHARES_LABEL: Final = "shares"
 _SAY: Final = "Say which: --gives logits or --gives probabilities, in Python gives=."
 
 
@@ -151,10 +155,7 @@ def _recognised(asked: Asked, convention: Convention, probed: _Probed) -> Activa
         ExportError: something is done to what it gives; or it is a sigmoid of each of several labels, of which a text
             has one.
     """
-    seen = CallsSeen()
-    with torch.no_grad(), quietly_on_cpu(), left_as_it_was(asked.module), seen:
-        called_as(convention.function, asked.module, *probed.batches[0])
-    for call in reversed(seen.calls[-4:]):
+    for call in _last_calls(asked, convention, probed):
         logits = []
         with contextlib.suppress(Exception, SystemExit):
             for batch in probed.batches:
@@ -183,17 +184,47 @@ def _recognised(asked: Asked, convention: Convention, probed: _Probed) -> Activa
     return None
 
 
+def _last_calls(asked: Asked, convention: Convention, probed: _Probed) -> list[ActivationCall]:
+    """The last activations that the answer is made of by no other activation, the last of them first."""
+    operations = Operations()
+    seen = CallsSeen(lambda number, result: operations.label(f"call {number}", result))
+    with torch.no_grad(), quietly_on_cpu(), left_as_it_was(asked.module), operations, seen:
+        answer = called_as(convention.function, asked.module, *probed.batches[0])
+    labels = operations.labels_of(answer)
+    return [call for number, call in enumerate(seen.calls) if f"call {number}" in labels][: -_TRIED - 1 : -1]
+
+
 def _is_last(asked: Asked, convention: Convention, call: ActivationCall, probed: _Probed) -> bool:
     """Whether nothing is done to what an activation gives but to its shape and places, whatever the text: a product
-    with a number that is 1 for most texts, a mask or a division behind it makes other probabilities of it for some."""
+    with a number that is 1 for most texts, a mask or a division behind it makes other probabilities of it for some. So
+    do places among the numbers that sum to 1, where words decide them.
+
+    The activation gives the number of each place on the axis that it sums over, so that this axis is known wherever
+    the numbers go.
+    """
     tokens, lengths = (value.clone() for value in probed.batches[0])
-    operations, found = Operations(), list[frozenset[int]]()
-    # What it was given is noted before anything is written into it.
-    passing = Passing(call, lambda given: found.append(operations.without(SHAPES, given, "text")[0]))
+    operations, found = Operations(_SHARES_LABEL), list[frozenset[int]]()
+
+    def numbered(shares: Tensor) -> Tensor:
+        # In its place, as one that works in place is read from what it was given.
+        shares.copy_(_places_that_sum_to_one(shares))
+        operations.label(_SHARES_LABEL, shares)
+        found.append(operations.steps_of(shares))
+        return shares
+
     operations.label("text", tokens, lengths)
-    with torch.no_grad(), quietly_on_cpu(), left_as_it_was(asked.module), operations, passing:
+    with torch.no_grad(), quietly_on_cpu(), left_as_it_was(asked.module), operations, Passing(call, numbered):
         answer = called_as(convention.function, asked.module, tokens, lengths)
-    return found == [operations.without(SHAPES, answer, "text")[0]]
+    return found == [operations.without(SHAPES, answer, _SHARES_LABEL)[0]]
+
+
+def _places_that_sum_to_one(shares: Tensor) -> Tensor:
+    """For each number its place on the axis along which they sum to 1; zeros, where they sum to 1 along none."""
+    places = torch.zeros_like(shares)
+    for axis, size in enumerate(shares.shape):
+        if torch.allclose(shares.sum(axis), torch.ones(()).to(shares), atol=1e-4):
+            places += torch.arange(size).to(shares).view(-1, *[1] * (shares.dim() - axis - 1))
+    return places
 
 
 def _gives(kind: str, logits: Sequence[Tensor], answers: Sequence[Tensor]) -> bool:
