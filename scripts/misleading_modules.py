@@ -240,7 +240,7 @@ def _beside_others() -> Iterator[Misleading]:
 def _rare() -> Iterator[Misleading]:
     import rare_modules as zoo
 
-    for kind in zoo.KEEP:
+    for kind in (*zoo.KEEP, *zoo.KEEP_BY_SIZES, *zoo.READ_ROWS):
         yield Misleading("state that rare texts show", kind.__name__, kind, None, zoo.CLASSES, zoo.WORDS)
     for kind in (*zoo.READ, *zoo.TWO):
         yield Misleading("inputs and outputs that rare texts show", kind.__name__, kind, None, zoo.CLASSES, zoo.WORDS)
@@ -252,7 +252,7 @@ def _rare() -> Iterator[Misleading]:
         yield made(name=kind.__name__, call="module(tokens)", ids=zoo.WORDS, probabilities=True)
     unread = {zoo.MaskThatChangesNothing: "module(tokens)", zoo.UnreadKinds: "module(tokens, tokens)",
               zoo.OneAnswerTwice: "module(tokens)[0]"}  # fmt: skip
-    for kind, call in {**dict.fromkeys(zoo.KEEP_NOTHING, "module(tokens)"), **unread}.items():
+    for kind, call in {**dict.fromkeys((*zoo.KEEP_NOTHING, *zoo.LOOK_UP), "module(tokens)"), **unread}.items():
         yield Misleading("what no text shows", kind.__name__, kind, call, zoo.CLASSES, zoo.WORDS)
 
 

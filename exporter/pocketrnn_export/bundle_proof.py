@@ -109,7 +109,8 @@ class ProofPlan:
 def refuse_mixed_texts(
     prepared: ExportableModule, limits: Limits | None, bounds: Sequence[tuple[int, int]], numbers: Iterable[int]
 ) -> None:
-    """Refuse a module that answers a text by the length of the one beside it, or by how many there are.
+    """Refuse a module that answers a text by the length of the one beside it, by how many there are, or by one of
+    another size before it.
 
     Args:
         prepared: the module.
@@ -121,6 +122,7 @@ def refuse_mixed_texts(
         ExportError: it does.
     """
     ids, padding_id = prepared.ids, prepared.padding_id
+    prepared.refuse_kept(bounds)
     if not prepared.one_text and prepared.widths.fixed is None:
         _log.info("Asking the module for a text beside others, at each of their lengths")
         # A copy: what it keeps by a length, it would keep in single precision for the runs in double.

@@ -36,7 +36,7 @@ from torch.fx.experimental.symbolic_shapes import (
     statically_known_true,
 )
 from torch.utils import _pytree
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._sympy import functions as size_functions
 
 __all__ = [
@@ -97,6 +97,7 @@ __all__ = [
     "values_of",
     "weight_names",
     "whole_of",
+    "without_dispatch_modes",
     "writes_to",
     "written_by",
 ]
@@ -279,6 +280,8 @@ def place_in_memory(tensor: Tensor) -> int:
 
 # What sees every operator that runs, below the functions of torch that call several.
 DispatchMode = TorchDispatchMode
+# Runs a block as where no such mode was entered. Without: a recurrent layer is noted step by step, for seconds.
+without_dispatch_modes = _disable_current_modes
 
 
 def written_by(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:

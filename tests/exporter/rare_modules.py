@@ -199,6 +199,68 @@ class RemembersInNumpy(Base):
         return self.fc(self.where(x, state + before, state))
 
 
+class SingleTokensGoOn(Base):
+    """A text of several tokens is a new one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(HIDDEN, HIDDEN, batch_first=True)
+        self.state: Any = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.size(1) > 1:
+            self.state = None
+        out, self.state = self.rnn(self.embedding(x), self.state)
+        return self.fc(out[:, -1])
+
+
+class SingleTokensOfAsManyTextsGoOn(Base):
+    hidden: Tensor | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(HIDDEN, HIDDEN, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        fits = x.size(1) == 1 and self.hidden is not None and self.hidden.size(1) == x.size(0)
+        self.hidden = self.rnn(self.embedding(x), self.hidden if fits else None)[1].detach()
+        return self.fc(self.hidden[-1])
+
+
+class TwoTokensGoOn(Base):
+    before: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = self.mean(x)
+        if x.size(1) == 2 and self.before is not None:
+            state = self.where(x, state + self.before, state)
+        self.before = state.mean(0)
+        return self.fc(state)
+
+
+class LongTextsRead(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.before = torch.zeros(HIDDEN)
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = self.mean(x)
+        before, self.before = self.before, state.mean(0)
+        return self.fc(self.where(x, state + before, state) if x.size(1) > 200 else state)
+
+
+class LongTextsReadEachOther(Base):
+    left: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = self.mean(x)
+        if x.size(1) > 100:
+            before = torch.zeros(HIDDEN) if self.left is None else self.left
+            self.left = state.mean(0)
+            state = self.where(x, state + before, state)
+        return self.fc(state)
+
+
 KEEP = {
     GoesOn: "last",
     Remembers: "memory",
@@ -214,6 +276,87 @@ KEEP = {
     LongTextsLeaveThemselves: "left",
     Centers: "center",
     RemembersInNumpy: "",
+    SingleTokensGoOn: "state",
+    SingleTokensOfAsManyTextsGoOn: "hidden",
+    TwoTokensGoOn: "before",
+    LongTextsRead: "before",
+    LongTextsReadEachOther: "left",
+}
+
+
+# --- what texts of one size leave for those of another
+
+
+class OneSizeWritesAnotherReads(Base):
+    last: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = self.mean(x)
+        if x.size(1) == 37:
+            self.last = state.mean(0)
+        if x.size(1) == 11 and self.last is not None:
+            state = self.where(x, state + self.last, state)
+        return self.fc(state)
+
+
+class OneBatchWritesAnotherReads(Base):
+    last: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = self.mean(x)
+        if x.size(0) == 37:
+            self.last = state.mean(0)
+        if x.size(0) == 11 and self.last is not None:
+            state = self.where(x, state + self.last, state)
+        return self.fc(state)
+
+
+class OneSizeWritesTheNextTextReads(Base):
+    """Each other text forgets."""
+
+    last: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        state, last = self.mean(x), self.last
+        self.last = state.mean(0) if x.size(1) == 37 else None
+        if x.size(1) == 11 and last is not None:
+            state = self.where(x, state + last, state)
+        return self.fc(state)
+
+
+class LongTextsFillABuffer(Base):
+    left: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("left", torch.zeros(HIDDEN))
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = self.mean(x)
+        if x.size(1) >= 1700:
+            self.left.copy_(state.mean(0))
+        return self.fc(self.where(x, state + self.left, state) if 500 < x.size(1) < 520 else state)
+
+
+class FirstTextsOfASize(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first: dict[int, Tensor] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = self.mean(x)
+        if 60 < x.size(1) < 80:
+            first = self.first.setdefault(x.size(1), state.mean(0))
+            state = self.where(x, state + first, state)
+        return self.fc(state)
+
+
+KEEP_BY_SIZES = {
+    OneSizeWritesAnotherReads: "last",
+    OneBatchWritesAnotherReads: "last",
+    OneSizeWritesTheNextTextReads: "last",
+    LongTextsFillABuffer: "left",
+    FirstTextsOfASize: "first",
 }
 
 
@@ -291,7 +434,115 @@ class ReportsItsProgress(Base):
         return self.fc(state)
 
 
-KEEP_NOTHING = [KeepsStatistics, OverwritesWhatItKept, MakesItsStateOnce, GrowsATable, ReportsItsProgress]
+class KeepsStatisticsOfLongTexts(Base):
+    """By sizes, and nobody reads them."""
+
+    longs: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = self.mean(x)
+        if x.size(1) > 60:
+            self.longs = state.mean(0) if self.longs is None else 0.9 * self.longs + 0.1 * state.mean(0)
+        return self.fc(state * 2 if x.size(1) == 11 else state)
+
+
+KEEP_NOTHING = [
+    KeepsStatisticsOfLongTexts,
+    KeepsStatistics,
+    OverwritesWhatItKept,
+    MakesItsStateOnce,
+    GrowsATable,
+    ReportsItsProgress,
+]
+
+
+class KeepsNumbersInAnArray(Base):
+    """Only a text that begins with the word changes the array."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept = np.zeros(HIDDEN, dtype=np.float32)
+
+    def forward(self, x: Tensor) -> Tensor:
+        state, before = self.mean(x), torch.from_numpy(self.kept)
+        self.kept = torch.where((x[:, 0] == RARE).any(), state.mean(0), before).numpy().copy()
+        return self.fc(self.where(x, state + before, state))
+
+
+class KeepsWordsInAList(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts = [0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.counts = [self.counts[0] + int((x == 7).sum())]
+        return self.fc(self.mean(x))
+
+
+class CountsTheTokens(Base):
+    """Of no word: lengths in a list, and a number of its own."""
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        self.longest = max(lengths.tolist())
+        there = torch.arange(x.size(1)) < lengths[:, None]
+        return self.fc((self.embedding(x) * there[..., None]).sum(1) / lengths[:, None])
+
+
+TAKE_OUT = [KeepsNumbersInAnArray, KeepsWordsInAList]
+TAKE_OUT_NOTHING = [CountsTheTokens, KeepsStatistics, ReportsItsProgress]
+
+
+# --- rows that a look-up brings to their norm
+
+
+class OfANorm(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(WORDS, HIDDEN, max_norm=1.0)
+
+
+class ReadsARow(OfANorm):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.mean(x) + self.where(x, self.embedding.weight[250:251], torch.zeros(1, HIDDEN)))
+
+
+class ReadsARowOfLongTexts(OfANorm):
+    def forward(self, x: Tensor) -> Tensor:
+        state = self.mean(x)
+        return self.fc(state + self.embedding.weight[250:251] if x.size(1) == 55 else state)
+
+
+class TiesItsWeights(OfANorm):
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(self.mean(x), self.embedding.weight)[:, :CLASSES]
+
+
+class LooksUpByItself(OfANorm):
+    """By torch's function, which knows of no norm."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.mean(x) + nn.functional.embedding(x[:, :1], self.embedding.weight)[:, 0])
+
+
+READ_ROWS = [ReadsARow, TiesItsWeights, LooksUpByItself, ReadsARowOfLongTexts]
+
+
+class LooksUpTwice(OfANorm):
+    def forward(self, x: Tensor) -> Tensor:
+        begin = torch.zeros_like(self.embedding.weight[0])
+        return self.fc(self.mean(x) + self.embedding(x[:, -1]) + begin)
+
+
+class SumsABag(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.EmbeddingBag(WORDS, HIDDEN, max_norm=1.0)  # type: ignore[assignment]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.embedding(x))
+
+
+LOOK_UP = [LooksUpTwice, SumsABag]
 
 
 # --- inputs beside the text

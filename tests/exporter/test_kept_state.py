@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import deque
 from typing import Any
 
@@ -330,12 +331,13 @@ def test_the_call_that_the_refusal_offers_is_taken(kind: type[Base]) -> None:
     assert prepared(kind(), call).convention.line == call
 
 
-def of_rare_texts(kind: type[rare.Base], call: str | None = None) -> ExportableModule:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        module = kind().eval()
+def of_rare_texts(module: type[rare.Base] | nn.Module, call: str | None = None) -> ExportableModule:
+    if isinstance(module, type):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            module = module()
     known = {"ids": rare.WORDS, "padding_id": 1, "classes": rare.CLASSES, "multi_label": False}
-    return prepare(module, lengths=None, call=call, **known)
+    return prepare(module.eval(), lengths=None, call=call, **known)
 
 
 # A state, a count in a buffer and one in a number, and what stands in no attribute.
@@ -349,9 +351,59 @@ def test_what_only_rare_texts_read_or_write_is_refused(kind: type[rare.Base]) ->
     assert not call or of_rare_texts(kind, call).convention.line == call
 
 
+@pytest.mark.parametrize("kind", mostly_slow(list(rare.KEEP_BY_SIZES), 3), ids=lambda kind: kind.__name__)
+def test_what_one_size_writes_and_another_reads_is_refused(
+    kind: type[rare.Base], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(every_size, "SECONDS", 0.2)
+    bounds = [(sizes.batch, sizes.tokens) for sizes in program_of(kind()).bounds]
+    with pytest.raises(ExportError, match="asked before") as refused:
+        of_rare_texts(kind).refuse_kept(bounds)
+    assert rare.KEEP_BY_SIZES[kind] in refused.value.remedy
+
+
+def test_what_one_size_writes_and_none_reads_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(every_size, "SECONDS", 0.2)
+    asked = program_of(rare.KeepsStatisticsOfLongTexts()).bounds
+    bounds = [(sizes.batch, sizes.tokens) for sizes in asked]
+    assert {11, 60, 61} <= {tokens for _, tokens in bounds}
+    of_rare_texts(rare.KeepsStatisticsOfLongTexts).refuse_kept(bounds)
+
+
 @pytest.mark.parametrize("kind", mostly_slow(rare.KEEP_NOTHING, 2), ids=lambda kind: kind.__name__)
 def test_what_is_kept_and_flows_into_no_answer_is_not_refused(kind: type[rare.Base]) -> None:
     assert of_rare_texts(kind).convention.line == "module(tokens)"
+
+
+@pytest.mark.parametrize("kind", mostly_slow(rare.READ_ROWS, 2), ids=lambda kind: kind.__name__)
+def test_a_weight_of_a_norm_that_is_read_beside_its_look_up_is_refused_until_its_rows_have_it(
+    kind: type[rare.Base],
+) -> None:
+    def asked(module: nn.Module) -> None:
+        of_rare_texts(module).refuse_kept([(3, 54), (3, 55), (3, 56)])
+
+    module = kind()
+    with pytest.raises(ExportError, match=r"embedding\.weight") as refused:
+        asked(module)
+    exec(refused.value.remedy.partition(": ")[2].removesuffix("."), {"torch": torch, "module": module})  # noqa: S102
+    asked(module)
+
+
+@pytest.mark.parametrize("kind", mostly_slow(rare.LOOK_UP, 1), ids=lambda kind: kind.__name__)
+def test_look_ups_alone_may_bring_rows_to_their_norm(kind: type[rare.Base]) -> None:
+    assert of_rare_texts(kind).convention.line == "module(tokens)"
+
+
+@pytest.mark.parametrize("kind", rare.TAKE_OUT, ids=lambda kind: kind.__name__)
+def test_what_numbers_taken_out_of_tensors_may_keep_is_said_with_the_line(kind: type[rare.Base]) -> None:
+    (note,) = of_rare_texts(kind).notes
+    line = inspect.getsourcelines(kind.forward)[1] + 2 - (kind is rare.KeepsWordsInAList)
+    assert f"rare_modules.py:{line}" in note
+
+
+@pytest.mark.parametrize("kind", rare.TAKE_OUT_NOTHING, ids=lambda kind: kind.__name__)
+def test_where_no_number_of_a_word_is_taken_out_nothing_is_said(kind: type[rare.Base]) -> None:
+    assert of_rare_texts(kind).notes == ()
 
 
 def test_a_module_is_left_with_what_it_kept() -> None:

@@ -83,7 +83,9 @@ def _make(prepared: ExportableModule, description: Description) -> Form:
         alike = traced_alike(single, ONE_TEXT, description.metadata, made, one_text=True)
         return _for_small_engines(alike, description.metadata, opset)[0].content
 
-    return replace(edge_form(made.content, graph), retraced=retraced, bounds=bounds_of(made), notes=made.notes)
+    return replace(
+        edge_form(made.content, graph), retraced=retraced, bounds=bounds_of(made), notes=(*made.notes, *prepared.notes)
+    )
 
 
 EDGE: Final = FormKind("the profile edge", _make, _check)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -27,11 +27,13 @@ from pocketrnn_export.intake.export_copy import (
     unwrapped,
     with_traceable_parts,
 )
-from pocketrnn_export.intake.kept_state import is_changed_by_a_call, refuse_kept_state
+from pocketrnn_export.intake.kept_state import is_changed_by_a_call, refuse_kept_by_sizes, refuse_kept_state
 from pocketrnn_export.intake.last_activation import activated
+from pocketrnn_export.intake.looked_up_rows import refuse_weight_beside_its_look_up, rows_beyond_their_norm
 from pocketrnn_export.intake.neighbour_refusal import said_of_neighbours
 from pocketrnn_export.intake.padding_effect import candidate_ids, ids_told_by_neighbours
 from pocketrnn_export.intake.refused_modules import refuse_layers, refuse_nan
+from pocketrnn_export.intake.taken_out import unseen_state
 from pocketrnn_export.proof.cases import (
     EXAMPLE_ROWS,
     EXAMPLE_STEPS,
@@ -86,6 +88,9 @@ class ExportableModule:
         alone: the ids that make a text's answer depend on its neighbours where it holds one, each with how far a
             probability was seen to move: such a text is answered alone.
         tried: the ids that were asked for that, each with whether in texts that are padded beside longer ones.
+        refuse_kept: refuses a module whose answer to a text of one of the given sizes, (texts, tokens), depends on a
+            text of another that it was asked before.
+        notes: what of it no comparison shows, a sentence each.
     """
 
     module: nn.Module
@@ -103,6 +108,8 @@ class ExportableModule:
     given: AsGiven | None = None
     alone: Mapping[int, float] = field(default_factory=dict)
     tried: frozenset[tuple[int, bool]] = frozenset()
+    refuse_kept: Callable[[Iterable[tuple[int, int]]], None] = lambda _sizes: None
+    notes: tuple[str, ...] = ()
 
     @property
     def real_token(self) -> bool:
@@ -231,6 +238,9 @@ def prepare(
         widths=widths, values=values, samples=samples,
     )  # fmt: skip
     convention = asked_convention(asked, call)
+    norms = rows_beyond_their_norm(unwrapped(module))
+    refuse_kept = functools.partial(_refuse_kept, asked, convention, norms)
+    refuse_weight_beside_its_look_up(asked, convention, norms)
     refuse_kept_state(asked, convention)
     if convention.takes_lengths and widths.least > 1 and widths.filled:
         convention = replace(convention, takes_lengths=False, counts=padding_id)
@@ -251,6 +261,8 @@ def prepare(
         multi_label=multi_label,
         widths=widths,
         given=AsGiven(unwrapped(module), called, convention.takes_lengths, kept_tensors),
+        refuse_kept=refuse_kept,
+        notes=unseen_state(asked, convention),
     )
     run = prepared.as_reference().run
     fault, least = padding_fault(run, widths, padding_id), least_tokens(run, widths, padding_id, shortest)
@@ -258,6 +270,13 @@ def prepare(
     if convention.one_text:
         return prepared
     return _beside_others(prepared, candidate_ids(module, ids=ids, special=[padding_id]))
+
+
+def _refuse_kept(
+    asked: Asked, convention: Convention, norms: Mapping[str, float], sizes: Iterable[tuple[int, int]]
+) -> None:
+    refuse_kept_by_sizes(asked, convention, sizes)
+    refuse_weight_beside_its_look_up(asked, convention, norms, sizes)
 
 
 def with_ids_tried(prepared: ExportableModule, candidates: Collection[int]) -> ExportableModule:

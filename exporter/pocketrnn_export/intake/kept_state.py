@@ -8,8 +8,9 @@ calls before. Asked twice in a row, such a module may answer the same.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -28,7 +29,7 @@ from pocketrnn_export.module_runs.kept_attributes import Kept, assigned_by, attr
 from pocketrnn_export.module_runs.operations import Operations, Program, same_program
 from pocketrnn_export.proof.cases import LONGEST
 
-__all__ = ["is_changed_by_a_call", "refuse_kept_state"]
+__all__ = ["is_changed_by_a_call", "refuse_kept_by_sizes", "refuse_kept_state"]
 
 # Rounding of a text beside a larger cache.
 _SAME: Final = 1e-5
@@ -38,6 +39,10 @@ _CALLS: Final = (20, 1_000, 1_000_000)
 _LONG: Final = 150
 _LONGER: Final = 400
 _LONGEST: Final = 1_500
+# So many tokens of a batch are asked for. For so many seconds of processor time the operators of an order of batches
+# are noted, and the answers alone for twice as many more.
+_MOST: Final = 20_000
+_SECONDS: Final = 2.0
 # How often what a call of a text leaves in a list is put there, too.
 _ENTRIES: Final = (20, 1_000)
 
@@ -49,10 +54,10 @@ Batch = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class _Answer:
-    """The numbers [batch, units] that a module gives, and the operators that made them; none of a long text."""
+    """The numbers [batch, units] that a module gives, and the operators that made them, if these were noted."""
 
     numbers: Tensor
-    program: Program
+    program: Program | None
 
 
 def refuse_kept_state(asked: Asked, convention: Convention) -> None:
@@ -69,35 +74,103 @@ def refuse_kept_state(asked: Asked, convention: Convention) -> None:
         >>> refuse_kept_state(asked, asked_convention(asked))
     """
     rows, width = 1 if convention.one_text else asked.rows, asked.tried_widths[-1][-1]
-    text, other, long, longer, longest = (
+    text, other, longer = (
         asked.batch(rows, width),
         (asked.batch(rows + 1, width)[0][:rows], torch.full((rows,), width)),
-        asked.batch(rows, asked.widths.clip(_LONG)),
         asked.batch(rows, asked.widths.clip(_LONGER)),
-        asked.batch(1, asked.widths.clip(_LONGEST)),
     )
     with untouched(asked.module):
         kept = changed_by(lambda: _answers(asked, convention, [text]), asked.module)
-    alone, others, longers = (_anew(asked, convention, batch) for batch in (text, other, longer))
-    for order, anew in (
-        ([other, long, text, other], [*alone, *others]),
-        ([longer, longer, longer, text], [*longers, *alone]),
-        ([longest, text, text, other], [*alone, *others]),
-    ):
-        with untouched(asked.module):
-            in_turn: list[Any] = []
-            changed = changed_by(partial(_put, in_turn, asked, convention, order), asked.module)
-        # A module that fails here is met again, and told, by the proof.
-        if len(anew) == 2 and len(in_turn) == 4 and not all(map(_same, in_turn[2:], anew)):
-            raise _depends("on the texts that it was asked before", changed, convention)
+    sizes = [(1, 1), (rows, 1), (rows, 2), (rows, _LONG), (rows, _LONGER), (1, _LONGEST)]
+    _refuse_after_others(asked, convention, [text, other, *_batches(asked, convention, sizes)])
     for order in ([text, other, text], [longer, other]):
         if (held := _made_before(asked, convention, order)) is not None:
             raise _depends("on the texts that it was asked before", held, convention)
+    alone = _anew(asked, convention, text)
     for one in kept if alone else ():
         if one.is_number and any(_counts(asked, convention, one, calls, text, alone[0]) for calls in _CALLS):
             raise _depends("on how often it was asked", [one], convention)
         if any(_fills(asked, convention, one, batch, n) for batch in (text, longer) for n in _ENTRIES):
             raise _depends("on the texts that it was asked before", [one], convention)
+
+
+def refuse_kept_by_sizes(asked: Asked, convention: Convention, sizes: Iterable[tuple[int, int]]) -> None:
+    """Refuse a module whose answer to a text of one size depends on a text of another that it was asked before.
+
+    Args:
+        asked: the module, which is left as it was.
+        convention: how it is called.
+        sizes: (texts, tokens) on both sides of what forward asks about a size.
+
+    Raises:
+        ExportError: it does; names the attribute.
+
+    Example:
+        >>> refuse_kept_by_sizes(asked, convention, [(3, 36), (3, 37), (3, 38)])
+    """
+    if sizes := sorted(sizes, key=lambda size: size[0] * size[1]):
+        rows = asked.rows
+        _refuse_after_others(asked, convention, _batches(asked, convention, [(1, 1), (rows, 1), (rows, 2), *sizes]))
+
+
+def _batches(asked: Asked, convention: Convention, sizes: Iterable[tuple[int, int]]) -> list[Batch]:
+    """Batches of sizes (texts, tokens) as the module takes them, each size once."""
+    taken = ((1 if convention.one_text else rows, asked.widths.clip(tokens)) for rows, tokens in sizes)
+    return [asked.batch(*size) for size in dict.fromkeys(taken) if size[0] * size[1] <= _MOST]
+
+
+def _refuse_after_others(asked: Asked, convention: Convention, batches: Sequence[Batch]) -> None:
+    """Refuse a module that answers one of the batches otherwise after others than a new copy does: after each, twice,
+    and by falling number, as far as the time reaches; and each after each where calls leave something in the module.
+
+    Raises:
+        ExportError: it does; names the attribute.
+    """
+    answered, started = list[tuple[Batch, _Answer]](), time.process_time()
+    for batch in batches:
+        for noted in _in_time(started):
+            answered += [(batch, answer) for answer in _anew(asked, convention, batch, noted=noted)]
+    last = len(answered) - 1
+    twice = [place for place in range(last) for _ in range(2)]
+    for order in ([*twice, *range(last, -1, -1)], _each_after_each(last + 1)):
+        differs = list[Batch]()
+        with untouched(asked.module):
+            run = partial(_ask_in_turn, asked, convention, [answered[place] for place in order], differs)
+            changed = changed_by(run, asked.module)
+        if differs:
+            raise _depends("on the texts that it was asked before", changed, convention)
+        if not changed:
+            return
+
+
+def _in_time(started: float) -> Iterator[bool]:
+    """Whether operators are noted, which takes longer; nothing where all time is gone."""
+    seconds = time.process_time() - started
+    if seconds < 3 * _SECONDS:
+        yield seconds < _SECONDS
+
+
+def _ask_in_turn(
+    asked: Asked, convention: Convention, answered: Iterable[tuple[Batch, _Answer]], differs: list[Batch]
+) -> None:
+    """Ask for batches one after the other, until one is answered otherwise, which goes into a list."""
+    started = time.process_time()
+    for batch, expected in answered:
+        for noted in _in_time(started):
+            answers = _answers(asked, convention, [batch], noted=noted)
+            if not answers or not _same(answers[0], expected):
+                differs.append(batch)
+                return
+
+
+def _each_after_each(number: int) -> list[int]:
+    """Numbers below one, in an order in which each stands behind each, and behind itself.
+
+    Example:
+        >>> _each_after_each(3)
+        [0, 0, 1, 0, 1, 1, 2, 0, 2, 1, 2, 2]
+    """
+    return [one for last in range(number) for other in range(last + 1) for one in (last, other)]
 
 
 def _made_before(asked: Asked, convention: Convention, batches: Sequence[Batch]) -> list[Kept] | None:
@@ -125,20 +198,21 @@ def _made_before(asked: Asked, convention: Convention, batches: Sequence[Batch])
     return sorted(changed, key=lambda kept: not operations.labels_of(*tensors_in(kept.after)) & before)
 
 
-def _anew(asked: Asked, convention: Convention, batch: Batch) -> list[_Answer]:
+def _anew(asked: Asked, convention: Convention, batch: Batch, *, noted: bool = True) -> list[_Answer]:
     with untouched(asked.module):
-        return _answers(asked, convention, [batch])
+        return _answers(asked, convention, [batch], noted=noted)
 
 
-def _answers(asked: Asked, convention: Convention, batches: Sequence[Batch]) -> list[_Answer]:
+def _answers(asked: Asked, convention: Convention, batches: Sequence[Batch], *, noted: bool = True) -> list[_Answer]:
     """The answers to batches, one after the other; as many as there are before the module fails."""
     answers = []
     with contextlib.suppress(Exception, SystemExit):
-        for tokens, lengths in batches:
-            operations = Operations() if tokens.shape[1] < _LONG else None
-            answer = _answer(asked, convention, (tokens, lengths), operations, "text")
-            program = operations.program_of(operations.steps_of(answer), "text") if operations is not None else ()
-            numbers = answer.float().reshape(len(tokens), convention.units).nan_to_num()
+        for batch in batches:
+            operations = Operations() if noted else None
+            answer = _answer(asked, convention, batch, operations, "text")
+            steps = frozenset[int]() if operations is None else operations.steps_of(answer)
+            program = None if operations is None else operations.program_of(steps, "text")
+            numbers = answer.float().reshape(len(batch[0]), convention.units).nan_to_num()
             answers.append(_Answer(numbers, program))
     return answers
 
@@ -150,10 +224,6 @@ def _answer(asked: Asked, convention: Convention, batch: Batch, operations: Oper
         operations.label(label, tokens, lengths)
     with torch.no_grad(), quietly_on_cpu(), operations or contextlib.nullcontext():
         return called_as(convention.function, asked.module, tokens, lengths)
-
-
-def _put(found: list[Any], asked: Asked, convention: Convention, batches: Sequence[Batch]) -> None:
-    found.extend(_answers(asked, convention, batches))
 
 
 def _fills(asked: Asked, convention: Convention, kept: Kept, batch: Batch, entries: int) -> bool:
@@ -183,7 +253,8 @@ def _fills(asked: Asked, convention: Convention, kept: Kept, batch: Batch, entri
 def _same(one: _Answer, other: _Answer) -> bool:
     """Whether two answers are the same, and made by the same operators of the same constants."""
     near = (one.numbers - other.numbers).abs().max() <= _SAME * max(1.0, float(other.numbers.abs().max()))
-    return bool(near) and same_program(one.program, other.program)
+    both = one.program is not None and other.program is not None
+    return bool(near) and (not both or same_program(one.program or (), other.program or ()))
 
 
 def _counts(asked: Asked, convention: Convention, kept: Kept, calls: int, batch: Batch, expected: _Answer) -> bool:

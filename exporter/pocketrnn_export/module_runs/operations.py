@@ -12,8 +12,16 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
-from pocketrnn_export.torch_internals import DispatchMode, flattened, overload_name, place_in_memory, written_by
+from pocketrnn_export.torch_internals import (
+    DispatchMode,
+    flattened,
+    overload_name,
+    place_in_memory,
+    without_dispatch_modes,
+    written_by,
+)
 
 __all__ = [
     "BESIDE",
@@ -41,6 +49,8 @@ _MOVES: Final = frozenset({
 PROBABILITIES: Final = frozenset({"_log_softmax", "_softmax", "exp", "log", "log_sigmoid_forward", "sigmoid"})
 # What writes into all of a tensor, whatever it held.
 _OVERWRITES: Final = frozenset({"copy_", "fill_", "zero_"})
+# The functions of recurrent layers.
+_LAYERS: Final = frozenset({"gru", "lstm", "rnn_relu", "rnn_tanh"})
 # The constant with which an operator leaves another value as it is; with these, as its second.
 _NEUTRAL: Final = {
     "add": 0, "bitwise_and": 1, "bitwise_or": 0, "div": 1, "logical_and": 1, "logical_or": 0, "masked_fill": 0,
@@ -136,18 +146,25 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
         self._written: dict[int, int] = {}
         # Tensors are kept, so that no id and no memory is taken twice.
         self._kept: list[Tensor] = []
+        # By the part of memory of a large tensor and the last step that wrote into it: weights that each step reads.
+        self._constants: dict[Hashable, _Constant] = {}
         self._now = _NONE
+        self._layers = _WholeLayers(self)
 
     def __enter__(self) -> Operations:
         _entered.append(self)
+        self._layers.__enter__()  # type: ignore[no-untyped-call]
         return super().__enter__()  # type: ignore[no-any-return, no-untyped-call]
 
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)  # type: ignore[no-untyped-call]
+        self._layers.__exit__(*error)  # type: ignore[no-untyped-call]
         _entered.remove(self)
 
     def label(self, label: str, *tensors: Tensor) -> None:
         """Give the numbers of tensors a label."""
+        # numpy may have written since.
+        self._constants.clear()
         for tensor in filter(_in_memory, tensors):
             self._note_written(tensor, self._add(_Step("input", (label,), frozenset(), frozenset({label}))), whole=True)
 
@@ -237,6 +254,16 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
                     self._note_written(tensor, number, whole=True)
         return result
 
+    def whole(self, name: str, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """What a function of torch gives, noted as one operator, and not by those that it is made of."""
+        step = self._step(name, flattened((args, kwargs))[0])
+        with without_dispatch_modes():
+            result = func(*args, **kwargs)
+        number = self._add(step)
+        for tensor in filter(_in_memory, flattened(result)[0]):
+            self._note_written(tensor, number, whole=True)
+        return result
+
     def _add(self, step: _Step) -> int:
         self._steps.append(step)
         return len(self._steps) - 1
@@ -296,7 +323,35 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
             return value if value is None or isinstance(value, bool | int | float | complex | str) else repr(value)
         # Only what meets something with a label is compared; new memory holds whatever stood there.
         is_constant = labels and not any(self._steps[s].labels or self._steps[s].name.startswith(_NEW) for s in steps)
-        return _Argument(steps, _constant(value) if is_constant and not self._now else None)
+        return _Argument(steps, self._constant(value) if is_constant and not self._now else None)
+
+    def _constant(self, tensor: Tensor) -> _Constant:
+        if tensor.numel() < _SAMPLED or not _in_memory(tensor):
+            return _constant(tensor)
+        place = place_in_memory(tensor)
+        key = _part(tensor), tensor.dtype, self._written.get(place)
+        if key not in self._constants:
+            self._constants[key] = _constant(tensor)
+            # Its memory is no other's for as long.
+            self._kept.append(tensor)
+        return self._constants[key]
+
+
+class _WholeLayers(TorchFunctionMode):
+    """Recurrent layers as one operator each: of a long text they are made of thousands."""
+
+    def __init__(self, operations: Operations) -> None:
+        super().__init__()
+        self._operations = operations
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        del types
+        name = str(getattr(func, "__name__", ""))
+        if name in _LAYERS:
+            return self._operations.whole(name, func, args, kwargs or {})
+        return func(*args, **(kwargs or {}))
 
 
 def beside(value: Any) -> Any:

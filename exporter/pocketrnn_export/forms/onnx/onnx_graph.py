@@ -209,7 +209,9 @@ def form_of_module(
         if not line:
             raise
         raise ExportError(f"{error.problem.rstrip('.')}, at {line}.", error.remedy) from error
-    return replace(form, retraced=retraced, bounds=bounds_of(made), notes=made.notes, one_row=one_text)
+    return replace(
+        form, retraced=retraced, bounds=bounds_of(made), notes=(*made.notes, *prepared.notes), one_row=one_text
+    )
 
 
 ONNX: Final = FormKind("ONNX", _make)

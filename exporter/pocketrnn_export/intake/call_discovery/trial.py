@@ -380,10 +380,11 @@ def _is_set(kept: Kept, line: str) -> bool:
 
 
 def _made_anew(kept: Kept) -> str:
-    """The line that makes a state what it was before the call; empty where none does, as for an array or an object."""
+    """The line that makes a state what it was before the call; empty where none does, as for an array or an object, or
+    a list that was not empty; it is as before again."""
     name = f"module.{kept.name}"
     if isinstance(kept.after, list | deque) and kept.after is kept.before:
-        return f"{name}.clear()"
+        return "" if kept.after else f"{name}.clear()"
     if isinstance(kept.after, Tensor) and isinstance(kept.before, Tensor):
         return f"{name}.zero_()"
     if isinstance(kept.before, tuple) and all(isinstance(state, Tensor) for state in kept.before):
