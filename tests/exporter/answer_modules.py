@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
+from collections import UserDict, deque, namedtuple
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -364,3 +365,100 @@ class Rating(Base):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(self.steps(x)[:, -1]).squeeze(1)
+
+
+# --- a second head that lies deeper, or in an object
+
+
+class Heads(Base):
+    """A head of the labels, and one of `more` numbers, as `give` gives them."""
+
+    def __init__(self, classes: int, more: int) -> None:
+        super().__init__(classes)
+        self.more = nn.Linear(HIDDEN, more)
+
+    def forward(self, x: Tensor) -> Any:
+        state = self.steps(x)[:, -1]
+        return self.give(self.fc(state), self.more(state))
+
+    def give(self, logits: Tensor, more: Tensor) -> Any:
+        raise NotImplementedError
+
+
+class HeadInAList(Heads):
+    def give(self, logits: Tensor, more: Tensor) -> Any:
+        return {"a": {"b": [logits, (more,)]}}
+
+
+class HeadInAnObject(Heads):
+    def give(self, logits: Tensor, more: Tensor) -> Any:
+        return [logits, SimpleNamespace(logits=more)]
+
+
+class HeadInACircle(Heads):
+    def give(self, logits: Tensor, more: Tensor) -> Any:
+        answer = SimpleNamespace(logits=logits)
+        answer.all = [answer, {"more": more}]
+        return answer
+
+
+class Slots:
+    __slots__ = ("logits", "more", "unset")
+
+
+class HeadInASlot(Heads):
+    def give(self, logits: Tensor, more: Tensor) -> Any:
+        answer = Slots()
+        answer.logits, answer.more = logits, more
+        return answer
+
+
+class HeadOnATensor(Heads):
+    def give(self, logits: Tensor, more: Tensor) -> Any:
+        logits.more = more  # type: ignore[attr-defined]
+        return logits
+
+
+class HeadInADeque(Heads):
+    def give(self, logits: Tensor, more: Tensor) -> Any:
+        return deque([logits, more])
+
+
+class HeadInAMapping(Heads):
+    def give(self, logits: Tensor, more: Tensor) -> Any:
+        return logits, UserDict(more=more)
+
+
+# --- a second head that is not looked into
+
+
+class HeadTooDeep(Heads):
+    def give(self, logits: Tensor, more: Tensor) -> Any:
+        deep: Any = more
+        for _ in range(12):
+            deep = [deep]
+        return logits, deep
+
+
+class HeadInAGenerator(Heads):
+    def give(self, logits: Tensor, more: Tensor) -> Any:
+        return {"logits": logits, "more": (one for one in [more])}
+
+
+class HeadInASet(Heads):
+    def give(self, logits: Tensor, more: Tensor) -> Any:
+        return logits, {more}
+
+
+class HeadInAFunction(Heads):
+    def give(self, logits: Tensor, more: Tensor) -> Any:
+        return logits, lambda: more
+
+
+class NoFurtherHead(Heads):
+    """Plain values, and the same tensor by another name, are nothing that is left out."""
+
+    def give(self, logits: Tensor, more: Tensor) -> Any:
+        del more
+        held = SimpleNamespace(names=["a"], kinds={1, 2}, rows=range(10**9), scores=logits)
+        return {"logits": logits, "loss": None, "held": held}

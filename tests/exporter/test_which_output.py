@@ -62,6 +62,23 @@ LEFT_OUT: dict[str, tuple[Made, int, str, str]] = {
     "a value": (lambda: zoo.ValueBeside(3, 5), 3, "[0]", "answer[1], 1 number "),
     "of each token": (lambda: zoo.EveryTokenBeside(3, 5), 3, "[0]", "answer[1], [4, 5, 5] for 4 texts"),
     "of two labels": (lambda: zoo.TwoHeads(1, 5), 2, "[1]", "answer[0], 5 numbers"),
+    "in an object": (lambda: zoo.HeadInAnObject(3, 5), 3, "[0]", "answer[1].logits, 5 numbers"),
+    "deep in a list": (lambda: zoo.HeadInAList(3, 5), 3, "['a']['b'][0]", "answer['a']['b'][1][0], 5 numbers"),
+    "in a slot": (lambda: zoo.HeadInASlot(3, 5), 5, ".more", "answer.logits, 3 numbers"),
+    "too deep": (lambda: zoo.HeadTooDeep(3, 3), 3, "[0]", "answer[1]" + 7 * "[0]" + " (list)"),
+    "in a generator": (lambda: zoo.HeadInAGenerator(3, 3), 3, "['logits']", "answer['more'] (generator)"),
+    "in a set": (lambda: zoo.HeadInASet(3, 3), 3, "[0]", "answer[1] (set)"),
+    "in a function": (lambda: zoo.HeadInAFunction(3, 3), 3, "[0]", "answer[1] (function)"),
+}
+# Two heads of as many numbers, with where the second lies.
+DEEPER: dict[str, tuple[type[zoo.Heads], str]] = {
+    "in a list": (zoo.HeadInAList, "answer['a']['b'][1][0]"),
+    "in an object": (zoo.HeadInAnObject, "answer[1].logits"),
+    "in a circle": (zoo.HeadInACircle, "answer.all[1]['more']"),
+    "in a slot": (zoo.HeadInASlot, "answer.more"),
+    "on a tensor": (zoo.HeadOnATensor, "answer.more"),
+    "in a deque": (zoo.HeadInADeque, "answer[1]"),
+    "in a mapping": (zoo.HeadInAMapping, "answer[1]['more']"),
 }
 NOTHING_LEFT_OUT: dict[str, tuple[Made, int, str]] = {
     "state": (lambda: zoo.WithState(4), 4, "[0]"),
@@ -72,6 +89,7 @@ NOTHING_LEFT_OUT: dict[str, tuple[Made, int, str]] = {
     "of three steps": (lambda: zoo.OfThreeSteps(4), 4, "[0]"),
     "lengths": (lambda: zoo.WithLengths(4), 4, "[0]"),
     "one number of two": (lambda: zoo.Doubt(2), 2, "[0]"),
+    "plain values": (lambda: zoo.NoFurtherHead(3, 3), 3, "['logits']"),
 }
 OTHER: dict[str, tuple[Made, int, str]] = {
     "state": (lambda: zoo.StateOfThatSize(4, hidden=3), 3, r"gives 4 numbers .*answer\[1\].* state .*tokens\)\[1\]"),
@@ -117,6 +135,14 @@ def test_an_answer_that_is_left_out_is_told_and_stands_in_the_bundle(
     assert found.line == f"module(tokens){suffix}"
     assert left in found.provenance["left_out"]
     assert any(left in record.message for record in caplog.records if record.levelno == logging.WARNING)
+
+
+@pytest.mark.parametrize("name", DEEPER)
+def test_a_second_head_is_asked_about_wherever_it_lies(name: str) -> None:
+    kind, place = DEEPER[name]
+    with pytest.raises(ExportError, match="several heads") as refusal:
+        prepared(lambda: kind(3, 3), 3)
+    assert place in refusal.value.problem
 
 
 @pytest.mark.parametrize("name", mostly_slow(list(NOTHING_LEFT_OUT), 3))

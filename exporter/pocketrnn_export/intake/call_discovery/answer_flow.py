@@ -205,7 +205,7 @@ def flow_of(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) 
     return seen
 
 
-def _tensors(value: Any, depth: int = 4) -> Iterator[Tensor]:
+def _tensors(value: Any, depth: int = 8) -> Iterator[Tensor]:
     """The tensors in the arguments or the result of a call."""
     if isinstance(value, Tensor):
         yield value

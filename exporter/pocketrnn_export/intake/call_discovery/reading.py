@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator, Sequence
+import contextlib
+import enum
+import functools
+import types
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pocketrnn_export.intake.call_discovery.asked import Asked
 
-__all__ = ["Counts", "Known", "counts_of", "leaves_of", "no_place", "numbers_of_each", "places_of"]
+__all__ = ["Counts", "Known", "counts_of", "leaves_of", "no_place", "numbers_of_each", "places_of", "unread_in"]
+
+# So deep are lists, dicts and objects in an answer looked into.
+_DEEPEST: Final = 8
+# What holds no output.
+_PLAIN: Final = (
+    types.NoneType, bool, int, float, complex, str, bytes, range, enum.Enum, np.generic, torch.dtype, torch.device,
+    torch.Size,
+)  # fmt: skip
+# What gives an output only when it is called.
+_CODE: Final = (
+    type, types.ModuleType, types.FunctionType, types.MethodType, types.BuiltinFunctionType, functools.partial,
+    nn.Module,
+)  # fmt: skip
 
 # Tokens [batch, sequence], and what the module answers to them.
 Known = tuple[Tensor, Any]
@@ -94,23 +111,83 @@ def _holds(leaf: Tensor | None, rows: int, units: int, asked: Asked) -> bool:
     return leaf is not None and numbers_of_each(leaf, rows, values=asked.values) == units
 
 
-def leaves_of(answer: Any, suffix: str = "", depth: int = 3) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of floating-point numbers in an answer, by what is written behind the call to reach each."""
-    if isinstance(answer, Tensor):
-        if answer.is_floating_point():
-            yield suffix, answer
+def leaves_of(answer: Any) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of floating-point numbers in an answer, by what is written behind the call to reach each.
+
+    Example:
+        >>> [suffix for suffix, _ in leaves_of({"heads": [logits, SimpleNamespace(mood=mood)]})]
+        ["['heads'][0]", "['heads'][1].mood"]
+    """
+    for suffix, part in _parts_of(answer, "", _DEEPEST, set()):
+        if isinstance(part, Tensor) and part.is_floating_point():
+            yield suffix, part
+
+
+def unread_in(answer: Any) -> Iterator[tuple[str, str]]:
+    """What of an answer is not looked into, by what is written behind the call to reach it, each with its kind: what
+    lies too deep, or is a generator, a set, an array of NumPy, a function.
+
+    Example:
+        >>> list(unread_in((logits, (head(state) for head in heads))))
+        [('[1]', 'generator')]
+    """
+    for suffix, part in _parts_of(answer, "", _DEEPEST, set()):
+        if not isinstance(part, Tensor):
+            yield suffix, type(part).__name__
+
+
+def _parts_of(value: Any, suffix: str, depth: int, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """The tensors in a value, and whatever else is not looked into; each container once."""
+    if isinstance(value, _PLAIN) or id(value) in seen:
         return
-    if depth == 0:
+    if isinstance(value, Set) and all(isinstance(part, _PLAIN) for part in value):
         return
-    if isinstance(answer, dict):
-        for key, value in answer.items():
-            yield from leaves_of(value, f"{suffix}[{key!r}]", depth - 1)
-    elif dataclasses.is_dataclass(answer):
-        for field in dataclasses.fields(answer):
-            yield from leaves_of(getattr(answer, field.name), f"{suffix}.{field.name}", depth - 1)
-    elif isinstance(answer, list | tuple):
-        for i, value in enumerate(answer):
-            yield from leaves_of(value, f"{suffix}[{i}]", depth - 1)
+    inside = _inside(value)
+    if isinstance(value, Tensor) or inside is None or (inside and depth == 0):
+        yield suffix, value
+    if inside and depth > 0:
+        seen.add(id(value))
+        for written, part in inside:
+            yield from _parts_of(part, suffix + written, depth - 1, seen)
+
+
+def _inside(value: Any) -> list[tuple[str, Any]] | None:
+    """What a value holds, by what is written behind it to reach each: by its keys, by its places, then by its
+    attributes. None where it is not looked into."""
+    if isinstance(value, Mapping):
+        items = [(f"[{key!r}]", part) for key, part in value.items()]
+    elif isinstance(value, Sequence):
+        items = [(f"[{i}]", part) for i, part in enumerate(value)]
+    else:
+        items = []
+    attributes = _attributes(value)
+    if attributes is None:
+        return items if isinstance(value, Mapping | Sequence) else None
+    held = {id(part) for _, part in items}
+    return items + [(f".{name}", part) for name, part in attributes.items() if id(part) not in held]
+
+
+def _attributes(value: Any) -> dict[str, Any] | None:
+    """The attributes that an object keeps, without a call of its code; None where it keeps none, or is itself code."""
+    if isinstance(value, _CODE):
+        return None
+    slots = {
+        name: slot
+        for kind in type(value).__mro__
+        if "__slots__" in vars(kind)
+        for name, slot in vars(kind).items()
+        if isinstance(slot, types.MemberDescriptorType)
+    }
+    kept: dict[str, Any] = {}
+    for name, slot in slots.items():
+        # One that was never assigned has no value.
+        with contextlib.suppress(AttributeError):
+            kept[name] = slot.__get__(value)
+    try:
+        kept |= object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return kept if slots else None
+    return {name: part for name, part in kept.items() if name.isidentifier()}
 
 
 def numbers_of_each(leaf: Tensor, rows: int, *, values: bool) -> int | None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pocketrnn_export.intake.call_discovery.answer_flow import FlowSeen
 from pocketrnn_export.intake.call_discovery.asked import Asked
-from pocketrnn_export.intake.call_discovery.reading import Counts, Known, counts_of, leaves_of
+from pocketrnn_export.intake.call_discovery.reading import Counts, Known, counts_of, leaves_of, unread_in
 from pocketrnn_export.intake.call_discovery.refusals import Fails
 
 __all__ = ["NoAnswer", "left_out_of", "refused_output"]
@@ -66,19 +66,26 @@ def refused_output(asked: Asked, flow: FlowSeen, known: Sequence[Known], line: s
 
 
 def left_out_of(asked: Asked, flow: FlowSeen, known: Sequence[Known], suffix: str) -> str:
-    """The outputs beside the answer that may be answers too, in a sentence; empty where there are none."""
+    """The outputs beside the answer that may be answers too, and what else is in it that was not looked into, in a
+    sentence each; empty where there are none."""
     own = dict(leaves_of(flow.answer)).get(suffix)
     found = [
         f"answer{other.suffix}, {other.said(known[0][0])}"
         for other in _others(flow, counts_of(asked, known), suffix)
         if own is None or not _belongs_to(flow, own, other)
     ]
-    if not found:
-        return ""
-    return (
-        f"The bundle leaves out what forward gives beside answer{suffix}: {'; '.join(found)}. Export that with its own "
-        f"{asked.names}, by --call or call=."
-    )
+    said = []
+    if found:
+        said.append(
+            f"The bundle leaves out what forward gives beside answer{suffix}: {'; '.join(found)}. Export that with its "
+            f"own {asked.names}, by --call or call=."
+        )
+    if unread := [f"answer{other} ({kind})" for other, kind in unread_in(flow.answer)]:
+        said.append(
+            f"There is more in forward's answer, which was not looked into: {', '.join(unread)}. If that holds the "
+            f"numbers of these {asked.names}, say so with --call or call=."
+        )
+    return " ".join(said)
 
 
 @dataclass(frozen=True)
