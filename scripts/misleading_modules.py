@@ -51,6 +51,7 @@ class Misleading:
         made: makes it.
         call: how its owner calls it; None where no call without further inputs is right, so that it must be refused.
         classes, ids, padding_id: of the classifier.
+        told: what the bundle must say that it assumes.
         probabilities: whether it gives probabilities, of one unit or of each label.
         options: further arguments of `export`.
         packed: whether the bundle's packed file answers in its place.
@@ -63,6 +64,7 @@ class Misleading:
     classes: int
     ids: int
     padding_id: int = 1
+    told: str = ""
     probabilities: bool = False
     options: dict[str, Any] = field(default_factory=dict)
     packed: bool = False
@@ -105,12 +107,17 @@ def outcomes() -> Iterator[Outcome]:
 
 def _inputs() -> Iterator[Misleading]:
     import input_modules as zoo
-    from test_inputs import FOUND, REFUSED
+    from test_inputs import FOUND, REFUSED, TOLD
 
     for kind in REFUSED:
         yield Misleading("an input that no text gives", kind.__name__, kind, None, zoo.CLASSES, zoo.WORDS)
     for kind, line in FOUND.items():
         yield Misleading("inputs that a text gives", kind.__name__, kind, line, zoo.CLASSES, zoo.WORDS)
+    in_a_dict = dict.fromkeys((zoo.KeyByIn, zoo.KeyElse, zoo.KeysOneByOne), "module({'text': tokens})")
+    calls = {**in_a_dict, zoo.StateFromOutside: "module(tokens, None)", zoo.TextByGet: "module(input_ids=tokens)"}
+    for kind, told in TOLD.items():
+        call = calls.get(kind, "module(tokens)")
+        yield Misleading("inputs left out", kind.__name__, kind, call, zoo.CLASSES, zoo.WORDS, told=told)
 
 
 def _outputs() -> Iterator[Misleading]:
@@ -304,7 +311,7 @@ def _outcome(one: Misleading) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder) / "bundle"
         try:
-            export(module, bundle, labels=labels, vocabulary=words, **options)
+            manifest = export(module, bundle, labels=labels, vocabulary=words, **options)
             if one.packed:
                 pack(bundle, bundle := Path(folder) / "packed.prnn")
         except PocketRNNError as error:
@@ -312,6 +319,8 @@ def _outcome(one: Misleading) -> Outcome:
         # What a user would see as a traceback.
         except Exception as error:
             return Outcome(one.family, one.name, "died", limited=False, what=f"{type(error).__name__}: {error}")
+        if one.told not in str(manifest.provenance.get("assumed", "")):
+            return Outcome(one.family, one.name, "wrong", limited=False, what=f"exported without a word of {one.told}")
         classifier = Classifier.load(bundle)
         if one.call is None:
             return Outcome(one.family, one.name, "wrong", limited=False, what="exported, and nobody said its call")

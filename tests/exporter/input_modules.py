@@ -342,3 +342,131 @@ class TemperatureLeftOut(Base):
 class StateFromOutside(Base):
     def forward(self, x: Tensor, hidden: Tensor) -> Tensor:
         return self.fc(self.rnn(self.embedding(x), hidden)[1][-1])
+
+
+# --- told: what forward looks for beside its parameters
+
+
+def scaled(state: Tensor, scale: Any = None) -> Tensor:
+    return state if scale is None else state * scale
+
+
+class MaskByGet(Base):
+    def forward(self, x: Tensor, **kw: Any) -> Tensor:
+        mask = kw.get("attention_mask")
+        steps = self.rnn(self.embedding(x))[0]
+        return self.fc(steps.mean(1) if mask is None else (steps * mask[..., None]).sum(1) / mask.sum(1, keepdim=True))
+
+
+class UserByIn(Base):
+    def forward(self, x: Tensor, **kw: Any) -> Tensor:
+        state = self.last(x)
+        return self.fc(state + self.user(kw["user"]) if "user" in kw else state)
+
+
+class UserByPop(Base):
+    def forward(self, x: Tensor, **kw: Any) -> Tensor:
+        user = kw.pop("user", None)
+        return self.fc(self.last(x) if user is None else self.last(x) + self.user(user))
+
+
+class UserInAnInnerFunction(Base):
+    def forward(self, x: Tensor, **kw: Any) -> Tensor:
+        def added() -> Any:
+            return self.user(kw["user"]) if "user" in kw else 0
+
+        return self.fc(self.last(x) + added())
+
+
+class UserUnderTry(Base):
+    def forward(self, x: Tensor, **kw: Any) -> Tensor:
+        state = self.last(x)
+        try:
+            return self.fc(state + self.user(kw["user"]))
+        except KeyError:
+            return self.fc(state)
+
+
+class KeywordsOneByOne(Base):
+    def forward(self, x: Tensor, **kw: Any) -> Tensor:
+        state = self.last(x)
+        for name, value in kw.items():
+            state = state + getattr(self, name)(value)
+        return self.fc(state)
+
+
+class KeywordsHandedOn(Base):
+    def forward(self, x: Tensor, **kw: Any) -> Tensor:
+        return self.fc(scaled(self.last(x), **kw))
+
+
+class TextByGet(Base):
+    def forward(self, **kw: Any) -> Tensor:
+        state, scale = self.last(kw.get("input_ids")), kw.get("scale")  # type: ignore[arg-type]
+        return self.fc(scaled(state, scale))
+
+
+class MoreIfGiven(Base):
+    def forward(self, x: Tensor, *rest: Any) -> Tensor:
+        return self.fc(self.last(x) * rest[0] if rest else self.last(x))
+
+
+class MoreUnderTry(Base):
+    def forward(self, x: Tensor, *rest: Any) -> Tensor:
+        try:
+            return self.fc(self.last(x) * rest[0])
+        except IndexError:
+            return self.fc(self.last(x))
+
+
+class MoreHandedOn(Base):
+    def forward(self, x: Tensor, *rest: Any) -> Tensor:
+        return self.fc(scaled(self.last(x), *rest))
+
+
+class TextInArguments(Base):
+    def forward(self, *inputs: Any) -> Tensor:
+        state = self.last(inputs[0])
+        return self.fc(state * inputs[1] if len(inputs) > 1 else state)
+
+
+class KeyByIn(Base):
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        state = self.last(batch["text"])
+        return self.fc(state + self.user(batch["user"]) if "user" in batch else state)
+
+
+class KeyElse(Base):
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        return self.fc(batch["vectors"] if "vectors" in batch else self.last(batch["text"]))
+
+
+class KeysOneByOne(Base):
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        state = self.last(batch["text"])
+        for name, value in batch.items():
+            if name != "text":
+                state = state + getattr(self, name)(value)
+        return self.fc(state)
+
+
+class KeysOfADefault(Base):
+    def forward(self, x: Tensor, extras: Any = {}) -> Tensor:  # noqa: B006
+        state = self.last(x)
+        return self.fc(state + self.user(extras["user"]) if "user" in extras else state)
+
+
+# --- nothing is told
+
+
+class UnreadFurther(Base):
+    def forward(self, x: Tensor, *rest: Any, **kw: Any) -> Tensor:
+        del rest, kw
+        return self.fc(self.last(x))
+
+
+class FirstOfArguments(Base):
+    @torch.no_grad()
+    def forward(self, *inputs: Any) -> Tensor:
+        (x,) = inputs
+        return self.fc(self.last(x))

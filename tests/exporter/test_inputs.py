@@ -74,6 +74,22 @@ TOLD = {
     zoo.UserLeftOut: "user (None)",
     zoo.TemperatureLeftOut: "temperature (1.0)",
     zoo.StateFromOutside: "hidden is given None",
+    zoo.MaskByGet: "attention_mask (None)",
+    zoo.MoreIfGiven: "*rest (nothing)",
+    zoo.KeyByIn: "user (None)",
+    zoo.UserByIn: "user (None)",
+    zoo.UserByPop: "user (None)",
+    zoo.UserInAnInnerFunction: "user (None)",
+    zoo.UserUnderTry: "user (None)",
+    zoo.KeywordsOneByOne: "**kw (nothing)",
+    zoo.KeywordsHandedOn: "scale (None), **kw (nothing)",
+    zoo.TextByGet: "scale (None)",
+    zoo.MoreUnderTry: "*rest (nothing)",
+    zoo.MoreHandedOn: "*rest (nothing)",
+    zoo.TextInArguments: "more of *inputs (nothing)",
+    zoo.KeyElse: "vectors (None)",
+    zoo.KeysOneByOne: "further keys (nothing)",
+    zoo.KeysOfADefault: "extras ({})",
 }
 
 
@@ -108,11 +124,16 @@ def test_what_each_input_is_given_is_found_out(kind: type[nn.Module]) -> None:
     assert prepared(kind).convention.line == FOUND[kind]
 
 
-@pytest.mark.parametrize("kind", mostly_slow(list(TOLD), 1, first=1), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(list(TOLD), 3, first=1), ids=lambda kind: kind.__name__)
 def test_what_is_assumed_of_an_input_is_told_and_kept(kind: type[nn.Module], caplog: pytest.LogCaptureFixture) -> None:
     found = prepared(kind).convention
     assert TOLD[kind] in found.provenance["assumed"]
     assert any(TOLD[kind] in record.message for record in caplog.records if record.levelname == "WARNING")
+
+
+@pytest.mark.parametrize("kind", [zoo.UnreadFurther, zoo.FirstOfArguments, zoo.LengthsInFurtherArguments])
+def test_further_arguments_that_are_not_read_are_not_told(kind: type[nn.Module]) -> None:
+    assert prepared(kind).convention.notes == ()
 
 
 def rare_prepared(kind: type[rare.Base]) -> ExportableModule:

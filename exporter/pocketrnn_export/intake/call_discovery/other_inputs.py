@@ -103,6 +103,9 @@ def _each_kind(asked: Asked) -> Iterator[_Kind]:
     yield _Kind("a switch", ("False", "True"))
     if constants := list(dict.fromkeys(_constants_of_code(asked.module)))[:24]:
         yield _Kind("a word or number of its code", (*map(repr, constants), "'a'"))
+        keys = [constant for constant in constants if isinstance(constant, str)]
+        for value in ("torch.ones(tokens.shape)", "torch.ones(tokens.size(0), dtype=torch.long)", "1", "None"):
+            yield _Kind("a dict by words of its code", (f"dict.fromkeys({keys!r}, {value})",))
 
 
 def _sizes(module: nn.Module, classes: int) -> list[int]:
@@ -286,12 +289,14 @@ def notes_on_defaults(asked: Asked, way: Way, suffix: str, batches: Sequence[tup
             given = [way.with_value(i, f"beside({value})" if slot.role == "other" else value) for value in values]
             ran = [one for one in (_made(asked, other, suffix, batches[0]) for other in given) if one is not None]
             same = [not one.reads_beside and one.is_like(own) for one in ran if one.numbers.shape == own.numbers.shape]
-            if not all(same) or (slot.role == "other" and slot.default is None and len(ran) < 3):
+            enough = 3 if slot.default is None else 1
+            if not all(same) or (slot.role == "other" and len(ran) < enough):
                 telling.append(f"{slot.name} ({slot.default!r:.40})")
         if way.options[i].given == "default" and slot.role == "mask" and _mask_tells(asked, way, i, suffix, batches[0]):
             telling.append(f"{slot.name} ({slot.default!r:.40})")
         if way.options[i].given == "state" and way.options[i].value not in made:
             notes.append(f"forward's {slot.name} is given {way.options[i].value}: that each text begins so is assumed.")
+    telling += [f"{name} (nothing)" for name in way.signature.more] if way.signature is not None else []
     if telling:
         notes.insert(
             0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from pocketrnn_export.intake.call_discovery.asked import parameters_of
+from pocketrnn_export.intake.call_discovery.further_inputs import Reads, handed_on, reads_of
 from pocketrnn_export.intake.call_discovery.roles import Role, is_of_texts, role_of
 from pocketrnn_export.intake.convention import left_as_it_was
 from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
@@ -21,6 +23,10 @@ __all__ = ["Signature", "Slot", "signatures_of"]
 
 # A forward that takes what it is given (*args, a tuple) takes so many inputs at most.
 _NAMELESS: Final = 3
+# So many names are given to the functions that forward hands its **kwargs on to, and so many masks or lengths are tried
+# together.
+_MOST_FURTHER: Final = 8
+_MOST_ALIKE: Final = 3
 
 
 @dataclass(frozen=True)
@@ -50,11 +56,13 @@ class Signature:
         slots: one by one; just one has the role `tokens`.
         write: the line that calls the module with values for these; None leaves one out.
         plain: whether they are arguments, and not in a tuple or by keys.
+        more: what forward may take beside them and reads otherwise than by a name or a place that its code says.
     """
 
     slots: tuple[Slot, ...]
     write: Callable[[Sequence[str | None]], str]
     plain: bool = False
+    more: tuple[str, ...] = ()
 
     @property
     def tokens_at(self) -> int:
@@ -69,7 +77,10 @@ def signatures_of(module: nn.Module) -> Iterator[Signature]:
     own = [p for p in parameters if p.kind not in {kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD}]
     more = next((p.name for p in parameters if p.kind is kinds.VAR_POSITIONAL), None)
     keys = _keywords(module, own) if any(p.kind is kinds.VAR_KEYWORD for p in parameters) else []
-    for extra in range(0 if own or keys else 1, _NAMELESS + (0 if own else 1) if more is not None else 1):
+    reads = Reads() if isinstance(module, torch.jit.ScriptModule) else reads_of(module)
+    optional = _optional(module, own, keys, reads)
+    alone = bool(own or keys or any(is_of_texts(name) for name in optional))
+    for extra in range(0 if alone else 1, _NAMELESS + (0 if own else 1) if more is not None else 1):
         nameless = [Slot(f"{more}[{i}]", named=False) for i in range(extra)]
         first = [p for p in own if p.kind is not kinds.KEYWORD_ONLY]
         last = [p for p in own if p.kind is kinds.KEYWORD_ONLY]
@@ -78,11 +89,13 @@ def signatures_of(module: nn.Module) -> Iterator[Signature]:
             *nameless,
             *map(_slot, last),
             *(Slot(name) for name in keys),
+            *(Slot(name, required=False) for name in optional),
         ]
         positional = len(first) + extra
         if slots:
             write = functools.partial(_arguments, tuple(slots), positional)
-            yield from (replace(signature, plain=True) for signature in _with_tokens(slots, write))
+            beside = _more(more or "", extra, bool(keys), reads)
+            yield from (replace(signature, plain=True, more=beside) for signature in _with_tokens(slots, write))
     if len([p for p in own if p.default is p.empty]) == 1 and not isinstance(module, torch.jit.ScriptModule):
         yield from _in_one_argument(module)
     elif len(own) == 1:
@@ -92,6 +105,16 @@ def signatures_of(module: nn.Module) -> Iterator[Signature]:
 def _slot(parameter: inspect.Parameter) -> Slot:
     required = parameter.default is parameter.empty
     return Slot(parameter.name, required, default=None if required else parameter.default)
+
+
+def _more(rest: str, given: int, keys: bool, reads: Reads) -> tuple[str, ...]:
+    """The *args of which so many are given, and the **kwargs, where forward may read more of them."""
+    found = []
+    if rest and (reads.rest or reads.places > given):
+        found.append(f"{'more of ' * bool(given)}*{rest}")
+    if reads.keywords:
+        found.append(f"{'more of ' * keys}**{reads.keywords}")
+    return tuple(found)
 
 
 def _arguments(slots: Sequence[Slot], positional: int, values: Sequence[str | None]) -> str:
@@ -108,16 +131,20 @@ def _arguments(slots: Sequence[Slot], positional: int, values: Sequence[str | No
 
 def _with_tokens(slots: Sequence[Slot], write: Callable[[Sequence[str | None]], str]) -> Iterator[Signature]:
     """With one of the slots as the text, and the roles of the others. Without names, the first or the second is it."""
-    if not any(slot.named for slot in slots):
-        for at in range(min(2, len(slots))):
-            yield Signature(tuple(_as(slot, "tokens" if i == at else "other") for i, slot in enumerate(slots)), write)
+    required = [slot for slot in slots if slot.required]
+    if required and not any(slot.named for slot in required):
+        for at in range(min(2, len(required))):
+            roles = [role_of(s.name, required=s.required) if s.named else "other" for s in slots]
+            roles[slots.index(required[at])] = "tokens"
+            yield Signature(tuple(_as(slot, role) for slot, role in zip(slots, roles, strict=True)), write)
         return
     at = _tokens_at(slots)
     text = slots[at].name
     roles = [role_of(s.name, text=text, required=s.required) if s.named else "other" for s in slots]
     # Of two that may be the lengths, or the mask, the first is.
     for role in ("lengths", "mask"):
-        for again in [i for i, found in enumerate(roles) if found == role and slots[i].required][1:]:
+        alike = [i for i, found in enumerate(roles) if found == role]
+        for again in {*[i for i in alike if slots[i].required][1:], *alike[_MOST_ALIKE:]}:
             roles[again] = "other"
     yield Signature(
         tuple(_as(slot, "tokens" if i == at else roles[i]) for i, slot in enumerate(slots)),
@@ -143,7 +170,7 @@ def _tokens_at(slots: Sequence[Slot]) -> int:
 def _in_one_argument(module: nn.Module) -> Iterator[Signature]:
     by_name = False
     for keys in (True, False):
-        names = _names_asked(module, keys=keys)
+        names, more = _names_asked(module, keys=keys)
         slots = [Slot(name, required) for name, required in names.items()]
         if not slots or not all(keys or slot.name.isidentifier() for slot in slots):
             continue
@@ -160,7 +187,7 @@ def _in_one_argument(module: nn.Module) -> Iterator[Signature]:
             # torchtext's batch, whose field is a pair with the lengths.
             return write([f"({v}, lengths)" if v in {"tokens", "tokens.t()"} else v for v in values])
 
-        yield from _with_tokens(slots, write)
+        yield from (replace(signature, more=more) for signature in _with_tokens(slots, write))
         if not keys:
             yield from _with_tokens(slots, with_lengths)
     if not by_name:
@@ -176,20 +203,57 @@ def _tuples() -> Iterator[Signature]:
 
 
 class _Keys(dict[str, Any]):
-    """A batch that notes which keys forward takes from it, and whether it can do without."""
+    """A batch that notes which keys forward takes from it, whether it can do without, and whether it reads it by
+    something else than its keys.
 
-    def __init__(self, give: Callable[[str], Any]) -> None:
+    Args:
+        give: the value of a key.
+        present: whether it has whatever is asked for; else it has the text, and a key without which forward fails.
+    """
+
+    def __init__(self, give: Callable[[str], Any], *, present: bool) -> None:
         super().__init__()
-        self._give = give
+        self._give, self._present = give, present
         self.asked: dict[str, bool] = {}
+        self.more = False
 
     def __missing__(self, key: str) -> Any:
-        self.asked[str(key)] = True
+        # Where it was asked first whether there is such a key, it can do without.
+        self.asked[str(key)] = self.asked.get(str(key), True) or not self._present
         return self._give(str(key))
 
-    def get(self, key: str, _default: Any = None) -> Any:
+    def __contains__(self, key: object) -> bool:
         self.asked.setdefault(str(key), False)
-        return self._give(str(key))
+        return self._present or is_of_texts(str(key))
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self._give(str(key)) if key in self else default
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        return self.get(key, default)
+
+    def pop(self, key: str, *default: Any) -> Any:
+        return self.get(key, *default) if default else self[key]
+
+    def __iter__(self) -> Iterator[str]:
+        self.more = True
+        return super().__iter__()
+
+    def __len__(self) -> int:
+        self.more = True
+        return super().__len__()
+
+    def keys(self) -> Any:
+        self.more = True
+        return super().keys()
+
+    def values(self) -> Any:
+        self.more = True
+        return super().values()
+
+    def items(self) -> Any:
+        self.more = True
+        return super().items()
 
 
 class _Fields:
@@ -198,6 +262,7 @@ class _Fields:
     def __init__(self, give: Callable[[str], Any]) -> None:
         self._give = give
         self.asked: dict[str, bool] = {}
+        self.more = False
 
     def __getattr__(self, name: str) -> Any:
         # What a tensor has shows that it is one which is wanted.
@@ -207,16 +272,19 @@ class _Fields:
         return self._give(name)
 
 
-def _names_asked(module: nn.Module, *, keys: bool) -> dict[str, bool]:
+def _names_asked(module: nn.Module, *, keys: bool) -> tuple[dict[str, bool], tuple[str, ...]]:
     """The keys or fields that forward takes from its one argument, as far as it comes with what it is given; each with
-    whether it needs it."""
+    whether it needs it. And what else it may read of it."""
     names: dict[str, bool] = {}
-    for text, other in _dummies(pairs=not keys):
-        batch = (_Keys if keys else _Fields)(lambda name, t=text, o=other: _dummy(name, t, o))  # type: ignore[misc]
+    more = False
+    for (text, other), present in itertools.product(_dummies(pairs=not keys), (True, False) if keys else (True,)):
+        give = functools.partial(_dummy, text=text, other=other)
+        batch = _Keys(give, present=present) if keys else _Fields(give)
         with contextlib.suppress(Exception, SystemExit), torch.no_grad(), quietly_on_cpu(), left_as_it_was(module):
             module(batch)
         names.update({name: needed for name, needed in batch.asked.items() if needed or name not in names})
-    return names
+        more = more or batch.more
+    return names, ("further keys",) if more else ()
 
 
 def _dummies(*, pairs: bool) -> Iterator[tuple[Any, Any]]:
@@ -257,3 +325,24 @@ def _keywords(module: nn.Module, own: Sequence[inspect.Parameter]) -> list[str]:
             else:
                 break
     return names
+
+
+def _optional(module: nn.Module, own: Sequence[inspect.Parameter], keys: Sequence[str], reads: Reads) -> list[str]:
+    """The names that forward takes from its **kwargs and can do without: those that its code looks up; and those of the
+    functions that it may hand them on to, as far as it runs with them."""
+    taken = {*keys, *(p.name for p in own)}
+    names = [name for name in reads.names if name not in taken]
+    if not reads.keywords:
+        return names
+    required = [*keys, *(p.name for p in own if p.default is p.empty)]
+    further = [name for name in handed_on(module) if name not in taken | set(names)]
+    return [*names, *[name for name in further if _runs_with(module, required, name)][:_MOST_FURTHER]]
+
+
+def _runs_with(module: nn.Module, required: Sequence[str], name: str) -> bool:
+    """Whether a module runs when a further name is given None."""
+    for text, other in _dummies(pairs=False):
+        with contextlib.suppress(Exception, SystemExit), torch.no_grad(), quietly_on_cpu(), left_as_it_was(module):
+            module(**{n: _dummy(n, text, other) for n in required}, **{name: None})
+            return True
+    return False

@@ -1,0 +1,147 @@
+"""What forward reads of its *args and **kwargs, read off its code: it names no parameter for them, and fails without
+none of those that it looks up by `get` or `in`."""
+
+from __future__ import annotations
+
+import dis
+import inspect
+import keyword
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from types import CodeType, FunctionType, MethodType
+from typing import Any, Final
+
+from torch import nn
+
+__all__ = ["Reads", "handed_on", "reads_of"]
+
+# What looks up one name of a dict.
+_LOOKS_UP: Final = frozenset({"get", "pop", "setdefault", "__getitem__", "__contains__"})
+# What stands between the instructions that say something.
+_SILENT: Final = frozenset({"CACHE", "EXTENDED_ARG", "NOP", "PRECALL", "PUSH_NULL", "RESUME"})
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What forward reads of its *args and **kwargs.
+
+    Attributes:
+        names: what it looks up in **kwargs, where the name stands in the code.
+        keywords: what its **kwargs is called, if it does more with it, such as giving it to another function; else
+            empty.
+        places: how many of *args it reads by their place.
+        rest: what its *args is called, if it does more with it, such as asking whether there are any; else empty.
+    """
+
+    names: tuple[str, ...] = ()
+    keywords: str = ""
+    places: int = 0
+    rest: str = ""
+
+
+def reads_of(module: nn.Module) -> Reads:
+    """What a module's forward reads of its *args and **kwargs.
+
+    Example:
+        >>> reads_of(module)  # its forward has `mask = options.get("mask")`
+        Reads(names=('mask',), keywords='', places=0, rest='')
+    """
+    functions = _functions_of(module.forward)
+    if not functions:
+        # Without code of Python nothing is known of them.
+        kinds = {p.kind: p.name for p in inspect.signature(module.forward).parameters.values()}
+        return Reads(
+            (), kinds.get(inspect.Parameter.VAR_KEYWORD, ""), 0, kinds.get(inspect.Parameter.VAR_POSITIONAL, "")
+        )
+    reads = [_reads(function.__code__) for function in functions]
+    # What wraps forward hands all on to it: only what it looks up itself is its own.
+    return replace(reads[-1], names=tuple(dict.fromkeys(name for one in reads for name in one.names)))
+
+
+def handed_on(module: nn.Module) -> list[str]:
+    """The names that functions which forward may hand its **kwargs to have for what they can do without: those of its
+    class, the forwards of its parts, and the functions of its file that it names."""
+    found: list[Any] = [layer.forward for layer in module.modules() if not _is_torchs(type(layer))]
+    for kind in [kind for kind in type(module).__mro__ if not _is_torchs(kind)]:
+        found += [method for name, method in vars(kind).items() if not name.startswith("__")]
+    functions = [function for one in found for function in _functions_of(one)]
+    for function in list(functions):
+        for name in function.__code__.co_names:
+            functions += _functions_of(function.__globals__.get(name))
+    names: list[str] = []
+    for function in dict.fromkeys(functions):
+        parameters = inspect.signature(function, follow_wrapped=False).parameters.values()
+        names += [p.name for p in parameters if p.default is not p.empty]
+        names += _reads(function.__code__).names
+    return list(dict.fromkeys(names))
+
+
+def _is_torchs(kind: type) -> bool:
+    return kind.__module__.startswith("torch.")
+
+
+def _functions_of(called: Any) -> list[FunctionType]:
+    """A function of Python, or that of a method, below those that wrap it."""
+    found = []
+    while isinstance(called, FunctionType | MethodType):
+        function = called.__func__ if isinstance(called, MethodType) else called
+        if isinstance(function, FunctionType):
+            found.append(function)
+        called = getattr(function, "__wrapped__", None)
+    return found
+
+
+def _reads(code: CodeType) -> Reads:
+    """What code reads of its own *args and **kwargs."""
+    at = code.co_argcount + code.co_kwonlyargcount
+    rest = code.co_varnames[at] if code.co_flags & inspect.CO_VARARGS else ""
+    keywords = code.co_varnames[at + bool(rest)] if code.co_flags & inspect.CO_VARKEYWORDS else ""
+    names = list(_keys(code, keywords)) if keywords else []
+    places = list(_keys(code, rest)) if rest else []
+    usual = [key for key in names if isinstance(key, str) and key.isidentifier() and not keyword.iskeyword(key)]
+    known = [key for key in places if isinstance(key, int) and key >= 0]
+    return Reads(
+        tuple(dict.fromkeys(usual)),
+        keywords if len(usual) < len(names) else "",
+        max(known, default=-1) + 1,
+        rest if len(known) < len(places) else "",
+    )
+
+
+def _keys(code: CodeType, name: str) -> Iterator[str | int | None]:
+    """For each use of a local name, the constant that is looked up in it; None for any other use."""
+    instructions = [one for one in dis.get_instructions(code) if one.opname not in _SILENT]
+    for at, one in enumerate(instructions):
+        # Of a name that an inner function shares, LOAD_FAST hands on where it is kept, and reads nothing.
+        if ("LOAD_DEREF" if name in (*code.co_cellvars, *code.co_freevars) else "LOAD_FAST") not in one.opname:
+            continue
+        names = one.argval if isinstance(one.argval, tuple) else (one.argval,)
+        if name in names:
+            # Of two names that one instruction loads, what follows is of the second.
+            yield from _looked_up(instructions[max(0, at - 1) : at + 6], min(at, 1)) if names[-1] == name else [None]
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType) and name in inner.co_freevars:
+            yield from _keys(inner, name)
+
+
+def _looked_up(instructions: Sequence[dis.Instruction], at: int) -> Iterator[str | int | None]:
+    """What the instructions around a load look up in what it loads."""
+    before = instructions[0] if at else None
+    after = [*instructions[at + 1 :], *[instructions[-1]] * 5]
+    if after[0].opname in ("LOAD_ATTR", "LOAD_METHOD") and after[0].argval in _LOOKS_UP and _is_constant(after[1]):
+        yield after[1].argval
+        # The name itself, alone or beside a default that is loaded; else it is a part of what is looked up.
+        if not any(one.opname.startswith("CALL") and one.arg == n for n, one in ((1, after[2]), (2, after[3]))):
+            yield None
+    elif _is_constant(after[0]) and (after[1].opname == "BINARY_SUBSCR" or after[1].argrepr == "[]"):
+        yield after[0].argval
+    elif before is not None and _is_constant(before) and after[0].opname == "CONTAINS_OP":
+        yield before.argval
+    elif after[0].opname == "UNPACK_SEQUENCE":
+        yield from range(after[0].argval)
+    else:
+        yield None
+
+
+def _is_constant(one: dis.Instruction) -> bool:
+    return one.opname.startswith(("LOAD_CONST", "LOAD_SMALL_INT")) and type(one.argval) in (str, int)
