@@ -25,6 +25,7 @@ from pocketrnn_export.intake.user_frames import is_users
 from pocketrnn_export.tracing.checks.asked_module import AskedModule, example_of
 from pocketrnn_export.tracing.checks.every_size import Answers, answer_if_any
 from pocketrnn_export.tracing.checks.pytorch_run import Runnable, run_in_pytorch
+from pocketrnn_export.tracing.checks.rare_errors import refuse_rare_errors
 from pocketrnn_export.tracing.checks.trace_checks import (
     refuse_caught_errors,
     refuse_changed,
@@ -36,7 +37,7 @@ from pocketrnn_export.tracing.checks.trace_checks import (
     refuse_ties,
 )
 from pocketrnn_export.tracing.sizes.conditions import USUAL, Sizes
-from pocketrnn_export.tracing.sizes.module_answers import Attempt
+from pocketrnn_export.tracing.sizes.module_answers import Attempt, inside
 from pocketrnn_export.tracing.sizes.questions import TraceLog
 from pocketrnn_export.tracing.sizes.restrictions import settled
 from pocketrnn_export.tracing.sizes.size_regions import Followed
@@ -47,6 +48,8 @@ __all__ = ["right_program"]
 
 # So long one way of forward is followed: a function that calls itself for the halves of a long text has no end.
 _SECONDS_A_WAY: Final = 15
+# So many tokens a run has at most in which errors are looked for.
+_SMALL: Final = 4_096
 
 
 def right_program(
@@ -78,6 +81,8 @@ def right_program(
     found = _program(asked, judged, one_text=one_text)
     if before is not None:
         refuse_changed(asked, found, usual, before)
+    bounds = [sizes for sizes in found.bounds if inside(found.limits, sizes) and sizes.batch * sizes.tokens <= _SMALL]
+    refuse_rare_errors(asked.module, [usual, *map(asked.inputs, bounds)])
     return found
 
 

@@ -13,16 +13,19 @@ from pocketrnn_export.torch_internals import TRACED_TENSORS
 from pocketrnn_export.tracing.session import TraceSession, declined, exporting, rule
 from pocketrnn_export.tracing.sizes.questions import UntraceableError
 
-__all__ = ["ASSERTS"]
+__all__ = ["ASSERTS", "TRUTHS", "in_an_assert"]
 
 _log = logging.getLogger(__name__)
 
+# The functions of torch by which Python asks for the truth of values.
+TRUTHS: Final = ("__bool__", "equal", "allclose", "is_nonzero")
 
-@rule("__bool__", "equal", "allclose", "is_nonzero", when=exporting)
+
+@rule(*TRUTHS, when=exporting)
 def truth(session: TraceSession, *_: Any, **__: Any) -> Any:
     """`bool(tensor)`, `torch.equal(x, y)`: True in an assert."""
     frame = outside(sys._getframe(1))
-    if not _asserts(frame):
+    if not in_an_assert(frame):
         return declined("in no assert")
     line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
     if line not in session.told:
@@ -43,7 +46,7 @@ def equality(_session: TraceSession, *given: Any, **named: Any) -> Any:
     )
 
 
-def _asserts(frame: FrameType) -> bool:
+def in_an_assert(frame: FrameType) -> bool:
     """Whether what a frame is at decides between going on and an AssertionError."""
     instructions = list(dis.get_instructions(frame.f_code))
     at = next((i for i, one in enumerate(instructions) if one.offset > frame.f_lasti), len(instructions))

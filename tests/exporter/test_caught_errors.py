@@ -1,0 +1,35 @@
+"""Errors that only rare texts meet, and that forward catches: no graph raises one."""
+
+from __future__ import annotations
+
+import caught_error_modules as zoo
+import pytest
+import torch
+from sampling import mostly_slow
+from torch import nn
+
+from pocketrnn.errors import ExportError
+from pocketrnn_export.tracing.right_program import right_program
+
+
+def program_of(kind: type[nn.Module]) -> None:
+    torch.manual_seed(0)
+    right_program(kind().eval(), (torch.randint(2, zoo.WORDS, (3, 7)),))
+
+
+@pytest.mark.parametrize("kind", mostly_slow(zoo.REFUSED, 7, first=5), ids=lambda kind: kind.__name__)
+def test_an_error_that_only_some_texts_meet_is_no_answer(kind: type[nn.Module]) -> None:
+    with pytest.raises(ExportError, match=r"_modules\.py:\d+.*caught.*\.py:\d+: .(except|with|return)"):
+        program_of(kind)
+
+
+def test_the_call_and_what_catches_its_error_are_named() -> None:
+    with pytest.raises(ExportError, match=r"F\.one_hot\(k \* 2, 2\).*except \(RuntimeError"):
+        program_of(zoo.OneHot)
+    with pytest.raises(ExportError, match=r"return h \* F\.one_hot.*kept_away\.py:\d+: .except Exception"):
+        program_of(zoo.Decorated)
+
+
+@pytest.mark.parametrize("kind", mostly_slow(zoo.HARMLESS, 4, first=4), ids=lambda kind: kind.__name__)
+def test_what_catches_no_answer_is_exported(kind: type[nn.Module]) -> None:
+    program_of(kind)
