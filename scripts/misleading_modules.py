@@ -99,6 +99,7 @@ def outcomes() -> Iterator[Outcome]:
         _encoders,
         _beside_others,
         _rare,
+        _caught_errors,
         _text_sides,
     )
     for one in itertools.chain.from_iterable(family() for family in families):
@@ -263,6 +264,13 @@ def _rare() -> Iterator[Misleading]:
               zoo.OneAnswerTwice: "module(tokens)[0]"}  # fmt: skip
     for kind, call in {**dict.fromkeys((*zoo.KEEP_NOTHING, *zoo.LOOK_UP), "module(tokens)"), **unread}.items():
         yield Misleading("what no text shows", kind.__name__, kind, call, zoo.CLASSES, zoo.WORDS)
+
+
+def _caught_errors() -> Iterator[Misleading]:
+    import caught_error_modules as zoo
+
+    for kind in (*zoo.REFUSED, *zoo.HARMLESS):
+        yield Misleading("errors that are caught", kind.__name__, kind, "module(tokens)", zoo.CLASSES, zoo.WORDS)
 
 
 def _text_sides() -> Iterator[Misleading]:

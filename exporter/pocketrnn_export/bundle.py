@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from torch import nn
 
@@ -29,7 +29,7 @@ from pocketrnn_export.forms.torchscript import TORCHSCRIPT
 from pocketrnn_export.intake.as_given import random_state_kept
 from pocketrnn_export.intake.convention import Call
 from pocketrnn_export.intake.exportable import ExportableModule, prepare, with_ids_tried
-from pocketrnn_export.intake.padding_effect import padding_effect
+from pocketrnn_export.intake.padding_effect import answered_alone, candidate_ids, padding_effect
 from pocketrnn_export.numbers.number_arguments import export_numbers, refuse_arguments_of_texts
 from pocketrnn_export.one_export import check_wanted, one_export_at_a_time, told_in_a_sentence
 from pocketrnn_export.progress import told_on_stderr
@@ -49,6 +49,8 @@ from pocketrnn_export.vocabularies.vocabulary import VocabularySource
 __all__ = ["export"]
 
 _log = logging.getLogger(__name__)
+# So many tokens has a text of one id that a module may take for padding, where it is asked whether it answers it.
+_FILLED: Final = 12
 
 
 def export(
@@ -203,7 +205,8 @@ def export(
         texts = _texts_for(graph.limits, texts, description, private)
         description = _with_padding_measured(prepared, graph, description, texts)
         refuse_mixed_texts(prepared, graph.limits, bounds, _whole_numbers(forms))
-        cases = proof_cases(prepared, description.rules, graph, bounds, loud=loud_ids(prepared.module, description.ids))
+        loud, tried = loud_ids(prepared.module, description.ids), _answered_where_padding(prepared)
+        cases = proof_cases(prepared, description.rules, graph, bounds, loud=loud, tried=tried)
         plan = ProofPlan.of(prepared, cases, texts=texts, private=private, tolerance=tolerance, report=report)
         plan = replace(plan, answered=_answered(description, answers))
         _log.info("Proving all forms, and the runtime on texts, equal to PyTorch")
@@ -440,6 +443,12 @@ def _with_padding_measured(
         effect.said, effect.texts, advice,
     )  # fmt: skip
     return description.noting({"padding": effect.document})
+
+
+def _answered_where_padding(prepared: ExportableModule) -> list[int]:
+    """The ids that a module may take for padding, and of which it answers a text of nothing else."""
+    candidates = candidate_ids(prepared.module, ids=prepared.ids, special=[prepared.padding_id])
+    return answered_alone(prepared.as_reference().run, candidates, prepared.widths.clip(_FILLED))
 
 
 def _named(ids: Iterable[int], vocabulary: Sequence[str]) -> str:

@@ -140,6 +140,7 @@ def proof_cases(
     bounds: Sequence[tuple[int, int]],
     *,
     loud: Sequence[int] = (),
+    tried: Sequence[int] = (),
 ) -> dict[str, list[Case]]:
     """The inputs of a proof of a module's own forms but for the texts, by kind.
 
@@ -148,7 +149,7 @@ def proof_cases(
         rules: the text rules.
         graph: what classifier.json says of its graph.
         bounds: as for `refuse_mixed_texts`.
-        loud: as for `cases_for`.
+        loud, tried: as for `cases_for`.
 
     Example:
         >>> list(proof_cases(prepared, TextRules(), graph, ()))
@@ -163,6 +164,7 @@ def proof_cases(
         one_row=graph.batch == 1,
         alone=tuple(prepared.alone),
         loud=loud,
+        tried=tried,
     )
 
 

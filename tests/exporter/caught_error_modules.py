@@ -49,17 +49,17 @@ class _Tried(_Base):
 
 
 class OneHot(_Tried):
-    def fails(self, k, h):
+    def fails(self, k, _):
         F.one_hot(k * 2, 2)
 
 
 class Scatter(_Tried):
-    def fails(self, k, h):
+    def fails(self, k, _):
         torch.full((2,), 0.5).scatter(0, k * 5, 1.0)
 
 
 class ScatterInPlace(_Tried):
-    def fails(self, k, h):
+    def fails(self, k, _):
         torch.zeros(len(k), 2).scatter_(dim=1, index=k[:, None] * 2, value=1.0)
 
 
@@ -69,23 +69,23 @@ class Gather(_Tried):
 
 
 class IndexSelect(_Tried):
-    def fails(self, k, h):
+    def fails(self, k, _):
         torch.ones(2).index_select(0, k * 2)
 
 
 class Indexed(_Tried):
-    def fails(self, k, h):
+    def fails(self, k, _):
         torch.ones(2)[k * 2]
 
 
 class IndexedAssignment(_Tried):
-    def fails(self, k, h):
+    def fails(self, k, _):
         held = torch.zeros(2)
         held[k * 2] = 1.0
 
 
 class Taken(_Tried):
-    def fails(self, k, h):
+    def fails(self, k, _):
         torch.ones(2).take(k * 2)
 
 
@@ -100,33 +100,43 @@ class NLL(_Tried):
 
 
 class Bag(_Tried):
-    def fails(self, k, h):
+    def fails(self, k, _):
         F.embedding_bag(k[:, None] * 2, self.few.weight)
 
 
 class Inverse(_Tried):
-    def fails(self, k, h):
+    def fails(self, k, _):
         torch.linalg.inv(torch.eye(2) * (1 - k).float()[:, None, None])
 
 
 class Cholesky(_Tried):
-    def fails(self, k, h):
+    def fails(self, k, _):
         torch.linalg.cholesky(torch.eye(2) * (1 - k).float()[:, None, None])
 
 
 class WholeQuotient(_Tried):
-    def fails(self, k, h):
+    def fails(self, k, _):
         torch.full_like(k, 7) // (1 - k)
 
 
 class BinaryCrossEntropy(_Tried):
-    def fails(self, k, h):
+    def fails(self, k, _):
         F.binary_cross_entropy(k.float() * 2, k.float())
 
 
 class Asserted(_Tried):
-    def fails(self, k, h):
+    def fails(self, k, _):
         assert (k == 0).all()
+
+
+@torch.jit.script
+def _scattered(k: torch.Tensor) -> torch.Tensor:
+    return torch.zeros(k.size(0), 2).scatter(1, k[:, None] * 2, 1.0)
+
+
+class Scripted(_Tried):
+    def fails(self, k, _):
+        _scattered(k)
 
 
 class SmallTable(_Base):
@@ -177,7 +187,7 @@ class SwallowedByAStack(_Base):
     def forward(self, x):
         h, k = self.mean(x), -3.0
         with contextlib.ExitStack() as stack:
-            stack.push(lambda *error: True)
+            stack.push(lambda *_: True)
             F.one_hot(self.rare(x) * 2, 2)
             k = 1.0
         return self.out(h * k)
@@ -200,7 +210,7 @@ class Decorated(_Base):
     def forward(self, x):
         return self.out(self.checked(x, self.mean(x)))
 
-    @falling_back(lambda self, x, h: -3 * h)
+    @falling_back(lambda _self, _x, h: -3 * h)
     def checked(self, x, h):
         return h * F.one_hot(self.rare(x) * 2, 2)[:, :1].float()
 
@@ -254,7 +264,7 @@ REFUSED = (
     OneHot, GathersTheLast, Asserted, Suppressed, Decorated, OnlyInLongTexts, SmallTable, PacksNoTokens, Scatter,
     ScatterInPlace, Gather, IndexSelect, Indexed, IndexedAssignment, Taken, CrossEntropy, NLL, Bag,
     Inverse, Cholesky, WholeQuotient, BinaryCrossEntropy, SwallowedByItsExit, SwallowedInAnotherFile,
-    SwallowedByAStack, ReturnsFinally, RepairsByTheText,
+    SwallowedByAStack, ReturnsFinally, Scripted, RepairsByTheText,
 )  # fmt: skip
 
 
@@ -299,7 +309,7 @@ class TriesWhatNeverFails(_Base):
 
 class TriesAnImport(_Base):
     def forward(self, x):
-        try:
+        try:  # noqa: SIM105 - that is how people write it
             import no_such_package  # noqa: F401
         except ImportError:
             pass

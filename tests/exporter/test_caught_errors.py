@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import caught_error_modules as zoo
+import numpy as np
 import pytest
 import torch
 from sampling import mostly_slow
 from torch import nn
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export.intake.padding_effect import answered_alone
+from pocketrnn_export.proof.cases import hazard_cases
 from pocketrnn_export.tracing.right_program import right_program
 
 
@@ -33,3 +38,16 @@ def test_the_call_and_what_catches_its_error_are_named() -> None:
 @pytest.mark.parametrize("kind", mostly_slow(zoo.HARMLESS, 4, first=4), ids=lambda kind: kind.__name__)
 def test_what_catches_no_answer_is_exported(kind: type[nn.Module]) -> None:
     program_of(kind)
+
+
+def test_texts_of_one_id_are_cases_of_a_proof_where_the_module_answers_them() -> None:
+    def run(tokens: Any, _lengths: Any) -> Any:
+        if (tokens == 5).all():
+            raise ExportError("It has no token.", "Give it one.")
+        return np.ones((len(tokens), 2), np.float32)
+
+    tried = answered_alone(run, [0, 5, 7], 12)
+    assert tried == [0, 7]
+    cases = hazard_cases(zoo.WORDS, [], 1, ragged=False, tried=tried)
+    filled = {int(row[0]) for case in cases for row in case.tokens if case.name.endswith("padding") and len(row) == 12}
+    assert filled == {0, 7}

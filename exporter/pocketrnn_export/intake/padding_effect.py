@@ -21,7 +21,7 @@ from pocketrnn_export.intake.last_activation import activated
 from pocketrnn_export.proof.cases import Case, Ids, Logits, Run, Widths
 from pocketrnn_export.proof.comparing import Reference, texts_stand_alone
 
-__all__ = ["PaddingEffect", "candidate_ids", "ids_told_by_neighbours", "padding_effect"]
+__all__ = ["PaddingEffect", "answered_alone", "candidate_ids", "ids_told_by_neighbours", "padding_effect"]
 
 # How many ids of padding each of the first texts gets, as beside a text of about its length; and the longest of all
 # texts in one batch, as beside one of another kind.
@@ -123,6 +123,22 @@ def ids_told_by_neighbours(
         told = (i for i, case in cases.items() if not _stand_alone(reference, case))
         return {i: _moved(reference.run, cases[i], multi_label=multi_label) for i in told}
     return None
+
+
+def answered_alone(run: Run, candidates: Sequence[int], width: int) -> list[int]:
+    """The ids of which a module answers a text that holds nothing else: it may fail on padding only.
+
+    Args:
+        run: the module.
+        candidates: the ids that are tried.
+        width: how many tokens such a text has.
+
+    Example:
+        >>> answered_alone(prepared.as_reference().run, [0, 1, 2], 12)
+        [0, 2]
+    """
+    rows = np.repeat(np.array(candidates, np.int64)[:, None], width, axis=1)
+    return [int(row[0]) for row in _answered_alone(run, rows)]
 
 
 def _remembered(run: Run) -> Run:

@@ -65,6 +65,8 @@ _NEIGHBOURS: Final = ((7, 17), (7, 64))
 _DRAWN: Final = 16
 # How often an id of a large vector is repeated.
 _REPEATED: Final = (1, 7, 30, 300)
+# And one that a module may take for padding.
+_FILLED: Final = (1, 12)
 # How many words the texts have that are made where none are given.
 MADE_TEXTS: Final = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89)
 
@@ -163,7 +165,14 @@ def drawn_cases(ids: int, padding_id: int, *, ragged: bool, seed: int = 1) -> li
 
 
 def hazard_cases(
-    ids: int, special: Sequence[int], padding_id: int, *, ragged: bool, loud: Sequence[int] = (), seed: int = 3
+    ids: int,
+    special: Sequence[int],
+    padding_id: int,
+    *,
+    ragged: bool,
+    loud: Sequence[int] = (),
+    tried: Sequence[int] = (),
+    seed: int = 3,
 ) -> list[Case]:
     """Cases where graphs go wrong: long rows, large batches, special ids, repeated tokens, uneven lengths.
 
@@ -173,6 +182,7 @@ def hazard_cases(
         padding_id: the token past a row's length, which also stands inside texts here.
         ragged: rows of several lengths; else all rows are full.
         loud: ids whose vectors are the largest, each of which is repeated in rows of its own.
+        tried: ids that a module may take for padding, each of which fills rows of its own.
         seed: of the random tokens.
 
     Example:
@@ -206,6 +216,9 @@ def hazard_cases(
     if loud:
         column = np.array(loud, np.int64)[:, None]
         full |= {f"{steps} times an id of a large vector": np.repeat(column, steps, axis=1) for steps in _REPEATED}
+    if tried:
+        column = np.array(tried, np.int64)[:, None]
+        full |= {f"{steps} times an id that may be padding": np.repeat(column, steps, axis=1) for steps in _FILLED}
     cases = [Case(name, tokens, np.full(len(tokens), tokens.shape[1], np.int64)) for name, tokens in full.items()]
     if not ragged:
         return cases

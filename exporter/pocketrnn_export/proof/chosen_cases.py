@@ -46,6 +46,7 @@ def cases_for(
     one_row: bool = False,
     alone: Sequence[int] = (),
     loud: Sequence[int] = (),
+    tried: Sequence[int] = (),
 ) -> dict[str, list[Case]]:
     """The inputs of a proof but for the texts, by kind.
 
@@ -58,6 +59,7 @@ def cases_for(
         one_row: the graph takes one text a run: fewer and longer rows hold every id then.
         alone: a text that holds one of these ids takes a run of its own.
         loud: ids whose vectors are the largest; see `proof.loud_ids`.
+        tried: ids that the module may take for padding, and of which it answers a text of nothing else.
 
     Example:
         >>> list(cases_for(TextRules(), ids=8000, ragged=True))
@@ -73,7 +75,7 @@ def cases_for(
         "shapes": shape_grid(ids, padding_id, ragged=ragged),
         "drawn shapes": drawn_cases(ids, padding_id, ragged=ragged),
         "bounds": bound_cases(bounds, ids, padding_id, ragged=ragged),
-        "hazards": hazard_cases(ids, special, padding_id, ragged=ragged, loud=loud),
+        "hazards": hazard_cases(ids, special, padding_id, ragged=ragged, loud=loud, tried=tried),
         "every id": cases_of_every_id(ids, batch=limits.max_batch or 2048, width=width),
     }
     inside = {inputs: within(widths.fitted(some, padding_id), limits, padding_id) for inputs, some in cases.items()}

@@ -30,7 +30,7 @@ from pocketrnn_export.tracing.python_semantics.users_globals import globals_of
 from pocketrnn_export.tracing.sizes.conditions import Sizes
 from pocketrnn_export.tracing.sizes.module_answers import inside
 
-__all__ = ["MOST_STEPS", "check_every_step"]
+__all__ = ["MOST_STEPS", "check_every_step", "scripted_as_written"]
 
 # As long as the longest text of the proof. A GRUCell(64) and five other calls a step take 0.4 s.
 MOST_STEPS: Final = 3000
@@ -155,7 +155,7 @@ def _calls_of(module: nn.Module, inputs: tuple[Tensor, ...]) -> _Calls | None:
     log = _Log()
     mode = _Operators(log) if any(isinstance(one, torch.jit.ScriptModule) for one in module.modules()) else None
     try:
-        with _scripted_as_written(module), mode or _Functions(log):
+        with scripted_as_written(module), mode or _Functions(log):
             answer_of(copied_again(module), inputs)
     # Whatever a user's module raises.
     except Exception:
@@ -164,9 +164,14 @@ def _calls_of(module: nn.Module, inputs: tuple[Tensor, ...]) -> _Calls | None:
 
 
 @contextlib.contextmanager
-def _scripted_as_written(module: nn.Module) -> Iterator[None]:
+def scripted_as_written(module: nn.Module) -> Iterator[None]:
     """While the block runs, scripted functions of a module's files are those of Python that were scripted: what they
-    call inside is seen by no mode."""
+    call inside is seen by no mode.
+
+    Example:
+        >>> with scripted_as_written(module):
+        ...     module(tokens)
+    """
     found = [
         (names, name, value)
         for names in globals_of(module) for name, value in names.items() if scripted_from(value) is not None

@@ -22,11 +22,13 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export.intake import traceable_torchscript
 from pocketrnn_export.intake.user_frames import is_installed_file, is_users, place_of
 from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
 from pocketrnn_export.module_runs.operations import SHAPES, Operations, Program, same_program
 from pocketrnn_export.module_runs.whole_copy import copied_again
 from pocketrnn_export.torch_internals import flattened
+from pocketrnn_export.tracing.checks.every_step import scripted_as_written
 from pocketrnn_export.tracing.rules.asserts import TRUTHS, in_an_assert
 
 __all__ = ["refuse_rare_errors"]
@@ -128,7 +130,7 @@ def _refusal(met: _Met, error: Exception) -> ExportError:
 def _may_catch(module: nn.Module, inputs: tuple[Tensor, ...]) -> bool:
     """Whether a call that may fail by some numbers stands where something may catch that: nearly no module has one."""
     calls = _Calls(None)
-    with torch.no_grad(), calls, quietly_on_cpu(), contextlib.suppress(Exception, SystemExit):
+    with torch.no_grad(), calls, _surroundings(module):
         _run(copied_again(module), inputs)
     return bool(calls.met)
 
@@ -142,12 +144,18 @@ def _answer(
     tokens = operations.steps_of(inputs[0])
     calls = _Calls(lambda tensor: _is_made_of(operations, tensor, tokens), site, kind)
     program = None
-    # Whatever a user's module raises.
-    with torch.no_grad(), calls, quietly_on_cpu(), operations, contextlib.suppress(Exception, SystemExit):
+    with torch.no_grad(), calls, operations, _surroundings(module):
         answer = _run(copied_again(module), inputs)
         answer = answer[0] if isinstance(answer, tuple) else answer
         program = operations.program_of(operations.steps_of(answer), _TEXT)
     return _Answer(program, tuple(calls.met.values()), calls.error)
+
+
+@contextlib.contextmanager
+def _surroundings(module: nn.Module) -> Iterator[None]:
+    """What a module is run in here; whatever it raises ends the block."""
+    with quietly_on_cpu(), scripted_as_written(module), contextlib.suppress(Exception, SystemExit):
+        yield
 
 
 def _run(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
@@ -157,8 +165,12 @@ def _run(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
 
 def _is_made_of(operations: Operations, tensor: Tensor, tokens: frozenset[int]) -> str:
     """Whether numbers are `made` of a text, are its `ids`, or are neither: an empty string."""
-    if _TEXT not in operations.labels_of(tensor):
-        return ""
+    try:
+        if _TEXT not in operations.labels_of(tensor):
+            return ""
+    except NotImplementedError:
+        # Inside of vmap a tensor has no memory that could be looked at.
+        return "made"
     return "ids" if operations.without(SHAPES, tensor, _TEXT)[0] <= tokens else "made"
 
 
@@ -192,7 +204,8 @@ class _Calls(TorchFunctionMode):
 
     def _note(self, frames: Sequence[FrameType], errors: tuple[type[Exception], ...]) -> None:
         site = tuple((frame.f_code, frame.f_lasti) for frame in frames)
-        own = next((frame for frame in frames if not is_installed_file(frame.f_code.co_filename)), frames[0])
+        written = [frame for frame in frames if frame.f_code.co_filename != traceable_torchscript.__file__]
+        own = next((frame for frame in written if not is_installed_file(frame.f_code.co_filename)), frames[0])
         self.met.setdefault(site, _Met(site, place_of(own), errors))
         if site == self._site and self._kind is not None and self.error is None:
             self.error = self._kind(_SAID)
