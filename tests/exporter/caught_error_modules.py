@@ -139,6 +139,11 @@ class Scripted(_Tried):
         _scattered(k)
 
 
+class ThroughAnArray(_Tried):
+    def fails(self, k, _):
+        torch.ones(2).index_select(0, torch.from_numpy(k.numpy().copy()) * 2)
+
+
 class SmallTable(_Base):
     def forward(self, x):
         h = self.mean(x)
@@ -226,6 +231,17 @@ class OnlyInLongTexts(_Base):
         return self.out(h)
 
 
+class OnlyInVeryLongTexts(_Base):
+    def forward(self, x):
+        h = self.mean(x)
+        if x.size(1) > 9000:
+            try:
+                F.one_hot(self.rare(x) * 2, 2)
+            except RuntimeError:
+                h = h * -3
+        return self.out(h)
+
+
 class PacksNoTokens(_Base):
     def forward(self, x):
         n = (x != 5).sum(1)
@@ -264,7 +280,8 @@ REFUSED = (
     OneHot, GathersTheLast, Asserted, Suppressed, Decorated, OnlyInLongTexts, SmallTable, PacksNoTokens, Scatter,
     ScatterInPlace, Gather, IndexSelect, Indexed, IndexedAssignment, Taken, CrossEntropy, NLL, Bag,
     Inverse, Cholesky, WholeQuotient, BinaryCrossEntropy, SwallowedByItsExit, SwallowedInAnotherFile,
-    SwallowedByAStack, ReturnsFinally, Scripted, RepairsByTheText,
+    SwallowedByAStack, ReturnsFinally, Scripted, ThroughAnArray,
+    OnlyInVeryLongTexts, RepairsByTheText,
 )  # fmt: skip
 
 

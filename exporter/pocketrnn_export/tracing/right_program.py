@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.user_frames import is_users
+from pocketrnn_export.proof.cases import LARGEST
 from pocketrnn_export.tracing.checks.asked_module import AskedModule, example_of
 from pocketrnn_export.tracing.checks.every_size import Answers, answer_if_any
 from pocketrnn_export.tracing.checks.pytorch_run import Runnable, run_in_pytorch
@@ -36,6 +37,7 @@ from pocketrnn_export.tracing.checks.trace_checks import (
     refuse_other_sizes,
     refuse_ties,
 )
+from pocketrnn_export.tracing.python_semantics.caught_errors import files_that_catch
 from pocketrnn_export.tracing.sizes.conditions import USUAL, Sizes
 from pocketrnn_export.tracing.sizes.module_answers import Attempt, inside
 from pocketrnn_export.tracing.sizes.questions import TraceLog
@@ -48,7 +50,7 @@ __all__ = ["right_program"]
 
 # So long one way of forward is followed: a function that calls itself for the halves of a long text has no end.
 _SECONDS_A_WAY: Final = 15
-# So many tokens a run has at most in which errors are looked for.
+# So many tokens a run has at most in which errors are looked for that no file of the user's seems to catch.
 _SMALL: Final = 4_096
 
 
@@ -81,7 +83,8 @@ def right_program(
     found = _program(asked, judged, one_text=one_text)
     if before is not None:
         refuse_changed(asked, found, usual, before)
-    bounds = [sizes for sizes in found.bounds if inside(found.limits, sizes) and sizes.batch * sizes.tokens <= _SMALL]
+    most = LARGEST if files_that_catch(module) else _SMALL
+    bounds = [sizes for sizes in found.bounds if inside(found.limits, sizes) and sizes.batch * sizes.tokens <= most]
     refuse_rare_errors(asked.module, [usual, *map(asked.inputs, bounds)])
     return found
 

@@ -51,6 +51,7 @@ _NEVER: Final = frozenset({"linalg_vector_norm", "linalg_norm", "linalg_cross", 
                            "linalg_vecdot", "linalg_diagonal", "linalg_det", "linalg_slogdet"})  # fmt: skip
 _NUMBERS: Final = ("multinomial", "bernoulli", "poisson", "binomial", "binary_cross_entropy", "histc", "histogram",
                    "quantile", "nonzero", "masked_select", "argwhere", "unique", "_assert", "_check")  # fmt: skip
+_LEAVES_TORCH: Final = frozenset({"numpy", "__array__", "tolist", "item", "__int__", "__float__", "__index__"})
 # What handlers may look for in an error.
 _SAID: Final = (
     "index out of range in self: index 7 is out of bounds for dimension 0 with size 2; class values must be smaller "
@@ -195,6 +196,9 @@ class _Calls(TorchFunctionMode):
         del types
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
+        if name in _LEAVES_TORCH and args and self._made(args[0]):
+            # What is made of it outside of torch comes back without a trace.
+            self._made = lambda _: "made"
         if errors := _errors_of(name):
             frames = list(_frames(sys._getframe(1)))
             caught = any(_catching_line(frame.f_code, frame.f_lasti) for frame in frames)
@@ -236,7 +240,7 @@ def _errors_of(name: str) -> tuple[type[Exception], ...]:
     if name in _NEVER:
         return ()
     if _named(name, _ALGEBRA) or name in _ALGEBRA_NAMES:
-        return (torch.linalg.LinAlgError,)
+        return (torch.linalg.LinAlgError,)  # type: ignore[attr-defined]
     found = _named(name, (*_INDEXED, *_DIVIDING, *_WHOLE, *_NUMBERS)) or name in _INDEXED_NAMES
     return (IndexError, RuntimeError) if found else ()
 
@@ -265,4 +269,5 @@ def _catching_line(code: CodeType, at: int) -> int | None:
 @functools.lru_cache(maxsize=512)
 def _handlers(code: CodeType) -> tuple[tuple[int, int, int], ...]:
     """The parts of code where an error is handled: where each begins and ends, and where it is handled."""
-    return tuple((one.start, one.end, one.target) for one in dis.Bytecode(code).exception_entries)
+    entries: Any = getattr(dis.Bytecode(code), "exception_entries", ())
+    return tuple((one.start, one.end, one.target) for one in entries)

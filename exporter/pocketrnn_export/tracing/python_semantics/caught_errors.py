@@ -15,11 +15,13 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+from torch import nn
+
 from pocketrnn_export.intake.user_frames import is_installed_file, place_of, source_of
 from pocketrnn_export.tracing.python_semantics.identity import files_of
 from pocketrnn_export.tracing.session import TraceSession
 
-__all__ = ["errors_noted"]
+__all__ = ["errors_noted", "files_that_catch"]
 
 
 @contextlib.contextmanager
@@ -29,7 +31,7 @@ def errors_noted(session: TraceSession) -> Iterator[None]:
     Only files of his that catch errors in functions are looked at: most have none, and Python calls what looks for each
     function that is called.
     """
-    files = {file for file in files_of(session.module) if not is_installed_file(file) and _catches(file)}
+    files = files_that_catch(session.module)
     if not files:
         yield
         return
@@ -57,6 +59,16 @@ def errors_noted(session: TraceSession) -> Iterator[None]:
         yield
     finally:
         sys.settrace(before)
+
+
+def files_that_catch(module: nn.Module) -> set[str]:
+    """The files of the user's whose functions may catch errors, of those that a module's code is in.
+
+    Example:
+        >>> files_that_catch(module)
+        {'/home/me/model.py'}
+    """
+    return {file for file in files_of(module) if not is_installed_file(file) and _catches(file)}
 
 
 @functools.lru_cache(maxsize=256)
