@@ -102,9 +102,99 @@ class HalvesItsStates(Encoder):
         return self.fc(self.steps(tokens)[:, -1].half())
 
 
+class TakesBags(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.bags, self.fc = nn.EmbeddingBag(40, 8), nn.Linear(8, 2)
+
+    def forward(self, text: Tensor, offsets: Tensor) -> Any:
+        return self.fc(self.bags(text, offsets))
+
+
+class AsksForNoNumber(Encoder):
+    def forward(self, tokens: Tensor) -> Any:
+        state = self.steps(tokens)[:, -1]
+        if torch.isnan(state).any():
+            state = torch.zeros_like(state)
+        return self.fc(state)
+
+
+class ChoosesByCond(Encoder):
+    def forward(self, tokens: Tensor) -> Any:
+        state = self.steps(tokens)[:, -1]
+        return self.fc(torch.cond((tokens == 3).any(), lambda one: -one, lambda one: one * 1, (state,)))
+
+
+class LooksInArrays(Encoder):
+    def forward(self, tokens: Tensor) -> Any:
+        state, array = self.steps(tokens)[:, -1], tokens.numpy()
+        found = ((array > 3) & (array < 5)).any(1)
+        return self.fc(torch.where(torch.from_numpy(found)[:, None], -state, state))
+
+
+class LooksInLists(Encoder):
+    def forward(self, tokens: Tensor) -> Any:
+        row = tokens[0].tolist()
+        return self.fc(self.steps(tokens)[:, -1] * (1 + row.index(row[0])))
+
+
+class CountsBytes(Encoder):
+    def forward(self, tokens: Tensor) -> Any:
+        state = self.steps(tokens)[:, -1]
+        return self.fc(-state if 12000 < tokens.nbytes < 12400 else state)
+
+
+class TakesWaves(Encoder):
+    def forward(self, tokens: Tensor) -> Any:
+        return self.fc(torch.fft.fft(self.steps(tokens)[:, -1]).real)
+
+
+class KeepsASparseTensor(Encoder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept = torch.eye(5).to_sparse()
+
+    def forward(self, tokens: Tensor) -> Any:
+        return self.fc(self.steps(tokens)[:, -1] @ self.kept.to_dense())
+
+
+class DrawsForRareTexts(Encoder):
+    def forward(self, tokens: Tensor) -> Any:
+        state = self.steps(tokens)[:, -1]
+        return self.fc(torch.where(tokens[:, :1] == 3, functional.dropout(state, 0.5), state))
+
+
+class DrawsAnewForRareTexts(Encoder):
+    def forward(self, tokens: Tensor) -> Any:
+        state = self.steps(tokens)[:, -1]
+        noise = torch.from_numpy(np.random.default_rng().normal(size=5)).float()
+        return self.fc(torch.where(tokens[:, :1] == 3, state + noise, state))
+
+
+class DrawsBySeed(Encoder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.drawn = torch.Generator()
+
+    def forward(self, tokens: Tensor) -> Any:
+        self.drawn.manual_seed(4)
+        return self.fc(self.steps(tokens)[:, -1] + torch.randn(5, generator=self.drawn))
+
+
 @pytest.mark.parametrize(
     ("kind", "named"),
     [
+        (TakesBags, r"offsets.*only one runs, offsets=None.*module\(tokens, None\)"),
+        (AsksForNoNumber, r"way\.py:\d+: `if torch\.isnan.*torch\.nan_to_num"),
+        (ChoosesByCond, r"torch\.cond at test_what_stands.*torch\.where"),
+        (LooksInArrays, r"way\.py:\d+: `found = .*NumPy.*torch\.where"),
+        pytest.param(LooksInLists, r"way\.py:\d+: `return self.*row\.index", marks=pytest.mark.slow),
+        pytest.param(CountsBytes, r"way\.py:\d+: `return self.*nbytes.*element_size", marks=pytest.mark.slow),
+        pytest.param(TakesWaves, r"'DFT'.*way\.py:\d+: `return self.*torch\.eye\(n\)", marks=pytest.mark.slow),
+        (KeepsASparseTensor, r"kept is a sparse tensor.*kept\.to_dense\(\)"),
+        (DrawsForRareTexts, r"random numbers.*way\.py:\d+: `.*functional\.dropout"),
+        pytest.param(DrawsAnewForRareTexts, r"random numbers.*: `noise = .*default_rng\(\)", marks=pytest.mark.slow),
+        pytest.param(DrawsBySeed, r"generator of its own.*: `.*torch\.randn.*buffer", marks=pytest.mark.slow),
         (HalvesItsStates, r"test_what_stands_in_the_way\.py:\d+: .*float32.*weight\.dtype"),
         (AsksInTorchScript, r"test_what_stands_in_the_way\.py:\d+: `return self\.fc\(self\.pool"),
         pytest.param(

@@ -23,6 +23,7 @@ from pocketrnn_export.intake.as_given import untouched
 from pocketrnn_export.intake.call_discovery.asked import Asked
 from pocketrnn_export.intake.call_discovery.trial import kept_state_advice
 from pocketrnn_export.intake.convention import Convention
+from pocketrnn_export.intake.random_draws import drawing_line
 from pocketrnn_export.intake.user_frames import called_as
 from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu, tensors_in
 from pocketrnn_export.module_runs.kept_attributes import Kept, assigned_by, attributes_kept, changed_by
@@ -48,6 +49,7 @@ _ENTRIES: Final = (20, 1_000)
 
 # A module may change its answer from its twelfth call on.
 _CALLS_AT_A_TIME: Final = 16
+_BEFORE: Final = "on the texts that it was asked before"
 
 Batch = tuple[Tensor, Tensor]
 
@@ -85,13 +87,13 @@ def refuse_kept_state(asked: Asked, convention: Convention) -> None:
     _refuse_after_others(asked, convention, [text, other, *_batches(asked, convention, sizes)])
     for order in ([text, other, text], [longer, other]):
         if (held := _made_before(asked, convention, order)) is not None:
-            raise _depends("on the texts that it was asked before", held, convention)
+            raise _depends(_BEFORE, held, convention)
     alone = _anew(asked, convention, text)
     for one in kept if alone else ():
         if one.is_number and any(_counts(asked, convention, one, calls, text, alone[0]) for calls in _CALLS):
             raise _depends("on how often it was asked", [one], convention)
         if any(_fills(asked, convention, one, batch, n) for batch in (text, longer) for n in _ENTRIES):
-            raise _depends("on the texts that it was asked before", [one], convention)
+            raise _depends(_BEFORE, [one], convention)
 
 
 def refuse_kept_by_sizes(asked: Asked, convention: Convention, sizes: Iterable[tuple[int, int]]) -> None:
@@ -138,7 +140,8 @@ def _refuse_after_others(asked: Asked, convention: Convention, batches: Sequence
             run = partial(_ask_in_turn, asked, convention, [answered[place] for place in order], differs)
             changed = changed_by(run, asked.module)
         if differs:
-            raise _depends("on the texts that it was asked before", changed, convention)
+            drawn = None if changed else _drawn(asked, convention, differs[0])
+            raise drawn or _depends(_BEFORE, changed, convention)
         if not changed:
             return
 
@@ -264,6 +267,19 @@ def _counts(asked: Asked, convention: Convention, kept: Kept, calls: int, batch:
         setattr(asked.module.get_submodule(".".join(path)), name, kept.before + calls * (kept.after - kept.before))
         answers = _answers(asked, convention, [batch])
     return bool(answers) and not _same(answers[0], expected)
+
+
+def _drawn(asked: Asked, convention: Convention, batch: Batch) -> ExportError | None:
+    """The refusal of a module that draws random numbers in eval mode, though its answers to the texts that were tried
+    are none of them; None where it draws none."""
+    with untouched(asked.module):
+        line = drawing_line(asked.module, lambda: _answers(asked, convention, [batch]))
+    if not line:
+        return None
+    return ExportError(
+        f"The module draws random numbers in eval mode, at {line}: to some texts it answers otherwise at each call.",
+        "Let it draw none where self.training is false, as F.dropout(x, p, self.training) and nn.Dropout do.",
+    )
 
 
 def _depends(on: str, changed: Sequence[Kept], convention: Convention) -> ExportError:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import nn
 
-from pocketrnn_export.intake.user_frames import is_installed_file, is_users, place_of
+from pocketrnn_export.intake.user_frames import is_installed_file, is_users, line_of, place_of
 
 __all__ = ["drawing_line", "generators"]
+
+# A generator that is given no seed, whose numbers are others each time.
+_MADE_ANEW: Final = re.compile(r"\b(default_rng|RandomState|Random|SystemRandom)\(\s*\)|\burandom\(|\bsecrets\.")
 
 
 def generators() -> dict[str, bytes]:
@@ -35,7 +39,8 @@ def generators() -> dict[str, bytes]:
 
 def drawing_line(module: nn.Module, run: Callable[[], object]) -> str:
     """The first line of the owner's code at which a run of a module draws a random number, by a generator that all code
-    shares or by one that the module or its file holds; empty where none is found, as in TorchScript.
+    shares, by one that the module or its file holds, or by one that the line makes anew; empty where none is found, as
+    in TorchScript.
 
     Each line is followed, so that it is asked where a module is refused or told of, and not before.
 
@@ -60,6 +65,8 @@ def drawing_line(module: nn.Module, run: Callable[[], object]) -> str:
             while caller is not None and not _is_followed(caller):
                 caller = caller.f_back
         at, line = (frame, 0) if caller is None else (caller, caller.f_lineno)
+        if event == "line" and _MADE_ANEW.search(line_of(frame)[2]):
+            found = place_of(frame)
         return follow
 
     before = sys.gettrace()

@@ -20,10 +20,12 @@ def refuse_layers(module: nn.Module) -> None:
     """Refuse a module one of whose layers is not what its name says, or answers by the batch that it is given.
 
     Raises:
-        ExportError: PyTorch's class is replaced, or a batch normalisation has no running statistics.
+        ExportError: PyTorch's class is replaced, a batch normalisation has no running statistics, or a tensor is
+            sparse.
     """
     _refuse_replaced_layers()
     _refuse_statistics_of_a_batch(module)
+    _refuse_sparse(module)
 
 
 def _refuse_replaced_layers() -> None:
@@ -45,6 +47,19 @@ def _refuse_statistics_of_a_batch(module: nn.Module) -> None:
                 "a text differently beside other texts.",
                 "Train it with track_running_stats=True, or with nn.LayerNorm in its stead.",
             )
+
+
+def _refuse_sparse(module: nn.Module) -> None:
+    """Refuse a module that keeps a tensor of which only some numbers are in memory."""
+    for path, layer in module.named_modules():
+        if isinstance(layer, torch.jit.ScriptModule):
+            continue
+        for name, value in [*vars(layer).items(), *layer._parameters.items(), *layer._buffers.items()]:
+            if isinstance(value, torch.Tensor) and value.layout is not torch.strided:
+                raise ExportError(
+                    f"The module's {path}{'.' * bool(path)}{name} is a sparse tensor, of which ONNX has no form.",
+                    f"Keep it dense, {name}.to_dense(), and compute with it as with any other tensor.",
+                )
 
 
 def refuse_nan(module: nn.Module) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 import sys
 import traceback
 import warnings
@@ -212,15 +213,36 @@ def _untraceable(error: BaseException, module: nn.Module) -> ExportError:
         return ExportError(
             f"The module's {cell[0]}, stepped by a loop that cannot be followed: {first_cause(error)}.", cell[1]
         )
-    advice = "Compute sizes from tensors' shapes rather than from their values, and avoid loops over steps."
-    if "data-dependent" in str(error) or "data dependent" in str(error):
+    line, cause = _line_of(error), first_cause(error)
+    if "data-dependent" in cause or "data dependent" in cause:
         advice = (
             "Ask about no values of tensors in forward, nor cut by them: torch.where takes one of two values for each "
             "text, and torch.arange(x.size(1)) < lengths[:, None] is the mask of lengths that a loop over them fills."
         )
+        if re.search(r"\bis(nan|inf|finite)\(", line):
+            advice = (
+                "Put other numbers in their place without asking: torch.nan_to_num(x), or "
+                "torch.where(torch.isfinite(x), x, torch.zeros_like(x))."
+            )
+        return UntraceableError(
+            f"The module does one thing or another by the values of a tensor{line}, which a graph cannot follow.",
+            advice,
+        )
+    if "TracedArray" in cause:
+        return UntraceableError(
+            f"The module takes the numbers of its words out of a tensor{line}, and computes with them in Python, which "
+            "a graph cannot follow.",
+            "Compute with tensors of torch in place of lists and arrays of NumPy: (x == 7).any(1) in place of 7 in "
+            "row, and torch.where for a choice.",
+        )
+    if "Cannot call numel()" in cause:
+        return UntraceableError(
+            f"The module asks how many bytes a tensor takes{line}, which a graph cannot follow.",
+            "Compute it from the sizes: x.size(0) * x.size(1) * x.element_size().",
+        )
     return UntraceableError(
-        f"The module cannot be traced with a dynamic batch and sequence length{_line_of(error)}: {first_cause(error)}.",
-        advice,
+        f"The module cannot be traced with a dynamic batch and sequence length{line}: {cause}.",
+        "Compute sizes from tensors' shapes rather than from their values, and avoid loops over steps.",
     )
 
 

@@ -132,6 +132,11 @@ def _in_place_of(problem: str) -> str:
         return "Take steps by their places in place of F.interpolate: x[:, torch.arange(n) * x.size(1) // n]."
     if _draws(problem):
         return "It draws random numbers, in eval mode too: F.dropout needs training=self.training, and others an if."
+    if "'DFT'" in problem:
+        return (
+            "In place of torch.fft along an axis of n numbers, multiply by two buffers that __init__ makes: the parts "
+            "real and imag of torch.fft.fft(torch.eye(n))."
+        )
     if "Sequence" in problem:
         return "Write that operation of forward by others, such as slices in place of torch.split."
     return "Write that operation of forward by others."
@@ -206,6 +211,11 @@ def form_of_module(
         form = onnx_form(made.content, graph)
     except ExportError as error:
         line = drawing_line(prepared.module, lambda: prepared.module(*example)) if _draws(error.problem) else ""
+        if "'DFT'" in error.problem:
+            like = {"one_text": one_text, "cut_counted": made.cut_counted}
+            program = traced_program(to_trace(prepared.module), example, made.plan, TraceLog(), **like).program
+            nodes = [node for node in program.graph.nodes if "fft_" in str(node.target)]
+            line = next(filter(None, map(line_of_node, nodes)), "")
         if not line:
             raise
         raise ExportError(f"{error.problem.rstrip('.')}, at {line}.", error.remedy) from error

@@ -115,14 +115,20 @@ def converted(traced: TracedProgram, metadata: Mapping[str, str], names: Names) 
 
 def _without_form(program: torch.export.ExportedProgram, cause: str) -> ExportError:
     """The error that names the operation which has no form in ONNX, and its line."""
-    named = re.search(r"op='\w+\.(\w+)'", cause)
+    named = re.search(r"op='\w+\.(\w+)'|aten::(\w+)\(\)", cause)
+    name = "" if named is None else named[1] or named[2]
     # What PyTorch takes apart has another name before: special_i0e, bessel_i0e.
-    nodes = [node for node in program.graph.nodes if named and _last_word(str(node.target)) == _last_word(named[1])]
+    nodes = [node for node in program.graph.nodes if name and _last_word(str(node.target)) == _last_word(name)]
     where = next((line for line in map(line_of_node, nodes) if line), "")
-    if named and where:
+    if name and where and "Generator" in cause:
         return ExportError(
-            f"No ONNX operator computes {named[1]}, {where}.",
-            "Write that line by other operations of torch.",
+            f"The module draws random numbers by a generator of its own, {where}, which ONNX cannot.",
+            "If they are the same in each call, draw them once, in __init__, into a buffer; else draw none where "
+            "self.training is false.",
+        )
+    if name and where:
+        return ExportError(
+            f"No ONNX operator computes {name}, {where}.", "Write that line by other operations of torch."
         )
     return ExportError(
         f"The module was traced, but has no form in ONNX: {cause}.",

@@ -34,6 +34,8 @@ _PLACES: Final = re.compile(r"(?:^|_)(?:pos|position|place)s?(?:_|$)")
 _EACH_PLACE: Final = "torch.arange(tokens.size(1)).expand_as(tokens)"
 # Of so many constants of other kinds, one error at least says something else than the first, if they are its reason.
 _SAME_ERROR: Final = 4
+# In place of the kind of a value that changes the answer, where there is no second value.
+_ONE_VALUE: Final = "only one value of it runs"
 # So many combinations of constants are tried for several inputs.
 _MOST: Final = 160
 # Masks that are true everywhere, beside those that are true nowhere.
@@ -186,6 +188,12 @@ def beside_the_text(asked: Asked, way: Way, suffix: str, batches: Sequence[tuple
         f'If {names} is always the same, say its value: --call "{way.line}{suffix}" with that in its place, or call=. '
         "A bundle is given nothing but a text."
     )
+    if all(kind in (None, _ONE_VALUE) for _, kind in changing):
+        values = " and ".join(f"{way.slots[i].name}={way.options[i].value}" for i, kind in changing if kind is not None)
+        problem = (
+            f"The module's forward takes {names} beside the text, and of the values that were tried only one runs, "
+            f"{values}: whether another gives another answer is not known"
+        )
     places = [i for i, kind in changing if kind is not None and _PLACES.search(way.slots[i].name)]
     if places:
         placed = way
@@ -220,7 +228,7 @@ def _changes(asked: Asked, way: Way, i: int, suffix: str, batch: tuple[Tensor, T
         # What has the most axes is what it is; a number for each text can often be broadcast to it.
         ranks = ("a second text", "token", "features", "each text", "state", "word", "")
         return min(dict.fromkeys(changing), key=lambda said: next(i for i, part in enumerate(ranks) if part in said))
-    return None if ran >= 2 else "only one value of it runs"
+    return None if ran >= 2 else _ONE_VALUE
 
 
 @dataclass(frozen=True)

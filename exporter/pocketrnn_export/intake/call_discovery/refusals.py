@@ -67,6 +67,11 @@ def raised(error: BaseException, asked: Asked, line: str, runs: Callable[[str], 
             "A bundle computes in float32, to which the weights were brought: take their type where forward casts, "
             "x.to(self.fc.weight.dtype) in place of x.half() or x.double()."
         )
+    if "higher_order.cond" in str(error):
+        return (
+            f"The module takes one of two branches by torch.cond{place}, which cannot be followed.",
+            "Compute both and take one: torch.where(condition, one, other).",
+        )
     return f"The module fails{place}: {what}.", fixed_batch_advice(asked.module, error, line, runs) or advice
 
 
