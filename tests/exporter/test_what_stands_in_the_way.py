@@ -184,17 +184,17 @@ class DrawsBySeed(Encoder):
 @pytest.mark.parametrize(
     ("kind", "named"),
     [
-        (TakesBags, r"offsets.*only one runs, offsets=None.*module\(tokens, None\)"),
+        (TakesBags, r"offsets.*, offsets=None.*module\(tokens, None\)"),
         (AsksForNoNumber, r"way\.py:\d+: `if torch\.isnan.*torch\.nan_to_num"),
         (ChoosesByCond, r"torch\.cond at test_what_stands.*torch\.where"),
         (LooksInArrays, r"way\.py:\d+: `found = .*NumPy.*torch\.where"),
         pytest.param(LooksInLists, r"way\.py:\d+: `return self.*row\.index", marks=pytest.mark.slow),
         pytest.param(CountsBytes, r"way\.py:\d+: `return self.*nbytes.*element_size", marks=pytest.mark.slow),
         pytest.param(TakesWaves, r"'DFT'.*way\.py:\d+: `return self.*torch\.eye\(n\)", marks=pytest.mark.slow),
-        (KeepsASparseTensor, r"kept is a sparse tensor.*kept\.to_dense\(\)"),
+        (KeepsASparseTensor, r"kept.*sparse.*kept\.to_dense\(\)"),
         (DrawsForRareTexts, r"random numbers.*way\.py:\d+: `.*functional\.dropout"),
         pytest.param(DrawsAnewForRareTexts, r"random numbers.*: `noise = .*default_rng\(\)", marks=pytest.mark.slow),
-        pytest.param(DrawsBySeed, r"generator of its own.*: `.*torch\.randn.*buffer", marks=pytest.mark.slow),
+        pytest.param(DrawsBySeed, r"generator.*: `.*torch\.randn.*buffer", marks=pytest.mark.slow),
         (HalvesItsStates, r"test_what_stands_in_the_way\.py:\d+: .*float32.*weight\.dtype"),
         (AsksInTorchScript, r"test_what_stands_in_the_way\.py:\d+: `return self\.fc\(self\.pool"),
         pytest.param(

@@ -52,9 +52,9 @@ def _refuse_statistics_of_a_batch(module: nn.Module) -> None:
 def _refuse_sparse(module: nn.Module) -> None:
     """Refuse a module that keeps a tensor of which only some numbers are in memory."""
     for path, layer in module.named_modules():
-        if isinstance(layer, torch.jit.ScriptModule):
-            continue
-        for name, value in [*vars(layer).items(), *layer._parameters.items(), *layer._buffers.items()]:
+        own = {} if isinstance(layer, torch.jit.ScriptModule) else vars(layer)
+        weights = [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]
+        for name, value in [*own.items(), *weights]:
             if isinstance(value, torch.Tensor) and value.layout is not torch.strided:
                 raise ExportError(
                     f"The module's {path}{'.' * bool(path)}{name} is a sparse tensor, of which ONNX has no form.",

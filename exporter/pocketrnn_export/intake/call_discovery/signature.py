@@ -277,7 +277,10 @@ def _names_asked(module: nn.Module, *, keys: bool) -> tuple[dict[str, bool], tup
     whether it needs it. And what else it may read of it."""
     names: dict[str, bool] = {}
     more = False
-    for (text, other), present in itertools.product(_dummies(pairs=not keys), (True, False) if keys else (True,)):
+    for present, (text, other) in itertools.product((True, False), _dummies(pairs=not keys)):
+        if not present and (not keys or all(names.values())):
+            # There is nothing that it can do without.
+            break
         give = functools.partial(_dummy, text=text, other=other)
         batch = _Keys(give, present=present) if keys else _Fields(give)
         with contextlib.suppress(Exception, SystemExit), torch.no_grad(), quietly_on_cpu(), left_as_it_was(module):
