@@ -41,7 +41,7 @@ _LONG: Final = 150
 _LONGER: Final = 400
 _LONGEST: Final = 1_500
 # So many tokens of a batch are asked for. For so many seconds of processor time the operators of an order of batches
-# are noted, and the answers alone for twice as many more.
+# are noted, those of long ones too, and for twice as many more those of short ones.
 _MOST: Final = 20_000
 _SECONDS: Final = 2.0
 # How often what a call of a text leaves in a list is put there, too.
@@ -128,9 +128,9 @@ def _refuse_after_others(asked: Asked, convention: Convention, batches: Sequence
     Raises:
         ExportError: it does; names the attribute.
     """
-    answered, started = list[tuple[Batch, _Answer]](), time.process_time()
+    answered, clock = list[tuple[Batch, _Answer]](), _Clock()
     for batch in batches:
-        for noted in _in_time(started):
+        for noted in clock.asks(batch):
             answered += [(batch, answer) for answer in _anew(asked, convention, batch, noted=noted)]
     last = len(answered) - 1
     twice = [place for place in range(last) for _ in range(2)]
@@ -146,20 +146,33 @@ def _refuse_after_others(asked: Asked, convention: Convention, batches: Sequence
             return
 
 
-def _in_time(started: float) -> Iterator[bool]:
-    """Whether operators are noted, which takes longer; nothing where all time is gone."""
-    seconds = time.process_time() - started
-    if seconds < 3 * _SECONDS:
-        yield seconds < _SECONDS
+class _Clock:
+    """The processor time that is left for batches, one after the other."""
+
+    def __init__(self) -> None:
+        self._started = time.process_time()
+        # Of the batches whose operators were noted, the most that a step took.
+        self._a_step = 0.0
+
+    def asks(self, batch: Batch) -> Iterator[bool]:
+        """Whether the operators of a batch are noted, which takes longer: of a short one, or where there is time for
+        it; nothing where all time is gone."""
+        steps, now = batch[0].shape[1], time.process_time()
+        spent = now - self._started
+        if spent < 3 * _SECONDS:
+            noted = steps < _LONG or spent + self._a_step * steps < _SECONDS
+            yield noted
+            if noted:
+                self._a_step = max(self._a_step, (time.process_time() - now) / max(steps, _LONG))
 
 
 def _ask_in_turn(
     asked: Asked, convention: Convention, answered: Iterable[tuple[Batch, _Answer]], differs: list[Batch]
 ) -> None:
     """Ask for batches one after the other, until one is answered otherwise, which goes into a list."""
-    started = time.process_time()
+    clock = _Clock()
     for batch, expected in answered:
-        for noted in _in_time(started):
+        for noted in clock.asks(batch):
             answers = _answers(asked, convention, [batch], noted=noted)
             if not answers or not _same(answers[0], expected):
                 differs.append(batch)

@@ -49,8 +49,10 @@ _MOVES: Final = frozenset({
 PROBABILITIES: Final = frozenset({"_log_softmax", "_softmax", "exp", "log", "log_sigmoid_forward", "sigmoid"})
 # What writes into all of a tensor, whatever it held.
 _OVERWRITES: Final = frozenset({"copy_", "fill_", "zero_"})
-# The functions of recurrent layers.
-_LAYERS: Final = frozenset({"gru", "lstm", "rnn_relu", "rnn_tanh"})
+# The functions of recurrent layers and cells.
+_LAYERS: Final = frozenset({
+    "gru", "gru_cell", "lstm", "lstm_cell", "rnn_relu", "rnn_relu_cell", "rnn_tanh", "rnn_tanh_cell",
+})  # fmt: skip
 # The constant with which an operator leaves another value as it is; with these, as its second.
 _NEUTRAL: Final = {
     "add": 0, "bitwise_and": 1, "bitwise_or": 0, "div": 1, "logical_and": 1, "logical_or": 0, "masked_fill": 0,
