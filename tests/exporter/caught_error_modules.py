@@ -144,6 +144,26 @@ class ThroughAnArray(_Tried):
         torch.ones(2).index_select(0, torch.from_numpy(k.numpy().copy()) * 2)
 
 
+class _Scatters(torch.autograd.Function):
+    @staticmethod
+    def forward(_, k):
+        return torch.zeros(len(k), 2).scatter(1, k[:, None] * 2, 1.0)
+
+
+class FunctionOfItsOwn(_Tried):
+    def fails(self, k, _):
+        _Scatters.apply(k)
+
+
+class Compiled(_Tried):
+    def __init__(self):
+        super().__init__()
+        self.scattered = torch.compile(lambda k: torch.zeros(len(k), 2).scatter(1, k[:, None] * 2, 1.0))
+
+    def fails(self, k, _):
+        self.scattered(k)
+
+
 class SmallTable(_Base):
     def forward(self, x):
         h = self.mean(x)
@@ -281,7 +301,7 @@ REFUSED = (
     ScatterInPlace, Gather, IndexSelect, Indexed, IndexedAssignment, Taken, CrossEntropy, NLL, Bag,
     Inverse, Cholesky, WholeQuotient, BinaryCrossEntropy, SwallowedByItsExit, SwallowedInAnotherFile,
     SwallowedByAStack, ReturnsFinally, Scripted, ThroughAnArray,
-    OnlyInVeryLongTexts, RepairsByTheText,
+    OnlyInVeryLongTexts, FunctionOfItsOwn, Compiled, RepairsByTheText,
 )  # fmt: skip
 
 

@@ -154,8 +154,10 @@ def _answer(
 
 @contextlib.contextmanager
 def _surroundings(module: nn.Module) -> Iterator[None]:
-    """What a module is run in here; whatever it raises ends the block."""
-    with quietly_on_cpu(), scripted_as_written(module), contextlib.suppress(Exception, SystemExit):
+    """What a module is run in here, compiled and scripted functions as they were written; whatever it raises ends the
+    block."""
+    as_written = torch.compiler.set_stance("force_eager")
+    with quietly_on_cpu(), scripted_as_written(module), as_written, contextlib.suppress(Exception, SystemExit):
         yield
 
 
