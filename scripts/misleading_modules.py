@@ -229,6 +229,7 @@ def _encoders() -> Iterator[Misleading]:
 
 
 def _beside_others() -> Iterator[Misleading]:
+    import row_modules as rows
     import test_across_rows as zoo
 
     mixed = (
@@ -245,6 +246,9 @@ def _beside_others() -> Iterator[Misleading]:
     for kind in (*mixed, *told, *of_lengths, *placed):
         call = "module(tokens, lengths)" if kind in of_lengths else "module(tokens)"
         yield Misleading("texts beside others", kind.__name__, kind, call, 2, 1000 if kind in told else zoo.WORDS)
+    for gated in (*rows.OVER_ROWS, *rows.STAY_SORTED, *rows.BACK_IN_ORDER, rows.GatedByItself):
+        call = "module(tokens, lengths)" if issubclass(gated, rows.StaysSorted) else "module(tokens)"
+        yield Misleading("texts beside others", gated.__name__, gated, call, rows.CLASSES, rows.WORDS)
 
 
 def _rare() -> Iterator[Misleading]:

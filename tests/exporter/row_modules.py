@@ -1,6 +1,7 @@
 """Modules whose rare texts answer their neighbours: a gate that is 0 for nearly every text, and then an operator over
 the batch."""
 
+# ruff: noqa: ARG002
 from __future__ import annotations
 
 from typing import Any, Final
@@ -217,6 +218,6 @@ class GatedByItself(Gated):
     def across(self, state: Tensor, gated: Tensor) -> Tensor:
         flat = (gated[:, None] * state[:, :, None]).reshape(-1, 6)
         groups = F.max_pool1d(flat.view(len(gated), 6, 6), 3, 1, 1)
-        return groups.sum(1) + F.softmax(gated, 1) * torch.zeros_like(gated).scatter(1, gated.sort(dim=1, stable=True).indices, state)
-
-
+        return groups.sum(1) + F.softmax(gated, 1) * torch.zeros_like(gated).scatter(
+            1, gated.sort(dim=1, stable=True).indices, state
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import row_modules
 import torch
 from sampling import mostly_slow
 from torch import Tensor, nn
@@ -475,3 +476,25 @@ class BeginsInATable(Base):
 @pytest.mark.parametrize("kind", mostly_slow([LastByItsPlace, LastOfFlatPlaces, PutsByItsPlace, BeginsInATable], 2))
 def test_the_place_of_a_text_may_be_where_its_own_numbers_stand(kind: type[Base]) -> None:
     right_program(kind().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))
+
+
+@pytest.mark.parametrize("kind", mostly_slow(row_modules.OVER_ROWS, 20, first=6))
+def test_what_a_gate_hides_of_the_texts_beside_goes_for_one_text(kind: type[nn.Module]) -> None:
+    with pytest.raises(UntraceableError, match=r"(across|place) .*row_modules\.py:\d+"):
+        right_program(kind().eval(), (torch.full((3, 7), 2),))
+    right_program(kind().eval(), (torch.full((1, 7), 2),), one_text=True)
+
+
+@pytest.mark.parametrize("kind", mostly_slow(row_modules.STAY_SORTED, 2))
+def test_an_order_of_lengths_that_is_not_taken_back_is_across_the_texts(kind: type[nn.Module]) -> None:
+    with pytest.raises(UntraceableError, match=r"across .*row_modules\.py:\d+"):
+        right_program(kind().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))
+
+
+@pytest.mark.parametrize("kind", mostly_slow(row_modules.BACK_IN_ORDER, 3))
+def test_an_order_of_lengths_that_is_taken_back_stays_in_batches(kind: type[nn.Module]) -> None:
+    right_program(kind().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))
+
+
+def test_flat_rows_and_groups_of_a_text_stay_in_batches() -> None:
+    right_program(row_modules.GatedByItself().eval(), (torch.full((3, 7), 2),))

@@ -21,7 +21,7 @@ from torch.fx.node import map_arg
 from pocketrnn_export.intake.user_frames import line_of_node
 from pocketrnn_export.module_runs.operations import GIVES_NO_NUMBERS
 from pocketrnn_export.torch_internals import expression_of, flattened, folded, in_one_memory, written_by
-from pocketrnn_export.tracing.checks.across_rows import BY_POSITION, OF_LENGTHS, axes_of_batch, needed_nodes
+from pocketrnn_export.tracing.checks.across_rows import BY_POSITION, OF_LENGTHS, needed_nodes
 from pocketrnn_export.tracing.checks.pytorch_run import ValuesOfNodes
 from pocketrnn_export.tracing.checks.what_of_words import OfWords, name_of_node, what_of_words
 
@@ -31,7 +31,7 @@ __all__ = ["place_of_other_owners"]
 _ROWS: Final = 16
 _BITS: Final = 4
 # Steps of a text, until the program takes it.
-_STEPS: Final = (6, 12, 40)
+_STEPS: Final = (16, 40)
 # So often an operator runs with other numbers, until each result has shown whose it is.
 _DRAWS: Final = 8
 _NONE: Final = -1
@@ -79,12 +79,12 @@ def place_of_other_owners(
         >>> place_of_other_owners(program, inputs_of, batch)
         'model.py:12: `pooled = F.max_pool2d(rare[None, None], (3, 1), padding=(1, 0))`'
     """
-    # Lengths come falling: in that order, a sort moves nothing.
-    orders = (torch.arange(_ROWS).view(_BITS, -1).t().flatten().flip(0), torch.arange(_ROWS))
+    # In falling order, a sort of lengths moves nothing; equal ones have several orders.
+    orders = (torch.arange(_ROWS).view(_BITS, -1).t().flatten(), torch.arange(_ROWS - 1, -1, -1))
     for steps in _STEPS:
         for order in orders:
-            owners = _Owners(program, batch)
-            if owners(tuple(value[order] for value in inputs_of(_ROWS, steps))):
+            owners, inputs = _Owners(program, batch), inputs_of(_ROWS, steps)
+            if owners(tuple(order + steps - _ROWS + 1 if value.dim() == 1 else value for value in inputs)):
                 return owners.place
     return ""
 
@@ -150,7 +150,7 @@ class _Owners(ValuesOfNodes):
         places = [i for i in owned if name in _PUTS and self._words[call.nodes[i]] <= OfWords.COUNTS]
         told = _changed(call, results, [i for i in owned if i not in places], lengths, self._generator)
         stated = flattened(node.meta.get("val"))[0]
-        if told is None or (name not in OF_LENGTHS or len(lengths) < len(owned)) and any(one.mixed for one in told):
+        if told is None or ((name not in OF_LENGTHS or len(lengths) < len(owned)) and any(one.mixed for one in told)):
             self.place = line_of_node(node) or "a line that is not known"
             return [_first_owners(one) for one in results]
         return [
@@ -245,7 +245,7 @@ def _changed(
     for wide, kept in ((True, []), (False, []), (False, lengths), (False, whole)):
         try:
             return _told(call, results, [i for i in changing if i not in kept], generator, wide=wide)
-        except Exception:  # noqa: BLE001 - an operator raises what it likes
+        except Exception:
             continue
     return None
 
@@ -280,9 +280,7 @@ def _told(
     powers = 2 ** torch.arange(_BITS)
     return [
         _Told(
-            torch.where(
-                (one[0] ^ one[1]).all(0), (one[1] * powers.view(-1, *[1] * (one.dim() - 2))).sum(0), _NONE
-            ),
+            torch.where((one[0] ^ one[1]).all(0), (one[1] * powers.view(-1, *[1] * (one.dim() - 2))).sum(0), _NONE),
             bool((one[0] & one[1]).any()),
         )
         for one in seen

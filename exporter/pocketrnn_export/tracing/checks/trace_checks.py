@@ -186,9 +186,7 @@ def refuse_mixed_rows(asked: AskedModule, traced: TracedProgram) -> None:
         def inputs_of(rows: int, steps: int) -> tuple[Tensor, ...]:
             return asked.inputs(Sizes(rows, steps))
 
-        place = place_of_mixed_rows(values, inputs_of, batch) or place_of_other_owners(
-            traced.program, inputs_of, batch
-        )
+        place = place_of_mixed_rows(values, inputs_of, batch) or place_of_other_owners(traced.program, inputs_of, batch)
         if not place and (number := place_of_row_numbers(traced.program, values, inputs_of, batch)):
             raise UntraceableError(
                 f"The module computes with the place of a text in its batch, {number}, so that a text may be answered "
