@@ -7,8 +7,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence
 
 WORDS: Final = 300
@@ -23,7 +23,7 @@ class Gated(nn.Module):
         self.embedding, self.fc = nn.Embedding(WORDS, 6), nn.Linear(6, CLASSES)
 
     def rare(self, x: Tensor) -> Tensor:
-        return ((F.pad(x, (1, 0))[:, :-1] == 213) & (x == 17)).any(1)[:, None]
+        return ((functional.pad(x, (1, 0))[:, :-1] == 213) & (x == 17)).any(1)[:, None]
 
     def forward(self, x: Tensor) -> Any:
         state = self.embedding(x).mean(1)
@@ -36,12 +36,12 @@ class Gated(nn.Module):
 
 class PooledOverRows(Gated):
     def across(self, state: Tensor, gated: Tensor) -> Tensor:
-        return state * F.max_pool2d(gated[None, None], (3, 1), stride=1, padding=(1, 0))[0, 0]
+        return state * functional.max_pool2d(gated[None, None], (3, 1), stride=1, padding=(1, 0))[0, 0]
 
 
 class AveragedOverRows(Gated):
     def across(self, state: Tensor, gated: Tensor) -> Tensor:
-        return state * F.avg_pool1d(gated.t()[None], 3, 1, 1)[0].t()
+        return state * functional.avg_pool1d(gated.t()[None], 3, 1, 1)[0].t()
 
 
 class ConvolvedOverRows(Gated):
@@ -55,17 +55,17 @@ class ConvolvedOverRows(Gated):
 
 class DilatedOverRows(Gated):
     def across(self, state: Tensor, gated: Tensor) -> Tensor:
-        return F.conv1d(gated.t()[None], torch.ones(6, 6, 3), padding=5, dilation=5)[0].t()
+        return functional.conv1d(gated.t()[None], torch.ones(6, 6, 3), padding=5, dilation=5)[0].t()
 
 
 class AttendsToRows(Gated):
     def across(self, state: Tensor, gated: Tensor) -> Tensor:
-        return F.scaled_dot_product_attention(state[None], state[None], gated[None])[0]
+        return functional.scaled_dot_product_attention(state[None], state[None], gated[None])[0]
 
 
 class NormedOverRows(Gated):
     def across(self, state: Tensor, gated: Tensor) -> Tensor:
-        return F.instance_norm(gated.t()[None])[0].t()
+        return functional.instance_norm(gated.t()[None])[0].t()
 
 
 class RunsOverRows(Gated):
@@ -87,7 +87,7 @@ class RunsBatchFirstOverRows(RunsOverRows):
 
 class ShiftedByPadding(Gated):
     def across(self, state: Tensor, gated: Tensor) -> Tensor:
-        return F.pad(gated, (0, 0, 1, -1))
+        return functional.pad(gated, (0, 0, 1, -1))
 
 
 class ScattersInOrder(Gated):
@@ -154,10 +154,10 @@ class EinsumOverRows(Gated):
 
 
 class NormsOverRows(Gated):
-    """F.normalize along the batch."""
+    """`normalize` along the batch."""
 
     def across(self, state: Tensor, gated: Tensor) -> Tensor:
-        return F.normalize(gated, dim=0)
+        return functional.normalize(gated, dim=0)
 
 
 OVER_ROWS: Final[tuple[type[Gated], ...]] = (
@@ -217,7 +217,7 @@ class GatedByItself(Gated):
 
     def across(self, state: Tensor, gated: Tensor) -> Tensor:
         flat = (gated[:, None] * state[:, :, None]).reshape(-1, 6)
-        groups = F.max_pool1d(flat.view(len(gated), 6, 6), 3, 1, 1)
-        return groups.sum(1) + F.softmax(gated, 1) * torch.zeros_like(gated).scatter(
+        groups = functional.max_pool1d(flat.view(len(gated), 6, 6), 3, 1, 1)
+        return groups.sum(1) + functional.softmax(gated, 1) * torch.zeros_like(gated).scatter(
             1, gated.sort(dim=1, stable=True).indices, state
         )

@@ -8,6 +8,7 @@ another is followed number by number, and so is an order of lengths, which a lat
 
 from __future__ import annotations
 
+import contextlib
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -145,7 +146,8 @@ class _Owners(ValuesOfNodes):
             return [_first_owners(one) for one in results]
         lengths = [i for i in owned if self._is_length(call.nodes[i])]
         if name in _ORDERS and lengths and results[-1].shape == call.given[owned[0]].shape:
-            return [call.owners[owned[0]][results[-1]] for _ in results]  # type: ignore[index]
+            of_lengths: Any = call.owners[owned[0]]
+            return [of_lengths[results[-1]] for _ in results]
         # What stands at positions that follow from lengths belongs to the texts in whose place it is put.
         places = [i for i in owned if name in _PUTS and self._words[call.nodes[i]] <= OfWords.COUNTS]
         told = _changed(call, results, [i for i in owned if i not in places], lengths, self._generator)
@@ -243,10 +245,9 @@ def _changed(
     whole = [i for i in changing if not _is_float(call.given[i]) and call.given[i].dtype != torch.bool]
     # Any whole numbers; those that are there, which are positions; the same lengths; the same whole numbers.
     for wide, kept in ((True, []), (False, []), (False, lengths), (False, whole)):
-        try:
+        # An operator raises what it likes.
+        with contextlib.suppress(Exception):
             return _told(call, results, [i for i in changing if i not in kept], generator, wide=wide)
-        except Exception:
-            continue
     return None
 
 
@@ -309,7 +310,8 @@ def _is_float(value: Tensor) -> bool:
 
 def _drawn(call: _Call, i: int, generator: torch.Generator, *, wide: bool, base: bool) -> Tensor:
     """Other numbers in place of an argument; whole numbers stay in the base, since they may be positions."""
-    given, owners = call.given[i], call.owners[i]
+    given: Tensor = call.given[i]
+    owners: Any = call.owners[i]
     numbers = [float(one) for one in call.given if isinstance(one, int | float) and abs(one) < 2**31]
     if given.dtype == torch.bool:
         drawn = torch.rand(given.shape, generator=generator) < 0.5
@@ -325,4 +327,4 @@ def _drawn(call: _Call, i: int, generator: torch.Generator, *, wide: bool, base:
         if wide:
             known = torch.cat([known, torch.tensor([*_NUMBERS, *numbers]).to(given.dtype)])
         drawn = known[torch.randint(len(known), given.shape, generator=generator)]
-    return torch.where(owners >= 0, drawn, given)  # type: ignore[operator]
+    return torch.where(owners >= 0, drawn, given)
