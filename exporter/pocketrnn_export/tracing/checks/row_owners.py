@@ -162,7 +162,7 @@ class _Owners(ValuesOfNodes):
 
     def _is_length(self, node: Any) -> bool:
         """Whether it is one whole number of each text that no word changes, or only tried ids."""
-        value = node.meta.get("val") if isinstance(node, Node) else None
+        value: Any = node.meta.get("val") if isinstance(node, Node) else None
         whole = isinstance(value, Tensor) and value.dim() == 1 and not value.is_floating_point()
         return whole and value.dtype != torch.bool and self._words[node] <= OfWords.COUNTS
 
