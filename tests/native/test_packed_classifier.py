@@ -76,7 +76,10 @@ def test_texts_beyond_the_limits_are_refused_or_skipped_as_with_a_bundle(tmp_pat
     limits = Path(__file__).parents[1] / "vectors" / name
     pack(limits, tmp_path / "limits.prnn")
     bundle, packed = Classifier.load(limits), Classifier.load(tmp_path / "limits.prnn")
-    assert packed.manifest.graph.limits == replace(bundle.manifest.graph.limits or Limits(), max_batch=None)
+    stated, rules = bundle.manifest.graph.limits or Limits(), bundle.manifest.text
+    # No text has other numbers of tokens than its rules give.
+    least, most = stated.min_tokens or rules.min_width, stated.max_tokens or rules.max_width
+    assert packed.manifest.graph.limits == replace(stated, min_tokens=least, max_tokens=most, max_batch=None)
     alone = pocketrnn_native.Classifier.load(tmp_path / "limits.prnn")
     for line in (limits / "beyond.jsonl").read_text(encoding="ascii").splitlines():
         beyond = json.loads(line)

@@ -138,7 +138,7 @@ class Lowering:
             self.program.most = min(most, self.program.most or most)
 
     def _note_bounds(self, node: onnx.NodeProto) -> None:
-        for name in node.output:
+        for name in filter(None, node.output):
             if name and not self.is_fixed(name) and self.graph.values[name][0].dtype.kind in "iu":
                 self.bounds[name] = bound = _bound_of(self, node)
                 if bound is not None or node.op_type in _GROWS:
@@ -163,7 +163,7 @@ class Lowering:
                 raise ExportError(f"There is no axis {value}.", "")
             if name in _FLAGS and value not in (0, 1):
                 raise ExportError(f"Its attribute {name} is {value}, neither 0 nor 1.", "")
-        for name in node.output:
+        for name in filter(None, node.output):
             if self.is_fixed(name) or not _is_narrow(kind := self.graph.values[name][0].dtype):
                 continue
             source = self.graph.values[node.input[0]][0].dtype
@@ -182,7 +182,7 @@ class Lowering:
         if self.graph.of_tokens.intersection(names):
             return
         kinds = [self.graph.values[name][0].dtype for name in names if name in self.graph.values]
-        made = self.graph.values[node.output[0]][0].dtype
+        made = self.graph.values[next(filter(None, node.output))][0].dtype
         if made == np.float16:
             raise ExportError("The number of tokens is taken in half precision, which the engine has not.", "")
         if made.kind in "iu" and any(kind.kind == "f" for kind in kinds) and node.op_type in ("Cast", "CastLike"):
