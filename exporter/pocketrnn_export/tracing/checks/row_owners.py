@@ -36,6 +36,8 @@ _STEPS: Final = (16, 40)
 # So often an operator runs with other numbers, until each result has shown whose it is.
 _DRAWS: Final = 8
 _NONE: Final = -1
+# What asks all but its first argument for a type or a shape.
+_LIKE: Final = frozenset({"expand_as", "reshape_as", "to", "type_as", "view_as"})
 _ORDERS: Final = frozenset({"argsort", "msort", "sort", "topk"})
 # What puts numbers at positions. What else takes positions gives back what is there.
 _PUTS: Final = (BY_POSITION - {"gather", "index_select"}) | {"index_put", "put"}
@@ -63,7 +65,8 @@ class _Call:
 
     def owned(self) -> list[int]:
         """The arguments that hold numbers of texts."""
-        return [i for i, one in enumerate(self.owners) if one is not None and bool((one >= 0).any())]
+        asked = self.owners[:1] if name_of_node(self.node) in _LIKE else self.owners
+        return [i for i, one in enumerate(asked) if one is not None and bool((one >= 0).any())]
 
 
 def place_of_other_owners(
