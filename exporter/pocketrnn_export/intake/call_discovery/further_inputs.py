@@ -1,5 +1,5 @@
-"""What forward reads of its *args and **kwargs, read off its code: it names no parameter for them, and fails without
-none of those that it looks up by `get` or `in`."""
+"""The parts of its *args and **kwargs that forward reads, by its code: it names no parameter for them, and it does not
+fail without those that it looks up by `get` or `in`."""
 
 from __future__ import annotations
 

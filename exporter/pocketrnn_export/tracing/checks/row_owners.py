@@ -1,4 +1,5 @@
-"""Whose each number of a program is: operator by operator, which text it changes with, whatever a gate hides.
+"""The text that each number of a program belongs to, operator by operator: it changes with that text, whatever a gate
+hides.
 
 `state * is_rare(x)` is zero for every drawn text, and so is what a pooling over the batch makes of it. So no operator
 is looked at with the numbers that reach it: it runs alone, on random ones, and those of some texts are changed. What
