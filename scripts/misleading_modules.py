@@ -31,7 +31,7 @@ from pocketrnn_export.packing import pack
 _TESTS: Final = Path(__file__).parents[1] / "tests"
 sys.path += [str(_TESTS / "exporter"), str(_TESTS / "native"), str(_TESTS)]
 
-__all__ = ["Outcome", "outcomes"]
+__all__ = ["Misleading", "Outcome", "misleading", "outcomes"]
 
 # Every length up to here, then some longer ones.
 LENGTHS = 420
@@ -69,6 +69,20 @@ class Misleading:
     options: dict[str, Any] = field(default_factory=dict)
     packed: bool = False
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What `export` is given beside the module and the bundle's path.
+
+        Example:
+            >>> next(misleading()).arguments["labels"]
+            ['label 0', 'label 1', 'label 2', 'label 3']
+        """
+        words = [f"w{i}" for i in range(self.ids)]
+        words[self.padding_id] = "<pad>"
+        labels = [f"label {i}" for i in range(self.classes)]
+        rules = replace(_RULES, padding_id=self.padding_id)
+        return {"labels": labels, "vocabulary": words, "rules": rules, **self.options}
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -88,6 +102,17 @@ def outcomes() -> Iterator[Outcome]:
         >>> sum(one.verdict == "wrong" for one in outcomes())
         0
     """
+    for one in misleading():
+        yield _outcome(one)
+
+
+def misleading() -> Iterator[Misleading]:
+    """The modules, family by family.
+
+    Example:
+        >>> next(misleading()).family
+        'an input that no text gives'
+    """
     families = (
         _inputs,
         _outputs,
@@ -102,8 +127,7 @@ def outcomes() -> Iterator[Outcome]:
         _caught_errors,
         _text_sides,
     )
-    for one in itertools.chain.from_iterable(family() for family in families):
-        yield _outcome(one)
+    return itertools.chain.from_iterable(family() for family in families)
 
 
 def _inputs() -> Iterator[Misleading]:
@@ -316,14 +340,10 @@ def _padded(kind: Callable[..., nn.Module]) -> Callable[[], nn.Module]:
 def _outcome(one: Misleading) -> Outcome:
     torch.manual_seed(0)
     module = one.made().eval()
-    words = [f"w{i}" for i in range(one.ids)]
-    words[one.padding_id] = "<pad>"
-    options = {"rules": replace(_RULES, padding_id=one.padding_id), **one.options}
-    labels = [f"label {i}" for i in range(one.classes)]
     with tempfile.TemporaryDirectory() as folder:
         bundle = Path(folder) / "bundle"
         try:
-            manifest = export(module, bundle, labels=labels, vocabulary=words, **options)
+            manifest = export(module, bundle, **one.arguments)
             if one.packed:
                 pack(bundle, bundle := Path(folder) / "packed.prnn")
         except PocketRNNError as error:
@@ -336,7 +356,7 @@ def _outcome(one: Misleading) -> Outcome:
         classifier = Classifier.load(bundle)
         if one.call is None:
             return Outcome(one.family, one.name, "wrong", limited=False, what="exported, and nobody said its call")
-        return _compared(one, module, classifier, words)
+        return _compared(one, module, classifier, one.arguments["vocabulary"])
 
 
 def _compared(one: Misleading, module: nn.Module, classifier: Classifier, words: Sequence[str]) -> Outcome:

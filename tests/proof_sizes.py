@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 from sampling import SLOW_TOO
 
-__all__ = ["fewer_sizes_are_asked", "short_proofs", "usual_proofs", "whole_proofs"]
+__all__ = ["fewer_sizes_are_asked", "short_proofs", "short_sizes", "usual_proofs", "whole_proofs"]
 
 _Cases = Callable[..., list[Any]]
 _CHOSEN: Final = ("shape_grid", "drawn_cases", "hazard_cases")
@@ -49,7 +49,7 @@ def fewer_sizes_are_asked() -> Iterator[None]:
         with _sizes(_usual()):
             yield
     else:
-        with _short():
+        with short_sizes():
             yield
 
 
@@ -60,7 +60,7 @@ def short_proofs() -> Iterator[None]:
     For a module whose subject is what surrounds a proof: files, commands, options, refusals, also where slow tests run.
     What a proof finds is tested with longer ones.
     """
-    with _short():
+    with short_sizes():
         yield
 
 
@@ -84,7 +84,8 @@ def _usual() -> Mapping[str, Mapping[str, Any]]:
 
 
 @contextmanager
-def _short() -> Iterator[None]:
+def short_sizes() -> Iterator[None]:
+    """Short proofs, also for `scripts/record_exports`."""
     with _sizes(_SHORT), _proofs(_smallest, _FEW_DRAWS):
         yield
 
