@@ -16,6 +16,7 @@ from sampling import examples, mostly_slow
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pocketrnn.errors import ExportError
 from pocketrnn_export.forms.onnx.onnx_trace import Names, converted
 from pocketrnn_export.proof.comparing import session_of
 from pocketrnn_export.tracing.sizes.questions import TraceLog
@@ -131,6 +132,33 @@ OF_ROWS: Final[dict[str, Function]] = {
 }
 
 
+# Functions of numbers of double precision and of 0.57, which float32 does not hold.
+OF_DOUBLES: Final[dict[str, Function]] = {
+    "product": lambda x: x * 0.57,
+    "difference": lambda x: 0.57 - x,
+    "quotient": lambda x: 0.57 / (x.abs() + 1) + x / 0.57,
+    "remainder": lambda x: torch.remainder(x, 0.57),
+    "clamped": lambda x: x.clamp(-0.13, 0.57),
+    "chosen": lambda x: torch.where(x > 0, x, 0.57),
+    "filled": lambda x: x.masked_fill(x > 0, 0.57) + torch.full((len(x), 1), 0.57, dtype=torch.float64),
+    "full as others": lambda x: torch.full_like(x, 0.57),
+    "equal": lambda x: (x * 0 + torch.tensor(0.57, dtype=torch.float64) == 0.57).double(),
+    "product of two": lambda x: torch.addcmul(x, x, x, value=0.57),
+    "quotient of two": lambda x: torch.addcdiv(x, x, x.abs() + 1, value=0.57),
+    "share of a count": lambda x: (x.abs() * 100).long() * torch.tensor(0.57, dtype=torch.float64),
+}
+
+
+def in_two_parts(function: Function) -> Function:
+    """Of a function of doubles what float32 holds, and what it does not."""
+
+    def parts(x: Tensor) -> Tensor:
+        given = function(x.double())
+        return torch.cat([given.float(), ((given - given.float().double()) * 2.0**24).float()], 1)
+
+    return parts
+
+
 class OfTable(nn.Module):
     """Functions of the rows of a table, side by side."""
 
@@ -191,3 +219,24 @@ def test_a_function_keeps_its_digits(name: str, of_numbers: dict[str, Pair]) -> 
 def test_nan_is_what_it_is_in_pytorch(name: str, of_rows: dict[str, Pair]) -> None:
     expected, given = of_rows[name]
     np.testing.assert_allclose(given, expected, rtol=1e-6)
+
+
+def test_numbers_in_double_precision_keep_their_digits() -> None:
+    table = np.random.default_rng(5).normal(size=(40, 5)).astype(np.float32) * 2
+    for name, both in in_both({name: in_two_parts(one) for name, one in OF_DOUBLES.items()}, table).items():
+        (whole, rest), (given, left) = (np.split(one.astype(np.float64), 2, axis=1) for one in both)
+        np.testing.assert_allclose(given + left / 2**24, whole + rest / 2**24, rtol=0, atol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("function", "number"),
+    [
+        (lambda x: functional.leaky_relu(x, 0.57), "0.57"),
+        (lambda x: functional.layer_norm(x, (5,), eps=0.13), "0.13"),
+        (lambda x: torch.add(x, x.sin(), alpha=0.57), "0.57"),
+        (lambda x: x + torch.arange(0, 0.9, 0.19, dtype=torch.float64), "0.19"),
+    ],
+)
+def test_a_number_that_would_be_rounded_beside_doubles_is_refused(function: Function, number: str) -> None:
+    with pytest.raises(ExportError, match=rf"{number} .*test_onnxruntime_kernels\.py"):
+        in_both({"function": lambda x: function(x.double()).float()}, np.ones((4, 5), np.float32))

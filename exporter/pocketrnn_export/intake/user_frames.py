@@ -31,6 +31,7 @@ __all__ = [
     "is_users_file",
     "line_of",
     "line_of_node",
+    "line_of_stack",
     "outside",
     "place_of",
     "source_of",
@@ -161,7 +162,11 @@ def place_of(frame: FrameType, number: int | None = None) -> str:
 def line_of_node(node: torch.fx.Node) -> str:
     """The line of the module's own code that made a node of a trace, as one shows it in an error; empty where that is
     not known."""
-    stack = str(node.meta.get("stack_trace", ""))
+    return line_of_stack(str(node.meta.get("stack_trace", "")))
+
+
+def line_of_stack(stack: str) -> str:
+    """The last line of the module's own code in a stack that is written out; empty where it has none."""
     frames = re.findall(r'File "([^"]+)", line (\d+), in [^\n]*\n\s*([^\n]*)', stack)
     users = [frame for frame in frames if is_users_file(frame[0])]
     return "{}:{}: `{}`".format(*users[-1]) if users else ""

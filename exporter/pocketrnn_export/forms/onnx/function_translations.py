@@ -10,21 +10,29 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+import numpy as np
 import onnx_ir as ir
 import torch
 from onnxscript import opset18
 from onnxscript.function_libs.torch_lib.ops.core import (
+    aten_addcdiv,
+    aten_addcmul,
     aten_clamp_tensor,
+    aten_full,
+    aten_full_like,
     aten_scatter_reduce,
     aten_var_correction,
     aten_var_mean_correction,
 )
 from onnxscript.function_libs.torch_lib.ops.nn import aten_scaled_dot_product_attention
 
-__all__ = ["FUNCTION_TRANSLATIONS"]
+from pocketrnn.errors import ExportError
+from pocketrnn_export.intake.user_frames import line_of_stack
+
+__all__ = ["FUNCTION_TRANSLATIONS", "refuse_rounded_doubles"]
 
 # Its stubs name types of numbers that no value here is known by.
 op: Final[Any] = opset18
@@ -50,6 +58,41 @@ def _number(value: float, like: Any) -> Any:
     made: Any = op.Constant(value=ir.tensor(value, dtype=like.dtype))
     made.dtype = like.dtype
     return made
+
+
+def _scalar_tensor(s: Any, dtype: int = -1, **_layout: Any) -> Any:
+    """A number beside tensors, in their own type. torch's translation rounds it to float32 first, and 0.57 * 1000 of
+    doubles is then 569 in whole numbers."""
+    kind = ir.DataType.FLOAT if dtype == -1 else ir.DataType(dtype)
+    if isinstance(s, ir.Value):
+        return op.Cast(s, to=int(kind))
+    made = op.Constant(value=ir.tensor(s, dtype=kind))
+    made.dtype = kind
+    return made
+
+
+def _full(size: Any, fill_value: Any, dtype: int = -1, **layout: Any) -> Any:
+    return aten_full(size, _scalar_tensor(fill_value, dtype), dtype=dtype, **layout)
+
+
+def _full_like(x: Any, fill_value: Any, dtype: int = -1, **layout: Any) -> Any:
+    kind = int(x.dtype) if dtype == -1 else dtype
+    return aten_full_like(x, _scalar_tensor(fill_value, kind), dtype=kind, **layout)
+
+
+def _masked_fill(x: Any, mask: Any, value: Any) -> Any:
+    return op.Where(mask, _number(value, x) if x.dtype == ir.DataType.DOUBLE else op.CastLike(value, x), x)
+
+
+def _with_factor(translated: Callable[..., Any], combine: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    """`x + value * (a * b)`, or of a quotient, in double precision; torch's translation in any other."""
+
+    def translation(x: Any, first: Any, second: Any, value: float = 1.0) -> Any:
+        if x.dtype != ir.DataType.DOUBLE:
+            return translated(x, first, second, value=value)
+        return op.Add(x, op.Mul(_number(value, x), combine(first, second)))
+
+    return translation
 
 
 def _log_sigmoid(x: Any) -> Any:
@@ -392,6 +435,12 @@ def _largest(reduced: Callable[..., Any]) -> Callable[..., Any]:
 
 _ATEN: Final = torch.ops.aten
 FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
+    _ATEN.scalar_tensor.default: _scalar_tensor,
+    _ATEN.full.default: _full,
+    _ATEN.full_like.default: _full_like,
+    _ATEN.masked_fill.Scalar: _masked_fill,
+    _ATEN.addcmul.default: _with_factor(aten_addcmul, op.Mul),
+    _ATEN.addcdiv.default: _with_factor(aten_addcdiv, op.Div),
     _ATEN.log_sigmoid.default: _log_sigmoid,
     _ATEN.logaddexp.default: _log_add_exp,
     _ATEN.logaddexp2.default: _log_add_exp2,
@@ -431,3 +480,49 @@ FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     _ATEN.amax.default: _largest(op.ReduceMax),
     _ATEN.amin.default: _largest(op.ReduceMin),
 }
+
+
+def refuse_rounded_doubles(graph: ir.Graph, of_module: Iterable[str]) -> None:
+    """Refuse a graph that computes in double precision with a number that its translation rounded to single precision,
+    such as the slope of a LeakyRelu: whatever is rounded down afterwards may be another whole number.
+
+    Args:
+        graph: without operations of constants.
+        of_module: the names of the module's own tensors, which are as they are.
+
+    Raises:
+        ExportError: there is such a number; the line of forward is named.
+    """
+    own = frozenset(of_module)
+    for node in graph.all_nodes():
+        given = [value for value in node.inputs if value is not None and value.name not in own]
+        numbers = [number for value in given for number in _double_numbers(value)]
+        if any(value.dtype == ir.DataType.DOUBLE for value in (*given, *node.outputs)):
+            singles = [np.float32(a.value) for a in node.attributes.values() if a.type == ir.AttributeType.FLOAT]
+            numbers += [float(single) for single in singles]
+        if (rounded := next(filter(_was_rounded, numbers), None)) is not None:
+            line = line_of_stack(node.metadata_props.get("pkg.torch.onnx.stack_trace", ""))
+            raise ExportError(
+                f"ONNX rounds the number {rounded:.7g} to single precision, and the module computes with it in double "
+                f"precision{line and ', '}{line}.",
+                "Compute there by sums, products and quotients, such as x * 0.57; or in single precision.",
+            )
+
+
+def _double_numbers(value: ir.Value) -> list[float]:
+    """The numbers of a constant of double precision, where float32 holds all of them."""
+    maker, constant = value.producer(), value.const_value
+    if constant is None and maker is not None and maker.op_type == "Constant" and "value" in maker.attributes:
+        constant = maker.attributes["value"].as_tensor()
+    if constant is None or constant.dtype != ir.DataType.DOUBLE:
+        return []
+    numbers = constant.numpy().ravel()
+    with np.errstate(over="ignore"):
+        return [] if (numbers.astype(np.float32) != numbers).any() else numbers.tolist()
+
+
+def _was_rounded(number: float) -> bool:
+    """Whether a number is one of float32, and not what the decimal number says that is written for that."""
+    with np.errstate(over="ignore"):
+        single = np.float32(number)
+    return math.isfinite(number) and float(single) == number and float(str(single)) != number
