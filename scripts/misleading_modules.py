@@ -124,6 +124,7 @@ def misleading() -> Iterator[Misleading]:
         _encoders,
         _beside_others,
         _rare,
+        _forgotten,
         _caught_errors,
         _text_sides,
     )
@@ -292,6 +293,15 @@ def _rare() -> Iterator[Misleading]:
               zoo.OneAnswerTwice: "module(tokens)[0]"}  # fmt: skip
     for kind, call in {**dict.fromkeys((*zoo.KEEP_NOTHING, *zoo.LOOK_UP), "module(tokens)"), **unread}.items():
         yield Misleading("what no text shows", kind.__name__, kind, call, zoo.CLASSES, zoo.WORDS)
+
+
+def _forgotten() -> Iterator[Misleading]:
+    import forgetting_modules as zoo
+
+    for kind in zoo.FORGET:
+        yield Misleading(
+            "cuts that a recurrent layer forgets", kind.__name__, kind, "module(tokens)", zoo.CLASSES, zoo.WORDS
+        )
 
 
 def _caught_errors() -> Iterator[Misleading]:

@@ -14,17 +14,20 @@ import contextlib
 import functools
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.user_frames import is_users
+from pocketrnn_export.module_runs.whole_copy import copied_again
 from pocketrnn_export.proof.cases import LARGEST
+from pocketrnn_export.torch_internals import with_state
 from pocketrnn_export.tracing.checks.asked_module import AskedModule, example_of
-from pocketrnn_export.tracing.checks.every_size import Answers, answer_if_any
+from pocketrnn_export.tracing.checks.every_size import APART, Answers, answer_if_any
+from pocketrnn_export.tracing.checks.lasting_states import with_lasting_states
 from pocketrnn_export.tracing.checks.pytorch_run import Runnable, run_in_pytorch
 from pocketrnn_export.tracing.checks.rare_errors import refuse_rare_errors
 from pocketrnn_export.tracing.checks.trace_checks import (
@@ -37,9 +40,10 @@ from pocketrnn_export.tracing.checks.trace_checks import (
     refuse_other_sizes,
     refuse_ties,
 )
+from pocketrnn_export.tracing.layers.layer_weights import add_onnx_weights
 from pocketrnn_export.tracing.python_semantics.caught_errors import files_that_catch
 from pocketrnn_export.tracing.sizes.conditions import USUAL, Sizes
-from pocketrnn_export.tracing.sizes.module_answers import Attempt, inside
+from pocketrnn_export.tracing.sizes.module_answers import Attempt, Judge, furthest, in_words, inside
 from pocketrnn_export.tracing.sizes.questions import TraceLog
 from pocketrnn_export.tracing.sizes.restrictions import settled
 from pocketrnn_export.tracing.sizes.size_regions import Followed
@@ -113,6 +117,8 @@ def _program(asked: AskedModule, judged: Callable[[TracedProgram], Runnable], *,
             refuse_mixed_rows(asked, plain)
             return replace(plain, notes=refuse_other_sizes(asked, plain, graph.run))
 
+    lasting = _Lasting.of(asked)
+
     def attempt(program: TracedProgram, log: TraceLog) -> Attempt[TracedProgram]:
         def run(sizes: Sizes) -> Any:
             # onnxruntime ends the process for a recurrent layer without a step.
@@ -120,7 +126,7 @@ def _program(asked: AskedModule, judged: Callable[[TracedProgram], Runnable], *,
                 raise ExportError("A recurrent layer has no step to run.", "Give it one.")
             return made(program).run(asked.inputs(sizes))
 
-        return Attempt(program, log, run, program.plan)
+        return Attempt(program, log, run, program.plan, None if lasting is None else lasting.run(program))
 
     def trace(plan: TracePlan) -> Attempt[TracedProgram]:
         log = TraceLog()
@@ -134,10 +140,61 @@ def _program(asked: AskedModule, judged: Callable[[TracedProgram], Runnable], *,
         lambda sizes: asked(asked.inputs(sizes)),
         asked.in_doubles,
         batch=1 if one_text else None,
+        lasting=None if lasting is None else lasting.judge(1 if one_text else None),
     )
+    if lasting is not None:
+        lasting.refuse_lost(found.traced, judged, found.bounds)
     settled_program = replace(found.traced, limits=found.limits, bounds=found.bounds)
     refuse_mixed_rows(asked, settled_program)
     return replace(settled_program, notes=refuse_other_sizes(asked, settled_program, made(found.traced).run))
+
+
+@dataclass(frozen=True)
+class _Lasting:
+    """A module with weights that forget nothing, and these by the names that a program has for them."""
+
+    asked: AskedModule
+    weights: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, asked: AskedModule) -> _Lasting | None:
+        module = with_lasting_states(asked.module)
+        if module is None:
+            return None
+        named = copied_again(module)
+        add_onnx_weights(named)
+        return cls(replace(asked, module=module), named.state_dict())
+
+    def run(self, program: TracedProgram) -> Callable[[Sizes], Any] | None:
+        if not self.weights.keys() >= program.program.state_dict.keys():
+            return None
+        run = run_in_pytorch(program, self.weights).run
+        return lambda sizes: run(self.asked.inputs(sizes))
+
+    def refuse_lost(
+        self, program: TracedProgram, judged: Callable[[TracedProgram], Runnable], bounds: Iterable[Sizes]
+    ) -> None:
+        """Refuse a form that lost something of a program on its way from it, at sizes on both sides of what forward
+        asks.
+
+        Raises:
+            ExportError: its answers are others.
+        """
+        if (run := self.run(program)) is None:
+            return
+        form = judged(replace(program, program=with_state(program.program, self.weights))).run
+        for sizes in bounds:
+            inputs = self.asked.inputs(sizes)
+            expected = answer_if_any(lambda sizes=sizes: run(sizes))
+            if expected is not None and furthest(form(inputs), expected) > APART:
+                raise ExportError(
+                    f"The graph loses something of forward on {in_words(sizes)} where a recurrent layer keeps its "
+                    "state for long.",
+                    "Report the module: this is a fault of pocketrnn.",
+                )
+
+    def judge(self, batch: int | None) -> Judge:
+        return Judge(lambda sizes: self.asked(self.asked.inputs(sizes)), self.asked.in_doubles, batch)
 
 
 def _check_plain(asked: AskedModule, plain: TracedProgram, graph: Answers, log: TraceLog) -> None:

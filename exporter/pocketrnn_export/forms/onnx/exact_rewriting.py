@@ -20,7 +20,7 @@ from onnxscript.rewriter import pattern
 from pocketrnn_export.forms.onnx.folded_constants import constants_in_doubles, round_folded
 from pocketrnn_export.forms.onnx.kept_nans import keep_nans
 from pocketrnn_export.forms.onnx.kept_tails import keep_tails
-from pocketrnn_export.torch_internals import default_rewrite_rules, rules_within_a_tolerance
+from pocketrnn_export.torch_internals import default_rewrite_rules, unsound_rewrite_rules
 
 __all__ = ["REWRITE_RULES", "optimize"]
 
@@ -101,13 +101,13 @@ def _unchanged(op: Any, x: Any, **_: Any) -> Any:
 
 _TIMES_ONE: Final = pattern.RewriteRule(_times_one, _unchanged, name="TimesOne")
 _PLUS_ZERO: Final = pattern.RewriteRule(_plus_zero, _unchanged, name="PlusZero")
-_WITHIN_A_TOLERANCE: Final = frozenset(id(rule) for rule in rules_within_a_tolerance())
+_UNSOUND: Final = frozenset(id(rule) for rule in unsound_rewrite_rules())
 
-# onnxscript's rules, those that match within a tolerance replaced by exact ones.
+# onnxscript's rules, those that match within a tolerance replaced by exact ones, without that for slices of an example.
 REWRITE_RULES: Final[tuple[pattern.RewriteRule, ...]] = (
     *_TIMES_ONE.commute(),
     *_PLUS_ZERO.commute(),
     pattern.RewriteRule(_by_one, _unchanged, name="ByOne"),
     pattern.RewriteRule(_minus_zero, _unchanged, name="MinusZero"),
-    *(rule for rule in default_rewrite_rules() if id(rule) not in _WITHIN_A_TOLERANCE),
+    *(rule for rule in default_rewrite_rules() if id(rule) not in _UNSOUND),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +30,12 @@ class Runnable:
     ids: int | None = None
 
 
-def run_in_pytorch(traced: TracedProgram) -> Runnable:
+def run_in_pytorch(traced: TracedProgram, weights: Mapping[str, Tensor] | None = None) -> Runnable:
     """A program as PyTorch runs it, operator by operator, without the checks that it is restricted by.
+
+    Args:
+        traced: the program.
+        weights: by name, in place of its own.
 
     Example:
         >>> run_in_pytorch(traced).run((tokens, lengths)).shape
@@ -43,7 +47,7 @@ def run_in_pytorch(traced: TracedProgram) -> Runnable:
 
     def run(inputs: tuple[Tensor, ...]) -> Any:
         with torch.no_grad():
-            answers = forward()(*_arguments(program, inputs))
+            answers = forward()(*_arguments(program, inputs, weights or {}))
         return answers[kinds.index(OutputKind.USER_OUTPUT)].numpy()
 
     return Runnable(run)
@@ -61,7 +65,7 @@ class ValuesOfNodes(torch.fx.Interpreter):
 
         def run(*inputs: Tensor) -> Any:
             with torch.no_grad():
-                return self.run(*_arguments(self._program, inputs))
+                return self.run(*_arguments(self._program, inputs, {}))
 
         return {} if answer_if_any(run, *inputs) is None else dict(self.env)
 
@@ -69,9 +73,11 @@ class ValuesOfNodes(torch.fx.Interpreter):
         return None if "_assert" in str(target) else super().call_function(target, args, kwargs)
 
 
-def _arguments(program: torch.export.ExportedProgram, inputs: tuple[Tensor, ...]) -> list[Any]:
+def _arguments(
+    program: torch.export.ExportedProgram, inputs: tuple[Tensor, ...], weights: Mapping[str, Tensor]
+) -> list[Any]:
     """What the graph of a program takes, weights among it, for what the module takes."""
-    given, known = iter(inputs), {**program.constants, **program.state_dict}
+    given, known = iter(inputs), {**program.constants, **program.state_dict, **weights}
     specs = program.graph_signature.input_specs
     return [next(given) if spec.kind == InputKind.USER_INPUT else known[str(spec.target)] for spec in specs]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
@@ -40,13 +40,15 @@ def inside(limits: Limits, sizes: Sizes) -> bool:
 class Attempt(Generic[Traced]):
     """A program, what its trace asked, how it is run (on sizes, to logits [batch, classes]), and its plan.
 
-    An ordinary trace has no plan: it is right for the sizes of its example only until it is proven.
+    An ordinary trace has no plan: it is right for the sizes of its example only until it is proven. `run_lasting` runs
+    it with the weights of recurrent layers that forget nothing; None where there are none, or it cannot be run so.
     """
 
     traced: Traced
     log: TraceLog
     run: Callable[[Sizes], Logits]
     plan: TracePlan | None = None
+    run_lasting: Callable[[Sizes], Logits] | None = None
 
 
 class Judge:
@@ -77,6 +79,19 @@ class Judge:
         if (id(attempt), case) not in self.verdicts:
             self.verdicts[id(attempt), case] = self._agrees(attempt, case)
         return self.verdicts[id(attempt), case]
+
+    def contradicts(self, attempt: Attempt[Any], case: Sizes) -> bool:
+        """Whether a program gives another answer than the module, both with weights that forget nothing; False where
+        one of them cannot be asked so."""
+        if attempt.run_lasting is None or not self.answers(case):
+            return False
+        asked = replace(attempt, run=attempt.run_lasting)
+        # An error of PyTorch's own run of a program is none of the form that is made of it.
+        try:
+            asked.run(case)
+        except Exception:
+            return False
+        return not self._agrees(asked, case)
 
     def _agrees(self, attempt: Attempt[Any], case: Sizes) -> bool:
         try:

@@ -58,6 +58,7 @@ def settled(
     in_doubles: Callable[[Sizes], Any],
     *,
     batch: int | None = None,
+    lasting: Judge | None = None,
 ) -> Settled[Traced]:
     """Find a program that gives the module's answers on both sides of every question, and in every region of sizes.
 
@@ -69,13 +70,14 @@ def settled(
         reference: the module itself; may raise anything.
         in_doubles: the module in double precision; may raise anything.
         batch: the batch that every run has, where that is fixed.
+        lasting: judges the same by the module's answers with weights that forget nothing.
 
     Raises:
         ExportError: there is none; names the question, and the line of the module's code.
     """
     judge = Judge(reference, in_doubles, batch)
     regions = explored(follow, batch)
-    search = _Search(judge, regions, trace, [*questions, *regions.questions])
+    search = _Search(judge, regions, trace, [*questions, *regions.questions], lasting)
     if isinstance(plain, Attempt):
         search.attempts.append(plain)
         search.periods |= plain.log.periods
@@ -96,7 +98,10 @@ class _Search(Generic[Traced]):
         regions: Regions,
         trace: Callable[[TracePlan], Attempt[Traced]],
         questions: Sequence[Question],
+        lasting: Judge | None,
     ) -> None:
+        self.lasting = lasting
+        self._lasted: dict[tuple[int, Sizes], bool] = {}
         self.judge, self.regions, self.trace = judge, regions, trace
         self.known: list[Question] = []
         self.periods: set[int] = set()
@@ -191,7 +196,16 @@ class _Search(Generic[Traced]):
         self.cases = boundary_sizes(self.known, self.regions, self.periods)
 
     def _right(self, attempt: Attempt[Traced], cases: Iterable[Sizes]) -> bool:
-        return all(self.judge.agrees(attempt, case) for case in cases)
+        return all(self.judge.agrees(attempt, case) and self._lasts(attempt, case) for case in cases)
+
+    def _lasts(self, attempt: Attempt[Traced], case: Sizes) -> bool:
+        """Whether the program agrees, too, where nothing is forgotten: a recurrent layer hides what was left out before
+        a few dozens of steps."""
+        if self.lasting is None:
+            return True
+        if (id(attempt), case) not in self._lasted:
+            self._lasted[id(attempt), case] = not self.lasting.contradicts(attempt, case)
+        return self._lasted[id(attempt), case]
 
     def _together(self) -> TracePlan | None:
         """A plan of several programs, each of which is right for some of the sizes; None where there is none."""

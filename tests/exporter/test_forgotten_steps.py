@@ -1,0 +1,60 @@
+"""What forward does to steps that a recurrent layer forgets is in the graph, too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import forgetting_modules as zoo
+import numpy as np
+import pytest
+import torch
+from sampling import mostly_slow
+from torch import nn
+
+from pocketrnn import Classifier
+from pocketrnn.classifier import logits_of_ids
+from pocketrnn_export import export
+from pocketrnn_export.tracing.checks.lasting_states import with_lasting_states
+
+
+@pytest.mark.parametrize("kind", mostly_slow(list(zoo.FORGET), 4))
+def test_steps_that_are_cut_are_cut_in_the_graph(kind: type[zoo.Base], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = kind().eval()
+    words = ["<unk>", "<pad>", *(f"w{number}" for number in range(2, zoo.WORDS))]
+    export(module, tmp_path / "b", labels=list("abc"), vocabulary=words, tokenizer="whitespace", torchscript=False)
+    classifier = Classifier.load(tmp_path / "b")
+    for held in (zoo.LONG - 20, zoo.LONG - 3, zoo.LONG - 2, zoo.LONG + 40):
+        row = [7, 8, 9, 20, *[zoo.HELD] * held]
+        with torch.no_grad():
+            expected = module(torch.tensor([row])).numpy()
+        np.testing.assert_allclose(logits_of_ids(classifier, [row]), expected, atol=1e-4, err_msg=str(len(row)))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.GRU(4, 6, 2, batch_first=True),
+        nn.LSTM(4, 6, batch_first=True),
+        nn.RNN(4, 6, batch_first=True),
+    ],
+)
+def test_a_step_long_ago_shows_in_a_layer_that_lasts(layer: nn.RNNBase) -> None:
+    lasting = with_lasting_states(layer)
+    assert lasting is not None
+    steps = torch.randn(1, 1500, 4)
+    with torch.no_grad():
+        whole, shorter = (lasting(given)[0][:, -1] for given in (steps, steps[:, 1:]))
+    assert (whole - shorter).abs().max() > 1e-5
+
+
+def test_the_layers_of_the_module_stay_as_they_are() -> None:
+    layer = nn.GRU(4, 6)
+    before = {name: weight.clone() for name, weight in layer.named_parameters()}
+    with_lasting_states(layer)
+    for name, weight in layer.named_parameters():
+        torch.testing.assert_close(weight, before[name], rtol=0, atol=0)
+
+
+def test_a_layer_without_biases_has_none_that_lasts() -> None:
+    assert with_lasting_states(nn.GRU(4, 6, bias=False)) is None
