@@ -1,5 +1,5 @@
-"""The modules whose exports `scripts/record_exports` writes down: those of the tests, and those that
-`scripts/measure_proof` misleads the exporter with."""
+"""The modules whose exports `scripts/record_exports` writes down: of the tests, made to mislead the exporter, and of
+the corpus, where they have been fetched."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+from corpus import cache_folder, entries, export_arguments, folder_of, is_fetched, module_of, spec_of
+
 # It also lets the files of the tests be imported.
 from misleading_modules import misleading
 from torch import nn
 
-__all__ = ["Recorded", "files_of_modules", "recorded"]
+__all__ = ["CORPUS", "Recorded", "files_of_modules", "recorded"]
 
 TESTS: Final = Path(__file__).parents[1] / "tests"
+# The family of the modules of other people.
+CORPUS: Final = "corpus"
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def recorded() -> Iterator[Recorded]:
         'a number for each token'
     """
     seen: set[object] = set()
-    for one in itertools.chain(_misleading(), _of_tests()):
+    for one in itertools.chain(_misleading(), _of_tests(), _of_corpus()):
         # A module of the tests that misleads is exported once, as it is in its family.
         if not {one.name, kind := _kind(one.made)} & seen:
             seen |= {one.name} | ({kind} if isinstance(kind, type) else set())
@@ -91,6 +95,19 @@ def _of_tests() -> Iterator[Recorded]:
         for name, kind in vars(zoo).items():
             if _is_of(kind, zoo) and not name.startswith("_"):
                 yield Recorded(path.name, f"{path.name}, {name}", kind, lambda zoo=zoo, kind=kind: _usual(zoo, kind))
+
+
+def _of_corpus() -> Iterator[Recorded]:
+    """The modules of other people, as they are and with the line that `tests/corpus.toml` has."""
+    cache = cache_folder()
+    for entry in entries():
+        if is_fetched(entry, cache):
+            spec = spec_of(entry, folder_of(entry, cache))
+            made, arguments = functools.partial(module_of, spec), functools.partial(export_arguments, spec, call=False)
+            yield Recorded(CORPUS, f"{CORPUS}, {entry.title}", made, arguments)
+            if entry.has_line:
+                arguments = functools.partial(export_arguments, spec, call=True)
+                yield Recorded(CORPUS, f"{CORPUS}, {entry.title}, with one line", made, arguments)
 
 
 def _is_of(kind: Any, zoo: ModuleType) -> bool:

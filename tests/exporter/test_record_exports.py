@@ -14,6 +14,7 @@ from torch import nn
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 SCRIPTS = Path(__file__).parents[2] / "scripts"
+sys.path.insert(0, str(SCRIPTS))
 SCRIPT: dict[str, Any] = runpy.run_path(str(SCRIPTS / "record_exports"))
 WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(user_modules.WORDS - 2))]
 
@@ -28,8 +29,8 @@ def written(path: Path, **records: Any) -> Path:
 
 
 @pytest.mark.filterwarnings("ignore:enable_nested_tensor")
-def test_each_file_of_modules_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "path", [*sys.path, str(SCRIPTS)])
+def test_each_file_of_modules_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POCKETRNN_CORPUS", str(tmp_path))
     import recorded_modules
 
     files = {path.stem for path in recorded_modules.files_of_modules()}
@@ -83,6 +84,15 @@ def test_what_is_left_out_is_not_compared(tmp_path: Path) -> None:
     after = written(tmp_path / "after", a={"manifest": {"version": 1}, "manifesto": 1})
     assert SCRIPT["compare"](before, after, ["manifest"]) == 0
     assert SCRIPT["compare"](before, after, ["manifest.vers"]) == 1
+
+
+def test_some_modules_are_compared(tmp_path: Path) -> None:
+    before = written(
+        tmp_path / "before", a={"family": "x", "graph": 1}, b={"family": "y", "graph": 1}, c={"family": "y"}
+    )
+    after = written(tmp_path / "after", a={"family": "x", "graph": 1}, b={"family": "y", "graph": 2})
+    assert SCRIPT["compare"](before, after, [], ["x"]) == 0
+    assert SCRIPT["compare"](before, after, [], ["y"]) == 1
 
 
 def test_a_line_that_is_not_whole_is_exported_again(tmp_path: Path) -> None:

@@ -1,0 +1,469 @@
+"""Modules of other people, as `tests/corpus.toml` says where they are, how they are made and how they are called.
+
+Their code is not part of this project. `fetched` takes the files of an entry from GitHub, or from a folder of clones,
+into a cache; `spec_of` runs the classes and functions of its file, and makes a module of it.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import tomllib
+import types
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+__all__ = [
+    "CORPUS",
+    "Entry",
+    "cache_folder",
+    "entries",
+    "export_arguments",
+    "fetched",
+    "folder_of",
+    "is_fetched",
+    "module_of",
+    "spec_of",
+]
+
+CORPUS: Final = Path(__file__).parents[1] / "tests" / "corpus.toml"
+RAW: Final = "https://raw.githubusercontent.com"
+SECONDS: Final = 60
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A module, and how its owner makes and calls it.
+
+    The values of `before`, `make`, `before_call`, `arguments` and `reads` are Python, in the names of the module's file
+    and of `torch`, `nn`, `F`, `np`, `SimpleNamespace` and `pack_padded_sequence`.
+
+    Attributes:
+        page: the page of docs/ that has it.
+        repository, commit, path, name: where it is; `name` is its class. An empty commit: not yet located.
+        special: what is special about it, for the table.
+        results: the verdicts that the page has, in the order of its columns.
+        measured: those of pocketrnn alone and with one line, when the entry was last run.
+        not_counted: why its result says nothing.
+        files: further files of the repository that it imports.
+        before: statements that are run before it is made.
+        make: makes it.
+        labels: how many classes; 0 where it gives values.
+        values: how many numbers it gives, where these are no labels.
+        ids, padding: how many ids, and which one pads.
+        rules: text rules that the owner's code applies.
+        channels, steps, least: of sequences of numbers: how many numbers a step has; how many steps each sequence has,
+            and at least, where the owner's code takes no others.
+        before_call: statements that are run before each call.
+        arguments: what it is called with: an expression, or several with commas between. It may have `tokens` (int64
+            [batch, sequence]), `lengths` (int64 [batch]), `rows`, or `samples` (float32 [batch, steps, channels]);
+            `n`, the batch; and `module`. Else `tokens`, or `samples`.
+        reads: the probabilities [n, labels] or [n], or the values, of its `output`; else the softmax of it, or itself
+            where it gives values.
+        options: further arguments of `export` that describe the task.
+        call, gives, told: the one line; `told` are further arguments of `export`.
+
+    Example:
+        >>> next(one.path for one in entries() if one.repository == "keon/3-min-pytorch").endswith(".py")
+        True
+    """
+
+    page: str
+    repository: str
+    path: str
+    name: str
+    special: str
+    results: tuple[str, str, str, str]
+    commit: str = ""
+    measured: tuple[str, ...] = ()
+    not_counted: str = ""
+    files: tuple[str, ...] = ()
+    before: str = ""
+    make: str = ""
+    labels: int = 0
+    values: int = 0
+    ids: int = 100
+    padding: int = 1
+    rules: Mapping[str, Any] = field(default_factory=dict)
+    channels: int = 0
+    steps: int | None = None
+    least: int = 0
+    before_call: str = ""
+    arguments: str = ""
+    reads: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    call: str | None = None
+    gives: str | None = None
+    told: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """What it is called in tables and records.
+
+        Example:
+            >>> next(entries()).title.split(", ")[0]
+            '649453932/Chinese-Text-Classification-Pytorch'
+        """
+        return f"{self.repository}, {self.path}, {self.name}"
+
+    @property
+    def has_line(self) -> bool:
+        """Whether there is a line that it is exported with.
+
+        Example:
+            >>> any(one.has_line for one in entries())
+            True
+        """
+        return bool(self.call or self.gives or self.told)
+
+    @property
+    def is_located(self) -> bool:
+        """Whether it can be fetched and run."""
+        return bool(self.commit and self.make)
+
+
+def entries() -> Iterator[Entry]:
+    """The entries of `tests/corpus.toml`, in their order.
+
+    Raises:
+        TypeError: one has a field that there is not, or lacks one.
+
+    Example:
+        >>> {one.page for one in entries()} == {"modules", "number-modules"}
+        True
+    """
+    for one in tomllib.loads(CORPUS.read_text(encoding="utf-8"))["module"]:
+        yield Entry(**{name: tuple(value) if isinstance(value, list) else value for name, value in one.items()})
+
+
+def fetched(entry: Entry, cache: Path, repositories: Path | None = None) -> Path:
+    """The folder of an entry's files, which are taken if they are not there.
+
+    Args:
+        entry: which module.
+        cache: the folder of all such folders, outside of this project.
+        repositories: a folder of clones, which are taken instead of GitHub: OWNER/NAME or OWNER+NAME, each a work tree
+            or a git directory, or with one of these in `repo`.
+
+    Raises:
+        OSError: a file is not to be had.
+
+    Example:
+        >>> fetched(next(entries()), Path("/tmp/corpus")).name  # doctest: +SKIP
+        '6cb26819af7b646275aff8a4693676f2849e67f6'
+    """
+    folder = folder_of(entry, cache)
+    for path in (entry.path, *entry.files):
+        if not (folder / path).exists():
+            content = _of_clone(entry, path, repositories) if repositories else _of_github(entry, path)
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(content)
+    return folder
+
+
+def folder_of(entry: Entry, cache: Path) -> Path:
+    """Where an entry's files are, or will be."""
+    return cache / entry.repository / entry.commit
+
+
+def is_fetched(entry: Entry, cache: Path) -> bool:
+    """Whether all files of an entry are there.
+
+    Example:
+        >>> is_fetched(next(entries()), Path("/no/such/folder"))
+        False
+    """
+    return entry.is_located and all((folder_of(entry, cache) / path).exists() for path in (entry.path, *entry.files))
+
+
+def _of_github(entry: Entry, path: str) -> bytes:
+    address = f"{RAW}/{entry.repository}/{entry.commit}/{urllib.parse.quote(path)}"
+    with urllib.request.urlopen(address, timeout=SECONDS) as answer:  # noqa: S310 - RAW is https
+        content: bytes = answer.read()
+    return content
+
+
+def _of_clone(entry: Entry, path: str, repositories: Path) -> bytes:
+    named = (repositories / entry.repository, repositories / entry.repository.replace("/", "+"))
+    places = (folder / inner for folder in named for inner in (".git", "repo/.git", "repo", "."))
+    for place in places:
+        if (place / "HEAD").exists():
+            command = ["git", "--git-dir", str(place), "show", f"{entry.commit}:{path}"]
+            done = subprocess.run(command, capture_output=True, check=False)
+            if done.returncode:
+                raise FileNotFoundError(f"{place} has no {path} at {entry.commit}: {done.stderr.decode().strip()}")
+            return done.stdout
+    raise FileNotFoundError(f"{repositories} has no clone of {entry.repository}")
+
+
+def cache_folder() -> Path:
+    """Where fetched files are, if no option names a folder: POCKETRNN_CORPUS, or a folder of the user's cache.
+
+    Example:
+        >>> cache_folder().name  # doctest: +SKIP
+        'pocketrnn-corpus'
+    """
+    usual = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "pocketrnn-corpus"
+    return Path(os.environ.get("POCKETRNN_CORPUS", usual))
+
+
+# --- a module of the files
+
+
+def spec_of(entry: Entry, folder: Path) -> Any:
+    """What scripts/measure_modules knows of a module, as of a spec.py: `module()`, `arguments()` and so on.
+
+    Args:
+        entry: which module.
+        folder: what `fetched` gave.
+
+    Example:
+        >>> spec_of(entry, fetched(entry, cache)).module()  # doctest: +SKIP
+        RNN(...)
+    """
+    found: list[dict[str, Any]] = []
+    usual = "samples" if entry.channels else "tokens"
+    reading = entry.reads or ("output" if entry.values else "torch.softmax(output, -1)")
+
+    def known() -> dict[str, Any]:
+        if not found:
+            found.append(_definitions(entry, folder))
+        return found[0]
+
+    def module() -> Any:
+        return eval(entry.make, known())  # noqa: S307
+
+    def arguments(module: Any, given: Any) -> tuple[Any, ...]:
+        inputs = {"module": module, "n": len(given), **_inputs(entry, given)}
+        exec(entry.before_call, scope := {**known(), **inputs})  # noqa: S102
+        called: tuple[Any, ...] = eval(f"({entry.arguments or usual},)", scope)  # noqa: S307
+        return called
+
+    def reads(output: Any, n: int) -> Any:
+        return eval(reading, {**known(), "output": output, "n": n})  # noqa: S307
+
+    return types.SimpleNamespace(
+        LABELS=entry.labels or None, IDS=entry.ids, PADDING=entry.padding, RULES=dict(entry.rules),
+        EXPORT=dict(entry.options), CALL=entry.call, GIVES=entry.gives, TOLD=dict(entry.told),
+        NOT_COUNTED=entry.not_counted, CHANNELS=entry.channels or None, STEPS=entry.steps, LEAST=entry.least,
+        VALUES=entry.values or None, module=module, arguments=arguments, probabilities=reads, values=reads,
+    )  # fmt: skip
+
+
+def module_of(spec: Any) -> Any:
+    """The module of a spec, always with the same random weights.
+
+    Example:
+        >>> module_of(spec).training  # doctest: +SKIP
+        False
+    """
+    import numpy as np
+    import torch
+
+    torch.manual_seed(7)
+    np.random.seed(7)
+    random.seed(7)
+    module = spec.module().eval()
+    # A sequence of numbers may be given in double precision.
+    return module if spec.CHANNELS else module.float()
+
+
+def export_arguments(spec: Any, *, call: bool) -> dict[str, Any]:
+    """What `export` is given beside the module and the path.
+
+    Args:
+        spec: of a module.
+        call: whether with the one line.
+
+    Example:
+        >>> export_arguments(spec, call=False)["labels"]  # doctest: +SKIP
+        ['label 0', 'label 1']
+    """
+    from pocketrnn.text import TextRules
+
+    told = {"call": spec.CALL, "gives": spec.GIVES, **spec.TOLD} if call else {}
+    if spec.LABELS:
+        answers = {"labels": [f"label {i}" for i in range(spec.LABELS)]}
+    else:
+        answers = {"values": [f"value {i}" for i in range(spec.VALUES)]}
+    if spec.CHANNELS:
+        return {**answers, "channels": spec.CHANNELS, "steps": spec.STEPS, **spec.EXPORT, **told}
+    words = [f"w{i}" for i in range(spec.IDS)]
+    # A word of the owner's padding never comes in a text.
+    words[spec.PADDING] = "<pad>"
+    rules = TextRules(
+        tokenizer="whitespace", unknown_id=None, padding_id=spec.PADDING,
+        empty_id=spec.PADDING if spec.PADDING else 0, **spec.RULES,
+    )  # fmt: skip
+    return {**answers, "vocabulary": words, "rules": rules, **spec.EXPORT, **told}
+
+
+def _inputs(entry: Entry, given: Any) -> dict[str, Any]:
+    import torch
+
+    if entry.channels:
+        return {"samples": given}
+    lengths = [sum(i != entry.padding for i in row) or 1 for row in given]
+    return {"tokens": torch.tensor(given), "lengths": torch.tensor(lengths), "rows": given}
+
+
+def _definitions(entry: Entry, folder: Path) -> dict[str, Any]:
+    """The names of a file: its classes and functions, what it imports, and constants; nothing else of it is run."""
+    import numpy as np
+    import torch
+    from torch import nn
+    from torch.nn.utils.rnn import pack_padded_sequence
+
+    path = folder / entry.path
+    _forget_the_last(folder.parents[2])
+    sys.path[:0] = [str(folder / part) for part in reversed(Path(entry.path).parents)]
+    file = types.ModuleType(_module_name(path.stem))
+    file.__package__ = ".".join(Path(entry.path).parent.parts)
+    file.__dict__.update(torch=torch, nn=nn, F=nn.functional, np=np, SimpleNamespace=types.SimpleNamespace,
+                         pack_padded_sequence=pack_padded_sequence)  # fmt: skip
+    sys.modules[file.__name__] = file
+    text = _text_of(path)
+    if path.suffix == ".ipynb":
+        # What the exporter reads as the module's file.
+        path = path.with_suffix(".py")
+        path.write_text(text, encoding="utf-8")
+    file.__file__ = str(path)
+    sys.meta_path.append(stubs := _Stubs(_not_installed(entry, folder)))
+    try:
+        for statement in filter(_is_definition, _statements(text)):
+            # What cannot be defined, as of a file of the repository that the entry does not name, is not needed.
+            with contextlib.suppress(Exception):
+                exec(compile(ast.Module([statement], []), str(path), "exec"), file.__dict__)  # noqa: S102
+        exec(entry.before, file.__dict__)  # noqa: S102 - that is what the field is for
+    finally:
+        sys.meta_path.remove(stubs)
+        # The exporter is not to find a package that is not installed.
+        for name in [name for name, module in sys.modules.items() if isinstance(module, _Stub)]:
+            del sys.modules[name]
+    return file.__dict__
+
+
+def _module_name(stem: str) -> str:
+    """That of the file, if no module that others import has it."""
+    name = re.sub(r"\W", "_", stem)
+    return f"{name}_of_corpus" if name in sys.modules or name in sys.stdlib_module_names else name
+
+
+def _forget_the_last(cache: Path) -> None:
+    """Two repositories may have a `utils`."""
+    inside = str(cache)
+
+    def places(module: types.ModuleType) -> list[str]:
+        found = getattr(getattr(module, "__spec__", None), "submodule_search_locations", None) or ()
+        return [str(place) for place in (getattr(module, "__file__", None), *found)]
+
+    for name in [n for n, module in sys.modules.items() if any(p.startswith(inside) for p in places(module))]:
+        del sys.modules[name]
+    sys.path[:] = [place for place in sys.path if not place.startswith(inside)]
+
+
+def _statements(text: str) -> list[ast.stmt]:
+    try:
+        return ast.parse(text).body
+    except TabError:
+        # As Python 2 read it.
+        return ast.parse(text.expandtabs(8)).body
+
+
+def _is_definition(statement: ast.stmt) -> bool:
+    if isinstance(statement, ast.Import | ast.ImportFrom | ast.ClassDef | ast.FunctionDef):
+        return True
+    constant = (
+        ast.Constant,
+        ast.BinOp,
+        ast.UnaryOp,
+        ast.operator,
+        ast.unaryop,
+        ast.List,
+        ast.Tuple,
+        ast.Dict,
+        ast.Load,
+    )
+    return (
+        isinstance(statement, ast.Assign)
+        and all(isinstance(target, ast.Name) for target in statement.targets)
+        and all(isinstance(node, constant) for node in ast.walk(statement.value))
+    )
+
+
+def _not_installed(entry: Entry, folder: Path) -> set[str]:
+    """The packages that its files import, and that are neither installed nor among the files."""
+    names = set()
+    for path in (entry.path, *entry.files):
+        if path.endswith(".py") and path != entry.path:
+            text = (folder / path).read_text(encoding="utf-8-sig")
+        elif path == entry.path:
+            text = _text_of(folder / path)
+        else:
+            continue
+        for node in ast.walk(ast.Module(_statements(text), [])):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names.add(node.module.split(".")[0])
+    return {name for name in names if name not in sys.modules and importlib.util.find_spec(name) is None}
+
+
+def _text_of(path: Path) -> str:
+    """A file's text; of a notebook the cells, without the lines that only Jupyter knows and the cells that are no
+    Python."""
+    text = path.read_text(encoding="utf-8-sig")
+    if path.suffix != ".ipynb":
+        return text
+    cells = []
+    for cell in json.loads(text)["cells"]:
+        if cell["cell_type"] == "code":
+            lines = "".join(cell["source"]).splitlines()
+            code = "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in lines)
+            with contextlib.suppress(SyntaxError):
+                ast.parse(code)
+                cells.append(code)
+    return "\n\n".join(cells) + "\n"
+
+
+class _Stubs(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Packages that are not installed: whatever is taken from them is a class of modules that does nothing."""
+
+    def __init__(self, packages: set[str]) -> None:
+        self.packages = packages
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: object = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        del path, target
+        if fullname.split(".", maxsplit=1)[0] not in self.packages:
+            return None
+        return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+        return _Stub(spec.name)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        del module
+
+
+class _Stub(types.ModuleType):
+    def __getattr__(self, name: str) -> Any:
+        from torch import nn
+
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return type(name, (nn.Module,), {})

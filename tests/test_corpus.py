@@ -1,0 +1,143 @@
+"""tests/corpus.toml: it has each module that the pages of docs/ name, and says how to take, make and call it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch")
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import corpus  # noqa: E402
+
+from pocketrnn.text import TextRules  # noqa: E402
+
+ENTRIES = list(corpus.entries())
+PAGES = ("modules", "number-modules")
+ROW = re.compile(r"\| ([^,|]+/[^,|]+), (.*), `([^`]*)` \| (.*)" + 4 * r" \| ([^|]+)" + r" \|")
+FILE = """
+import a_package_that_nobody_has as missing
+from torch import nn
+from layers import Last
+
+STEPS = 3 * 2
+data = open("no such file")
+
+
+class Net(missing.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.embedding, self.rnn, self.fc = nn.Embedding(9, 4), nn.GRU(4, 5, batch_first=True), nn.Linear(5, classes)
+        self.last = Last()
+
+    def forward(self, x, lengths):
+        return self.fc(self.last(self.rnn(self.embedding(x))[0])) * SCALE
+"""
+LAYERS = "from torch import nn\n\n\nclass Last(nn.Module):\n    def forward(self, x):\n        return x[:, -1]\n"
+
+
+@pytest.fixture
+def clones(tmp_path: Path) -> Path:
+    """A folder of one clone."""
+    repository = tmp_path / "clones" / "owner+name"
+    (repository / "a").mkdir(parents=True)
+    (repository / "a" / "model.py").write_text(FILE)
+    (repository / "layers.py").write_text(LAYERS)
+    git = ["git", "-c", "user.name=n", "-c", "user.email=e@e"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "m"]):
+        subprocess.run([*git, *command], cwd=repository, check=True)
+    return repository.parent
+
+
+@pytest.fixture
+def entry(clones: Path) -> corpus.Entry:
+    git = ["git", "-C", str(clones / "owner+name"), "rev-parse", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    return corpus.Entry(
+        page="modules", repository="owner/name", path="a/model.py", name="Net", special="", commit=commit,
+        results=("right", "right", "right", "right"), files=("layers.py",), before="SCALE = 2", make="Net(3)", labels=3,
+        ids=9, arguments="tokens, lengths",
+    )  # fmt: skip
+
+
+def rows_of(page: str) -> list[tuple[str, ...]]:
+    found = (ROW.fullmatch(line) for line in (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8").splitlines())
+    return [row.groups() for row in found if row]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_rows_of_a_page_are_those_of_the_corpus(page: str) -> None:
+    rows = rows_of(page)
+    assert len(rows) > 50
+    of_page = []
+    for one in ENTRIES:
+        if one.page == page:
+            special = one.special + (f" (not counted: {one.not_counted})" if one.not_counted else "")
+            of_page.append((one.repository, one.path, one.name, special, *one.results))
+    assert of_page == rows
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_says_how_many_of_its_modules_can_be_run_again(page: str) -> None:
+    of_page = [one for one in ENTRIES if one.page == page]
+    said = re.search(
+        r"(\d+)\s+of\s+these\s+(\d+)\s+can\s+be\s+run\s+again", (ROOT / "docs" / f"{page}.md").read_text("utf-8")
+    )
+    assert said is not None
+    assert [int(n) for n in said.groups()] == [sum(one.is_located for one in of_page), len(of_page)]
+
+
+@pytest.mark.parametrize("one", [one for one in ENTRIES if one.is_located], ids=lambda one: one.title)
+def test_an_entry_says_how_its_module_is_made_and_called(one: corpus.Entry) -> None:
+    assert re.fullmatch("[0-9a-f]{40}", one.commit)
+    assert (one.labels > 0) != (one.values > 0)
+    assert len(one.measured) in (0, 2)
+    for statements in (one.before, one.before_call):
+        compile(statements, one.title, "exec")
+    for expression in (one.make, f"({one.arguments},)" if one.arguments else "0", one.reads or "0"):
+        compile(expression, one.title, "eval")
+    TextRules(padding_id=one.padding, **one.rules)
+
+
+def test_no_code_of_others_is_in_the_tree() -> None:
+    assert not any((ROOT / one.path).exists() and one.is_located for one in ENTRIES)
+
+
+def test_a_module_is_taken_from_a_clone_and_made(clones: Path, entry: corpus.Entry, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    assert not corpus.is_fetched(entry, cache)
+    folder = corpus.fetched(entry, cache, clones)
+    assert corpus.is_fetched(entry, cache)
+    assert folder == cache / "owner" / "name" / entry.commit
+    # Nobody is asked again.
+    assert corpus.fetched(entry, cache) == folder
+
+    spec = corpus.spec_of(entry, folder)
+    module = corpus.module_of(spec)
+    called = spec.arguments(module, [[2, 3, 4, 1], [5, 6, 1, 1]])
+    assert called[1].tolist() == [3, 2]
+    assert spec.probabilities(module(*called), 2).sum(1).tolist() == pytest.approx([1, 1])
+    assert corpus.export_arguments(spec, call=False)["vocabulary"][1] == "<pad>"
+    assert "a_package_that_nobody_has" not in sys.modules
+
+
+def test_a_file_that_a_repository_does_not_have_is_named(clones: Path, entry: corpus.Entry, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"gone\.py at [0-9a-f]{40}"):
+        corpus.fetched(replace(entry, files=("gone.py",)), tmp_path / "cache", clones)
+    with pytest.raises(FileNotFoundError, match="owner/other"):
+        corpus.fetched(replace(entry, repository="owner/other"), tmp_path / "cache", clones)
+
+
+def test_a_line_and_sequences_are_told_to_export(entry: corpus.Entry) -> None:
+    numbers: dict[str, Any] = {"labels": 0, "values": 2, "channels": 3, "steps": 7, "call": "module(samples)[0]"}
+    spec = corpus.spec_of(replace(entry, **numbers), Path())
+    without, told = (corpus.export_arguments(spec, call=call) for call in (False, True))
+    assert (told["values"], told["channels"], told["steps"]) == (["value 0", "value 1"], 3, 7)
+    assert (without.get("call"), told["call"]) == (None, "module(samples)[0]")
