@@ -226,7 +226,6 @@ def test_every_command_and_option_has_help() -> None:
         "pack",
         "push",
         "train",
-        "upgrade",
         "verify",
     }
     for name, command in COMMANDS.items():

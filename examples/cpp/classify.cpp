@@ -599,12 +599,10 @@ void check_steps(const json& steps) {
   }
 }
 
-// The members of the text rules that version 2 added, each of which may be missing.
-void check_version_2(const json& document, int64_t rows) {
+// The members of the text rules that may be missing.
+void check_more_rules(const json& document, int64_t rows) {
   const json& text = document.at("text");
   const bool is_external = text.at("tokenizer") == "external";
-  if (is_external && document["version"] != 3)
-    throw std::runtime_error("The text rules hold the tokenizer external: that is version 3.");
   if (is_external && (text.at("lowercase") != false || text.contains("steps")))
     throw std::runtime_error("The tokenizer external is given no text, so that there is nothing to clean or lower-case.");
   std::string found = is_external || text.at("tokenizer") == "space"
@@ -612,7 +610,6 @@ void check_version_2(const json& document, int64_t rows) {
   for (const char* name : {"steps", "stop_words", "first_id", "last_id", "max_width", "min_width", "cut_side", "pad_side"})
     if (text.contains(name)) found += (found.empty() ? "" : ", ") + std::string(name);
   if (found.empty()) return;
-  if (document["version"] == 1) throw std::runtime_error("The text rules hold " + found + ": that is version 2.");
   if (document.contains("stream")) throw std::runtime_error("The text rules hold " + found + ", which a stream cannot follow.");
   constexpr int64_t most = (int64_t(1) << 31) - 1;
   if (text.contains("steps")) check_steps(text["steps"]);
@@ -633,7 +630,7 @@ void check_version_2(const json& document, int64_t rows) {
 
 // The ids of which a text that holds one takes a run of its own. Here every text does.
 void check_alone(const json& ids, int64_t rows) {
-  if (!ids.is_array() || ids.size() > 4096) throw std::runtime_error("classifier.json is not valid: alone.");
+  if (!ids.is_array() || ids.empty() || ids.size() > 4096) throw std::runtime_error("classifier.json is not valid: alone.");
   std::set<int64_t> different;
   for (const json& id : ids) different.insert(whole(json{{"alone", id}}, "alone", 0, rows - 1));
   if (different.size() < ids.size()) throw std::runtime_error("classifier.json is not valid: alone holds an id twice.");
@@ -642,9 +639,15 @@ void check_alone(const json& ids, int64_t rows) {
 // classifier.json, parsed, if it is whole and says nothing that this reader does not know.
 json checked(const std::string& content) {
   json document = parsed(content);
-  if (document.at("format") != "pocketrnn-classifier" || (document.at("version") != 1 && document["version"] != 2 &&
-                                                          document["version"] != 3))
-    throw std::runtime_error("This is no pocketrnn-classifier of version 1, 2 or 3.");
+  if (document.at("format") != "pocketrnn-classifier") throw std::runtime_error("This is no pocketrnn-classifier.");
+  if (document.at("version") != 1)
+    throw std::runtime_error("The bundle was made by another release: it is of version " + document["version"].dump() +
+                             " of the format, and this program reads version 1. Export it again.");
+  if (document.contains("numbers")) throw std::runtime_error("The bundle takes sequences of numbers, not texts.");
+  if (document.contains("torchscript") && !document["torchscript"].is_object())
+    throw std::runtime_error("classifier.json is not valid: torchscript.");
+  if (document.contains("thresholds"))
+    throw std::runtime_error("The bundle has thresholds, and this program gives the likeliest label.");
   // The file's end alone, since std::regex recurses over what it is given.
   const size_t start = content.size() - std::min<size_t>(content.size(), 200);
   const std::string tail = content.substr(start);
@@ -670,14 +673,11 @@ json checked(const std::string& content) {
   if (!text.at("max_tokens").is_null()) whole(text, "max_tokens", 1, most);
   if (!text.at("unknown_id").is_null()) whole(text, "unknown_id", 0, rows - 1);
   for (const char* name : {"empty_id", "padding_id"}) whole(text, name, 0, rows - 1);
-  check_version_2(document, rows);
+  check_more_rules(document, rows);
   if (!std::regex_match(document.at("graph").at("file").get<std::string>(), std::regex("[A-Za-z0-9_][A-Za-z0-9._-]*")))
     throw std::runtime_error("The graph's file is not a plain file name.");
   const Limits limits = limits_of(document["graph"]);
-  const bool alone = document["graph"].contains("alone");
-  if ((limits.real_token || alone) && document["version"] == 1)
-    throw std::runtime_error(std::string("The graph has ") + (alone ? "alone" : "the limit real_token") + ": that is version 2.");
-  if (alone) check_alone(document["graph"]["alone"], rows);
+  if (document["graph"].contains("alone")) check_alone(document["graph"]["alone"], rows);
   if (document.contains("stream") && limits.least > 1)
     throw std::runtime_error("classifier.json contradicts itself: the graph takes no text of fewer than " +
                              std::to_string(limits.least) + " tokens, but a stream begins with one.");

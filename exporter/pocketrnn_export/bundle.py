@@ -378,7 +378,7 @@ def _prepared_and_made(
             prepared.least,
         )
     try:
-        forms = _made(kinds, prepared, _for_graph(description, prepared))
+        forms = _made(kinds, prepared, description)
         if EDGE in kinds or prepared.one_text:
             return prepared, forms
         # A graph says which numbers forward compares ids with.
@@ -386,14 +386,14 @@ def _prepared_and_made(
         numbers = [rules.unknown_id, rules.empty_id, *rules.first_ids, *rules.last_ids, *_whole_numbers(forms)]
         tried = with_ids_tried(prepared, [i for i in numbers if i is not None])
         if tried.alone != prepared.alone:
-            prepared, forms = tried, _made(kinds, tried, _for_graph(description, tried))
+            prepared, forms = tried, _made(kinds, tried, description)
         return prepared, forms
     except UntraceableError as error:
         if prepared.one_text or EDGE in kinds:
             raise
         try:
             alone = ask(one_text=True)
-            forms = _made(kinds, alone, _for_graph(description, alone))
+            forms = _made(kinds, alone, description)
         except (ExportError, InputError):
             raise error from error.__cause__
         _log.warning(
@@ -401,13 +401,6 @@ def _prepared_and_made(
             error.problem,
         )
         return alone, forms
-
-
-def _for_graph(description: Description, prepared: ExportableModule) -> Description:
-    """The description with what its graph will need of the format."""
-    stated = prepared.stated_alone(description.rules)
-    beyond = [*(["the limit real_token"] if prepared.real_token else []), *(["alone"] if stated is not None else [])]
-    return replace(description, graph_beyond=tuple(beyond))
 
 
 def _with_padding_measured(

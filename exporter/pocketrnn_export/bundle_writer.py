@@ -114,7 +114,7 @@ def _with_answers(provenance: Mapping[str, Any], answers: AnswersCompared | None
 
 
 def _entries(forms: Iterable[Form]) -> dict[str, Any]:
-    """What classifier.json says of the forms, by member."""
+    """The parts of a manifest that say something of the forms."""
     return {"torchscript": None, **{form.member: form.entry for form in forms if form.member is not None}}
 
 

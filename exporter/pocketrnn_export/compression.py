@@ -256,7 +256,7 @@ def _write_small(folder: Path, manifest: Manifest, storage: Storage, path: Path)
     content = manifests.checked_bytes(folder / graph.file, graph.sha256)
     small = quantized(content, storage, metadata)
     if storage.rows is not None:
-        kept = None if graph.alone is None else tuple(i for i in graph.alone if i < storage.rows)
+        kept = tuple(i for i in graph.alone if i < storage.rows)
         graph = replace(graph, embedding_rows=storage.rows, alone=kept)
     forms = [_named(edge_form(small.content, graph) if graph.batch == 1 else onnx_form(small.content, graph))]
     if (stream := manifest.stream) is not None:

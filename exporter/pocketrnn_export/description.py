@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any
 
-from pocketrnn.bundle.manifest import Manifest, text_digest, version_of
+from pocketrnn.bundle.manifest import VERSION, Manifest, text_digest
 from pocketrnn.errors import InputError, shown
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder
 from pocketrnn_export.vocabularies.external import KnownTexts
@@ -28,7 +28,6 @@ class Description:
         vocabulary: the tokens in the order of their ids.
         activation: what makes probabilities of logits: `softmax` or `sigmoid`.
         provenance: the origin: data, metrics, licence, versions.
-        graph_beyond: what version 1 of the format cannot say of the graph; see `Graph.beyond_version_1`.
         known: the ids of the proof's texts, where the owner's code splits them.
         thresholds: for each label the probability from which it is given, or None to keep none.
     """
@@ -39,7 +38,6 @@ class Description:
     vocabulary: tuple[str, ...] = field(repr=False)
     activation: str
     provenance: Mapping[str, Any]
-    graph_beyond: tuple[str, ...] = ()
     known: Mapping[str, Sequence[int]] = field(default_factory=dict, repr=False)
     thresholds: tuple[float, ...] | None = None
 
@@ -54,7 +52,6 @@ class Description:
             manifest.vocabulary,
             manifest.activation,
             manifest.provenance,
-            tuple(manifest.graph.beyond_version_1),
             {example.text: example.ids for example in manifest.examples} if external else {},
             manifest.thresholds,
         )
@@ -77,7 +74,7 @@ class Description:
     def metadata(self) -> dict[str, str]:
         """What an ONNX file says of itself, so that a graph without its bundle can be recognised."""
         return {
-            "pocketrnn.version": str(version_of(self.rules, self.graph_beyond, thresholds=self.thresholds is not None)),
+            "pocketrnn.version": str(VERSION),
             "pocketrnn.name": self.name,
             "pocketrnn.labels": json.dumps(self.labels),
             "pocketrnn.text_digest": text_digest(self.labels, self.rules, self.vocabulary),

@@ -211,7 +211,7 @@ def bundle_takes_numbers(bundle: str | Path) -> bool:
     if is_packed(folder):
         return False
     document, _ = manifests.document_in(folder)
-    return document.get("version") == manifests.NUMBERS_VERSION
+    return manifests.takes_numbers(document)
 
 
 def packable(bundle: str | Path) -> tuple[Path, Manifest]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-__all__ = ["installs_extra", "installs_native_engine", "upgrades"]
+__all__ = ["installs_extra", "installs_native_engine"]
 
 _NATIVE: Final = "pocketrnn-native"
 # Where the native engine's package is in the sources.
@@ -45,22 +45,6 @@ def installs_native_engine() -> str:
     if folder is not None:
         return f"pip install {shlex.quote(str(folder / _NATIVE_FOLDER))}"
     return "pip install " + shlex.quote(f"{_NATIVE} @ {origin}#subdirectory={_NATIVE_FOLDER}")
-
-
-def upgrades() -> str:
-    """The command that installs a newer version.
-
-    Example:
-        >>> upgrades()    # installed from an index
-        'pip install --upgrade pocketrnn'
-    """
-    origin = _origin()
-    if origin is None:
-        return "pip install --upgrade pocketrnn"
-    folder = _folder_of(origin)
-    if folder is not None:
-        return f"git -C {shlex.quote(str(folder))} pull && pip install {shlex.quote(str(folder))}"
-    return "pip install --upgrade " + shlex.quote(f"pocketrnn @ {origin.rpartition('@')[0] or origin}")
 
 
 def _origin() -> str | None:

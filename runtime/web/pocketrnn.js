@@ -11,7 +11,7 @@
  */
 
 const FORMAT = "pocketrnn-classifier";
-const VERSION = 5;
+const VERSION = 1;
 const CLASSIFIER_JSON = "classifier.json";
 // Bytes that a file may have. The graph's limit is protobuf's.
 const LARGEST_JSON = 2 ** 27;
@@ -334,10 +334,16 @@ async function readClassifierJson(bytes) {
   }
   if (document?.format !== FORMAT)
     throw new BundleError(`${CLASSIFIER_JSON} is not a ${FORMAT} file.`, "Give the folder that `pocketrnn export` wrote.");
-  if (document.version > VERSION)
+  if (Number.isInteger(document.version) && document.version !== VERSION)
     throw new BundleError(
-      `${CLASSIFIER_JSON} is of version ${document.version}; this pocketrnn.js reads up to version ${VERSION}.`,
-      "Upgrade pocketrnn.js.",
+      `${CLASSIFIER_JSON} was made by another release: it is of version ${document.version} of the format, ` +
+        `and this pocketrnn.js reads version ${VERSION}.`,
+      "Export the bundle again with the pocketrnn of this release.",
+    );
+  if (document.numbers !== undefined)
+    throw new BundleError(
+      `${CLASSIFIER_JSON} is of a classifier of sequences of numbers, not of texts.`,
+      "Pack the bundle with `pocketrnn pack`; native.js reads that file.",
     );
   if (document.text?.tokenizer === "subwords")
     throw new BundleError(
@@ -371,13 +377,12 @@ const isSetOf = (value, least, test) => isListOf(value, least, test) && new Set(
 
 const MEMBERS = {
   format: isString,
-  version: (value) => isInteger(value, 1, VERSION),
+  version: (value) => value === VERSION,
   name: (value) => isString(value) && value !== "" && [...value].length <= 200,
   labels: (value) => isSetOf(value, 2, (label) => isString(label) && label !== "") && value.length <= 2 ** 20,
   activation: (value) => value === "softmax" || value === "sigmoid",
   text: isObject,
   graph: isObject,
-  torchscript: (value) => value === null || (isObject(value) && isFile(value.file) && isDigest(value.sha256)),
   examples: (value) =>
     isListOf(
       value,
@@ -394,6 +399,7 @@ const MEMBERS = {
 };
 // May be missing. The step graph of a bundle that can answer while a text arrives is not opened here.
 const MORE_MEMBERS = {
+  torchscript: (value) => isObject(value) && isFile(value.file) && isDigest(value.sha256),
   thresholds: (value) => isListOf(value, 2, (one) => Number.isFinite(one) && one >= 0 && one <= 1),
   stream: (value) => isObject(value) && isFile(value.file) && isDigest(value.sha256) && isInteger(value.state_size, 1, 2 ** 20),
 };
@@ -413,7 +419,7 @@ const isRange = (value) => {
   return (points.length === 1 || points.length === 2) && points[0] <= points.at(-1);
 };
 const isSide = (value) => value === "left" || value === "right";
-// May be missing, and are of version 2.
+// May be missing.
 const MORE_TEXT_MEMBERS = {
   steps: (value) => isListOf(value, 1, isObject) && value.length <= 4096,
   stop_words: (value) => isSetOf(value, 1, isString) && value.length <= 2 ** 16,
@@ -438,9 +444,9 @@ const LIMIT_MEMBERS = {
   real_token: (value) => value === true,
 };
 // May be missing. With batch, a run takes one text only; with limits, the graph does not take every text; a text that
-// holds an id of alone, which is of version 2, takes a run of its own.
+// holds an id of alone takes a run of its own.
 const MORE_GRAPH_MEMBERS = {
-  alone: (value) => isSetOf(value, 0, (id) => isInteger(id, 0)) && value.length <= 4096,
+  alone: (value) => isSetOf(value, 1, (id) => isInteger(id, 0)) && value.length <= 4096,
   batch: (value) => value === 1,
   limits: (value) => isObject(value) && Object.keys(value).length > 0,
 };
@@ -463,7 +469,6 @@ function faultOf(document) {
     memberFault(document.graph.limits ?? {}, {}, "graph.limits.", LIMIT_MEMBERS);
   if (fault) return fault;
   const { text, labels, vocabulary, examples, thresholds } = document;
-  if (thresholds && document.version < 5) return "it holds thresholds: that is version 5";
   if (thresholds && thresholds.length !== labels.length)
     return `there are ${thresholds.length} thresholds for ${labels.length} labels`;
   const rows = document.graph.embedding_rows;
@@ -471,11 +476,8 @@ function faultOf(document) {
   if (vocabulary.length > rows) return `the vocabulary holds ${vocabulary.length} tokens, but the embedding has ${rows} rows`;
   const beyond = Object.keys(MORE_TEXT_MEMBERS).filter((name) => Object.hasOwn(text, name));
   if (text.tokenizer === "space" || text.tokenizer === EXTERNAL) beyond.unshift(`the tokenizer ${text.tokenizer}`);
-  if (text.tokenizer === EXTERNAL && document.version < 3)
-    return "the text rules hold the tokenizer external: that is version 3";
   if (text.tokenizer === EXTERNAL && (text.lowercase || text.steps))
     return `the tokenizer external is given no text, so that there is nothing to ${text.steps ? "clean" : "lower-case"}`;
-  if (beyond.length && document.version === 1) return `the text rules hold ${beyond.join(", ")}: that is version 2`;
   if (beyond.length && document.stream) return `the text rules hold ${beyond.join(", ")}, which a stream cannot follow`;
   if (text.min_width > text.max_width) return `min_width is ${text.min_width}, but max_width ${text.max_width}`;
   const highest = Math.max(text.unknown_id ?? 0, text.empty_id, text.padding_id, text.first_id ?? 0, text.last_id ?? 0);
@@ -485,8 +487,6 @@ function faultOf(document) {
   const limits = document.graph.limits ?? {};
   const { min_tokens = 1, max_tokens = Infinity, real_token } = limits;
   const { alone } = document.graph;
-  const needs = [...(real_token ? ["the limit real_token"] : []), ...(alone ? ["alone"] : [])];
-  if (needs.length && document.version === 1) return `the graph has ${needs.join(", ")}: that is version 2`;
   if (alone?.some((id) => id >= rows))
     return `the graph's alone holds the token id ${Math.max(...alone)}, but the embedding has ${rows} rows`;
   if (min_tokens > max_tokens) return `no text has at least ${min_tokens} and at most ${max_tokens} tokens`;
@@ -1025,8 +1025,7 @@ export class Classifier {
     const answers = new Array(rows.length);
     const { graph, text } = this.#document;
     const { padding, batch, limits } = graph;
-    // Where the bundle does not say which ids a graph takes for padding within a text, it may be those of the padding.
-    const ids = new Set(graph.alone ?? [text.padding_id]);
+    const ids = new Set(graph.alone);
     const alone = (place) => rows[place].some((id) => ids.has(id));
     if (limits) this.#checkLimits(rows);
     for (const places of runs(rows.map((row) => row.length), padding, MAX_TOKENS, batch ?? limits?.max_batch, alone)) {

@@ -15,7 +15,7 @@ import pytest
 from pocketrnn import Classifier
 
 ROOT = Path(__file__).parents[2]
-PACKED = ROOT / "tests" / "vectors" / "version-1" / "8de3e54" / "packed-lstm.prnn"
+PACKED = ROOT / "tests" / "vectors" / "packed" / "words.prnn"
 TEXTS = ["Oil prices rise again", "Striker scores twice in cup final"]
 
 

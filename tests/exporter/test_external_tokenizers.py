@@ -79,7 +79,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_a_bundle_answers_tokens_ids_and_texts_by_the_owners_code_alike(bundle: Path) -> None:
     manifest = manifests.read(bundle)
-    assert manifests.document_of(manifest)["version"] == 3
+    assert manifests.document_of(manifest)["text"]["tokenizer"] == "external"
     assert text_verdict(manifest) == TextVerdict("compared", 4, "ids")
     assert [example.text for example in manifest.examples][:4] == list(TEXTS)
     assert verify(bundle).replays

@@ -198,10 +198,3 @@ def test_values_are_no_labels(values: Path) -> None:
             call(sequences)
     # A regression is no probability, so that nothing is asked or undone where its numbers lie between 0 and 1.
     assert "values" in str(classifier.manifest.provenance["gives"])
-
-
-def test_a_bundle_of_numbers_is_written_as_todays(folder: Path, tmp_path: Path) -> None:
-    result = run("upgrade", folder / "b", "-o", tmp_path / "new")
-    assert result.exit_code == 0, result.output
-    for name in ("classifier.json", "model.onnx"):
-        assert (tmp_path / "new" / name).read_bytes() == (folder / "b" / name).read_bytes()

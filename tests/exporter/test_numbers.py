@@ -432,8 +432,8 @@ def test_a_damaged_bundle_of_numbers_is_refused(packed: tuple[nn.Module, Path], 
     for name, changed in {
         "another mean": content.replace(b"1.0", b"1.5", 1),
         "half": content[: len(content) // 2],
-        "another version": content.replace(b'"version": 6', b'"version": 7'),
-        "of texts": content.replace(b'"version": 6', b'"version": 5'),
+        "another version": content.replace(b'"version": 1', b'"version": 2'),
+        "of texts": content.replace(b'"numbers":', b'"text":'),
     }.items():
         folder = tmp_path / name
         folder.mkdir()

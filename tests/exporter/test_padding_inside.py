@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from pathlib import Path
@@ -349,8 +348,7 @@ def test_what_padding_changes_is_said_with_the_figure_and_the_amount_or_nothing_
     # No batch of its owner's moves one by much more.
     for other in (1, 10, 60, 250, 500):
         assert moved_by_hand(module, classifier, texts, other) < 1.2 * moved
-    assert json.loads((tmp_path / "b" / "classifier.json").read_bytes())["version"] == 1
-    assert (classifier.manifest.graph.alone, classifier.manifest.graph.run_alone(1)) == (None, (1,))
+    assert classifier.manifest.graph.alone == ()
 
 
 def moved_by_hand(module: nn.Module, classifier: Classifier, texts: list[str], padding: int) -> float:
@@ -378,7 +376,6 @@ def test_what_a_batch_does_is_said_with_the_word(tmp_path: Path, caplog: pytest.
     assert "holds the id 1 ('<pad>')" in first
     assert "in probability" in first
     assert classifier.manifest.graph.alone == (1,)
-    assert json.loads((tmp_path / "b" / "classifier.json").read_bytes())["version"] == 2
 
 
 def effect(kind: type[Reads], texts: list[list[int]], **more: Any) -> Any:

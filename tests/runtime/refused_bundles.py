@@ -57,41 +57,31 @@ def _limited(members: str) -> Callable[[str], bytes]:
     return _swapped('"embedding_rows": 4', f'"embedding_rows": 4, "limits": {{{members}}}')
 
 
-def _in_version(version: int, change: Callable[[str], bytes]) -> Callable[[str], bytes]:
-    """A change, in a document of that version."""
-
-    def changed(text: str) -> bytes:
-        return _swapped('"version": 1', f'"version": {version}')(change(text).decode("utf-8", "surrogatepass"))
-
-    return changed
+def _real_token(value: str = "true") -> Callable[[str], bytes]:
+    return _limited(f'"real_token": {value}')
 
 
-def _real_token(value: str = "true", version: int = 2) -> Callable[[str], bytes]:
-    return _in_version(version, _limited(f'"real_token": {value}'))
+def _alone(value: str) -> Callable[[str], bytes]:
+    return _swapped('"embedding_rows": 4', f'"embedding_rows": 4, "alone": {value}')
 
 
-def _alone(value: str, version: int = 2) -> Callable[[str], bytes]:
-    return _in_version(version, _swapped('"embedding_rows": 4', f'"embedding_rows": 4, "alone": {value}'))
-
-
-def _thresholds(value: str, version: int = 5) -> Callable[[str], bytes]:
-    added = _swapped('"activation": "softmax"', f'"activation": "softmax",\n "thresholds": {value}')
-    return _in_version(version, added)
+def _thresholds(value: str) -> Callable[[str], bytes]:
+    return _swapped('"activation": "softmax"', f'"activation": "softmax",\n "thresholds": {value}')
 
 
 def _example_of_padding(text: str) -> bytes:
     return _swapped('"ids": [2, 3]', '"ids": [0, 0]')(_real_token()(text).decode())
 
 
-def _ruled(members: str, version: int = 2) -> Callable[[str], bytes]:
+def _ruled(members: str) -> Callable[[str], bytes]:
     """Further members of the text rules."""
-    return _in_version(version, _swapped('"ngrams": 1', f'"ngrams": 1, {members}'))
+    return _swapped('"ngrams": 1', f'"ngrams": 1, {members}')
 
 
-def _external(version: int = 3, lowercase: str = "false", more: str = "") -> Callable[[str], bytes]:
+def _external(lowercase: str = "false", more: str = "") -> Callable[[str], bytes]:
     """A bundle that does not split texts."""
     rules = f'{more}"tokenizer": "external", "lowercase": {lowercase}'
-    return _in_version(version, _swapped('"tokenizer": "basic_english", "lowercase": true', rules))
+    return _swapped('"tokenizer": "basic_english", "lowercase": true', rules)
 
 
 def _with_stream(changed: Callable[[str], bytes]) -> Callable[[str], bytes]:
@@ -164,6 +154,9 @@ _ELSEWHERE = "further files"
 _LOOP = _loop()
 
 REFUSED: dict[str, Refused] = {
+    "version-other": Refused("another release", json=_swapped('"version": 1', '"version": 2')),
+    "version-none": Refused("another release", json=_swapped('"version": 1', '"version": 0')),
+    "torchscript-null": Refused("torchscript", json=_swapped('"examples": ', '"torchscript": null,\n "examples": ')),
     "json-byte-order-mark": Refused("not JSON", json=lambda text: b"\xef\xbb\xbf" + text.encode()),
     "json-utf-16": Refused("not JSON", json=lambda text: text.encode("utf-16")),
     "json-cesu-8": Refused("not JSON", json=_swapped('"name": "x"', '"name": "\ud83d\ude00"')),
@@ -188,26 +181,21 @@ REFUSED: dict[str, Refused] = {
     "limits-real-token-false": Refused("real_token", json=_real_token("false")),
     "limits-real-token-one": Refused("real_token", json=_real_token("1")),
     "limits-real-token-null": Refused("real_token", json=_real_token("null")),
-    "limits-real-token-in-version-1": Refused("that is version 2", json=_real_token(version=1)),
     "limits-real-token-stream": Refused("a stream may begin with one", json=_with_stream(_real_token())),
     "limits-real-token-example": Refused("golden example", json=_example_of_padding),
-    "alone-in-version-1": Refused("that is version 2", json=_alone("[0]", version=1)),
-    "alone-none-in-version-1": Refused("that is version 2", json=_alone("[]", version=1)),
+    "alone-none": Refused("alone", json=_alone("[]")),
     "alone-null": Refused("alone", json=_alone("null")),
     "alone-number": Refused("alone", json=_alone("1")),
     "alone-twice": Refused("alone", json=_alone("[1, 1]")),
     "alone-fraction": Refused("alone", json=_alone("[0.5]")),
     "alone-negative": Refused("alone", json=_alone("[-1]")),
     "alone-beyond-the-rows": Refused("alone", json=_alone("[0, 4]")),
-    "thresholds-in-version-1": Refused("that is version 5", json=_thresholds("[0.5, 0.5]", version=1)),
-    "thresholds-in-version-3": Refused("that is version 5", json=_thresholds("[0.5, 0.5]", version=3)),
     "thresholds-too-few": Refused("thresholds", json=_thresholds("[0.5]")),
     "thresholds-too-many": Refused("thresholds", json=_thresholds("[0.5, 0.5, 0.5]")),
     "thresholds-above-one": Refused("thresholds", json=_thresholds("[0.5, 1.5]")),
     "thresholds-below-zero": Refused("thresholds", json=_thresholds("[-0.1, 0.5]")),
     "thresholds-null": Refused("thresholds", json=_thresholds("null")),
     "thresholds-of-strings": Refused("thresholds", json=_thresholds('["0.5", "0.5"]')),
-    "rules-of-version-2-in-version-1": Refused("that is version 2", json=_ruled('"max_width": 9', version=1)),
     "rules-unknown": Refused("most", json=_ruled('"most": 9')),
     "rules-steps-none": Refused("steps", json=_ruled('"steps": []')),
     "rules-step-unknown": Refused("steps", json=_ruled('"steps": [{"match": "a+", "by": "a"}]')),
@@ -231,8 +219,6 @@ REFUSED: dict[str, Refused] = {
     "rules-width-too-large": Refused("min_width", json=_ruled('"min_width": 65537')),
     "rules-width-crossed": Refused("max_width", json=_ruled('"min_width": 9, "max_width": 8')),
     "rules-side-unknown": Refused("pad_side", json=_ruled('"min_width": 9, "pad_side": "both"')),
-    "rules-external-in-version-2": Refused("that is version 3", json=_external(version=2)),
-    "rules-external-in-version-1": Refused("that is version 3", json=_external(version=1)),
     "rules-external-lower-cased": Refused("lower-case", json=_external(lowercase="true")),
     "rules-external-cleaned": Refused("clean", json=_external(more='"steps": [{"replace": "a", "by": "b"}], ')),
     "rules-stream": Refused("a stream cannot follow", json=_with_stream(_ruled('"min_width": 2'))),

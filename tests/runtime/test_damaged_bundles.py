@@ -19,6 +19,7 @@ import onnx
 import onnxruntime
 import pytest
 from bundle_maker import with_graph
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
@@ -27,6 +28,7 @@ from sampling import examples
 import pocketrnn.bundle.manifest as manifests
 from pocketrnn import Classifier, verify
 from pocketrnn.bundle.manifest import Manifest
+from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, ParityError
 
 
@@ -146,9 +148,11 @@ def test_a_file_name_that_leaves_the_folder_is_refused(bundle: Path, part: str, 
         Classifier.load(rewritten(bundle, lambda document: document[part].update(file=file)))
 
 
-def test_a_newer_version_asks_for_an_upgrade(bundle: Path) -> None:
-    with pytest.raises(BundleError, match=r"\b7\b.*pip install"):
-        Classifier.load(rewritten(bundle, lambda document: document.update(version=7, extra={})))
+@pytest.mark.parametrize("version", [0, 2, 7])
+def test_a_bundle_of_another_version_is_to_be_exported_again(bundle: Path, version: int) -> None:
+    with pytest.raises(BundleError, match=rf"another release.*\b{version}\b.*\b1\b.*Export it"):
+        Classifier.load(rewritten(bundle, lambda document: document.update(version=version, extra={})))
+    assert CliRunner().invoke(main, ["inspect", str(bundle)]).exit_code == 2
 
 
 @pytest.mark.parametrize(

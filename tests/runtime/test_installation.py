@@ -41,7 +41,7 @@ def sources(tmp_path: Path) -> Path:
 
 
 def said() -> list[list[str]]:
-    commands = (installation.installs_extra("train"), installation.installs_native_engine(), installation.upgrades())
+    commands = (installation.installs_extra("train"), installation.installs_native_engine())
     return [shlex.split(command) for command in commands]
 
 
@@ -53,7 +53,6 @@ def test_from_a_clone_the_clone_is_installed_from(
     assert said() == [
         ["pip", "install", f"{sources}[train]"],
         ["pip", "install", str(sources / "runtime" / "native")],
-        ["git", "-C", str(sources), "pull", "&&", "pip", "install", str(sources)],
     ]
 
 
@@ -77,7 +76,6 @@ def test_elsewhere_the_index_is_installed_from(monkeypatch: pytest.MonkeyPatch, 
     assert said() == [
         ["pip", "install", "pocketrnn[train]"],
         ["pip", "install", "pocketrnn-native"],
-        ["pip", "install", "--upgrade", "pocketrnn"],
     ]
 
 
@@ -87,7 +85,6 @@ def test_from_a_repository_the_same_revision_is_installed(monkeypatch: pytest.Mo
     assert said() == [
         ["pip", "install", f"pocketrnn[train] @ git+{url}@{COMMIT}"],
         ["pip", "install", f"pocketrnn-native @ git+{url}@{COMMIT}#subdirectory=runtime/native"],
-        ["pip", "install", "--upgrade", f"pocketrnn @ git+{url}"],
     ]
 
 

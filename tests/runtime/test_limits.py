@@ -274,18 +274,11 @@ def counting(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_counting(tmp_path_factory.mktemp("counting") / "bundle")
 
 
-def test_a_need_of_a_real_token_is_written_in_version_2(counting: Path) -> None:
+def test_a_need_of_a_real_token_is_written_and_read(counting: Path) -> None:
     document = json.loads((counting / "classifier.json").read_bytes())
-    assert (document["version"], document["graph"]["limits"]) == (2, {"real_token": True})
+    assert document["graph"]["limits"] == {"real_token": True}
     assert manifest.read(counting).graph.limits == Limits(real_token=True)
     assert verify(counting).name == "small"
-
-
-def test_a_need_of_a_real_token_in_version_1_is_refused(counting: Path, tmp_path: Path) -> None:
-    document = json.loads((counting / "classifier.json").read_bytes())
-    (tmp_path / "classifier.json").write_bytes(redigested({**document, "version": 1}))
-    with pytest.raises(BundleError, match=r"real_token.*\b2\b"):
-        manifest.read(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "  ", "<pad>", "<PAD> <pad>", "unheard of", "unheard <pad>"])

@@ -111,7 +111,6 @@ def test_the_command_line_runs_there(edge: Path, padded: Path) -> None:
         "inspect",
         "bench",
         "push",
-        "upgrade",
     ]
     assert refused[0] == 1
     assert re.search(r"pip install .*\[train\]", refused[2])

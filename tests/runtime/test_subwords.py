@@ -222,10 +222,9 @@ def bundle(tmp_path: Path) -> Path:
     return bundle_maker.make(tmp_path / "subwords", rules=RULES, vocabulary=BERT)
 
 
-def test_a_bundle_of_subwords_classifies_and_says_version_4(bundle: Path) -> None:
+def test_a_bundle_of_subwords_classifies(bundle: Path) -> None:
     classifier = Classifier.load(bundle)
     assert classifier.manifest.text == RULES
-    assert json.loads((bundle / "classifier.json").read_text("utf-8"))["version"] == 4
     texts = ["unable, able", "", "nothing that is known", "a b"]
     together = classifier.logits(texts)
     alone = np.concatenate([classifier.logits([text]) for text in texts])
@@ -305,15 +304,6 @@ def test_damaged_rules_are_refused_in_one_sentence(
         Classifier.load(rewritten(bundle, change))
 
 
-def test_rules_of_subwords_are_of_no_older_version(bundle: Path) -> None:
-    content = (bundle / "classifier.json").read_bytes()
-    older = content.replace(b'"version": 4', b'"version": 3')
-    zeroed = older.replace(json.loads(older)["digest"].encode(), b"0" * 64)
-    (bundle / "classifier.json").write_bytes(zeroed.replace(b"0" * 64, manifests._digest_of(zeroed).encode()))
-    with pytest.raises(BundleError, match="version 4"):
-        Classifier.load(bundle)
-
-
 def test_other_values_are_refused_in_python_too() -> None:
     for make in (
         lambda: Bpe([1, 2]),  # type: ignore[arg-type]
@@ -365,9 +355,8 @@ def test_a_bundle_of_words_is_loaded_without_what_subwords_need() -> None:
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
-def test_words_are_written_as_before() -> None:
+def test_members_of_rules_of_words_are_written_in_their_order() -> None:
     assert list(rules_document(TextRules(first_id=1)))[:3] == ["tokenizer", "lowercase", "ngrams"]
-    assert manifests.version_of(TextRules()) == 1
 
 
 def summed_over_all(model: Unigram, tokens: tuple[str, ...], text: str) -> list[int]:

@@ -21,7 +21,7 @@ from sampling import examples, mostly_slow
 
 from pocketrnn import Classifier, verify
 from pocketrnn.benchmark import bench
-from pocketrnn.bundle.manifest import Graph, Manifest, padding_told
+from pocketrnn.bundle.manifest import Manifest, padding_told
 from pocketrnn.classifier import logits_of_batches, logits_of_ids
 from pocketrnn.commands.cli import main
 from pocketrnn.engines.batching import holding, runs
@@ -40,7 +40,7 @@ RULES = {
 }
 
 
-def made(folder: Path, padding: Sequence[int], alone: tuple[int, ...] | None, rules: TextRules, lengths: bool) -> Path:
+def made(folder: Path, padding: Sequence[int], alone: tuple[int, ...], rules: TextRules, lengths: bool) -> Path:
     return bundle_maker.make(
         folder,
         rules=rules,
@@ -56,9 +56,9 @@ def made(folder: Path, padding: Sequence[int], alone: tuple[int, ...] | None, ru
 
 @pytest.fixture(scope="module", params=[True, False], ids=["of several lengths", "of one length"])
 def counting(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle that says nothing of its graph, which counts the padding inside of texts."""
+    """A bundle whose graph counts the padding inside of texts, and which says so."""
     folder = tmp_path_factory.mktemp("counting") / "b"
-    return made(folder, [1], None, RULES["unknown words too"], lengths=request.param)
+    return made(folder, [1], (1,), RULES["unknown words too"], lengths=request.param)
 
 
 def alone(classifier: Classifier, texts: Sequence[str]) -> np.ndarray:
@@ -79,9 +79,8 @@ def test_the_graph_of_these_tests_answers_by_the_neighbours(counting: Path) -> N
 )
 def test_a_text_is_answered_in_any_company_as_alone(case: tuple[str, bool], tmp_path: Path) -> None:
     rules, lengths = RULES[case[0]], case[1]
-    # Of the first, nothing is said, and the padding is meant; of the second, other ids.
     folders = [
-        made(tmp_path / "nothing", [1], None, rules, lengths),
+        made(tmp_path / "padding", [1], (1,), rules, lengths),
         made(tmp_path / "others", [2, 4], (2, 4), rules, lengths),
     ]
     classifiers = [Classifier.load(folder, max_batch_tokens=64) for folder in folders]
@@ -133,7 +132,7 @@ def test_rows_of_a_data_set_are_answered_as_alone(counting: Path) -> None:
 
 def test_texts_share_runs_where_the_graph_is_said_not_to_look(tmp_path: Path) -> None:
     rules, shapes = RULES["of one width"], {}
-    for name, stated in (("unsaid", None), ("free", ())):
+    for name, stated in (("padding", (1,)), ("free", ())):
         folder = bundle_maker.make(
             tmp_path / name,
             rules=rules,
@@ -151,7 +150,7 @@ def test_texts_share_runs_where_the_graph_is_said_not_to_look(tmp_path: Path) ->
         )
         classifier.logits(["the wall"] * 6)
         shapes[name] = seen
-    assert shapes == {"unsaid": [1] * 6, "free": [6]}
+    assert shapes == {"padding": [1] * 6, "free": [6]}
 
 
 @settings(max_examples=examples(75, 300), deadline=None)
@@ -180,18 +179,13 @@ def test_the_texts_that_hold_an_id_are_found(texts: list[list[int]], wanted: lis
     assert (found is None and not any(expected)) or (found is not None and found.tolist() == expected)
 
 
-def test_what_runs_alone_by_default_is_the_padding(padded: Path) -> None:
-    graph = Classifier.load(padded).manifest.graph
-    assert graph.alone is None
-    assert graph.run_alone(7) == (7,)
-    assert replace(graph, alone=()).run_alone(7) == ()
-    assert replace(graph, alone=(3, 4)).run_alone(7) == (3, 4)
-    assert replace(graph, batch=1).run_alone(7) == ()
+def test_nothing_runs_alone_that_a_bundle_does_not_name(padded: Path) -> None:
+    assert b'"alone"' not in (padded / "classifier.json").read_bytes()
+    assert Classifier.load(padded).manifest.graph.alone == ()
 
 
-def test_it_is_written_in_version_2_and_shown(tmp_path: Path) -> None:
+def test_what_runs_alone_is_shown(tmp_path: Path) -> None:
     folder = made(tmp_path / "b", [2, 4], (2, 4), RULES["padding 1"], lengths=False)
-    assert b'"version": 2' in (folder / "classifier.json").read_bytes()
     assert Classifier.load(folder).manifest.graph.alone == (2, 4)
     shown = CliRunner().invoke(main, ["inspect", str(folder)]).output
     assert "id 2 or 4 alone" in shown
@@ -232,8 +226,3 @@ def test_a_figure_that_is_none_is_left_out() -> None:
     assert re.findall(r"\d[\d.]*", told) == ["300", "0.071", "9", "0.12"]
     odd = padding_told({"padding": {**PADDING, "ids_before": "<b>"}})
     assert odd == padding_told({"padding": PADDING})
-
-
-def test_graphs_of_two_bundles_are_the_same_where_they_say_the_same() -> None:
-    one = Graph("g", "0" * 64, 17, ("tokens",), False, 9)
-    assert (one.beyond_version_1, replace(one, alone=()).beyond_version_1) == ([], ["alone"])

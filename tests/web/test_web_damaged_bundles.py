@@ -54,8 +54,8 @@ def deleting(path: str) -> Callable[[Document], None]:
 
 FAULTS: dict[str, tuple[Callable[[Document], None], str]] = {
     "another format": (setting("format", "onnx"), "not a pocketrnn-classifier"),
-    "a newer version": (setting("version", 6), "version 6"),
-    "an older version": (setting("version", 0), "not valid: version"),
+    "a newer version": (setting("version", 2), "another release"),
+    "an older version": (setting("version", 0), "another release"),
     "a version that is text": (setting("version", "1"), "not valid: version"),
     "an unknown member": (setting("prefix", "x"), "prefix"),
     "an unknown text rule": (setting("text/stemmer", "porter"), "text.stemmer"),
@@ -238,7 +238,7 @@ def test_hostile_text_rules_are_refused_where_python_refuses_them(node: Node, go
     for _ in range(documents_drawn):
         document = json.loads((good / "classifier.json").read_bytes())
         document["text"] |= drawn_members(draw)
-        document["version"] = draw.choice([1, 2, 2, 2, 2, 2.0])
+        document["version"] = draw.choice([1, 1, 1, 1, 2, 1.0])
         # Half a surrogate pair has no UTF-8 form, but an escape.
         documents.append(json.loads(json.dumps(document)))
     contents = [written_in_ascii(document) for document in documents]

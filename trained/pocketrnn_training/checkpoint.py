@@ -24,7 +24,7 @@ from pocketrnn.bundle.json_schema import first_fault, parsed
 from pocketrnn.errors import CheckpointError, InputError, PocketRNNError
 from pocketrnn.numbers import manifest as number_manifest
 from pocketrnn.numbers.rules import NumberRules
-from pocketrnn.text import SUBWORDS, AnyTextRules, TextRules, rules_document, rules_of
+from pocketrnn.text import AnyTextRules, TextRules, rules_document, rules_of
 from pocketrnn.text.subwords import check_fit
 from pocketrnn_training.architecture import (
     AnyArchitecture,
@@ -56,10 +56,8 @@ MADE_SIGNALS: Final = "made signals"
 FITTED_ROWS: Final = "fitted_rows"
 
 FORMAT: Final = "pocketrnn-checkpoint"
-# The newest version that can be read. What an older version can say is written in that, for older readers.
-VERSION: Final = 5
-_OF_NUMBERS: Final = 4
-_WITH_PAIRS: Final = 5
+# A checkpoint of another version was made by another release.
+VERSION: Final = 1
 
 
 @dataclass(frozen=True)
@@ -204,12 +202,11 @@ def write_files(checkpoint: Checkpoint, folder: Path) -> None:
     """
     document = {
         "format": FORMAT,
-        "version": _version_of(checkpoint),
+        "version": VERSION,
         "name": checkpoint.name,
         "labels": list(checkpoint.labels),
         **({} if checkpoint.activation == "softmax" else {"activation": checkpoint.activation}),
         **({} if checkpoint.thresholds is None else {"thresholds": list(checkpoint.thresholds)}),
-        # A classifier without a linear part is written as before there were any.
         "architecture": {n: v for n, v in asdict(checkpoint.architecture).items() if (n, v) != ("pairs", 0)},
         **_rules_documents(checkpoint.rules),
         "metrics": dict(checkpoint.metrics),
@@ -233,22 +230,12 @@ def _rules_documents(rules: AnyTextRules | NumberRules) -> dict[str, Any]:
     return {"numbers": rules.document} if isinstance(rules, NumberRules) else {"text": rules_document(rules)}
 
 
-def _version_of(checkpoint: Checkpoint) -> int:
-    if isinstance(checkpoint.rules, NumberRules):
-        return _OF_NUMBERS
-    if isinstance(checkpoint.architecture, Architecture) and checkpoint.architecture.pairs:
-        return _WITH_PAIRS
-    if checkpoint.activation != "softmax" or checkpoint.thresholds is not None:
-        return 3
-    return 2 if checkpoint.rules.tokenizer == SUBWORDS else 1
-
-
 def read(folder: Path) -> Checkpoint:
     """Read and check a checkpoint.
 
     Raises:
-        CheckpointError: the folder or a file is missing or unreadable; config.json is not JSON, of another format or a
-            newer version, or not valid; the parts do not fit each other; a weight is missing, has another shape or
+        CheckpointError: the folder or a file is missing or unreadable; config.json is not JSON, of another format or
+            version, or not valid; the parts do not fit each other; a weight is missing, has another shape or
             is not a finite float32.
 
     Example:
@@ -264,18 +251,12 @@ def read(folder: Path) -> Checkpoint:
         error=CheckpointError,
         written_by="pocketrnn train",
         remedy=MAKE_AGAIN,
+        again="Train it again with this pocketrnn.",
     )
     if fault := first_fault(document, json_schema()):
         raise CheckpointError(f"{path} is not valid: {fault}.", MAKE_AGAIN)
-    of_numbers = "numbers" in document
-    if of_numbers != (document["version"] == _OF_NUMBERS) or (of_numbers and {"text", "vocabulary"} & document.keys()):
-        raise CheckpointError(f"{path} is not valid: version {_OF_NUMBERS} is of numbers, others of texts.", MAKE_AGAIN)
-    if document["version"] < _WITH_PAIRS and "pairs" in document["architecture"]:
-        raise CheckpointError(f"{path} is not valid: pairs are of version {_WITH_PAIRS}.", MAKE_AGAIN)
-    if document["version"] < 2 and document["text"]["tokenizer"] == SUBWORDS:
-        raise CheckpointError(f"{path} is not valid: subwords are of version 2.", MAKE_AGAIN)
-    if document["version"] < 3 and (later := [name for name in ("activation", "thresholds") if name in document]):
-        raise CheckpointError(f"{path} is not valid: {later[0]} is of version 3.", MAKE_AGAIN)
+    if "numbers" in document and {"text", "vocabulary"} & document.keys():
+        raise CheckpointError(f"{path} is not valid: it is of numbers, and of texts too.", MAKE_AGAIN)
     labels, vocabulary = tuple(document["labels"]), tuple(document.get("vocabulary", ()))
     try:
         architecture, rules = _shape_and_rules(document)

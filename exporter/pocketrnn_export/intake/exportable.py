@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
-from pocketrnn.text import AnyTextRules
 from pocketrnn_export.intake.answered_texts import least_tokens, of_answered_lengths, padding_fault
 from pocketrnn_export.intake.as_given import AsGiven
 from pocketrnn_export.intake.call_discovery.asked import Asked
@@ -116,16 +115,13 @@ class ExportableModule:
         """Whether the module takes no text of padding only."""
         return self.padding_fault is not None
 
-    def stated_alone(self, rules: AnyTextRules) -> tuple[int, ...] | None:
-        """What a bundle says of the ids of which a text that holds one takes a run of its own.
-
-        Where it says nothing, readers take the padding's. That it is none is said where most texts hold the padding,
-        and would all be answered one by one.
-        """
+    @property
+    def stated_alone(self) -> tuple[int, ...]:
+        """The ids of which a text that holds one takes a run of its own; the padding's where it could not be tried."""
         if self.one_text:
-            return None
-        usual = rules.unknown_id == self.padding_id or (rules.min_width or 1) > 1
-        return tuple(self.alone) if self.alone or usual else None
+            return ()
+        tried = any(i == self.padding_id for i, _ in self.tried)
+        return tuple(self.alone) if tried or self.alone else (self.padding_id,)
 
     @property
     def one_text(self) -> bool:

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from pocketrnn.bundle.folder import written_whole
-from pocketrnn.bundle.manifest import CLASSIFIER_JSON, NUMBERS_VERSION, Graph, Parity, StepGraph
+from pocketrnn.bundle.manifest import CLASSIFIER_JSON, VERSION, Graph, Parity, StepGraph
 from pocketrnn.errors import ExportError, ParityError, PocketRNNError, SequenceError
 from pocketrnn.number_classifier import NumberClassifier
 from pocketrnn.numbers.manifest import (
@@ -162,7 +162,7 @@ class NumberExport:
     def metadata(self) -> dict[str, str]:
         """What an ONNX file says of itself."""
         return {
-            "pocketrnn.version": str(NUMBERS_VERSION),
+            "pocketrnn.version": str(VERSION),
             "pocketrnn.name": self.name,
             "pocketrnn.labels": json.dumps(self.labels),
             "pocketrnn.numbers_digest": numbers_digest(self.labels, self.rules),
@@ -538,7 +538,7 @@ def _made(module: nn.Module, wanted: NumberExport, held: _Held) -> tuple[Exporta
 def _form(prepared: ExportableModule, wanted: NumberExport, ids: int) -> Form:
     """The graph of the module that takes ids."""
     _log.info("Tracing the module for ONNX")
-    return form_of_module(prepared, wanted.metadata, ids=ids, alone=())
+    return form_of_module(prepared, wanted.metadata, ids=ids)
 
 
 def _written(

@@ -110,7 +110,7 @@ def cases_for_graph(
         limits=graph.limits,
         bounds=asked_sizes(provenance, turns),
         one_row=graph.batch == 1,
-        alone=graph.run_alone(rules.padding_id),
+        alone=graph.alone,
     )
 
 

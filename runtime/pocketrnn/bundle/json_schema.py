@@ -157,7 +157,15 @@ def _shown(value: Any) -> str:
 
 
 def parsed(
-    content: bytes, path: Path, *, form: str, version: int, error: type[PocketRNNError], written_by: str, remedy: str
+    content: bytes,
+    path: Path,
+    *,
+    form: str,
+    version: int,
+    error: type[PocketRNNError],
+    written_by: str,
+    remedy: str,
+    again: str,
 ) -> dict[str, Any]:
     """A JSON document of ours that says its format and version: not yet checked against its schema.
 
@@ -169,13 +177,14 @@ def parsed(
         content: the file's bytes.
         path: the file's name, for the error.
         form: the format that it must be of.
-        version: the newest version that can be read.
+        version: the version that can be read.
         error: what to raise.
         written_by: the command that writes such files.
         remedy: what to do about a file that is no JSON.
+        again: what to do about one of another version, which another release made.
 
     Raises:
-        PocketRNNError: as `error`; it is not JSON, of another format, or of a newer version.
+        PocketRNNError: as `error`; it is not JSON, or of another format or version.
     """
 
     try:
@@ -191,12 +200,11 @@ def parsed(
     if not isinstance(document, dict) or document.get("format") != form:
         raise error(f"{path} is not a {form} file.", f"Give the folder that `{written_by}` wrote.")
     found = document.get("version")
-    if isinstance(found, int) and found > version:
-        from pocketrnn.installation import upgrades
-
+    if type(found) is int and found != version:
         raise error(
-            f"{path} is of version {found}; this pocketrnn reads up to version {version}.",
-            f"Upgrade with: {upgrades()}",
+            f"{path} was made by another release: it is of version {found} of the format, and this pocketrnn reads "
+            f"version {version}.",
+            again,
         )
     return document
 

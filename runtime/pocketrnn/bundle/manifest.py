@@ -22,16 +22,7 @@ from typing import Any, BinaryIO, Final, Literal
 
 from pocketrnn.bundle.json_schema import first_fault, parsed
 from pocketrnn.errors import BundleError, PocketRNNError
-from pocketrnn.text import (
-    EXTERNAL,
-    AnyTextRules,
-    TextRules,
-    beyond_version_1,
-    beyond_version_2,
-    beyond_version_3,
-    rules_document,
-    rules_of,
-)
+from pocketrnn.text import AnyTextRules, TextRules, rules_document, rules_of
 
 __all__ = [
     "CLASSIFIER_JSON",
@@ -41,7 +32,6 @@ __all__ = [
     "IN_OWN_PRECISION",
     "LARGEST_FILE",
     "MAKE_AGAIN",
-    "NUMBERS_VERSION",
     "ROUNDED",
     "TAKES_NUMBERS",
     "VERSION",
@@ -69,16 +59,14 @@ __all__ = [
     "read",
     "sha256_of",
     "size_of",
+    "takes_numbers",
     "text_digest",
     "to_bytes",
-    "version_of",
 ]
 
 FORMAT: Final = "pocketrnn-classifier"
-# The newest version that can be read. What an older version can say is written in that, for older readers.
-VERSION: Final = 6
-# That of a classifier of sequences of numbers (pocketrnn.numbers).
-NUMBERS_VERSION: Final = 6
+# A bundle of another version was made by another release.
+VERSION: Final = 1
 CLASSIFIER_JSON: Final = "classifier.json"
 # What the proof calls a graph with the weights as they are stored: what stands before it was rounded, not proven equal.
 ROUNDED: Final = "rounded weights"
@@ -101,6 +89,7 @@ TAKES_NUMBERS: Final = (
 )
 GIVE_A_BUNDLE: Final = "Give the folder that `pocketrnn export` wrote, or a packed file that `pocketrnn pack` wrote."
 MAKE_AGAIN: Final = "Copy the bundle again from where it was made, or export it again."
+_EXPORT_AGAIN: Final = "Export it again with this pocketrnn."
 
 
 @dataclass(frozen=True)
@@ -112,7 +101,7 @@ class Limits:
         min_tokens: the fewest token ids of a text, from 1 to 65,536.
         max_tokens: the most token ids of a text.
         max_batch: the most texts in a run.
-        real_token: True if a text must hold an id other than the padding's. Version 2 of the format has it.
+        real_token: True if a text must hold an id other than the padding's.
 
     Raises:
         BundleError: no text is within the limits.
@@ -157,8 +146,8 @@ class Graph:
     """The ONNX file: `tokens` int64 [batch, sequence], and `lengths` int64 [batch] where the model uses them, to
     `logits` float32 [batch, classes]. `padding` says whether rows may be padded without changing an answer; `batch` is
     1 where a run takes one text only, else None. `limits` are those of its texts and runs, if it has any. `alone` are
-    the ids of which a text that holds one takes a run of its own; None where the bundle does not say. Version 2 of the
-    format has it."""
+    the ids of which a text that holds one takes a run of its own, since the module takes them for padding inside of a
+    text, and answers it by its neighbours."""
 
     file: str
     sha256: str
@@ -168,36 +157,7 @@ class Graph:
     embedding_rows: int
     batch: int | None = None
     limits: Limits | None = None
-    alone: tuple[int, ...] | None = None
-
-    def run_alone(self, padding_id: int) -> tuple[int, ...]:
-        """The ids of which a text that holds one takes a run of its own.
-
-        A module that looks for the padding among the ids may answer a text with that id inside by its neighbours. Where
-        a bundle does not say that this one does not, nobody has looked.
-
-        Args:
-            padding_id: that of the text rules.
-
-        Example:
-            >>> graph = Classifier.load("ag_news").manifest.graph
-            >>> graph.run_alone(1), replace(graph, alone=()).run_alone(1)
-            ((1,), ())
-        """
-        if self.batch == 1:
-            return ()
-        return (padding_id,) if self.alone is None else self.alone
-
-    @property
-    def beyond_version_1(self) -> list[str]:
-        """What of it version 1 of the format cannot say.
-
-        Example:
-            >>> Classifier.load("ag_news").manifest.graph.beyond_version_1
-            []
-        """
-        needs = self.limits is not None and self.limits.real_token is True
-        return [*(["the limit real_token"] if needs else []), *(["alone"] if self.alone is not None else [])]
+    alone: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -393,7 +353,7 @@ def padding_told(provenance: Mapping[str, Any]) -> str | None:
 
 @functools.cache
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of classifier.json, versions 1 to 5."""
+    """The JSON Schema of classifier.json of a classifier of texts."""
     schema: dict[str, Any] = json.loads(Path(__file__).with_name("classifier.schema.json").read_bytes())
     return schema
 
@@ -505,7 +465,7 @@ def held_against_streams(rules: AnyTextRules, vocabulary: Sequence[str]) -> str:
         'last_id'
     """
     if isinstance(rules, TextRules):
-        return "" if rules.is_plain else ", ".join(beyond_version_1(rules_document(rules)))
+        return ", ".join(rules.beyond_plain)
     from pocketrnn.text.subword_cuts import in_the_way
 
     return in_the_way(rules, vocabulary)
@@ -515,31 +475,6 @@ def text_digest(labels: tuple[str, ...], text: AnyTextRules, vocabulary: tuple[s
     """The sha256 of all that turns a text into ids and logits into a label; the graph carries it in its metadata."""
     content = json.dumps([labels, rules_document(text), vocabulary], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(content.encode()).hexdigest()
-
-
-def version_of(text: AnyTextRules, graph_beyond: Sequence[str] = (), *, thresholds: bool = False) -> int:
-    """The version in which a bundle is written: the oldest that can say its text rules, and what its graph needs.
-
-    Args:
-        text: the text rules.
-        graph_beyond: what `Graph.beyond_version_1` names.
-        thresholds: whether it keeps thresholds.
-
-    Example:
-        >>> version_of(TextRules()), version_of(TextRules(min_width=200)), version_of(TextRules(), ["real_token"])
-        (1, 2, 2)
-        >>> version_of(TextRules("external")), version_of(SubwordRules(WordPiece(), 0))
-        (3, 4)
-        >>> version_of(TextRules(), thresholds=True)
-        5
-    """
-    if thresholds:
-        return 5
-    if not isinstance(text, TextRules):
-        return 4
-    if text.tokenizer == EXTERNAL:
-        return 3
-    return 1 if text.is_plain and not graph_beyond else 2
 
 
 def to_bytes(manifest: Manifest) -> bytes:
@@ -573,16 +508,14 @@ def document_of(manifest: Manifest) -> dict[str, Any]:
     """What classifier.json says, without the vocabulary and the digest."""
     return {
         "format": FORMAT,
-        "version": version_of(
-            manifest.text, manifest.graph.beyond_version_1, thresholds=manifest.thresholds is not None
-        ),
+        "version": VERSION,
         "name": manifest.name,
         "labels": manifest.labels,
         "activation": manifest.activation,
         **({} if manifest.thresholds is None else {"thresholds": manifest.thresholds}),
         "text": rules_document(manifest.text),
         "graph": _stated(asdict(manifest.graph)),
-        "torchscript": None if manifest.torchscript is None else asdict(manifest.torchscript),
+        **({} if manifest.torchscript is None else {"torchscript": asdict(manifest.torchscript)}),
         **({} if manifest.stream is None else {"stream": asdict(manifest.stream)}),
         "examples": [asdict(example) for example in manifest.examples],
         "parity": {
@@ -611,12 +544,12 @@ def read(folder: Path) -> Manifest:
     """Read and check a bundle's classifier.json. The files it names are checked by whoever opens them.
 
     Raises:
-        BundleError: the folder or the file is missing or unreadable; it is not JSON, of another format or a newer
+        BundleError: the folder or the file is missing or unreadable; it is not JSON, or of another format or
             version; a byte was changed; or its parts do not fit each other. As NumbersError: it takes numbers.
     """
     document, content = document_in(folder)
     path = folder / CLASSIFIER_JSON
-    if document.get("version") == NUMBERS_VERSION:
+    if takes_numbers(document):
         raise NumbersError(f"{folder} takes sequences of numbers, not texts.", TAKES_NUMBERS)
     return _checked(document, content, path)
 
@@ -625,11 +558,21 @@ class NumbersError(BundleError):
     """A bundle takes sequences of numbers, where one of texts is wanted."""
 
 
+def takes_numbers(document: Mapping[str, Any]) -> bool:
+    """Whether a classifier.json is of a classifier of sequences of numbers (`pocketrnn.numbers`), and not of texts.
+
+    Example:
+        >>> takes_numbers({"numbers": {"channels": ["x"]}})
+        True
+    """
+    return "numbers" in document
+
+
 def document_in(folder: Path) -> tuple[dict[str, Any], bytes]:
     """The classifier.json of a folder: parsed and not yet checked, and its bytes.
 
     Raises:
-        BundleError: the folder or the file is missing or unreadable; it is not JSON, or of another format or a newer
+        BundleError: the folder or the file is missing or unreadable; it is not JSON, or of another format or
             version.
     """
     path = folder / CLASSIFIER_JSON
@@ -648,6 +591,7 @@ def document_in(folder: Path) -> tuple[dict[str, Any], bytes]:
         error=BundleError,
         written_by="pocketrnn export",
         remedy=MAKE_AGAIN,
+        again=_EXPORT_AGAIN,
     )
     return document, content
 
@@ -763,18 +707,8 @@ def check_digest_of(document: Mapping[str, Any], content: bytes, path: Path) -> 
 
 
 def _built(document: dict[str, Any]) -> Manifest:
-    text = rules_of(document["text"])
-    thresholds = document.get("thresholds")
-    if document["version"] < 5 and thresholds is not None:
-        raise BundleError("It holds thresholds: that is version 5.", MAKE_AGAIN)
-    if document["version"] < 4 and (beyond := beyond_version_3(document["text"])):
-        raise BundleError(f"The text rules hold {', '.join(beyond)}: that is version 4.", MAKE_AGAIN)
-    if document["version"] < 3 and (beyond := beyond_version_2(document["text"])):
-        raise BundleError(f"The text rules hold {', '.join(beyond)}: that is version 3.", MAKE_AGAIN)
-    # By name: a member that says what its absence would say is unknown to readers of version 1 all the same.
-    if document["version"] == 1 and (beyond := beyond_version_1(document["text"])):
-        raise BundleError(f"The text rules hold {', '.join(beyond)}: that is version 2.", MAKE_AGAIN)
-    torchscript, parity, stream = document["torchscript"], document["parity"], document.get("stream")
+    thresholds, parity = document.get("thresholds"), document["parity"]
+    torchscript, stream = document.get("torchscript"), document.get("stream")
     limits = document["graph"].get("limits")
     graph = {
         **document["graph"],
@@ -783,16 +717,14 @@ def _built(document: dict[str, Any]) -> Manifest:
         "embedding_rows": int(document["graph"]["embedding_rows"]),
         "batch": 1 if "batch" in document["graph"] else None,
         "limits": None if limits is None else _limits_of(limits),
-        "alone": tuple(map(int, document["graph"]["alone"])) if "alone" in document["graph"] else None,
+        "alone": tuple(map(int, document["graph"].get("alone", ()))),
     }
-    if document["version"] == 1 and (beyond := Graph(**graph).beyond_version_1):
-        raise BundleError(f"The graph has {', '.join(beyond)}: that is version 2.", MAKE_AGAIN)
     return Manifest(
         name=document["name"],
         labels=tuple(document["labels"]),
         activation=document["activation"],
         thresholds=None if thresholds is None else tuple(map(float, thresholds)),
-        text=text,
+        text=rules_of(document["text"]),
         vocabulary=tuple(document["vocabulary"]),
         graph=Graph(**graph),
         torchscript=None if torchscript is None else TorchScript(**torchscript),
@@ -815,9 +747,9 @@ def _limits_of(members: Mapping[str, Any]) -> Limits:
 
 
 def _stated(members: Mapping[str, Any]) -> dict[str, Any]:
-    """What a graph's members say: without those that are None, and without limits that are all None."""
+    """What a graph's members say: without those that are None or empty, and without limits that are all None."""
     members = {name: _stated(value) if isinstance(value, dict) else value for name, value in members.items()}
-    return {name: value for name, value in members.items() if value is not None and value != {}}
+    return {name: value for name, value in members.items() if value is not None and value not in ({}, ())}
 
 
 def _is_deeper(value: Any, levels: int) -> bool:

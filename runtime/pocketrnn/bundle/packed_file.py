@@ -150,7 +150,7 @@ def graph_entry(graph: Graph, program: PackedProgram) -> Graph:
         padding=False,
         batch=1,
         limits=limits,
-        alone=None,
+        alone=(),
     )
 
 
@@ -240,7 +240,7 @@ def document_of_packed(content: mmap.mmap, path: Path) -> dict[str, Any]:
     """The document of a packed file, parsed and not yet checked.
 
     Raises:
-        BundleError: it is not valid JSON, or of another format or a newer version.
+        BundleError: it is not valid JSON, or of another format or version.
     """
     document: dict[str, Any] = parsed(
         section_of(content, DOCUMENT),
@@ -250,6 +250,7 @@ def document_of_packed(content: mmap.mmap, path: Path) -> dict[str, Any]:
         error=BundleError,
         written_by="pocketrnn pack",
         remedy=PACK_AGAIN,
+        again=PACK_AGAIN,
     )
     if {"vocabulary", "digest"} & document.keys():
         raise BundleError(f"{path} holds no valid document.", PACK_AGAIN)

@@ -26,7 +26,6 @@ from pocketrnn.commands.push import push
 from pocketrnn.commands.standard_streams import give_up, give_up_stdout, replace_closed_stderr, tell
 from pocketrnn.commands.terminal import one_line
 from pocketrnn.commands.termination import ended_by_signals
-from pocketrnn.commands.upgrade import upgrade
 from pocketrnn.commands.verify import verify
 from pocketrnn.errors import (
     CompressionError,
@@ -52,7 +51,7 @@ _BROUGHT: Final = {
     "import-vocab": ("pocketrnn_export.commands.import_vocab", "export"),
     "pack": ("pocketrnn_export.commands.pack", "export"),
 }
-_USES: Final = ("classify", "verify", "inspect", "bench", "push", "upgrade")
+_USES: Final = ("classify", "verify", "inspect", "bench", "push")
 # A shell reports 128 + the signal for a command that Ctrl-C (SIGINT, 2) or a closed pipe (SIGPIPE, 13) has ended.
 _INTERRUPTED: Final = 130
 _PIPE_CLOSED: Final = 141
@@ -249,5 +248,5 @@ def main() -> None:
     """
 
 
-for _command in (bench, classify, inspect, push, upgrade, verify):
+for _command in (bench, classify, inspect, push, verify):
     main.add_command(_command)

@@ -273,7 +273,7 @@ class OnnxRuntimeEngine(GraphEngine):
             padding=graph.padding,
             max_tokens=self._options.max_batch_tokens,
             max_texts=most,
-            alone=holding(ids, lengths, graph.run_alone(padding_id)),
+            alone=holding(ids, lengths, graph.alone),
         )
         for rows in shapes:
             yield rows, rectangle(ids, starts[rows], lengths[rows], padding_id)

@@ -1,4 +1,4 @@
-"""What classifier.json says of a classifier of numbers (version 6): read, check, write."""
+"""What classifier.json says of a classifier of numbers: read, check, write."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pocketrnn.bundle.manifest import (
     CLASSIFIER_JSON,
     FORMAT,
     MAKE_AGAIN,
-    NUMBERS_VERSION,
+    VERSION,
     Comparison,
     Parity,
     StepGraph,
@@ -22,6 +22,7 @@ from pocketrnn.bundle.manifest import (
     check_provenance,
     digested,
     document_in,
+    takes_numbers,
 )
 from pocketrnn.errors import BundleError, PocketRNNError
 from pocketrnn.numbers.rules import NumberRules
@@ -158,7 +159,7 @@ def held_against_carrying(rules: NumberRules, limits: StepLimits) -> str:
 
 @functools.cache
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema of classifier.json, version 6."""
+    """The JSON Schema of classifier.json of a classifier of numbers."""
     schema: dict[str, Any] = json.loads(Path(__file__).with_name("numbers.schema.json").read_bytes())
     return schema
 
@@ -180,12 +181,12 @@ def read(folder: Path) -> NumberManifest:
     """Read and check the classifier.json of a classifier of numbers.
 
     Raises:
-        BundleError: it is missing or unreadable, of a newer version, a byte was changed, or its parts do not fit each
+        BundleError: it is missing or unreadable, of another version, a byte was changed, or its parts do not fit each
             other; or it is one of texts.
     """
     path = folder / CLASSIFIER_JSON
     document, content = document_in(folder)
-    if document.get("version") != NUMBERS_VERSION:
+    if not takes_numbers(document):
         raise BundleError(f"{path} is of a classifier of texts.", "Use pocketrnn.Classifier.")
     if fault := first_fault(document, json_schema()):
         raise BundleError(f"{path} is not valid: {fault}.", MAKE_AGAIN)
@@ -240,7 +241,7 @@ def document_of(manifest: NumberManifest) -> dict[str, Any]:
         graph["limits"] = {name: size for name, size in asdict(manifest.graph.limits).items() if size is not None}
     return {
         "format": FORMAT,
-        "version": NUMBERS_VERSION,
+        "version": VERSION,
         "name": manifest.name,
         "labels": manifest.labels,
         "activation": manifest.activation,
@@ -249,7 +250,6 @@ def document_of(manifest: NumberManifest) -> dict[str, Any]:
         "numbers": manifest.numbers.document,
         "graph": graph,
         **({} if manifest.stream is None else {"stream": asdict(manifest.stream)}),
-        "torchscript": None,
         "examples": [asdict(example) for example in manifest.examples],
         "parity": {
             "tolerance": manifest.parity.tolerance,

@@ -23,9 +23,6 @@ __all__ = [
     "EXTERNAL",
     "AnyTextRules",
     "TextRules",
-    "beyond_version_1",
-    "beyond_version_2",
-    "beyond_version_3",
     "rules_document",
     "rules_of",
 ]
@@ -126,10 +123,19 @@ class TextRules(Framed):
 
     @property
     def is_plain(self) -> bool:
-        """Whether there is nothing in the rules but what version 1 of the format can say."""
-        return self.tokenizer in TOKENIZERS and all(
-            getattr(self, name) == default for name, default in _SINCE_VERSION_2.items()
-        )
+        """Whether a text is only cut into tokens and looked up: see `beyond_plain`."""
+        return not self.beyond_plain
+
+    @property
+    def beyond_plain(self) -> list[str]:
+        """What of the rules does more than to cut a text into tokens, and to look these up.
+
+        Example:
+            >>> TextRules("space", min_width=9).beyond_plain
+            ['the tokenizer space', 'min_width']
+        """
+        tokenizer = [] if self.tokenizer in TOKENIZERS else [f"the tokenizer {self.tokenizer}"]
+        return [*tokenizer, *(name for name, default in _MAY_BE_MISSING.items() if getattr(self, name) != default)]
 
     @property
     def first_ids(self) -> tuple[int, ...]:  # type: ignore[override]
@@ -154,8 +160,8 @@ class TextRules(Framed):
         return max(self.unknown_id or 0, self.empty_id, self.padding_id, self.first_id or 0, self.last_id or 0)
 
 
-# The members of `text` that version 1 of the format does not have, and what their absence means.
-_SINCE_VERSION_2: Final[dict[str, Any]] = {
+# The members of `text` that may be missing, and what their absence means.
+_MAY_BE_MISSING: Final[dict[str, Any]] = {
     member.name: member.default for member in fields(TextRules)[[f.name for f in fields(TextRules)].index("steps") :]
 }
 
@@ -183,41 +189,10 @@ def rules_document(rules: AnyTextRules) -> dict[str, Any]:
 
         return subword_rules_document(rules)
     members = {member.name: getattr(rules, member.name) for member in fields(rules)}
-    members = {name: value for name, value in members.items() if value != _SINCE_VERSION_2.get(name, ...)}
+    members = {name: value for name, value in members.items() if value != _MAY_BE_MISSING.get(name, ...)}
     if rules.steps:
         members["steps"] = step_documents(rules.steps)
     return members
-
-
-def beyond_version_1(document: Mapping[str, Any]) -> list[str]:
-    """What `text` of a classifier.json holds that version 1 of the format does not have.
-
-    Example:
-        >>> beyond_version_1({"tokenizer": "space", "min_width": 9})
-        ['the tokenizer space', 'min_width']
-    """
-    tokenizer = [] if document["tokenizer"] in TOKENIZERS else [f"the tokenizer {document['tokenizer']}"]
-    return [*tokenizer, *(name for name in _SINCE_VERSION_2 if name in document)]
-
-
-def beyond_version_2(document: Mapping[str, Any]) -> list[str]:
-    """What `text` of a classifier.json holds that version 2 of the format does not have.
-
-    Example:
-        >>> beyond_version_2({"tokenizer": "external"})
-        ['the tokenizer external']
-    """
-    return ["the tokenizer external"] if document["tokenizer"] == EXTERNAL else []
-
-
-def beyond_version_3(document: Mapping[str, Any]) -> list[str]:
-    """What `text` of a classifier.json holds that version 3 of the format does not have.
-
-    Example:
-        >>> beyond_version_3({"tokenizer": "subwords"})
-        ['the tokenizer subwords']
-    """
-    return ["the tokenizer subwords"] if document["tokenizer"] == SUBWORDS else []
 
 
 def rules_of(document: Mapping[str, Any]) -> AnyTextRules:

@@ -166,20 +166,16 @@ def bounds_of(made: OnnxGraph) -> tuple[tuple[int, int], ...]:
 
 
 def _make(prepared: ExportableModule, description: Description) -> Form:
-    alone = prepared.stated_alone(description.rules)
-    return form_of_module(prepared, description.metadata, ids=description.ids, alone=alone)
+    return form_of_module(prepared, description.metadata, ids=description.ids)
 
 
-def form_of_module(
-    prepared: ExportableModule, metadata: Mapping[str, str], *, ids: int, alone: tuple[int, ...] | None
-) -> Form:
+def form_of_module(prepared: ExportableModule, metadata: Mapping[str, str], *, ids: int) -> Form:
     """A module that takes ids as its ONNX form.
 
     Args:
         prepared: the module.
         metadata: what the file's `metadata_props` say.
         ids: how many token ids there are, where the graph does not say how many it takes.
-        alone: what classifier.json says of the ids of which a text that holds one takes a run of its own.
 
     Raises:
         ExportError: there is no graph that is right for every batch and sequence length, or up to a stated limit.
@@ -200,7 +196,7 @@ def form_of_module(
         embedding_rows=made.embedding_rows or ids,
         batch=1 if one_text else None,
         limits=limits_of(made, prepared),
-        alone=alone,
+        alone=prepared.stated_alone,
     )
 
     def retraced() -> bytes:
