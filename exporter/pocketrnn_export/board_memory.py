@@ -72,9 +72,7 @@ def memory_of(manifest: NumberManifest, content: bytes) -> BoardMemory | None:
         64
     """
     window = manifest.numbers.window or manifest.numbers.steps or 0
-    packed = native_module().Packed(content, 0, True)
-    # An engine of an earlier release has no figures.
-    if not (window or manifest.stream) or not hasattr(packed, "memory"):
+    if not (window or manifest.stream):
         return None
-    opened, work, stream, stream_work = packed.memory(window)
+    opened, work, stream, stream_work = native_module().Packed(content, 0, True).memory(window)
     return BoardMemory(window, len(manifest.numbers.channels), opened, work, stream, stream_work)

@@ -54,34 +54,11 @@ static void *copy_of(const void *from, size_t bytes)
     return memory;
 }
 
-/* Whether a value among those of a file is weights of integers: a constant that is stored as such. */
-static int has_integers(const unsigned char *file, size_t bytes)
-{
-    uint32_t values[2], words[3];
-    memcpy(values, file + 168, sizeof values);
-    for (uint64_t at = values[0]; at + 52 <= bytes && at + 52 <= (uint64_t)values[0] + values[1]; at += 52) {
-        memcpy(words, file + at, sizeof words);
-        if (words[1] == 0xFFFFFFFF && words[2] == 4)
-            return 1;
-    }
-    return 0;
-}
-
 /* The header's magic, version, size and sums, as a file of these bytes must have them. */
 static void make_fit(unsigned char *file, size_t bytes)
 {
     unsigned long long first = 0, second = 0;
-    uint32_t size = (uint32_t)bytes, version = 1, rules, tokenizer, channels;
-    memcpy(&rules, file + 144, 4);
-    if (rules <= bytes && bytes - rules >= 4) {
-        memcpy(&tokenizer, file + rules, 4);
-        version += tokenizer == 4; /* subwords */
-    }
-    if (has_integers(file, bytes))
-        version = 3;
-    memcpy(&channels, file + 108, 4);
-    if (channels)
-        version = 4;
+    uint32_t size = (uint32_t)bytes, version = 1;
     memcpy(file, "PRNN", 4);
     memcpy(file + 4, &version, 4);
     memcpy(file + 8, &size, 4);

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.bundle.manifest import INTEGERS, Comparison, Example, Graph, Manifest, Parity
+from pocketrnn.bundle.packed_codes import Binary, Reduction, Unary
 from pocketrnn.bundle.packed_file import graph_entry, to_packed
 from pocketrnn.text import TextRules
 from pocketrnn_export.forms.packed_file.packed_program import (
@@ -95,8 +96,8 @@ class _Maker:
         whole = (rows[0] * columns, rows[1] * columns)
         weighted, mean = self.value(FLOAT, whole), self.value(FLOAT)
         row = self.program.constant(weights)
-        self.program.add("binary", [value, row, weighted], 2, _ONE, _ONE, rows, (0, columns), 12, 8)
-        self.program.add("reduce", [weighted, mean], 1, _ONE, whole, _ONE)
+        self.program.add("binary", [value, row, weighted], Binary.MUL, _ONE, _ONE, rows, (0, columns), 12, 8)
+        self.program.add("reduce", [weighted, mean], Reduction.MEAN, _ONE, whole, _ONE)
         self.labels.append(label)
         self.references.append(
             lambda ids: (np.asarray(reference(ids), np.float64).reshape(-1, columns) * weights).mean()
@@ -167,7 +168,7 @@ UNARY: dict[str, tuple[float, float, Callable[[Array], Array]]] = {
     "cos": (0, 0, np.cos),
     "hard sigmoid": (0.5, 0.25, lambda x: np.clip(0.5 * x + 0.25, 0, 1)),
 }
-NOT, CAST = 23, 24
+NOT, CAST = Unary.NOT, Unary.CAST
 BINARY: dict[str, Callable[[Array, Array], Array]] = {
     "add": np.add,
     "subtract": np.subtract,

@@ -10,13 +10,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pocketrnn.bundle.packed_codes import Section, Storage, Tokenizer
 from pocketrnn.bundle.packed_file import sums_of
 
 __all__ = ["File", "changed", "refused"]
 
-(DOCUMENT, LABELS, RULES, STOPS, VOCABULARY, VALUES, OPS, WEIGHTS, EXAMPLES, STEP) = range(10)
+DOCUMENT, LABELS, RULES, STOPS = Section.DOCUMENT, Section.LABELS, Section.RULES, Section.STOPS
+VOCABULARY, VALUES = Section.VOCABULARY, Section.VALUES
+OPS, WEIGHTS, EXAMPLES, STEP = Section.OPS, Section.WEIGHTS, Section.EXAMPLES, Section.STEP
 _VALUE = 52
-_INTEGERS = 4
+_INTEGERS = Storage.INTEGERS_BY_COLUMN
 _LARGE = 0x7FFFFFF0
 OPENED, ANSWERED = "opened", "a text is answered"
 
@@ -78,11 +81,9 @@ def _written(f: File) -> int:
 
 # Changes whose sums fit.
 CHANGES: dict[str, Change] = {
-    "another version": lambda f: f.put(4, 5),
-    "the version of numbers, without channels": lambda f: f.put(4, 4),
+    "another version": lambda f: f.put(4, 2),
+    "no version": lambda f: f.put(4, 0),
     "channels of a text": lambda f: f.put(108, 1),
-    "the version of integers, without any": lambda f: f.put(4, 3),
-    "the version of subwords": lambda f: f.put(4, 2),
     "a byte of the header that is not 0": lambda f: f.put(112, 1),
     "a byte behind the sections that is not 0": lambda f: f.put(252, 1),
     "no labels": lambda f: f.put(64, 0),
@@ -115,6 +116,7 @@ CHANGES: dict[str, Change] = {
     "more bytes of strings than there are": lambda f: f.put(f.section(VOCABULARY) + 12, _LARGE),
     "strings that are neither small nor large": lambda f: f.put(f.section(VOCABULARY) + 16, 2),
     "strings that do not begin at 0": lambda f: f.put(f.section(LABELS) + 20, 1),
+    "subwords without their rules": lambda f: f.put(f.section(RULES), Tokenizer.SUBWORDS),
     "a sixth tokenizer": lambda f: f.put(f.section(RULES), 5),
     "n-grams of no tokens": lambda f: f.put(f.section(RULES) + 8, 0),
     "an unknown token's id out of range": lambda f: f.put(f.section(RULES) + 16, f.word(72)),
@@ -124,7 +126,6 @@ CHANGES: dict[str, Change] = {
     "ids that are floats": lambda f: f.put(f.section(VALUES), 0),
     "a region that there is not": lambda f: f.put(f.section(VALUES) + 4, f.word(96)),
     "a sixth way to store": lambda f: f.put(f.constant() + 8, 5),
-    "integers in a file of version 1": lambda f: f.put(f.constant() + 8, 4),
     "a constant that is not aligned": lambda f: f.put(f.constant() + 12, 4),
     "a constant behind the weights": lambda f: f.put(f.constant() + 12, _LARGE & ~63),
     "a constant of more numbers than there are": lambda f: f.put(f.constant() + 24, 1 << 20),
@@ -156,8 +157,6 @@ def _weights(f: File) -> int:
 
 # Of products of integers.
 INTEGER_CHANGES: dict[str, Change] = {
-    "integers in a file of before": lambda f: f.put(4, 1),
-    "integers in a file of subwords": lambda f: f.put(4, 2),
     "a weight of -128": lambda f: f.put(_weights(f), 0x80),
     "integers that are a table": lambda f: f.put(f.constant(_INTEGERS), 256),
     "integers that are no floats": lambda f: f.put(f.constant(_INTEGERS), 1),
@@ -357,7 +356,6 @@ def _more(f: File, which: int) -> int:
 # Of subwords: of wordpiece, of merges, and of scores.
 SUBWORD_CHANGES: dict[str, dict[str, Change]] = {
     "subwords-wordpiece": {
-        "subwords in a file of before": lambda f: f.put(4, 1),
         "words in a file of subwords": lambda f: f.put(f.section(RULES), 1),
         "subwords in lower case": lambda f: f.put(f.section(RULES) + 4, 1),
         "a model that there is not": lambda f: f.put(_more(f, 0), 4),
@@ -450,7 +448,6 @@ _NAN = (0, 0x7FF80000)
 # Of sequences of numbers: of three channels with all rules; of one with a length.
 NUMBER_CHANGES: dict[str, dict[str, Change]] = {
     "numbers-gesture": {
-        "numbers in a file of texts": lambda f: f.put(4, 1),
         "numbers of no channel": lambda f: f.put(108, 0),
         "numbers of a channel that has no name": lambda f: f.put(108, 4),
         "numbers of more channels than there may be": lambda f: f.put(108, (1 << 16) + 1),

@@ -165,7 +165,7 @@ def test_what_is_no_packed_file_is_refused_with_the_reason() -> None:
         (b"", "no packed classifier"),
         (b"PRNN", "no packed classifier"),
         (b"PK" + content[2:], "no packed classifier"),
-        (content[:4] + b"\x05" + content[5:], "of a version"),
+        (content[:4] + b"\x02" + content[5:], "Another release"),
         (content[:-4], "changed after it was made, or is cut short"),
         (content + bytes(4), "changed after it was made, or is cut short"),
     ):

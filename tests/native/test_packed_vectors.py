@@ -18,6 +18,7 @@ import subword_vectors
 from packing_tools import packed_bundle
 
 from pocketrnn import Classifier, verify
+from pocketrnn.bundle import packed_codes
 from pocketrnn.errors import BundleError, LimitError, PocketRNNError
 from pocketrnn_export.forms.packed_file.packed_program import _LAYOUT
 from pocketrnn_native import EngineError, Packed
@@ -173,6 +174,52 @@ def test_the_writer_and_the_engine_have_one_table_of_operations() -> None:
     assert re.findall(r"^\| (\d+) (\w+) \|", page, re.MULTILINE)[-len(table) :] == [
         (str(code), name) for code, (_, name, _) in enumerate(table)
     ]
+
+
+# The names of an enum in C, and what stands before each name there.
+ENUMS = {
+    "section_name": (packed_codes.Section, "NAME_"),
+    "number_type": (packed_codes.NumberType, ""),
+    "storage": (packed_codes.Storage, ""),
+    "tokenizer": (packed_codes.Tokenizer, ""),
+    "cleaning_kind": (packed_codes.Cleaning, ""),
+    "subword_model": (packed_codes.SubwordModel, ""),
+    "subword_operation": (packed_codes.SubwordOperation, "SW_"),
+    "cut": (packed_codes.Cut, "CUT_"),
+    "pattern_kind": (packed_codes.PatternKind, "LIKE_"),
+    "layer_kind": (packed_codes.Layer, ""),
+    "unary_kind": (packed_codes.Unary, ""),
+    "binary_kind": (packed_codes.Binary, ""),
+    "reduction": (packed_codes.Reduction, ""),
+    "pooling": (packed_codes.Pooling, "POOL_"),
+}
+# The last names of some enums, which count the others.
+COUNTS = {"SECTIONS", "MODELS", "SW_KINDS", "LIKE_KINDS"}
+
+
+def named(codes: type) -> dict[str, int]:
+    return {name: number for name, number in vars(codes).items() if name.isupper()}
+
+
+@pytest.mark.parametrize("enum", ENUMS)
+def test_python_and_the_engine_have_one_name_for_each_number(enum: str) -> None:
+    source = "".join((NATIVE / "src" / name).read_text("ascii") for name in ("layout.inc", "subword_steps.inc"))
+    (body,) = re.findall(rf"^enum {enum} {{(.*?)}};", source, re.MULTILINE | re.DOTALL)
+    in_c = {name: number for number, name in enumerate(re.findall(r"\w+", body)) if name not in COUNTS}
+    codes, before = ENUMS[enum]
+    assert {before + name: number for name, number in named(codes).items()} == in_c
+
+
+def test_every_list_of_names_is_compared_with_the_engine() -> None:
+    assert {codes for codes, _ in ENUMS.values()} == {getattr(packed_codes, name) for name in packed_codes.__all__}
+
+
+@pytest.mark.parametrize("name", ["Layer", "Unary", "Binary", "Reduction", "Pooling"])
+def test_the_page_names_every_kind_of_an_operation_with_its_number(name: str) -> None:
+    page = (NATIVE.parents[1] / "docs" / "packed-format.md").read_text(encoding="utf-8")
+    (row,) = re.findall(rf"^\| {name.lower()} \| (.*) \|$", page, re.MULTILINE)
+    kinds = {kind: int(number) for number, kind in re.findall(r"(\d+) `(\w+)`", row)}
+    assert kinds == named(getattr(packed_codes, name))
 
 
 def test_the_packed_vectors_hold_every_operation_and_stay_small() -> None:

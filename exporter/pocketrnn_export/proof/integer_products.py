@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.bundle.manifest import Comparison
+from pocketrnn.bundle.packed_codes import Storage
 from pocketrnn.bundle.packed_file import PackedProgram
 from pocketrnn.engines.native import native_module
 from pocketrnn.errors import ParityError
@@ -25,7 +26,6 @@ __all__ = ["PRODUCTS", "STATEMENT", "IntegerWeights", "integer_weights", "produc
 PRODUCTS: Final = "products of int8"
 STATEMENT: Final = "numpy, exactly"
 _VALUE: Final = 13
-_INTEGERS: Final = 4
 _NONE: Final = 0xFFFFFFFF
 # Rows that are drawn for each matrix, beside those that are made to be hard.
 _DRAWN: Final = 32
@@ -59,7 +59,7 @@ def integer_weights(program: PackedProgram) -> Iterator[IntegerWeights]:
     """
     for number, record in enumerate(np.frombuffer(program.values, "<u4").reshape(-1, _VALUE)):
         region, storage, offset, at_scales = (int(word) for word in record[1:5])
-        if region != _NONE or storage != _INTEGERS:
+        if region != _NONE or storage != Storage.INTEGERS_BY_COLUMN:
             continue
         rows, columns = int(record[6]), int(record[8])
         fours = np.frombuffer(program.weights, np.int8, -(-rows // 4) * 4 * columns, offset).reshape(-1, columns, 4)

@@ -999,7 +999,7 @@ static PyType_Spec error_spec = {"pocketrnn_native._engine.EngineError", 0, 0, P
                                  error_slots};
 
 /* What this module offers: a change of it counts here, and in runtime/pocketrnn/engines/native.py, which refuses another. */
-enum { INTERFACE = 4 };
+enum { INTERFACE = 1 };
 
 static int module_ready(PyObject *module)
 {

@@ -69,7 +69,7 @@ const char *prnn_error(int status)
     case PRNN_OK: return "All is right.";
     case PRNN_MEMORY: return "This needs more memory than there is.";
     case PRNN_NO_FILE: return "This is no packed classifier.";
-    case PRNN_VERSION: return "This packed classifier is of a version that this engine does not know.";
+    case PRNN_VERSION: return "Another release made this packed classifier. Pack it again.";
     case PRNN_DAMAGED: return "The file was changed after it was made, or is cut short.";
     case PRNN_CONTENT: return "The file's parts do not fit each other.";
     case PRNN_TEXT: return "The text is not UTF-8.";

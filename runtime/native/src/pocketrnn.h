@@ -43,7 +43,7 @@ enum {
     PRNN_OK = 0,
     PRNN_MEMORY,     /* more memory is needed: *size says how much to try */
     PRNN_NO_FILE,    /* not a packed classifier */
-    PRNN_VERSION,    /* a packed classifier of a version that this engine does not know */
+    PRNN_VERSION,    /* a packed classifier that another release made */
     PRNN_DAMAGED,    /* a byte of the file was changed, or it is cut short */
     PRNN_CONTENT,    /* the file's parts do not fit each other */
     PRNN_TEXT,       /* a text is not UTF-8 */

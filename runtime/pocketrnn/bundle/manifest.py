@@ -345,7 +345,6 @@ def padding_told(provenance: Mapping[str, Any]) -> str | None:
     if type(ids) is not int or not isinstance(after, int | float):
         return None
     ids_before = found.get("ids_before", ids)
-    # Bundles that were made earlier have one number for both.
     many = f"{ids_before:,} " if type(ids_before) is int and ids_before != ids else ""
     more = f", {many}before it by up to {before:.2g}" if isinstance(before, int | float) else ""
     return f"{ids:,} ids of padding after a text would change a probability by up to {after:.2g}{more}"

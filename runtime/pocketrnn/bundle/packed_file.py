@@ -16,6 +16,7 @@ import numpy as np
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.json_schema import parsed
 from pocketrnn.bundle.manifest import Example, Graph, Manifest, StepGraph, document_of
+from pocketrnn.bundle.packed_codes import Cleaning, Section, Storage, Tokenizer
 from pocketrnn.bundle.packed_strings import merged_ranges, strings, utf8, whole, words
 from pocketrnn.errors import BundleError, reason
 from pocketrnn.text import Keep, Lowercase, Replace, TextRules
@@ -24,16 +25,9 @@ if TYPE_CHECKING:
     from pocketrnn.bundle.packed_subwords import Forms
 
 __all__ = [
-    "EXAMPLES",
-    "LABELS",
     "LARGEST",
     "PACKED_SUFFIX",
     "PACK_AGAIN",
-    "RULES",
-    "STEP",
-    "STOPS",
-    "VERSION_OF_NUMBERS",
-    "VOCABULARY",
     "PackedProgram",
     "assembled",
     "check_digest",
@@ -56,24 +50,23 @@ __all__ = [
 # By convention. A packed file is known by its first four bytes.
 PACKED_SUFFIX: Final = ".prnn"
 _MAGIC: Final = b"PRNN"
-# What a reader of before must not read has a later version: that of subwords, of products of integers, and of sequences
-# of numbers (pocketrnn.numbers.packed_numbers).
 _VERSION: Final = 1
-_VERSION_OF_SUBWORDS: Final = 2
-_VERSION_OF_INTEGERS: Final = 3
-VERSION_OF_NUMBERS: Final = 4
 _HEADER: Final = 256
 _ALIGN: Final = 64
 _NUMBERS_AT: Final = 64
+_CHANNELS_AT: Final = 108
 _SECTIONS_AT: Final = 128
 _NONE: Final = -1
 # A value's 13 words: of a constant, the second is this one, and the third says how it is stored.
 _VALUE: Final = "<13I"
 _CONSTANT: Final = 0xFFFFFFFF
-_OF_INTEGERS: Final = 4
 LARGEST: Final = (1 << 31) - 1
-_TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "space")
-DOCUMENT, LABELS, RULES, STOPS, VOCABULARY, VALUES, OPS, WEIGHTS, EXAMPLES, STEP = range(10)
+_TOKENIZERS: Final = {
+    "basic_english": Tokenizer.BASIC_ENGLISH,
+    "whitespace": Tokenizer.WHITESPACE,
+    "characters": Tokenizer.CHARACTERS,
+    "space": Tokenizer.SPACE,
+}
 PACK_AGAIN: Final = "Copy the file again from where it was made, or make it again with: pocketrnn pack"
 
 
@@ -106,7 +99,7 @@ def holds_integers(values: bytes) -> bool:
         False
     """
     records = struct.iter_unpack(_VALUE, values)
-    return any((region, storage) == (_CONSTANT, _OF_INTEGERS) for _, region, storage, *_ in records)
+    return any((region, storage) == (_CONSTANT, Storage.INTEGERS_BY_COLUMN) for _, region, storage, *_ in records)
 
 
 def step_entry(program: PackedProgram) -> StepGraph | None:
@@ -181,7 +174,7 @@ def takes_numbers(path: Path) -> bool:
         True
     """
     with path.open("rb") as file:
-        return file.read(8)[4:] == struct.pack("<I", VERSION_OF_NUMBERS)
+        return any(file.read(_CHANNELS_AT + 4)[_CHANNELS_AT:])
 
 
 def mapped(path: Path) -> mmap.mmap:
@@ -216,20 +209,20 @@ def manifest_of(content: mmap.mmap, tokens: Iterable[str], path: Path) -> Manife
 
     vocabulary = list(tokens)
     document = document_of_packed(content, path)
-    rules = section_of(content, RULES)
+    rules = section_of(content, Section.RULES)
     manifest = manifests.of_document(
         {**with_model(document, rules, len(vocabulary)), "vocabulary": vocabulary, "digest": "0" * 64}, path
     )
-    stated = [section_of(content, name) for name in (LABELS, RULES, STOPS, EXAMPLES)]
+    stated = [section_of(content, name) for name in (Section.LABELS, Section.RULES, Section.STOPS, Section.EXAMPLES)]
     header = header_words(content)
-    step = section_of(content, STEP)
+    step = section_of(content, Section.STEP)
     state_size = struct.unpack_from("<I", step)[0] if step else None
     if (
         [*_stated_sections(manifest, normal_forms_of(rules, len(vocabulary))), _examples(manifest)] != stated
         or [*header[:5], *header[10:]] != [*_stated_numbers(manifest), _needs_word(manifest), 0]
         or state_size != (None if manifest.stream is None else manifest.stream.state_size)
         # A file of integers that does not say so would be shown as proven equal.
-        or (struct.unpack_from("<I", content, 4)[0] == _VERSION_OF_INTEGERS)
+        or holds_integers(section_of(content, Section.VALUES))
         != any(line.is_of_integers for line in manifest.parity.comparisons)
     ):
         raise BundleError(f"{path} contradicts itself: its document is not what its engine reads.", PACK_AGAIN)
@@ -243,7 +236,7 @@ def document_of_packed(content: mmap.mmap, path: Path) -> dict[str, Any]:
         BundleError: it is not valid JSON, or of another format or version.
     """
     document: dict[str, Any] = parsed(
-        section_of(content, DOCUMENT),
+        section_of(content, Section.DOCUMENT),
         path,
         form=manifests.FORMAT,
         version=manifests.VERSION,
@@ -280,9 +273,8 @@ def to_packed(manifest: Manifest, program: PackedProgram) -> bytes:
     Raises:
         BundleError: it would be larger than 2 GiB.
     """
-    of_subwords = not isinstance(manifest.text, TextRules)
     document = document_of(manifest)
-    if of_subwords:
+    if not isinstance(manifest.text, TextRules):
         from pocketrnn.bundle.packed_subwords import without_model
 
         document = without_model(document)
@@ -296,10 +288,8 @@ def to_packed(manifest: Manifest, program: PackedProgram) -> bytes:
         _examples(manifest),
         *([program.step] if program.step else []),
     ]
-    version = _VERSION_OF_SUBWORDS if of_subwords else _VERSION
-    version = _VERSION_OF_INTEGERS if program.has_integers else version
     header = [*_stated_numbers(manifest), *program.numbers, len(manifest.examples), _needs_word(manifest)]
-    return assembled(version, header, sections)
+    return assembled(header, sections)
 
 
 def compact_document(document: Mapping[str, Any]) -> bytes:
@@ -312,11 +302,10 @@ def compact_document(document: Mapping[str, Any]) -> bytes:
     return json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode()
 
 
-def assembled(version: int, header: Sequence[int], sections: Sequence[bytes]) -> bytes:
+def assembled(header: Sequence[int], sections: Sequence[bytes]) -> bytes:
     """The bytes of a packed file, of its parts.
 
     Args:
-        version: of the format.
         header: the words of the header from the number of labels on.
         sections: in their order.
 
@@ -331,7 +320,7 @@ def assembled(version: int, header: Sequence[int], sections: Sequence[bytes]) ->
     if size > LARGEST:
         raise BundleError("The packed file would be larger than 2 GiB.", "Use the bundle with onnxruntime.")
     head = bytearray(_HEADER)
-    struct.pack_into("<4s3I", head, 0, b"PRNN", version, size, 0)
+    struct.pack_into("<4s3I", head, 0, _MAGIC, _VERSION, size, 0)
     struct.pack_into(f"<{len(header)}I", head, _NUMBERS_AT, *header)
     struct.pack_into(f"<{len(table)}I", head, _SECTIONS_AT, *table)
     content = head + body
@@ -359,7 +348,7 @@ def _rules(rules: TextRules) -> bytes:
         return _NONE if number is None else number
 
     head = [
-        _TOKENIZERS.index(rules.tokenizer),
+        _TOKENIZERS[rules.tokenizer],
         int(rules.lowercase),
         rules.ngrams,
         rules.max_tokens or 0,
@@ -378,13 +367,18 @@ def _rules(rules: TextRules) -> bytes:
 
 
 def _step(step: Replace | Keep | Lowercase) -> bytes:
-    kind, first, content, by = 2, 0, b"", b""
+    kind, first, content, by = Cleaning.LOWERCASE, 0, b"", b""
     if isinstance(step, Replace):
         what = utf8(step.what)
-        kind, first, content, by = 0, len(what), whole(what), utf8(step.by)
+        kind, first, content, by = Cleaning.REPLACE, len(what), whole(what), utf8(step.by)
     elif isinstance(step, Keep):
         ranges = merged_ranges((ord(some[0]), ord(some[-1])) for some in step.ranges)
-        kind, first, content, by = 1, len(ranges), words(end for some in ranges for end in some), utf8(step.by)
+        kind, first, content, by = (
+            Cleaning.KEEP,
+            len(ranges),
+            words(end for some in ranges for end in some),
+            utf8(step.by),
+        )
     content += whole(by)
     return words([kind, 4 + len(content) // 4, first, len(by)]) + content
 
@@ -424,7 +418,7 @@ def _needs_word(manifest: Manifest) -> int:
 
 
 def section_of(content: mmap.mmap, name: int) -> bytes:
-    """The bytes of a section of a packed file, by its place among them."""
+    """The bytes of a section of a packed file, by its number in `Section`."""
     offset, size = struct.unpack_from("<2I", content, _SECTIONS_AT + 8 * name)
     return content[offset : offset + size]
 

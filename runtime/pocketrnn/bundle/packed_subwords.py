@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from pocketrnn.bundle.packed_codes import Cut, PatternKind, SubwordModel, SubwordOperation, Tokenizer
 from pocketrnn.bundle.packed_strings import hash_end, merged_ranges, strings, utf8, whole, words
 from pocketrnn.bundle.packed_trie import pieces_trie
 from pocketrnn.text import Keep, Replace, SubwordRules
@@ -33,16 +34,30 @@ from pocketrnn.text.subword_steps import (
 
 __all__ = ["Forms", "normal_forms_of", "subwords_section", "with_model", "without_model"]
 
-# What `tokenizer` of the rules' section says.
-_SUBWORDS: Final = 4
-_MODELS: Final = (WordPiece, WholeWords, Bpe, Unigram)
+_MODELS: Final = {
+    WordPiece: SubwordModel.WORD_PIECE,
+    WholeWords: SubwordModel.WHOLE_WORDS,
+    Bpe: SubwordModel.PAIRS,
+    Unigram: SubwordModel.SCORES,
+}
 _HEAD: Final = 14
 _MORE: Final = 11
-_REPLACE, _KEEP, _SURROUND, _FOLD, _FOLD_RUNS, _LOWERCASE, _STRIP, _PREPEND, _BYTES, _NORMAL = range(10)
-_AT, _AT_TEXT, _PATTERN, _PREPEND_TO, _TABLE, _RUNS = range(10, 16)
 _RANKED, _TRIE = 1 << 4, 1 << 5
-_HOW: Final = ("removed", "isolated", "with_previous", "with_next", "runs")
-_PATTERNS: Final = ("gpt2", "clip", "cl100k", "o200k", "deepseek")
+_HOW: Final = {
+    "removed": Cut.REMOVED,
+    "isolated": Cut.ISOLATED,
+    "with_previous": Cut.WITH_PREVIOUS,
+    "with_next": Cut.WITH_NEXT,
+    "runs": Cut.RUNS,
+}
+_PATTERNS: Final = {
+    "gpt2": PatternKind.GPT2,
+    "clip": PatternKind.CLIP,
+    "cl100k": PatternKind.CL100K,
+    "o200k": PatternKind.O200K,
+    "deepseek": PatternKind.DEEPSEEK,
+}
+_SIDES: Final = {"left": 1, "right": 2, "both": 3}
 # What is added to the digits of a pattern, or to how a word is cut.
 _WITHOUT_CONTRACTIONS, _INVERTED, _GOES_ON = 4, 8, 16
 _ASCII: Final = 0x80
@@ -68,7 +83,7 @@ def subwords_section(rules: SubwordRules, vocabulary: Sequence[str], forms: Form
     model = rules.model
     prefix, suffix = utf8(getattr(model, "prefix", "")), utf8(getattr(model, "suffix", ""))
     unknown = -1 if rules.unknown_id is None else rules.unknown_id
-    head = [_SUBWORDS, 0, 1, rules.max_tokens or 0, unknown, rules.empty_id, rules.padding_id, -1, -1]
+    head = [Tokenizer.SUBWORDS, 0, 1, rules.max_tokens or 0, unknown, rules.empty_id, rules.padding_id, -1, -1]
     head += [rules.max_width or 0, rules.min_width or 0, int(rules.cut_side == "left"), int(rules.pad_side == "left")]
     head.append(len(rules.steps))
     flags = sum(
@@ -80,7 +95,7 @@ def subwords_section(rules: SubwordRules, vocabulary: Sequence[str], forms: Form
     merges, slots, of_model = _model(rules, vocabulary)
     trie = pieces_trie(_pieces(rules, vocabulary)) if isinstance(model, Unigram) else b""
     flags |= _TRIE if trie else 0
-    more = [_MODELS.index(type(model)), flags, getattr(model, "most_characters", 0), len(prefix), len(suffix)]
+    more = [_MODELS[type(model)], flags, getattr(model, "most_characters", 0), len(prefix), len(suffix)]
     more += [len(rules.first_ids), len(rules.last_ids), len(rules.outside), merges, slots, len(rules.splits)]
     parts = [words([*head, *more]), whole(prefix), whole(suffix), words([*rules.first_ids, *rules.last_ids])]
     parts += [words(sorted(rules.outside)), of_model, trie]
@@ -117,20 +132,20 @@ def with_model(document: Mapping[str, Any], section: bytes, tokens: int) -> Mapp
     if not isinstance(text, dict) or not isinstance(model, dict) or not _is_of_subwords(section):
         return document
     more = struct.unpack_from(f"<{_MORE}I", section, 4 * _HEAD)
-    kind, at, given = _MODELS[more[0]], _model_at(more), {}
-    if kind is Bpe:
+    kind, at, given = more[0], _model_at(more), {}
+    if kind == SubwordModel.PAIRS:
         rows = np.frombuffer(section, "<u4", 3 * more[8], at + 4).reshape(-1, 3)
         given = {"merges": rows[:, :2].reshape(-1).tolist()}
         if more[1] & _RANKED:
             ranks_at = at + 4 + 12 * more[8] + 4 * more[9]
             given["ranks"] = np.frombuffer(section, "<u4", more[8], ranks_at).tolist()
-    elif kind is Unigram:
+    elif kind == SubwordModel.SCORES:
         given = {"scores": np.frombuffer(section, "<f8", tokens, at + 8).tolist()}
     made = {**text, "model": {**model, **given}}
     steps = text.get("steps")
     if isinstance(steps, list) and any(isinstance(step, dict) and "table" in step for step in steps):
-        tables = [_table_of(operation) for operation in _step_operations(section, tokens) if operation[0] == _TABLE]
-        found = iter(tables)
+        operations = _step_operations(section, tokens)
+        found = iter([_table_of(operation) for operation in operations if operation[0] == SubwordOperation.TABLE])
         made["steps"] = [
             {**step, "table": next(found, "")} if isinstance(step, dict) and "table" in step else step for step in steps
         ]
@@ -144,7 +159,7 @@ def _table_of(operation: tuple[int, int, int, bytes]) -> str:
 
 def normal_forms_of(section: bytes, tokens: int) -> Forms:
     """What a file holds for its normal forms, in their order: those of another Python may be of another Unicode."""
-    found = (content for kind, _, _, content in _step_operations(section, tokens) if kind == _NORMAL)
+    found = (content for kind, _, _, content in _step_operations(section, tokens) if kind == SubwordOperation.NORMAL)
     return lambda _: next(found, b"")
 
 
@@ -154,9 +169,9 @@ def _step_operations(section: bytes, tokens: int) -> Iterator[tuple[int, int, in
         return
     more = struct.unpack_from(f"<{_MORE}I", section, 4 * _HEAD)
     at = _model_at(more)
-    if _MODELS[more[0]] is Bpe:
+    if more[0] == SubwordModel.PAIRS:
         at += 4 + 12 * more[8] + 4 * more[9] + (4 * more[8] if more[1] & _RANKED else 0)
-    elif _MODELS[more[0]] is Unigram:
+    elif more[0] == SubwordModel.SCORES:
         at += 8 * (tokens + 1)
         if more[1] & _TRIE:
             at += 8 + 4 * struct.unpack_from("<I", section, at)[0]
@@ -167,7 +182,7 @@ def _step_operations(section: bytes, tokens: int) -> Iterator[tuple[int, int, in
 
 
 def _is_of_subwords(section: bytes) -> bool:
-    return len(section) >= 4 * (_HEAD + _MORE) and struct.unpack_from("<I", section)[0] == _SUBWORDS
+    return len(section) >= 4 * (_HEAD + _MORE) and struct.unpack_from("<I", section)[0] == Tokenizer.SUBWORDS
 
 
 def _model_at(more: Sequence[int]) -> int:
@@ -230,39 +245,39 @@ def _operation(step: SubwordStep | Split, forms: Forms) -> bytes:
 def _parts_of(step: SubwordStep | Split, forms: Forms) -> tuple[int, int, int, bytes]:
     match step:
         case Replace(what, by):
-            return _REPLACE, len(utf8(what)), len(utf8(by)), whole(utf8(what)) + whole(utf8(by))
+            return SubwordOperation.REPLACE, len(utf8(what)), len(utf8(by)), whole(utf8(what)) + whole(utf8(by))
         case Keep(ranges, by) | Surround(ranges, by) | Fold(ranges, by=by):
-            kind = _KEEP if isinstance(step, Keep) else _SURROUND
+            kind = SubwordOperation.KEEP if isinstance(step, Keep) else SubwordOperation.SURROUND
             if isinstance(step, Fold):
-                kind = _FOLD if step.least == 1 else _FOLD_RUNS
+                kind = SubwordOperation.FOLD if step.least == 1 else SubwordOperation.FOLD_RUNS
             return kind, 0, len(utf8(by)), _set(ranges) + whole(utf8(by))
         case LowercaseEach():
             rows = _later_rows()
-            return _LOWERCASE, len(rows), 0, words(number for row in rows for number in row)
+            return SubwordOperation.LOWERCASE, len(rows), 0, words(number for row in rows for number in row)
         case Strip(sides, of):
             points = _set(tuple(of)) if of else b""
-            return _STRIP, ("left", "right", "both").index(sides) + 1, int(bool(of)), points
+            return SubwordOperation.STRIP, _SIDES[sides], int(bool(of)), points
         case Prepend(text):
-            return _PREPEND, 0, len(utf8(text)), whole(utf8(text))
+            return SubwordOperation.PREPEND, 0, len(utf8(text)), whole(utf8(text))
         case PrependTo(text, first):
-            return _PREPEND_TO, int(first), len(utf8(text)), whole(utf8(text))
+            return SubwordOperation.PREPEND_TO, int(first), len(utf8(text)), whole(utf8(text))
         case Bytes():
-            return _BYTES, 0, 0, b""
+            return SubwordOperation.BYTES, 0, 0, b""
         case Table():
             return _table(step)
         case Normalize(form):
-            return _NORMAL, int(form.endswith("C")), 0, forms(step)
+            return SubwordOperation.NORMAL, int(form.endswith("C")), 0, forms(step)
         case SplitAt(ranges, how):
-            return _AT, _HOW.index(how), 0, _set(ranges)
+            return SubwordOperation.AT, _HOW[how], 0, _set(ranges)
         case SplitAtText(text, how):
-            return _AT_TEXT, len(utf8(text)), _HOW.index(how), whole(utf8(text))
+            return SubwordOperation.AT_TEXT, len(utf8(text)), _HOW[how], whole(utf8(text))
         case SplitAtRuns(runs, how, inverted):
             goes_on = any(run.ends_at or run.not_before or run.then for run in runs)
             flags = (_INVERTED if inverted else 0) + (_GOES_ON if goes_on else 0)
-            return _RUNS, _HOW.index(how) + flags, len(runs), b"".join(_run(run, goes_on) for run in runs)
+            return SubwordOperation.RUNS, _HOW[how] + flags, len(runs), b"".join(_run(run, goes_on) for run in runs)
         case Pattern(name):
             digits = step.digits + (0 if step.contractions else _WITHOUT_CONTRACTIONS)
-            return _PATTERN, _PATTERNS.index(name), digits, b"".join(map(_set, step.sets))
+            return SubwordOperation.PATTERN, _PATTERNS[name], digits, b"".join(map(_set, step.sets))
 
 
 def _run(run: Run, goes_on: bool) -> bytes:
@@ -279,7 +294,7 @@ def _table(step: Table) -> tuple[int, int, int, bytes]:
     longest = max((len(utf8(text)) for text in step.kept), default=0)
     more = words([int(bool(step.clusters)), longest]) + b"".join(map(_set, step.clusters))
     kept = strings(list(dict.fromkeys(step.kept)), looked_up=True)
-    return _TABLE, size // 4, len(texts), step.charsmap[4 : 4 + size] + whole(texts) + more + kept
+    return SubwordOperation.TABLE, size // 4, len(texts), step.charsmap[4 : 4 + size] + whole(texts) + more + kept
 
 
 def _later_rows() -> list[tuple[int, int, int]]:

@@ -1,4 +1,4 @@
-"""A classifier of numbers as a packed file, version 4; docs/packed-format.md defines it."""
+"""A classifier of numbers as a packed file; docs/packed-format.md defines it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,10 @@ import numpy as np
 
 from pocketrnn.bundle.json_schema import first_fault
 from pocketrnn.bundle.manifest import check_provenance
+from pocketrnn.bundle.packed_codes import Section
 from pocketrnn.bundle.packed_file import (
-    EXAMPLES,
-    LABELS,
     LARGEST,
     PACK_AGAIN,
-    RULES,
-    STEP,
-    STOPS,
-    VALUES,
-    VERSION_OF_NUMBERS,
-    VOCABULARY,
     PackedProgram,
     assembled,
     compact_document,
@@ -50,6 +43,8 @@ from pocketrnn.numbers.rules import NumberRules
 
 __all__ = ["number_graph_entry", "number_manifest_of", "to_packed_numbers"]
 
+# The sections that `_stated_sections` makes.
+_STATED: Final = (Section.LABELS, Section.RULES, Section.STOPS, Section.VOCABULARY, Section.EXAMPLES)
 _INTEGER_SCALE: Final = 1
 _MEAN: Final = 2
 _SCALE: Final = 4
@@ -97,7 +92,7 @@ def to_packed_numbers(manifest: NumberManifest, program: PackedProgram) -> bytes
         program.weights, examples, *([program.step] if program.step else []),
     ]  # fmt: skip
     first, last = _stated_numbers(manifest)
-    return assembled(VERSION_OF_NUMBERS, [*first, *program.numbers, *last], parts)
+    return assembled([*first, *program.numbers, *last], parts)
 
 
 def number_manifest_of(content: mmap.mmap, path: Path) -> NumberManifest:
@@ -121,14 +116,16 @@ def number_manifest_of(content: mmap.mmap, path: Path) -> NumberManifest:
         manifest = built(document)
     except PocketRNNError as error:
         raise BundleError(f"{path} contradicts itself: {error.problem}", PACK_AGAIN) from None
-    sections = [section_of(content, name) for name in (LABELS, RULES, STOPS, VOCABULARY, EXAMPLES)]
+    sections = [section_of(content, name) for name in _STATED]
     header = header_words(content)
     if _stated_sections(manifest) != sections or _stated_numbers(manifest) != (header[:5], header[9:]):
         raise BundleError(f"{path} contradicts itself: its document is not what its engine reads.", PACK_AGAIN)
     # A file of integers that does not say so would be shown as proven equal.
-    if holds_integers(section_of(content, VALUES)) != any(line.is_of_integers for line in manifest.parity.comparisons):
+    if holds_integers(section_of(content, Section.VALUES)) != any(
+        line.is_of_integers for line in manifest.parity.comparisons
+    ):
         raise BundleError(f"{path} contradicts itself: its document is not what its engine reads.", PACK_AGAIN)
-    step = section_of(content, STEP)
+    step = section_of(content, Section.STEP)
     state_size = struct.unpack_from("<I", step)[0] if step else None
     if state_size != (None if manifest.stream is None else manifest.stream.state_size):
         raise BundleError(f"{path} contradicts itself: its document is not what its engine reads.", PACK_AGAIN)
@@ -177,7 +174,7 @@ def _doubles(numbers: Sequence[float]) -> bytes:
 
 def _examples_of(content: mmap.mmap) -> list[dict[str, Any]]:
     """The golden examples of a file that the engine has opened, as classifier.json says them."""
-    section, header = section_of(content, EXAMPLES), header_words(content)
+    section, header = section_of(content, Section.EXAMPLES), header_words(content)
     labels, count, channels = header[0], header[9], header[11]
     examples, at = [], 0
     for _ in range(count):

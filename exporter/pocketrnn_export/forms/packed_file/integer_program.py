@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from pocketrnn.bundle.packed_codes import Layer
 from pocketrnn_export.forms.packed_file.packed_program import NONE, Array, Op, Program, rounded_columns, rounded_rows
 
 __all__ = ["MOST_ROWS", "IntegerForm", "with_integers"]
@@ -21,7 +22,7 @@ MOST_ROWS: Final = 1 << 17
 # stays in float32. One for every token pays from some thousand numbers on.
 _SMALLEST_LINEAR: Final = 1 << 12
 # The kinds of layers whose states are -1 to 1, by their number in the file.
-_BOUNDED: Final = {0: "tanh", 2: "LSTM", 3: "GRU"}
+_BOUNDED: Final = frozenset({Layer.RNN_TANH, Layer.LSTM, Layer.GRU})
 _X, _H0, _OUT, _WEIGHTS = 0, 1, 2, 1
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from pocketrnn.bundle.packed_codes import Binary, Unary
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn_export.forms.packed_file.one_text import Observed, evaluated, needed_nodes
 from pocketrnn_export.forms.packed_file.packed_program import BOOL, FLOAT, INT, Program, float_bits
@@ -335,7 +336,7 @@ class Lowering:
         """out = left and right, number by number."""
         made = self.new(out)
         operands, words = self._walk([left, right], out)
-        self.program.add("binary", [*operands, made], BINARY.index(kind), *words)
+        self.program.add("binary", [*operands, made], BINARY[kind], *words)
 
     def _walk(self, names: Sequence[str], out: str) -> tuple[list[int], list[int | Size]]:
         """The operands of an operation number by number; four sizes, and which axes each operand has, as bits."""
@@ -378,56 +379,56 @@ class Lowering:
 
     def unary(self, kind: str, source: int, target: int, alpha: float = 0.0, beta: float = 0.0) -> None:
         """target = a function of source, number by number."""
-        self.program.add("unary", [source, target], UNARY.index(kind), float_bits(alpha), float_bits(beta))
+        self.program.add("unary", [source, target], UNARY[kind], float_bits(alpha), float_bits(beta))
 
 
 Handler = Callable[[Lowering, onnx.NodeProto], None]
 HANDLERS: Final[dict[str, Handler]] = {}
-# In the order of their numbers in the file.
-UNARY: Final = [
-    "Neg",
-    "Abs",
-    "Exp",
-    "Log",
-    "Sqrt",
-    "Tanh",
-    "Sigmoid",
-    "Relu",
-    "Erf",
-    "Reciprocal",
-    "Floor",
-    "Ceil",
-    "Round",
-    "Sign",
-    "LeakyRelu",
-    "Elu",
-    "Clip",
-    "Softplus",
-    "Gelu",
-    "GeluTanh",
-    "Sin",
-    "Cos",
-    "HardSigmoid",
-    "Not",
-    "Cast",
-]
-BINARY: Final = [
-    "Add",
-    "Sub",
-    "Mul",
-    "Div",
-    "Pow",
-    "Min",
-    "Max",
-    "Equal",
-    "Less",
-    "LessOrEqual",
-    "Greater",
-    "GreaterOrEqual",
-    "And",
-    "Or",
-    "Xor",
-]
+# ONNX's operators, and the kinds that they are in a packed file; a Gelu by tanh is ONNX's with an attribute.
+UNARY: Final = {
+    "Neg": Unary.NEGATIVE,
+    "Abs": Unary.ABSOLUTE,
+    "Exp": Unary.EXP,
+    "Log": Unary.LOG,
+    "Sqrt": Unary.SQRT,
+    "Tanh": Unary.TANH,
+    "Sigmoid": Unary.SIGMOID,
+    "Relu": Unary.RELU,
+    "Erf": Unary.ERF,
+    "Reciprocal": Unary.RECIPROCAL,
+    "Floor": Unary.FLOOR,
+    "Ceil": Unary.CEIL,
+    "Round": Unary.ROUND,
+    "Sign": Unary.SIGN,
+    "LeakyRelu": Unary.LEAKY,
+    "Elu": Unary.ELU,
+    "Clip": Unary.CLIP,
+    "Softplus": Unary.SOFTPLUS,
+    "Gelu": Unary.GELU,
+    "GeluTanh": Unary.GELU_TANH,
+    "Sin": Unary.SIN,
+    "Cos": Unary.COS,
+    "HardSigmoid": Unary.HARD_SIGMOID,
+    "Not": Unary.NOT,
+    "Cast": Unary.CAST,
+}
+BINARY: Final = {
+    "Add": Binary.ADD,
+    "Sub": Binary.SUB,
+    "Mul": Binary.MUL,
+    "Div": Binary.DIV,
+    "Pow": Binary.POW,
+    "Min": Binary.MIN,
+    "Max": Binary.MAX,
+    "Equal": Binary.EQUAL,
+    "Less": Binary.LESS,
+    "LessOrEqual": Binary.LESS_EQUAL,
+    "Greater": Binary.GREATER,
+    "GreaterOrEqual": Binary.GREATER_EQUAL,
+    "And": Binary.AND,
+    "Or": Binary.OR,
+    "Xor": Binary.XOR,
+}
 
 
 def handles(*names: str) -> Callable[[Handler], Handler]:
@@ -736,12 +737,12 @@ def _unary_of_whole(lowering: Lowering, node: onnx.NodeProto) -> None:
     other = zero
     if node.op_type != "Relu":
         other = program.value(INT, lowering.sizes(out))
-        program.add("binary", [zero, value, other], BINARY.index("Sub"), *sizes, 0, axes)
+        program.add("binary", [zero, value, other], Binary.SUB, *sizes, 0, axes)
     if node.op_type == "Neg":
         lowering.alias(out, other)
         return
     everywhere = sum(1 << i for i, size in enumerate(sizes) if size != _ONE) if other != zero else 0
-    program.add("binary", [value, other, lowering.new(out)], BINARY.index("Max"), *sizes, axes, everywhere)
+    program.add("binary", [value, other, lowering.new(out)], Binary.MAX, *sizes, axes, everywhere)
 
 
 @handles("Clip")
@@ -764,7 +765,7 @@ def _clip(lowering: Lowering, node: onnx.NodeProto) -> None:
         if np.isfinite(bound):
             limit = lowering.program.constant(np.array([bound]).clip(-LARGEST, LARGEST).astype("<i4"))
             made = lowering.program.value(kind, lowering.sizes(out))
-            lowering.program.add("binary", [value, limit, made], BINARY.index(name), *words, 0)
+            lowering.program.add("binary", [value, limit, made], BINARY[name], *words, 0)
             value = made
     lowering.alias(out, value)
 
@@ -786,11 +787,9 @@ def _remainder(lowering: Lowering, node: onnx.NodeProto) -> None:
     kind, shape = lowering.type(out), lowering.sizes(out)
     quotient, whole = lowering.program.value(kind, shape), lowering.program.value(kind, shape)
     everywhere = sum(1 << i for i, size in enumerate(sizes) if size != _ONE)
-    lowering.program.add("binary", [*operands, quotient], BINARY.index("Div"), *sizes, of_left, of_right)
-    lowering.program.add("binary", [quotient, operands[1], whole], BINARY.index("Mul"), *sizes, everywhere, of_right)
-    lowering.program.add(
-        "binary", [operands[0], whole, lowering.new(out)], BINARY.index("Sub"), *sizes, of_left, everywhere
-    )
+    lowering.program.add("binary", [*operands, quotient], Binary.DIV, *sizes, of_left, of_right)
+    lowering.program.add("binary", [quotient, operands[1], whole], Binary.MUL, *sizes, everywhere, of_right)
+    lowering.program.add("binary", [operands[0], whole, lowering.new(out)], Binary.SUB, *sizes, of_left, everywhere)
 
 
 @handles("Cast", "CastLike")

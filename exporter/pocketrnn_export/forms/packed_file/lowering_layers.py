@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from pocketrnn.bundle.packed_codes import Binary, Layer, Pooling, Reduction
 from pocketrnn.errors import ExportError
 from pocketrnn_export.forms.packed_file.lowering import Lowering, handles
 from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, float_bits
@@ -19,11 +20,17 @@ __all__ = ["padded_columns"]
 Array = npt.NDArray[Any]
 # The engine's vectors have 8 numbers.
 _VECTOR: Final = 8
-_KINDS: Final = {"LSTM": 2, "GRU": 3}
+_KINDS: Final = {"RNN": Layer.RNN_TANH, "LSTM": Layer.LSTM, "GRU": Layer.GRU}
 # Which of ONNX's gates stands where: an LSTM's are i, o, f, c, and become i, f, o, c.
 _GATES: Final = {"RNN": (0,), "LSTM": (0, 2, 1, 3), "GRU": (0, 1, 2)}
 _DEFAULTS: Final = {"RNN": ("tanh",), "LSTM": ("sigmoid", "tanh", "tanh"), "GRU": ("sigmoid", "tanh")}
-_REDUCED: Final = {"ReduceSum": 0, "ReduceMean": 1, "ReduceMax": 2, "ReduceMin": 3, "ReduceProd": 4}
+_REDUCED: Final = {
+    "ReduceSum": Reduction.SUM,
+    "ReduceMean": Reduction.MEAN,
+    "ReduceMax": Reduction.LARGEST,
+    "ReduceMin": Reduction.SMALLEST,
+    "ReduceProd": Reduction.PRODUCT,
+}
 
 
 def padded_columns(matrix: Array, gates: int = 1) -> Array:
@@ -78,9 +85,9 @@ def _checked_layer(lowering: Lowering, node: onnx.NodeProto, attributes: dict[st
     activations = [a.decode(errors="replace").lower() for a in attributes.get("activations", [])] or [
         *_DEFAULTS[node.op_type]
     ] * each
-    kind = _KINDS.get(node.op_type, 0)
+    kind = _KINDS[node.op_type]
     if node.op_type == "RNN" and set(activations) == {"relu"}:
-        kind = 1
+        kind = Layer.RNN_RELU
     elif activations != [*_DEFAULTS[node.op_type]] * each:
         raise ExportError(f"The layer has the activations {', '.join(activations)}.", "")
     if attributes.get("activation_alpha") or attributes.get("activation_beta"):
@@ -191,13 +198,13 @@ def _reduce(lowering: Lowering, node: onnx.NodeProto) -> None:
     axes = _axes(lowering, node)
     program, sizes = lowering.program, lowering.sizes(source)
     value = lowering.read(source)
-    squared = node.op_type not in _REDUCED
+    squared, kind = node.op_type not in _REDUCED, _REDUCED.get(node.op_type, Reduction.SUM)
     if squared:
         whole = times(sizes)
         if whole is None:
             raise ExportError("Two axes of the text's length are taken for one.", "")
         product = program.value(FLOAT, sizes)
-        program.add("binary", [value, value, product], 2, *[(0, 1)] * 3, whole, 8, 8)
+        program.add("binary", [value, value, product], Binary.MUL, *[(0, 1)] * 3, whole, 8, 8)
         value = product
     # From the last axis on, so that those in front keep their numbers.
     while axes:
@@ -210,7 +217,7 @@ def _reduce(lowering: Lowering, node: onnx.NodeProto) -> None:
             raise ExportError("Two axes of the text's length are taken for one.", "")
         sizes[first : last + 1] = []
         made = program.value(lowering.type(out), sizes)
-        program.add("reduce", [value, made], _REDUCED.get(node.op_type, 0), *(part for part in parts if part))
+        program.add("reduce", [value, made], kind, *(part for part in parts if part))
         value = made
     if node.op_type == "ReduceL2":
         made = program.value(FLOAT, sizes)
@@ -250,17 +257,17 @@ def _norm(lowering: Lowering, node: onnx.NodeProto) -> None:
 @handles("BatchNormalization")
 def _batch_norm(lowering: Lowering, node: onnx.NodeProto) -> None:
     """With what was found in training: one factor and one summand for each channel."""
-    program, kinds = lowering.program, {"add": 0, "sub": 1, "mul": 2, "div": 3}
+    program = lowering.program
     scale, bias, mean, variance = (program.constant(lowering.constant(name)) for name in node.input[1:5])
     outer, channels, inner = lowering.view(node.input[0], 1, 1)
     epsilon = program.constant(np.array([attributes_of(node).get("epsilon", 1e-5)], np.float32))
     spread, root = program.value(FLOAT, [channels]), program.value(FLOAT, [channels])
-    program.add("binary", [variance, epsilon, spread], kinds["add"], *[(0, 1)] * 3, channels, 8, 0)
+    program.add("binary", [variance, epsilon, spread], Binary.ADD, *[(0, 1)] * 3, channels, 8, 0)
     lowering.unary("Sqrt", spread, root)
     value = lowering.read(node.input[0])
-    for kind, operand in (("sub", mean), ("div", root), ("mul", scale), ("add", bias)):
+    for kind, operand in ((Binary.SUB, mean), (Binary.DIV, root), (Binary.MUL, scale), (Binary.ADD, bias)):
         made = program.value(FLOAT, lowering.sizes(node.output[0]))
-        program.add("binary", [value, operand, made], kinds[kind], (0, 1), outer, channels, inner, 14, 4)
+        program.add("binary", [value, operand, made], kind, (0, 1), outer, channels, inner, 14, 4)
         value = made
     lowering.alias(node.output[0], value)
 
@@ -314,7 +321,8 @@ def _pool(lowering: Lowering, node: onnx.NodeProto) -> None:
     _, out_height, out_width = _as_plane(lowering.sizes(out))
     if any(one != 1 for one in attributes.get("dilations", [])) or attributes.get("ceil_mode"):
         raise ExportError("It leaves steps out, or counts a part as a whole.", "")
-    kind = 0 if node.op_type == "MaxPool" else 2 if attributes.get("count_include_pad") else 1
+    mean = Pooling.MEAN if attributes.get("count_include_pad") else Pooling.MEAN_INSIDE
+    kind = Pooling.LARGEST if node.op_type == "MaxPool" else mean
     kernel = list(attributes["kernel_shape"])
     read = lowering.read(source)
     lowering.program.add(
@@ -328,7 +336,7 @@ def _global_pool(lowering: Lowering, node: onnx.NodeProto) -> None:
     last = lowering.graph.values[node.input[0]][0].ndim - 1
     view = lowering.view(node.input[0], 2, last)
     read = lowering.read(node.input[0])
-    kind = _REDUCED["ReduceMax" if node.op_type == "GlobalMaxPool" else "ReduceMean"]
+    kind = Reduction.LARGEST if node.op_type == "GlobalMaxPool" else Reduction.MEAN
     lowering.program.add("reduce", [read, lowering.new(node.output[0])], kind, *view)
 
 

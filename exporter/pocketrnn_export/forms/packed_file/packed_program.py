@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from pocketrnn.bundle.packed_codes import NumberType, Storage
 from pocketrnn.bundle.packed_file import PackedProgram
 from pocketrnn.errors import ExportError
 from pocketrnn_export.forms.packed_file.size_values import Size
@@ -29,16 +30,14 @@ __all__ = [
     "rounded_rows",
 ]
 
-FLOAT: Final = 0
-INT: Final = 1
-BOOL: Final = 2
+FLOAT: Final = NumberType.FLOAT
+INT: Final = NumberType.INT
+BOOL: Final = NumberType.BOOL
 # No value, where an operand may be left out; no region, for a constant.
 NONE: Final = 0xFFFFFFFF
 
 _FACTORS: Final = 4
 _ALIGN: Final = 64
-# How a constant is stored.
-_AS_IS, _HALF, _BY_ROW, _BY_COLUMN, _INTEGERS = range(5)
 # Fewer numbers than this are left as they are.
 _SMALLEST: Final = 256
 Array = npt.NDArray[Any]
@@ -282,13 +281,13 @@ class Program:
 
     def _record(self, value: _Value, weights: bytearray) -> bytes:
         factors = [word for size in value.factors for word in size]
-        storage = offset = scale_offset = 0
+        storage, offset, scale_offset = Storage.AS_IS, 0, 0
         if value.constant is not None:
             numbers = value.constant
             if value.scales is None:
                 storage, stored, scales = _stored(numbers, is_table=value.is_table)
             else:
-                storage, stored, scales = _INTEGERS, in_fours(numbers), value.scales
+                storage, stored, scales = Storage.INTEGERS_BY_COLUMN, in_fours(numbers), value.scales
             shape = numbers.shape if numbers.ndim == 2 else (1, numbers.size)
             factors = [0, shape[0], 0, shape[1]]
             offset = _appended(weights, stored)
@@ -379,15 +378,15 @@ def rounded_rows(numbers: Array) -> Array:
 def _stored(numbers: Array, *, is_table: bool) -> tuple[int, Array, Array | None]:
     """A constant in as few bytes as hold it exactly: what was rounded before is found again."""
     if numbers.dtype != np.float32 or numbers.ndim != 2 or numbers.size < _SMALLEST or not np.isfinite(numbers).all():
-        return _AS_IS, numbers, None
+        return Storage.AS_IS, numbers, None
     found = _as_bytes(numbers, axis=1 if is_table else 0)
     if found is not None:
-        return _BY_ROW if is_table else _BY_COLUMN, *found
+        return Storage.BYTES_BY_ROW if is_table else Storage.BYTES_BY_COLUMN, *found
     with np.errstate(over="ignore"):
         half = numbers.astype("<f2")
     if (half.astype(np.float32) == numbers).all():
-        return _HALF, half, None
-    return _AS_IS, numbers, None
+        return Storage.HALF, half, None
+    return Storage.AS_IS, numbers, None
 
 
 def _as_bytes(numbers: Array, *, axis: int) -> tuple[Array, Array] | None:
