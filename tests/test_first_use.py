@@ -19,7 +19,7 @@ from pocketrnn.commands import cli
 from pocketrnn.commands.cli import main
 from pocketrnn.commands.command import Command, as_options, examples_of
 from pocketrnn.errors import BundleError, InputError, PocketRNNError
-from pocketrnn_training import Settings
+from pocketrnn_training import TextSettings
 from pocketrnn_training.data_source import DataSource
 from pocketrnn_training.run import TrainingRun
 
@@ -243,7 +243,7 @@ def test_a_classifier_is_called_by_its_path_without_what_the_kind_of_file_is(tmp
 def test_what_is_trained_to_snips_ckpt_is_called_snips(tmp_path: Path) -> None:
     rows = ["text,label", *["good film,good", "bad film,bad"] * 20]
     (tmp_path / "rows.csv").write_text("\n".join(rows))
-    settings = Settings(epochs=1, hidden_dim=4, embedding_dim=4, device="cpu")
+    settings = TextSettings(epochs=1, hidden_dim=4, embedding_dim=4, device="cpu")
     run = TrainingRun(DataSource((str(tmp_path / "rows.csv"),)), tmp_path / "snips.ckpt", settings)
     assert run.train().name == "snips"
 

@@ -15,7 +15,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from pocketrnn.text import TextRules
-from pocketrnn_training import Architecture, Checkpoint, LabelledTexts, RecurrentClassifier, Settings
+from pocketrnn_training import Architecture, Checkpoint, LabelledTexts, RecurrentClassifier, TextSettings
 from pocketrnn_training.batches import random_batches
 from pocketrnn_training.vocabulary import PADDING, UNKNOWN, build
 
@@ -24,7 +24,7 @@ from pocketrnn_training.vocabulary import PADDING, UNKNOWN, build
 __all__ = ["CHAPTER", "ROWS", "Curve", "Row", "architecture_of", "row_named", "train_like_the_chapter"]
 
 # --8<-- [start:settings]
-CHAPTER = Settings(
+CHAPTER = TextSettings(
     embedding_dim=64,
     hidden_dim=32,
     batch_size=16,
@@ -56,7 +56,7 @@ class Row:
     name: str
     title: str
     chapter: float | None
-    settings: Settings
+    settings: TextSettings
 
 
 ROWS = (
@@ -76,7 +76,7 @@ ROWS = (
     ),
     Row("lstm-two-layers", "LSTM, two layers, packed", None, replace(CHAPTER, layers=2)),
     Row("gru-last-packed", "GRU, last state, packed", None, replace(CHAPTER, cell="gru")),
-    Row("default-recipe", "our default recipe", None, Settings(device="cpu")),
+    Row("default-recipe", "our default recipe", None, TextSettings(device="cpu")),
 )
 
 
@@ -97,7 +97,7 @@ def row_named(name: str) -> Row:
 Curve = list[tuple[int, float]]  # rows read so far, and the share of them that was answered right
 
 
-def architecture_of(settings: Settings, vocabulary_size: int, classes: int) -> Architecture:
+def architecture_of(settings: TextSettings, vocabulary_size: int, classes: int) -> Architecture:
     """The shape of a classifier's weights."""
     return Architecture(
         cell=settings.cell,
@@ -116,7 +116,7 @@ def architecture_of(settings: Settings, vocabulary_size: int, classes: int) -> A
 
 def train_like_the_chapter(
     data: LabelledTexts,
-    settings: Settings,
+    settings: TextSettings,
     name: str,
     report: Callable[[int, float], None] = lambda *_: None,
 ) -> tuple[Checkpoint, Curve]:

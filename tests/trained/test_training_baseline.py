@@ -11,7 +11,8 @@ from training_data import QUICK, easy_texts
 
 from pocketrnn_training import linear_baseline as baselines
 from pocketrnn_training import report
-from pocketrnn_training.data import UNLABELLED, LabelledTexts
+from pocketrnn_training.data import LabelledTexts
+from pocketrnn_training.labelled_rows import UNLABELLED
 from pocketrnn_training.linear_baseline import LinearBaseline, linear_baseline
 from pocketrnn_training.training import TrainingState, train
 

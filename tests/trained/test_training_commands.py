@@ -29,7 +29,7 @@ from pocketrnn_training.commands.evaluate import evaluate
 from pocketrnn_training.commands.train import train
 from pocketrnn_training.evaluation import score
 from pocketrnn_training.progress import Epoch, FewLines, Progress, Step
-from pocketrnn_training.settings import Settings
+from pocketrnn_training.text_settings import TextSettings
 
 QUICK = [
     *("--hidden-dim", "8", "--embedding-dim", "8", "--batch-size", "16", "--learning-rate", "0.03"),
@@ -211,7 +211,7 @@ def test_the_help_needs_no_pytorch() -> None:
     code = (
         "import sys; sys.modules['torch'] = sys.modules['pyarrow'] = None; from pocketrnn.commands.cli import main; "
         "main(['train', '--help'], standalone_mode=False); import pocketrnn_training; "
-        "assert pocketrnn_training.Settings; "
+        "assert pocketrnn_training.TextSettings; "
         "from pocketrnn.errors import MissingExtraError\n"
         "try: pocketrnn_training.train\n"
         "except MissingExtraError as error: print(error)"
@@ -270,7 +270,7 @@ def test_the_only_row_of_a_class_is_trained_on_and_named() -> None:
 def test_unknown_labels_are_refused(somewhere_else: Path) -> None:
     (somewhere_else / "other.csv").write_text("label,text\nfox,a\n")
     assert "'fox', which is not one of" in refused("train", "reviews.csv", "--validation", "other.csv", "-o", "c")
-    checkpoints.write(training.train(easy_texts(60), Settings(epochs=1, hidden_dim=8, device="cpu")), Path("c"))
+    checkpoints.write(training.train(easy_texts(60), TextSettings(epochs=1, hidden_dim=8, device="cpu")), Path("c"))
     assert "'fox', which is not one of" in refused("evaluate", "c", "other.csv")
 
 

@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "folder_with_test_csv/test.csv").write_text('"3","Wall St. Bears","Short-sellers"\n')
     checkpoint = pocketrnn_training.train(
         pocketrnn_training.read_files([folder / "reviews.csv"]),
-        pocketrnn_training.Settings(epochs=1, hidden_dim=8, device="cpu"),
+        pocketrnn_training.TextSettings(epochs=1, hidden_dim=8, device="cpu"),
     )
     pocketrnn_training.write_checkpoint(checkpoint, folder / "reviews.checkpoint")
     return folder

@@ -19,14 +19,14 @@ from pocketrnn_training import run_folder
 from pocketrnn_training.checkpoint import FITTED_ROWS
 from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.progress import Epoch, Notice, Progress
-from pocketrnn_training.settings import Settings
 from pocketrnn_training.teacher_answers import TeacherAnswers
+from pocketrnn_training.text_settings import TextSettings
 from pocketrnn_training.training import TrainingState, train
 
 FITTED = replace(QUICK, final_fit=True)
 
 
-def states_of(settings: Settings, data: LabelledTexts | None = None, **more: object) -> list[TrainingState]:
+def states_of(settings: TextSettings, data: LabelledTexts | None = None, **more: object) -> list[TrainingState]:
     states: list[TrainingState] = []
     train(data or easy_texts(60), settings, keep=states.append, **more)  # type: ignore[arg-type]
     return states
@@ -110,8 +110,8 @@ def test_there_is_none_where_validation_rows_or_a_teacher_are_given() -> None:
 
 
 def test_small_data_has_one_and_large_data_does_not() -> None:
-    assert [Settings().decided(rows, 3).final_fit for rows in (19_999, 20_000)] == [True, False]
-    assert Settings(final_fit=True).decided(20_000, 3).final_fit
+    assert [TextSettings().decided(rows, 3).final_fit for rows in (19_999, 20_000)] == [True, False]
+    assert TextSettings(final_fit=True).decided(20_000, 3).final_fit
 
 
 def test_the_command_and_the_report_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from pocketrnn_training import cross_validate, fit, folds
 from pocketrnn_training import run as runs
 from pocketrnn_training.data import LabelledTexts, read_files
 from pocketrnn_training.folds import CrossValidation, Fold, cross_validated, fold_of_rows
-from pocketrnn_training.settings import Settings
+from pocketrnn_training.text_settings import TextSettings
 from pocketrnn_training.training import train
 
 SMALL = ("--hidden-dim", "8", "--embedding-dim", "8", "--epochs", "1", "--min-freq", "1", "--no-final-fit")
@@ -94,7 +94,7 @@ def test_the_command_says_how_long_measures_and_keeps_the_classifier_of_all_rows
     assert "| fold | rows | accuracy | mean F1 | linear model |" in report
     kept = checkpoints.read(tmp_path / "c")
     assert kept.metrics["folds"] == 2
-    settings = Settings(hidden_dim=8, embedding_dim=8, epochs=1, min_freq=1, final_fit=False)
+    settings = TextSettings(hidden_dim=8, embedding_dim=8, epochs=1, min_freq=1, final_fit=False)
     plain = train(read_files([Path(rows)]), settings).module.state_dict()
     assert all(tensor.equal(plain[name]) for name, tensor in kept.module.state_dict().items())
     for arguments, said in (

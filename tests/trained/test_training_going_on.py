@@ -22,7 +22,7 @@ from pocketrnn_training.checkpoint import Checkpoint
 from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.evaluation import evaluate
 from pocketrnn_training.going_on import Start, settings_of, with_labels_of
-from pocketrnn_training.settings import Settings
+from pocketrnn_training.text_settings import TextSettings
 from pocketrnn_training.training import TrainingState, train
 
 
@@ -134,7 +134,7 @@ def test_a_run_that_goes_on_is_resumed_to_the_same_weights(tmp_path: Path, chang
 def test_another_shape_or_tokenizer_is_refused(before: Checkpoint, change: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=next(iter(change))):
         settings_of(before, replace(QUICK, **change))
-    assert settings_of(before, Settings()).hidden_dim == 8
+    assert settings_of(before, TextSettings()).hidden_dim == 8
 
 
 def test_word_vectors_and_several_labels_beside_one_are_refused(before: Checkpoint, tmp_path: Path) -> None:

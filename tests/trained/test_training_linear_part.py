@@ -20,8 +20,8 @@ from pocketrnn_training.calibration import apply_temperature
 from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.inference import encoded_rows, logits_of
 from pocketrnn_training.linear_part import LinearPart, pair_codes, pairs_for
-from pocketrnn_training.settings import Settings
 from pocketrnn_training.teacher_answers import TeacherAnswers
+from pocketrnn_training.text_settings import TextSettings
 from pocketrnn_training.training import train
 
 ONE = replace(QUICK, epochs=1)
@@ -115,7 +115,7 @@ def test_a_temperature_divides_all_of_the_logits() -> None:
         replace(ONE, ngrams=2),
     ],
 )
-def test_there_is_none_where_it_is_not_wanted(settings: Settings) -> None:
+def test_there_is_none_where_it_is_not_wanted(settings: TextSettings) -> None:
     best = train(easy_texts(60), settings)
     assert not best.training["linear"]
     assert not any(name.startswith(LINEAR) for name in best.module.state_dict())

@@ -18,9 +18,10 @@ from pocketrnn_training.batches import EncodedTexts
 from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.evaluation import evaluate
 from pocketrnn_training.inference import logits_of
-from pocketrnn_training.preparation import parts, prepare
+from pocketrnn_training.preparation import prepare
 from pocketrnn_training.progress import Epoch, Notice, Progress
-from pocketrnn_training.settings import Settings
+from pocketrnn_training.task import Beside
+from pocketrnn_training.text_settings import TextSettings
 from pocketrnn_training.training import TrainingError, TrainingState, train
 
 
@@ -166,9 +167,9 @@ def test_words_that_only_the_vectors_know_are_known_too(tmp_path: Path) -> None:
     torch.testing.assert_close(checkpoint.module.embedding.weight[index("far")], torch.tensor([2.0, 2.0]))
     assert len(set(checkpoint.vocabulary)) == len(checkpoint.vocabulary) == checkpoint.architecture.vocabulary_size
     # What was too rare for the vocabulary is read as the word that it is.
-    task = prepare(data, None, chosen, path, None, lambda _: None)
+    task = prepare(data, None, chosen, lambda _: None, beside=Beside(word_vectors=path))[0]
     encoder = TextEncoder(task.rules, task.vocabulary)
-    again = [i for text in parts(data, None, chosen)[0].texts for i in encoder.encode(text)]
+    again = [i for text in data.parts(None, chosen)[0].texts for i in encoder.encode(text)]
     assert task.rows.values.tolist() == again
     size = len(checkpoint.vocabulary)
     for change, kept in (({"vector_words": 0}, size - 3), ({"max_vocabulary": size - 2}, size - 2)):
@@ -306,19 +307,19 @@ def test_logits_are_in_the_order_of_the_rows(packed: bool) -> None:
     ],
 )
 def test_a_small_set_is_read_more_often_than_a_large_one(rows: int, classes: int, epochs: int) -> None:
-    assert Settings().epochs_for(rows, classes) == epochs
-    assert Settings(epochs=3).epochs_for(rows, classes) == 3
+    assert TextSettings().epochs_for(rows, classes) == epochs
+    assert TextSettings(epochs=3).epochs_for(rows, classes) == 3
 
 
 def test_what_is_not_set_is_decided_by_the_rows_and_the_state() -> None:
-    assert [Settings().batch_size_for(rows) for rows in (19_999, 20_000)] == [64, 128]
-    assert Settings(batch_size=7).batch_size_for(20_000) == 7
+    assert [TextSettings().batch_size_for(rows) for rows in (19_999, 20_000)] == [64, 128]
+    assert TextSettings(batch_size=7).batch_size_for(20_000) == 7
     small = {"hidden_dim": 32, "bidirectional": False}
-    assert Settings().dropout_for(8) == 0.5
-    assert Settings(**small).dropout_for(8) == 0.125  # type: ignore[arg-type]
-    assert Settings().dropout_for(1) == 0.0
-    assert Settings(dropout=0.3, **small).dropout_for(1) == 0.3  # type: ignore[arg-type]
-    decided = Settings(epoch_size=30_000).decided(10, 4)
+    assert TextSettings().dropout_for(8) == 0.5
+    assert TextSettings(**small).dropout_for(8) == 0.125  # type: ignore[arg-type]
+    assert TextSettings().dropout_for(1) == 0.0
+    assert TextSettings(dropout=0.3, **small).dropout_for(1) == 0.3  # type: ignore[arg-type]
+    decided = TextSettings(epoch_size=30_000).decided(10, 4)
     assert (decided.batch_size, decided.epochs, decided.dropout) == (128, 4, 0.5)
     checkpoint = train(easy_texts(60), replace(QUICK, batch_size=None, dropout=None, epochs=1))
     assert [checkpoint.training[name] for name in ("batch_size", "dropout", "epochs")] == [64, 0.0, 1]

@@ -22,7 +22,7 @@ from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training.data import LabelledTexts, without_outside
 from pocketrnn_training.evaluation import evaluate
 from pocketrnn_training.fitting import FittedClassifier, fit
-from pocketrnn_training.settings import Settings
+from pocketrnn_training.text_settings import TextSettings
 from pocketrnn_training.thresholds import parted_from, reached_by
 from pocketrnn_training.training import train
 
@@ -153,7 +153,7 @@ def test_without_it_nothing_is_kept_and_several_labels_have_their_own() -> None:
         train(several, replace(QUICK, none_of_these=0.9))
     for share in (0.0, 1.5, -1):
         with pytest.raises(InputError, match="none_of_these"):
-            Settings(none_of_these=share)
+            TextSettings(none_of_these=share)
 
 
 @pytest.mark.slow

@@ -26,7 +26,8 @@ from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.pieces import WordsOfRows, learn_pieces
 from pocketrnn_training.preparation import prepare
 from pocketrnn_training.progress import Notice
-from pocketrnn_training.settings import Settings
+from pocketrnn_training.task import Beside
+from pocketrnn_training.text_settings import TextSettings
 from pocketrnn_training.training import train
 
 TEXTS = ["Lower, lowest!", "low slow  lowly", "новый новее", "新しい本 新しい", "", " \n", "<unk> <pad> \ud800", "☃"]
@@ -109,13 +110,13 @@ def test_nothing_to_learn_from_is_refused(texts: list[str]) -> None:
 )
 def test_settings_that_do_not_fit_are_refused_by_name(change: dict[str, object], names: str) -> None:
     with pytest.raises(InputError, match=names):
-        Settings(**change)  # type: ignore[arg-type]
+        TextSettings(**change)  # type: ignore[arg-type]
 
 
 def test_pieces_come_from_the_training_rows_alone() -> None:
     data = LabelledTexts(["low lower", "lowest slow"] * 4, np.array([0, 1] * 4), ("a", "b"), "rows")
     other = LabelledTexts(["zzzz zzzz", "lower"], np.array([0, 1]), ("a", "b"), "other rows")
-    task = prepare(data, other, BPE, None, None, lambda _: None)
+    task = prepare(data, other, BPE, lambda _: None)[0]
     assert not any("z" in piece for piece in task.vocabulary)
     assert task.validation_rows.values[: task.validation_rows.offsets[1]].tolist().count(0) == 2
 
@@ -124,7 +125,7 @@ def test_a_piece_that_is_a_word_starts_from_its_vector(tmp_path: Path) -> None:
     vectors = tmp_path / "vectors.txt"
     vectors.write_text("low 1 2\nest 3 4\nlower 5 6\n")
     data = LabelledTexts(["low lower", "lowest low"] * 4, np.array([0, 1] * 4), ("a", "b"), "rows")
-    task = prepare(data, None, replace(BPE, embedding_dim=None), vectors, None, lambda _: None)
+    task = prepare(data, None, replace(BPE, embedding_dim=None), lambda _: None, beside=Beside(word_vectors=vectors))[0]
     assert task.vectors is not None
     found = {task.vocabulary[i]: row.tolist() for i, row in zip(task.vectors.ids, task.vectors.values, strict=True)}
     assert found == {"▁low": [1, 2], "▁lower": [5, 6]}
@@ -205,7 +206,7 @@ def unspaced(rows: int) -> LabelledTexts:
 
 def test_where_words_do_not_do_texts_are_cut_into_pieces_and_it_is_said() -> None:
     said: list[str] = []
-    nothing_named = Settings(epochs=1, hidden_dim=8, embedding_dim=8, device="cpu", final_fit=False)
+    nothing_named = TextSettings(epochs=1, hidden_dim=8, embedding_dim=8, device="cpu", final_fit=False)
     made = train(unspaced(60), nothing_named, report=lambda event: said.append(getattr(event, "text", "")))
     assert made.rules.tokenizer == "subwords"
     assert made.training["tokenizer"] == "bpe"
@@ -229,7 +230,7 @@ def test_words_and_pieces_are_compared_by_their_linear_parts_where_nothing_of_wo
     named: dict[str, Any],
 ) -> None:
     said: list[str] = []
-    settings = Settings(epochs=1, hidden_dim=8, embedding_dim=8, device="cpu", final_fit=False, **named)
+    settings = TextSettings(epochs=1, hidden_dim=8, embedding_dim=8, device="cpu", final_fit=False, **named)
     made = train(inflected(300), settings, report=lambda event: said.append(getattr(event, "text", "")))
     assert made.training["tokenizer"] == ("basic_english" if named else "bpe")
     assert any("linear model of pieces" in text for text in said) == (not named)
@@ -241,7 +242,7 @@ def test_beside_word_vectors_pieces_are_taken_where_their_linear_part_is_better_
     # Stack Overflow's titles were right in 2.2 points less with GloVe than without, since vectors meant words.
     file = tmp_path / "vectors.txt"
     file.write_text("so 9 8 7 6\nit -9 -8 -7 -6\ncat0 1 1 1 1\n")
-    settings = Settings(epochs=1, hidden_dim=8, device="cpu", final_fit=False, learning_rate=1e-9)
+    settings = TextSettings(epochs=1, hidden_dim=8, device="cpu", final_fit=False, learning_rate=1e-9)
     made = train(inflected(300), settings, word_vectors=file)
     assert made.training["tokenizer"] == "bpe"
     start = made.module.embedding.weight[made.vocabulary.index("\u2581so")]
@@ -257,7 +258,7 @@ def test_beside_word_vectors_pieces_are_taken_where_their_linear_part_is_better_
 def test_empty_texts_are_no_unknown_words() -> None:
     data = easy_texts(60)
     with_empty = replace(data, texts=[text if i % 2 else "" for i, text in enumerate(data.texts)])
-    made = train(with_empty, Settings(epochs=1, hidden_dim=8, embedding_dim=8, device="cpu", final_fit=False))
+    made = train(with_empty, TextSettings(epochs=1, hidden_dim=8, embedding_dim=8, device="cpu", final_fit=False))
     assert made.training["tokenizer"] == "basic_english"
 
 
@@ -270,7 +271,7 @@ def test_a_size_of_a_vocabulary_of_pieces_asks_for_pieces() -> None:
 def test_no_text_at_all_is_refused_as_with_words() -> None:
     data = LabelledTexts(["", " "] * 4, np.array([0, 1] * 4), ("a", "b"), "empty")
     with pytest.raises(DataError, match="token"):
-        train(data, Settings())
+        train(data, TextSettings())
 
 
 @pytest.mark.parametrize(

@@ -89,10 +89,10 @@ def test_a_run_needs_neither_click_nor_a_terminal_library(source: DataSource, tm
     code = (
         "import sys; sys.modules['click'] = sys.modules['rich'] = None\n"
         "from pathlib import Path\n"
-        "from pocketrnn_training import Settings\n"
+        "from pocketrnn_training import TextSettings\n"
         "from pocketrnn_training.data_source import DataSource\n"
         "from pocketrnn_training.run import TrainingRun\n"
-        "settings = Settings(epochs=1, min_freq=1, hidden_dim=8, embedding_dim=8, device='cpu')\n"
+        "settings = TextSettings(epochs=1, min_freq=1, hidden_dim=8, embedding_dim=8, device='cpu')\n"
         "run = TrainingRun(DataSource((sys.argv[1],)), Path(sys.argv[2]), settings)\n"
         "print(run.train().labels)"
     )

@@ -34,7 +34,6 @@ from pocketrnn_training.batches import rows_of_epoch
 from pocketrnn_training.calibration import calibration_error, fitted_temperature
 from pocketrnn_training.checkpoint_folder import RESUME, is_unfinished
 from pocketrnn_training.data import LabelledTexts
-from pocketrnn_training.preparation import parts
 from pocketrnn_training.processes import ProcessError
 from pocketrnn_training.progress import Epoch, Notice, Progress
 from pocketrnn_training.report_page import report_page
@@ -549,7 +548,7 @@ def test_no_text_is_held_out_that_is_also_trained_on() -> None:
     easy = easy_texts(120)
     doubled = LabelledTexts([*easy.texts] * 2, np.tile(easy.targets, 2), LABELS, "twice")
     settings = replace(QUICK, validation_share=0.3)
-    training_rows, held_out = parts(doubled, None, settings)
+    training_rows, held_out = doubled.parts(None, settings)
     assert not set(training_rows.texts) & set(held_out.texts)
     assert len(training_rows) + len(held_out) == 240
     assert set(held_out.targets.tolist()) == {0, 1, 2}
@@ -557,13 +556,13 @@ def test_no_text_is_held_out_that_is_also_trained_on() -> None:
 
 def test_the_last_row_of_a_class_stays_held_out_though_its_text_is_trained_on() -> None:
     data = labelled(*[(label, f"the {label}") for label in LABELS for _ in range(4)])
-    _, held_out = parts(data, None, QUICK)
+    _, held_out = data.parts(None, QUICK)
     assert sorted(held_out.targets.tolist()) == [0, 1, 2]
 
 
 def test_no_row_is_lost_where_a_class_has_one_row_only() -> None:
     rows = labelled(("cat", "a"), ("cat", "b"), ("dog", "c"), ("dog", "d"), ("elk", "e"))
-    training_rows, held_out = parts(rows, None, QUICK)
+    training_rows, held_out = rows.parts(None, QUICK)
     assert sorted([*training_rows.texts, *held_out.texts]) == list("abcde")
     assert "e" in training_rows.texts
 
@@ -624,7 +623,7 @@ def test_the_report_does_not_read_the_validation_rows_again(reviews: Path, monke
     state = states_of(easy_texts(), replace(QUICK, epochs=2))[-1]
     read, known = report.ValidationAnswers.of(state.best, validation), report.ValidationAnswers.of_state(state)
     assert read.probabilities.shape[1] == known.probabilities.shape[1] == len(checkpoint.labels)
-    _, held_out = parts(easy_texts(), None, QUICK)
+    _, held_out = easy_texts().parts(None, QUICK)
     again = report.ValidationAnswers.of(state.best, held_out)
     np.testing.assert_allclose(again.probabilities, known.probabilities, atol=1e-5)
     np.testing.assert_array_equal(again.lengths, known.lengths)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,22 +19,24 @@ from pocketrnn.number_classifier import NumberClassifier
 from pocketrnn.numbers.rules import NumberRules
 from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training.architecture import SequenceArchitecture, SequenceClassifier
-from pocketrnn_training.augmentation import augmented
+from pocketrnn_training.augmentation import Augmentation
 from pocketrnn_training.batches import EncodedSequences
+from pocketrnn_training.choices import default_of, settings_of_choices
 from pocketrnn_training.convolution_baseline import convolution_baseline
 from pocketrnn_training.data_source import DataSource
 from pocketrnn_training.evaluation import evaluate
 from pocketrnn_training.fitting import fit
 from pocketrnn_training.going_on import settings_of
 from pocketrnn_training.inference import logits_of
+from pocketrnn_training.number_settings import NumberSettings
 from pocketrnn_training.progress import Epoch
 from pocketrnn_training.run import TrainingRun
-from pocketrnn_training.sequences import LabelledSequences, Recording, labelled_sequences, sequence_parts
-from pocketrnn_training.settings import Settings
+from pocketrnn_training.sequences import LabelledSequences, Recording, labelled_sequences
+from pocketrnn_training.text_settings import TextSettings
 from pocketrnn_training.training import train
 from pocketrnn_training.training_loop import TrainingState
 
-QUICK = Settings(
+QUICK = NumberSettings(
     convolution=3,
     filters=4,
     hidden_dim=6,
@@ -79,13 +81,13 @@ def test_validation_sequences_that_are_read_otherwise_are_refused_by_what_differ
         (replace(data, rules=replace(data.rules, window=4)), r"\bwindow 4, .*None"),
     ):
         with pytest.raises(DataError, match=named.format(*data.labels)):
-            sequence_parts(data, other, 0.1, seed=0)
+            data.parts(other, QUICK)
 
 
 def test_a_run_learns_and_its_scale_is_that_of_the_training_rows() -> None:
     data = easy_sequences()
     checkpoint = train(data, replace(QUICK, epochs=4))
-    training, _ = sequence_parts(data, None, QUICK.validation_share, QUICK.seed)
+    training, _ = data.parts(None, QUICK)
     steps = np.concatenate(list(training.sequences))
     assert isinstance(checkpoint.rules, NumberRules)
     assert np.allclose(checkpoint.rules.mean, steps.mean(axis=0))
@@ -144,12 +146,12 @@ def test_padding_and_the_rows_beside_it_change_no_answer_of_a_row() -> None:
 def test_augmentation_changes_the_steps_of_a_row_and_nothing_after_its_end() -> None:
     torch.manual_seed(0)
     lengths = torch.tensor([2, 50])
-    changed = augmented(torch.ones(2, 50, 3), lengths, jitter=0.1, scaling=0.1, time_masking=0.5)
+    changed = Augmentation(jitter=0.1, scaling=0.1, time_masking=0.5).changed(torch.ones(2, 50, 3), lengths)
     assert not changed[0, 2:].any()
     assert bool((changed[1] == 0).all(dim=1).any())
     assert bool((changed != 1).all())
-    assert torch.equal(augmented(torch.ones(1, 4, 3), torch.tensor([4]), jitter=0, scaling=0, time_masking=0),
-                       torch.ones(1, 4, 3))  # fmt: skip
+    nothing = Augmentation(jitter=0, scaling=0, time_masking=0)
+    assert torch.equal(nothing.changed(torch.ones(1, 4, 3), torch.tensor([4])), torch.ones(1, 4, 3))
 
 
 def test_windows_are_of_one_label_and_those_of_a_recording_stay_together() -> None:
@@ -160,13 +162,13 @@ def test_windows_are_of_one_label_and_those_of_a_recording_stay_together() -> No
     assert [int(s[0, 0]) for s in data.sequences[:8]] == [0, 2, 4, 6, 14, 16, 18, 20]
     (note,) = data.notes
     assert note.startswith("1 of 5 stretches")
-    training, held_out = sequence_parts(data, None, 0.1, seed=0)
+    training, held_out = data.parts(None, QUICK)
     assert len(training) + len(held_out) == len(data)
     assert not set(training.recordings.tolist()) & set(held_out.recordings.tolist())
     with pytest.raises(DataError, match=r"\bwalk .*'a', .*'b' .*step 11\b"):
         labelled_sequences([Recording("walk", steps, labels)], replace(rules, window=None, hop=None), None, "two")
     with pytest.raises(DataError, match="Every class has 1 stretch"):
-        sequence_parts(data.rows(np.flatnonzero(np.isin(data.recordings, [0, 3]))), None, 0.1, seed=0)
+        data.rows(np.flatnonzero(np.isin(data.recordings, [0, 3]))).parts(None, QUICK)
 
 
 @pytest.mark.parametrize(
@@ -191,30 +193,43 @@ def test_a_missing_sample_is_filled_by_the_value_that_is_said_and_does_not_move_
     assert 28 < checkpoint.rules.mean[1] < 32  # type: ignore[index]
 
 
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [(Settings(tokenizer="bpe"), "tokenizer"), (Settings(min_freq=5), "min_freq"), (Settings(packed=False), "packed")],
-)
-def test_choices_of_texts_are_refused_for_numbers(settings: Settings, said: str) -> None:
-    with pytest.raises(InputError, match=f"{said} is .* of texts"):
-        train(easy_sequences(), settings)
+@pytest.mark.parametrize("choice", [{"tokenizer": "bpe"}, {"min_freq": 5}, {"packed": False}])
+def test_choices_of_texts_are_refused_for_numbers(choice: dict[str, object]) -> None:
+    (name,) = choice
+    with pytest.raises(InputError, match=f"^{name} is .* of texts"):
+        settings_of_choices(NumberSettings, choice)
+
+
+def test_choices_of_the_other_kind_may_be_at_their_defaults_and_none_is_for_that_of_the_kind() -> None:
+    given = {name: default_of(name) for name in asdict(TextSettings()) | asdict(NumberSettings())}
+    assert settings_of_choices(NumberSettings, given) == NumberSettings()
+    assert settings_of_choices(TextSettings, given) == TextSettings()
+    with pytest.raises(InputError, match="no choice 'epoch'") as refused:
+        settings_of_choices(NumberSettings, {"epoch": 3})
+    assert "epochs" in refused.value.remedy
+    with pytest.raises(InputError, match="device is None"):
+        NumberSettings(device=None)  # type: ignore[arg-type]
 
 
 def test_choices_of_numbers_are_refused_for_texts_and_what_is_for_texts_for_numbers(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"jitter is 0\.5, .*numbers"):
-        train(easy_texts(30), Settings(jitter=0.5))
+        fit(["a", "b"], ["a", "b"], jitter=0.5)
+    for data, settings in ((easy_texts(30), QUICK), (easy_sequences(), TextSettings())):
+        with pytest.raises(InputError, match=f"{settings.ROWS}, .*") as refused:
+            train(data, settings)
+        assert ("TextSettings" in refused.value.remedy) == (settings is QUICK)
     with pytest.raises(InputError, match="only"):
-        train(easy_texts(30), Settings(), validation=easy_sequences())
+        train(easy_texts(30), TextSettings(), validation=easy_sequences())
     with pytest.raises(InputError, match=r"Word vectors .*texts"):
         train(easy_sequences(), QUICK, word_vectors=tmp_path)
     made = train(easy_sequences(), replace(QUICK, epochs=1))
     with pytest.raises(InputError, match=f"{made.name} .*Train anew"):
-        settings_of(made, Settings())
+        settings_of(made, TextSettings())
     with pytest.raises(DataError, match=f"{made.name} takes sequences"):
         evaluate(made, easy_texts(30))
     for choice in ({"convolution": 4}, {"jitter": -1}, {"time_masking": 1}, {"stride": 0}, {"scaling": float("nan")}):
         with pytest.raises(InputError, match=next(iter(choice))):
-            Settings(**choice)  # type: ignore[arg-type]
+            NumberSettings(**choice)  # type: ignore[arg-type]
 
 
 def test_few_validation_rows_and_repeated_sequences_are_told() -> None:

@@ -24,12 +24,12 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import CheckpointError, DataError, InputError
 from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training import fit, run_folder
-from pocketrnn_training.data import LabelledTexts, labels_of, read_files, split
+from pocketrnn_training.data import LabelledTexts, labels_of, read_files
 from pocketrnn_training.evaluation import evaluate
 from pocketrnn_training.fitting import FittedClassifier
 from pocketrnn_training.linear_baseline import linear_baseline
 from pocketrnn_training.measures import best_threshold, f1_of, mean_loss, right_rows
-from pocketrnn_training.preparation import parts
+from pocketrnn_training.splitting import split
 from pocketrnn_training.thresholds import chosen_thresholds, cross_fitted
 from pocketrnn_training.training import TrainingState, train
 
@@ -183,7 +183,7 @@ def test_validation_rows_of_one_label_each_are_refused_beside_rows_of_several() 
     data = tagged_texts(20)
     one = LabelledTexts(["a", "b"], np.array([0, 1]), data.labels, "one")
     with pytest.raises(DataError, match="one label") as refused:
-        parts(data, one, QUICK)
+        data.parts(one, QUICK)
     assert "multi_label=True" in refused.value.remedy
 
 
@@ -197,7 +197,7 @@ def test_the_share_of_each_label_is_about_what_was_asked_for() -> None:
 def test_no_validation_text_is_trained_on_where_that_can_be() -> None:
     data = tagged_texts(200)
     copies = replace(data, texts=["the same text"] * 20 + list(data.texts[20:]))
-    training, held_out = parts(copies, None, replace(QUICK, validation_share=0.3))
+    training, held_out = copies.parts(None, replace(QUICK, validation_share=0.3))
     assert "the same text" not in list(held_out.texts)
     assert len(training) + len(held_out) == 200
 

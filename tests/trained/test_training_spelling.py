@@ -12,8 +12,8 @@ from training_data import QUICK, easy_texts
 
 from pocketrnn.errors import InputError
 from pocketrnn_training import train
-from pocketrnn_training.settings import Settings
 from pocketrnn_training.spelling import SpelledEmbedding, Spelling
+from pocketrnn_training.text_settings import TextSettings
 
 WORDS = ("<unk>", "<pad>", "walking", "talking", "sea", "x" * 200)
 
@@ -66,19 +66,19 @@ def test_a_checkpoint_has_a_plain_embedding_and_says_how_it_was_trained() -> Non
 @pytest.mark.parametrize(
     ("settings", "rows", "spelt"),
     [
-        (Settings(), 5_000, True),
-        (Settings(), 20_000, False),
-        (Settings(spelling=True), 20_000, True),
-        (Settings(tokenizer="whitespace"), 5_000, True),
-        (Settings(tokenizer="characters"), 5_000, False),
-        (Settings(tokenizer="bpe"), 5_000, False),
-        (Settings(ngrams=2), 5_000, False),
+        (TextSettings(), 5_000, True),
+        (TextSettings(), 20_000, False),
+        (TextSettings(spelling=True), 20_000, True),
+        (TextSettings(tokenizer="whitespace"), 5_000, True),
+        (TextSettings(tokenizer="characters"), 5_000, False),
+        (TextSettings(tokenizer="bpe"), 5_000, False),
+        (TextSettings(ngrams=2), 5_000, False),
     ],
 )
-def test_words_of_few_rows_are_spelt(settings: Settings, rows: int, spelt: bool) -> None:
+def test_words_of_few_rows_are_spelt(settings: TextSettings, rows: int, spelt: bool) -> None:
     assert settings.decided(rows, 4).spelling is spelt
 
 
 def test_pieces_are_not_spelt() -> None:
     with pytest.raises(InputError, match="spelling"):
-        Settings(tokenizer="bpe", spelling=True).check_tokens()
+        TextSettings(tokenizer="bpe", spelling=True).check_tokens()

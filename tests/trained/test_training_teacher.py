@@ -21,16 +21,16 @@ from training_data import LABELS, QUICK, easy_texts, noting, write_csv
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, DataError, InputError
 from pocketrnn_training import checkpoint as checkpoints
-from pocketrnn_training.data import UNLABELLED, LabelledTexts, read_files, with_unlabelled
+from pocketrnn_training.data import LabelledTexts, read_files, with_unlabelled
 from pocketrnn_training.data_source import DataSource
 from pocketrnn_training.distillation import Lesson, Teaching, summed_loss, teaching_of
 from pocketrnn_training.evaluation import evaluate
-from pocketrnn_training.preparation import parts
+from pocketrnn_training.labelled_rows import UNLABELLED
 from pocketrnn_training.progress import Epoch, Notice, Progress
 from pocketrnn_training.run import TrainingRun
-from pocketrnn_training.settings import Settings
 from pocketrnn_training.teacher import read_teacher
 from pocketrnn_training.teacher_answers import TeacherAnswers, mean_of
+from pocketrnn_training.text_settings import TextSettings
 from pocketrnn_training.training import TrainingState, train
 
 TEXTS = ["a cat", "a dog", "an elk", "another cat"]
@@ -326,7 +326,7 @@ def test_rows_without_label_and_answer_are_refused() -> None:
 
 def test_rows_without_a_label_are_never_held_out() -> None:
     data = without_labels(easy_texts(120))
-    training, validation = parts(data, None, Settings())
+    training, validation = data.parts(None, TextSettings())
     assert (validation.targets >= 0).all()
     assert (training.targets == UNLABELLED).sum() == 60
     assert len(training) + len(validation) == 120
@@ -338,7 +338,7 @@ def test_a_text_without_a_label_that_is_validated_with_is_not_learnt(given: bool
     twice = LabelledTexts(
         [*data.texts, *data.texts], np.concatenate((data.targets, np.full(60, UNLABELLED))), LABELS, "twice"
     )
-    training, validation = parts(twice, data.rows(np.arange(6)) if given else None, Settings())
+    training, validation = twice.parts(data.rows(np.arange(6)) if given else None, TextSettings())
     assert len(validation) == 6
     assert not {*validation.texts} & {t for t, c in zip(training.texts, training.targets, strict=True) if c < 0}
     assert len(training) == (114 if given else 108)
@@ -400,7 +400,7 @@ def test_without_a_teacher_nothing_is_different() -> None:
 @pytest.mark.parametrize("nan", [False, True])
 def test_weights_and_temperatures_out_of_range_are_refused(change: dict[str, float], nan: bool) -> None:
     with pytest.raises(InputError, match="teacher_"):
-        Settings(**(dict.fromkeys(change, math.nan) if nan else change))  # type: ignore[arg-type]
+        TextSettings(**(dict.fromkeys(change, math.nan) if nan else change))  # type: ignore[arg-type]
 
 
 # Whole runs
@@ -428,7 +428,7 @@ def test_two_processes_have_the_loss_curve_of_one() -> None:
     teacher = TeacherAnswers.of(sure(easy_texts(125), 0.8), answered=np.arange(125) % 2 == 0)
     data = replace(data, targets=np.where(teacher.answered, data.targets, easy_texts(125).targets))
 
-    def curve(settings: Settings) -> list[float]:
+    def curve(settings: TextSettings) -> list[float]:
         losses: list[float] = []
 
         def note(event: Progress | Epoch | Notice) -> None:

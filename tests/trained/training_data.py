@@ -11,10 +11,10 @@ import numpy as np
 from pocketrnn_training.architecture import Architecture
 from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.progress import Notice
-from pocketrnn_training.settings import Settings
+from pocketrnn_training.text_settings import TextSettings
 
 LABELS = ("cat", "dog", "elk")
-QUICK = Settings(
+QUICK = TextSettings(
     min_freq=1,
     embedding_dim=8,
     hidden_dim=8,
@@ -27,7 +27,7 @@ QUICK = Settings(
     final_fit=False,
 )
 # The same for `fit`.
-CHOICES = {name: value for name, value in asdict(QUICK).items() if value != getattr(Settings(), name)}
+CHOICES = {name: value for name, value in asdict(QUICK).items() if value != getattr(TextSettings(), name)}
 
 SMALL = Architecture(
     cell="gru",

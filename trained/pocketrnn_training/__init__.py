@@ -32,12 +32,13 @@ if TYPE_CHECKING:
     from pocketrnn_training.evaluation import Evaluation, evaluate
     from pocketrnn_training.fitting import FittedClassifier, cross_validate, fit
     from pocketrnn_training.folds import CrossValidation
+    from pocketrnn_training.number_settings import NumberSettings
     from pocketrnn_training.sequence_files import read_sequences
     from pocketrnn_training.sequence_options import SequenceOptions
     from pocketrnn_training.sequences import LabelledSequences
-    from pocketrnn_training.settings import Settings
     from pocketrnn_training.teacher import read_teacher
     from pocketrnn_training.teacher_answers import TeacherAnswers
+    from pocketrnn_training.text_settings import TextSettings
     from pocketrnn_training.training import train
 
 __all__ = [
@@ -48,10 +49,11 @@ __all__ = [
     "FittedClassifier",
     "LabelledSequences",
     "LabelledTexts",
+    "NumberSettings",
     "RecurrentClassifier",
     "SequenceOptions",
-    "Settings",
     "TeacherAnswers",
+    "TextSettings",
     "ag_news",
     "cross_validate",
     "evaluate",
@@ -75,10 +77,11 @@ _HOMES = {
     "FittedClassifier": ("fitting", "FittedClassifier", _TRAINS),
     "LabelledSequences": ("sequences", "LabelledSequences", ("pyarrow",)),
     "LabelledTexts": ("data", "LabelledTexts", ("pyarrow",)),
+    "NumberSettings": ("number_settings", "NumberSettings", ()),
     "RecurrentClassifier": ("architecture", "RecurrentClassifier", ("torch",)),
     "SequenceOptions": ("sequence_options", "SequenceOptions", ()),
-    "Settings": ("settings", "Settings", ()),
     "TeacherAnswers": ("teacher_answers", "TeacherAnswers", ()),
+    "TextSettings": ("text_settings", "TextSettings", ()),
     "ag_news": ("ag_news_files", "ag_news", ("pyarrow",)),
     "cross_validate": ("fitting", "cross_validate", _TRAINS),
     "evaluate": ("evaluation", "evaluate", ("torch", "safetensors", "pyarrow", "sklearn")),

@@ -185,6 +185,11 @@ class SequenceArchitecture:
         return True
 
     @property
+    def pairs(self) -> int:
+        """There is no linear part."""
+        return 0
+
+    @property
     def input_said(self) -> str:
         """What it reads, in a report."""
         said = f"{self.channels} channel{'' if self.channels == 1 else 's'}"

@@ -1,40 +1,70 @@
-"""Sequences of numbers changed at random while a classifier learns from them (Um et al. 2017).
-
-https://arxiv.org/abs/1706.00527: "Data augmentation of wearable sensor data". Numbers are those of the module's scale,
-where each channel has a mean of 0 and a deviation of 1.
-"""
+"""Batches changed at random while a classifier learns from them: words that are hidden, and sequences of numbers with
+noise."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-__all__ = ["augmented"]
+__all__ = ["Augmentation", "Changes", "WordDropout"]
 
 
-def augmented(samples: Tensor, lengths: Tensor, *, jitter: float, scaling: float, time_masking: float) -> Tensor:
-    """A batch with noise, at another scale, and with a stretch of zeros in each row; drawn from torch's generator.
+@dataclass(frozen=True)
+class WordDropout:
+    """Tokens of which some are unknown now (Iyyer et al. 2015).
 
-    Args:
-        samples: float32 [batch, time, channels].
-        lengths: int64 [batch].
+    Attributes:
+        share: how many, of all.
+        unknown_id: what they become.
+        padding_id: what stays as it is.
+    """
+
+    share: float
+    unknown_id: int
+    padding_id: int
+
+    def changed(self, inputs: Tensor, lengths: Tensor | None) -> Tensor:  # noqa: ARG002
+        """The tokens int64 [batch, sequence]."""
+        dropped = torch.rand(inputs.shape, device=inputs.device) < self.share
+        return inputs.masked_fill(dropped & (inputs != self.padding_id), self.unknown_id)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Noise, another scale, and a stretch of zeros in each row (Um et al. 2017).
+
+    https://arxiv.org/abs/1706.00527: "Data augmentation of wearable sensor data". Numbers are those of the module's
+    scale, where each channel has a mean of 0 and a deviation of 1.
+
+    Attributes:
         jitter: the deviation of the noise that is added to each number.
         scaling: the deviation of the factor by which each channel of a row is multiplied.
         time_masking: the largest share of a row's steps that become zeros.
-
-    Returns:
-        float32 [batch, time, channels]; after the end of a row, zeros.
     """
-    steps = torch.arange(samples.size(1), device=samples.device)
-    if jitter:
-        samples = samples + jitter * torch.randn_like(samples)
-    if scaling:
-        factors = torch.randn(samples.size(0), 1, samples.size(2), device=samples.device)
-        samples = samples * (1 + scaling * factors)
-    hidden = steps >= lengths.unsqueeze(1)
-    if time_masking:
-        share, place = torch.rand(2, len(lengths), device=samples.device)
-        width = (share * time_masking * lengths).long()
-        start = (place * (lengths - width + 1)).long()
-        hidden |= (steps >= start.unsqueeze(1)) & (steps < (start + width).unsqueeze(1))
-    return samples.masked_fill(hidden.unsqueeze(2), 0.0)
+
+    jitter: float
+    scaling: float
+    time_masking: float
+
+    def changed(self, inputs: Tensor, lengths: Tensor | None) -> Tensor:
+        """The samples float32 [batch, time, channels]; after the end of a row, zeros."""
+        assert lengths is not None  # noqa: S101 - of sequences of numbers they are always given
+        samples, steps = inputs, torch.arange(inputs.size(1), device=inputs.device)
+        if self.jitter:
+            samples = samples + self.jitter * torch.randn_like(samples)
+        if self.scaling:
+            factors = torch.randn(samples.size(0), 1, samples.size(2), device=samples.device)
+            samples = samples * (1 + self.scaling * factors)
+        hidden = steps >= lengths.unsqueeze(1)
+        if self.time_masking:
+            share, place = torch.rand(2, len(lengths), device=samples.device)
+            width = (share * self.time_masking * lengths).long()
+            start = (place * (lengths - width + 1)).long()
+            hidden |= (steps >= start.unsqueeze(1)) & (steps < (start + width).unsqueeze(1))
+        return samples.masked_fill(hidden.unsqueeze(2), 0.0)
+
+
+# How a batch is changed.
+Changes = WordDropout | Augmentation

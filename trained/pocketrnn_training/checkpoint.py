@@ -44,6 +44,7 @@ __all__ = [
     "Checkpoint",
     "json_schema",
     "read",
+    "rules_documents",
     "write",
     "write_files",
 ]
@@ -208,7 +209,7 @@ def write_files(checkpoint: Checkpoint, folder: Path) -> None:
         **({} if checkpoint.activation == "softmax" else {"activation": checkpoint.activation}),
         **({} if checkpoint.thresholds is None else {"thresholds": list(checkpoint.thresholds)}),
         "architecture": {n: v for n, v in asdict(checkpoint.architecture).items() if (n, v) != ("pairs", 0)},
-        **_rules_documents(checkpoint.rules),
+        **rules_documents(checkpoint.rules),
         "metrics": dict(checkpoint.metrics),
         "data": dict(checkpoint.data),
         "training": dict(checkpoint.training),
@@ -226,7 +227,13 @@ def write_files(checkpoint: Checkpoint, folder: Path) -> None:
     (folder / CONFIG_JSON).write_bytes(("{\n " + ",\n ".join(lines) + "\n}\n").encode("ascii"))
 
 
-def _rules_documents(rules: AnyTextRules | NumberRules) -> dict[str, Any]:
+def rules_documents(rules: AnyTextRules | NumberRules) -> dict[str, Any]:
+    """The rules as a member of config.json.
+
+    Example:
+        >>> list(rules_documents(NumberRules(("x",))))
+        ['numbers']
+    """
     return {"numbers": rules.document} if isinstance(rules, NumberRules) else {"text": rules_document(rules)}
 
 
@@ -316,8 +323,7 @@ def _weights_fault(state: Mapping[str, torch.Tensor], architecture: AnyArchitect
     # A config.json with a million layers, or with a size above int64, is refused before the module is built.
     a, numbers = architecture, sum(tensor.numel() for tensor in state.values())
     before = a.channels if isinstance(a, SequenceArchitecture) else a.vocabulary_size
-    pairs = a.pairs if isinstance(a, Architecture) else 0
-    if a.layers > len(state) or max(before, pairs, a.input_dim, a.hidden_dim, a.classes) > numbers:
+    if a.layers > len(state) or max(before, a.pairs, a.input_dim, a.hidden_dim, a.classes) > numbers:
         return f"{len(state)} tensors of {numbers} numbers in all are too few for the architecture"
     expected = _without_weights(architecture).state_dict()
     for name, tensor in expected.items():

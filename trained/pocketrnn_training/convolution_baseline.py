@@ -17,9 +17,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv1d, pad
 
+from pocketrnn.numbers.rules import NumberRules
+from pocketrnn_training.baseline import Baseline
 from pocketrnn_training.batches import EncodedSequences
+from pocketrnn_training.checkpoint import Checkpoint
+from pocketrnn_training.sequences import LabelledSequences
+from pocketrnn_training.threads import limited
 
-__all__ = ["ConvolutionBaseline", "convolution_baseline"]
+__all__ = ["ConvolutionBaseline", "convolution_baseline", "sequence_baseline"]
 
 KERNELS: Final = 500
 # Of more training rows, so many are drawn.
@@ -30,31 +35,17 @@ _WIDTHS: Final = (7, 9, 11)
 _BATCH: Final = 64
 
 
-@dataclass(frozen=True)
-class ConvolutionBaseline:
-    """A linear model of random convolutions on the rows of a run.
+class ConvolutionBaseline(Baseline):
+    """A linear model of random convolutions."""
 
-    Attributes:
-        accuracy: the share of the validation rows that it is right of, from 0 to 1.
-        rows: how many training rows it learnt from.
-
-    Example:
-        >>> ConvolutionBaseline(0.95, 40).said
-        'is right of 95.0% of the same validation rows'
-    """
-
-    accuracy: float
-    rows: int
-
-    @property
-    def said(self) -> str:
-        """What it reaches, as the end of a sentence.
-
-        Example:
-            >>> ConvolutionBaseline(0.886, 4906).said
-            'is right of 88.6% of the same validation rows'
-        """
-        return f"is right of {self.accuracy:.1%} of the same validation rows"
+    MODEL = (
+        f"A linear model of {KERNELS} random convolutions (as ROCKET's, with scikit-learn's RidgeClassifierCV, not "
+        "tuned)"
+    )
+    ADVICE = (
+        "Where you need no small classifier, use such a model: MiniRocket of the package aeon. More rows may bring "
+        "this one further."
+    )
 
 
 def convolution_baseline(
@@ -96,6 +87,22 @@ def convolution_baseline(
         model.fit(_features(training, rows, kernels), targets[rows])
         given = model.predict(_features(validation, np.arange(len(validation_targets)), kernels))
     return ConvolutionBaseline(float((given == validation_targets).mean()), len(rows))
+
+
+def sequence_baseline(
+    training: LabelledSequences, validation: LabelledSequences, checkpoint: Checkpoint
+) -> Baseline | None:
+    """As `convolution_baseline`, of rows at the scale of a trained classifier, with as many threads as it had.
+
+    Example:
+        >>> sequence_baseline(training, validation, checkpoint)
+        ConvolutionBaseline(accuracy=0.95, rows=40)
+    """
+    rules = checkpoint.rules
+    assert isinstance(rules, NumberRules)  # noqa: S101 - it was trained on numbers
+    of_training, of_validation = (EncodedSequences.of(data.sequences, rules) for data in (training, validation))
+    with limited(checkpoint.training["threads"]):
+        return convolution_baseline(of_training, training.targets, of_validation, validation.targets)
 
 
 @dataclass(frozen=True)

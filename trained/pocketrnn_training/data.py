@@ -9,39 +9,36 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.errors import DataError, InputError, shown
-from pocketrnn.tables.checks import listed
+from pocketrnn.tables.checks import check_labels, listed
 from pocketrnn.tables.encodings import UTF8
 from pocketrnn.tables.rows import LABEL_SEPARATOR
 from pocketrnn_training.column_files import read_columns
+from pocketrnn_training.labelled_rows import UNLABELLED, LabelledRows, check_labelled
+from pocketrnn_training.settings import Settings
+from pocketrnn_training.splitting import split
 from pocketrnn_training.stored import Spool, StoredTexts
 from pocketrnn_training.teacher_answers import TeacherAnswers
 
 __all__ = [
-    "UNLABELLED",
     "LabelledTexts",
-    "check_labelled",
     "class_targets",
     "classes_of",
     "labels_of",
     "read_files",
     "read_texts",
     "several_labelled",
-    "split",
-    "split_classes",
     "with_unlabelled",
     "without_outside",
 ]
 
 # Rows times labels, where a text can have several: a byte for each in memory.
 _MOST_ANSWERS: Final = 2**31
-# The target of a row without a label.
-UNLABELLED: Final = -1
 _ROWS_COPIED: Final = 10_000
 _NONE_OF_SEVERAL: Final = (
     "Where a text can have several labels, one that is of none of them has no label, and no label is outside."
@@ -49,7 +46,7 @@ _NONE_OF_SEVERAL: Final = (
 
 
 @dataclass(frozen=True)
-class LabelledTexts:
+class LabelledTexts(LabelledRows):
     """Texts and the class of each, or the labels.
 
     Attributes:
@@ -68,6 +65,9 @@ class LabelledTexts:
         (2, 'good')
     """
 
+    ROW: ClassVar[str] = "text"
+    STEPS: ClassVar[str] = "tokens"
+
     texts: Sequence[str] = field(repr=False)
     targets: npt.NDArray[Any] = field(repr=False)
     labels: tuple[str, ...]
@@ -76,41 +76,73 @@ class LabelledTexts:
     answers: TeacherAnswers | None = field(default=None, repr=False)
     outside: Sequence[str] = field(default=(), repr=False)
 
-    def __len__(self) -> int:
-        return len(self.texts)
+    @property
+    def inputs(self) -> Sequence[str]:
+        """The texts."""
+        return self.texts
 
     @property
-    def several_labels(self) -> bool:
-        """Whether a text can have any number of the labels.
+    def groups(self) -> npt.NDArray[np.int64]:
+        """int64 [rows]: equal for equal texts; among 3,000,000 different texts, two collide in one of 4,000,000 runs.
 
         Example:
-            >>> LabelledTexts(["good"], np.array([[True, False]]), ("kind", "long"), "a row").several_labels
+            >>> first, second = LabelledTexts(["a", "a"], np.array([0, 1]), ("no", "yes"), "two rows").groups
+            >>> bool(first == second)
             True
         """
-        return self.targets.ndim == 2
+        return np.fromiter(map(hash, self.texts), dtype=np.int64, count=len(self))
 
-    @property
-    def labelled(self) -> npt.NDArray[np.bool_]:
-        """bool [rows]: whether it is known what a row is: of several labels, that none applies is known, too.
-
-        Example:
-            >>> LabelledTexts(["good", "bad"], np.array([1, -1]), ("no", "yes"), "two rows").labelled.tolist()
-            [True, False]
-        """
-        known: npt.NDArray[np.bool_] = self.targets != UNLABELLED
-        return np.ones(len(self), dtype=bool) if self.several_labels else known
-
-    def counts(self, rows: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
-        """int64 [labels]: how many of the rows, or of the chosen ones, have each label.
+    def shown(self, row: int) -> str:
+        """A row in a report: its text.
 
         Example:
-            >>> LabelledTexts(["good", "bad"], np.array([1, -1]), ("no", "yes"), "two rows").counts().tolist()
-            [0, 1]
+            >>> LabelledTexts(["good"], np.array([0]), ("yes",), "a row").shown(0)
+            'good'
         """
-        some = self.targets if rows is None else self.targets[rows]
-        if self.several_labels:
-            return some.sum(axis=0, dtype=np.int64)  # type: ignore[no-any-return]
-        return np.bincount(some[some != UNLABELLED], minlength=len(self.labels))
+        return self.texts[row]
+
+    def parts(self, validation: LabelledTexts | None, settings: Settings) -> tuple[LabelledTexts, LabelledTexts]:
+        """The training rows and the validation rows of a run.
+
+        If no validation rows are given, a part of each class is held out. A row whose text is also in the training part
+        is trained on and not held out, so that no validation text was learnt by heart; but the last validation row of a
+        class stays. A row without a label whose text is a validation text is left out.
+
+        Raises:
+            DataError: the validation rows have other labels than the data, or none; no class has two rows;
+                no row has a label, and there are no validation rows.
+
+        Example:
+            >>> rows = LabelledTexts(["a", "b", "c", "d"], np.array([0, 1, 0, 1]), ("no", "yes"), source="four rows")
+            >>> training, held_out = rows.parts(None, TextSettings())
+            >>> len(training), len(held_out)
+            (2, 2)
+        """
+        hashes = self.groups
+        if validation is not None:
+            remedy = "Read them with the labels of the training rows."
+            check_labels(validation.labels, self.labels, "The validation rows have other labels", remedy)
+            if validation.several_labels != self.several_labels:
+                raise DataError(
+                    f"The validation rows have {'any number of labels' if validation.several_labels else 'one label'} "
+                    "each, and the training rows have not.",
+                    f"Read them with multi_label={self.several_labels}.",
+                )
+            check_labelled(validation, "validation row", "Validate with labelled rows only.")
+            copies = ~self.labelled & np.isin(hashes, validation.groups)
+            return self.rows(np.flatnonzero(~copies)) if copies.any() else self, validation
+        training_rows, held_out = split(self, settings.validation_share, np.random.default_rng(settings.seed))
+        labelled = self.labelled[training_rows]
+        leaks = held_out[np.isin(hashes[held_out], hashes[training_rows[labelled]])]
+        if len(leaks):
+            others = self.counts(np.setdiff1d(held_out, leaks)) > 0
+            of_leaks = self.targets[leaks]
+            leaks = leaks[(others | ~of_leaks).all(axis=1) if self.several_labels else others[of_leaks]]
+            training_rows = np.sort(np.concatenate((training_rows, leaks)))
+            held_out = np.setdiff1d(held_out, leaks)
+        copies = ~self.labelled[training_rows] & np.isin(hashes[training_rows], hashes[held_out])
+        training_rows = training_rows[~copies]
+        return self.rows(training_rows), replace(self.rows(held_out), outside=())
 
     def rows(self, chosen: npt.NDArray[np.int64]) -> LabelledTexts:
         """The chosen rows, int64 [chosen], in the order given. All labels stay, also of classes without a row.
@@ -176,123 +208,6 @@ def without_outside(data: LabelledTexts, label: str) -> LabelledTexts:
     targets = kept.targets - (kept.targets > place)
     texts = data.rows(np.flatnonzero(is_outside)).texts
     return replace(kept, targets=targets, labels=labels, outside=texts)
-
-
-def split(
-    data: LabelledTexts, share: float, rng: np.random.Generator
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Split the rows in two, every class by the same share, in whatever order the labels stand.
-
-    Rows without a label go to the first part. Of several labels, the rarest is split first, each label's rows as far as
-    they are in no part yet (Sechidis, Tsoumakas and Vlahavas, "On the stratification of multi-label data", 2011). The
-    only row of a label goes to the first part.
-
-    Args:
-        data: the rows.
-        share: the share of each class that goes to the second part. Each part has at least one row of each class that
-            has two; the only row of a class goes to the first part.
-        rng: decides which rows.
-
-    Returns:
-        The row numbers of the first and of the second part, int64, ascending.
-
-    Raises:
-        DataError: no class has two rows; no row has a label.
-    """
-    if data.several_labels:
-        return _split_by_labels(data, share, rng)
-    return split_classes(data.targets, data.labels, share, rng)
-
-
-def split_classes(
-    targets: npt.NDArray[np.int64],
-    labels: tuple[str, ...],
-    share: float,
-    rng: np.random.Generator,
-    *,
-    what: str = "row",
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """As `split`, of rows that are known by their classes.
-
-    Args:
-        targets: int64 [rows], the index of each row's class in `labels`, or -1.
-        labels: the classes.
-        share: the share of each class that goes to the second part.
-        rng: decides which rows.
-        what: what a row is, for the error.
-
-    Raises:
-        DataError: as `split`.
-    """
-    second = []
-    for _, target in sorted(zip(labels, range(len(labels)), strict=True)):
-        rows = np.flatnonzero(targets == target)
-        if not len(rows):
-            continue
-        if len(rows) == 1:
-            continue
-        count = min(max(1, round(share * len(rows))), len(rows) - 1)
-        second.append(rng.permutation(rows)[:count])
-    if not second:
-        found = f"Every class has 1 {what}" if (targets >= 0).any() else "No row has a label"
-        raise DataError(
-            f"{found}, so that none can be held out to validate with.",
-            "Give more rows of each class, with their labels, or rows to validate with: --validation.",
-        )
-    held_out = np.zeros(len(targets), dtype=bool)
-    held_out[np.concatenate(second)] = True
-    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
-
-
-def _split_by_labels(
-    data: LabelledTexts, share: float, rng: np.random.Generator
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    unsplit, second = np.ones(len(data), dtype=bool), np.zeros(len(data), dtype=bool)
-    counts = data.counts()
-    # How many rows of each label are not in the second part.
-    left = counts.copy()
-
-    def take(rows: npt.NDArray[np.int64], wanted: int) -> None:
-        """Put so many of the rows into the second part, but for those that are the last of a label elsewhere."""
-        for row in rows.tolist():
-            if wanted <= 0:
-                break
-            if (left[data.targets[row]] > 1).all():
-                second[row], wanted = True, wanted - 1
-                np.subtract(left, data.targets[row], out=left)
-        unsplit[rows] = False
-
-    for target in sorted(range(len(data.labels)), key=lambda i: (counts[i], data.labels[i])):
-        of_label = data.targets[:, target]
-        wanted = max(1, round(share * counts[target])) - int((of_label & second).sum())
-        take(rng.permutation(np.flatnonzero(of_label & unsplit)), wanted)
-    without = rng.permutation(np.flatnonzero(unsplit))
-    take(without, round(share * len(without)))
-    if not second.any() or second.all():
-        raise DataError(
-            f"{len(data)} rows cannot be split in two parts.", "Give more rows, or rows to validate with: --validation."
-        )
-    return np.flatnonzero(~second), np.flatnonzero(second)
-
-
-def check_labelled(data: LabelledTexts, what: str, remedy: str) -> None:
-    """Refuse rows without a label, of which there are some where a teacher answers.
-
-    Args:
-        data: the rows.
-        what: what one of them is called, such as "validation row".
-        remedy: what to do, one sentence.
-
-    Raises:
-        DataError: a row has no label; the first is named.
-
-    Example:
-        >>> check_labelled(read_files([Path("reviews.csv")]), "row", "Leave them out.")
-    """
-    labelled = data.labelled
-    if count := int((~labelled).sum()):
-        have = f"{what} has no label: row" if count == 1 else f"{what}s have no label, such as row"
-        raise DataError(f"{count:,} {have} {labelled.argmin() + 1}.", remedy)
 
 
 def read_files(

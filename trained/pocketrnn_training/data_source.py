@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Final
 from pocketrnn.errors import InputError, require
 from pocketrnn.tables.encodings import UTF8
 from pocketrnn.tables.rows import LABEL_SEPARATOR
+from pocketrnn_training.number_settings import NumberSettings
 from pocketrnn_training.sequence_options import NOTHING_SAID, OF_NUMBERS, SequenceOptions
+from pocketrnn_training.text_settings import TextSettings
 
 if TYPE_CHECKING:
     from pocketrnn.numbers.rules import NumberRules
     from pocketrnn_training.data import LabelledTexts
+    from pocketrnn_training.labelled_rows import LabelledRows
     from pocketrnn_training.sequences import LabelledSequences
 
 __all__ = ["AG_NEWS", "DataSource"]
@@ -75,6 +78,19 @@ class DataSource:
                 "Name the columns of the channels, too: --channels ax,ay,az.",
             )
         return False
+
+    @property
+    def settings(self) -> type[TextSettings] | type[NumberSettings]:
+        """The class of the choices of a run on these rows.
+
+        Raises:
+            InputError: see `of_numbers`.
+
+        Example:
+            >>> DataSource(("motions.ts",)).settings.__name__
+            'NumberSettings'
+        """
+        return NumberSettings if self.of_numbers else TextSettings
 
     def check_files(self, validation: Iterable[Path] = (), unlabelled: Iterable[Path] = ()) -> None:
         """Refuse what the beginnings of the files tell already: a file or a column that is missing.
@@ -141,8 +157,45 @@ class DataSource:
             options = options.of_classifier(rules)
         return read_sequences(paths, options, label_column=self.label_column, labels=labels)
 
-    def read(self, part: str, labels: tuple[str, ...] | None = None, *, blank_labels: bool = False) -> LabelledTexts:
+    def read(self, part: str, labels: tuple[str, ...] | None = None) -> LabelledTexts | LabelledSequences:
         """Read the rows.
+
+        Args:
+            part: `train` or `test`, of AG News; files are read whole.
+            labels: the classes and their order; without it, those that occur.
+
+        Raises:
+            InputError, DataError: see `read_texts` and `read_numbers`.
+
+        Example:
+            >>> DataSource(("reviews.csv",)).read("train").labels
+            ('bad', 'good')
+        """
+        if self.of_numbers:
+            return self.read_numbers(tuple(map(Path, self.names)), labels)
+        return self.read_texts(part, labels)
+
+    def read_more(self, paths: tuple[Path, ...], data: LabelledRows) -> LabelledTexts | LabelledSequences:
+        """Read other files as `data` was read, such as validation rows.
+
+        Raises:
+            DataError: see `read_files` and `read_numbers`.
+
+        Example:
+            >>> source = DataSource(("reviews.csv",))
+            >>> len(source.read_more((Path("reviews.csv"),), source.read("train"))) > 0
+            True
+        """
+        from pocketrnn_training.sequences import LabelledSequences
+
+        if isinstance(data, LabelledSequences):
+            return self.read_numbers(paths, data.labels, data.rules)
+        return self.read_files(paths, data.labels)
+
+    def read_texts(
+        self, part: str, labels: tuple[str, ...] | None = None, *, blank_labels: bool = False
+    ) -> LabelledTexts:
+        """Read rows of texts.
 
         Args:
             part: `train` or `test`, of AG News; files are read whole.

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from pocketrnn.errors import DataError
-from pocketrnn_training.data import UNLABELLED, LabelledTexts, check_labelled
+from pocketrnn_training.data import LabelledTexts
+from pocketrnn_training.labelled_rows import UNLABELLED, check_labelled
 from pocketrnn_training.measures import several_labels_loss
 from pocketrnn_training.teacher_answers import TeacherAnswers
 

@@ -18,8 +18,8 @@ from pocketrnn.number_classifier import NumberClassifier
 from pocketrnn.numbers.rules import NumberRules
 from pocketrnn.tables.checks import check_labels
 from pocketrnn_training.checkpoint import Checkpoint
-from pocketrnn_training.data import LabelledTexts, check_labelled
 from pocketrnn_training.inference import encoded_rows, logits_of
+from pocketrnn_training.labelled_rows import LabelledRows, check_labelled
 from pocketrnn_training.measures import micro_f1
 from pocketrnn_training.sequences import LabelledSequences
 
@@ -93,9 +93,7 @@ class Evaluation:
     outside: OutsideScore | None = None
 
 
-def evaluate(
-    classifier: Classifier | NumberClassifier | Checkpoint, data: LabelledTexts | LabelledSequences
-) -> Evaluation:
+def evaluate(classifier: Classifier | NumberClassifier | Checkpoint, data: LabelledRows) -> Evaluation:
     """Classify the texts, or the sequences of numbers, and compare the answers with the labels.
 
     A classifier of several labels gives those that reach the thresholds that it keeps, or else 0.5.
@@ -134,17 +132,17 @@ def evaluate(
             f"Read them with multi_label={not data.several_labels}.",
         )
     if data.several_labels:
-        return score_several(labels, data.targets, _labels_given(classifier, data.texts))
+        return score_several(labels, data.targets, _labels_given(classifier, data.inputs))
     if isinstance(classifier, Checkpoint):
-        predicted = logits_by_checkpoint(classifier, data.texts).argmax(dim=1).numpy()
+        predicted = logits_by_checkpoint(classifier, data.inputs).argmax(dim=1).numpy()
     else:
         index = {label: target for target, label in enumerate(labels)}
-        answers = classifier.predict(data.texts)
+        answers = classifier.predict(data.inputs)
         predicted = np.fromiter(map(index.__getitem__, answers), dtype=np.int64, count=len(data))
     return replace(score(labels, data.targets, predicted), outside=_outside_score(classifier, data))
 
 
-def _outside_score(classifier: Classifier | Checkpoint, data: LabelledTexts) -> OutsideScore | None:
+def _outside_score(classifier: Classifier | Checkpoint, data: LabelledRows) -> OutsideScore | None:
     if not data.outside:
         return None
     if classifier.thresholds is None:
@@ -152,7 +150,7 @@ def _outside_score(classifier: Classifier | Checkpoint, data: LabelledTexts) -> 
             f"{classifier.name} keeps no threshold: it gives every text a label.",
             "Train it with --outside or --none-of-these, or evaluate it without texts of none of the classes.",
         )
-    given = _labels_given(classifier, data.texts)
+    given = _labels_given(classifier, data.inputs)
     right = given[np.arange(len(data)), data.targets]
     none = ~_labels_given(classifier, data.outside).any(axis=1)
     return OutsideScore(len(data.outside), float(none.mean()), float(right.mean()))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,16 +19,19 @@ from pocketrnn.numbers.rules import NumberRules, array_of
 from pocketrnn.tables.checks import listed
 from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training.checkpoint import Checkpoint
+from pocketrnn_training.choices import settings_of_choices
 from pocketrnn_training.data import LabelledTexts, class_targets, classes_of, several_labelled, without_outside
 from pocketrnn_training.evaluation import Evaluation, evaluate, logits_by_checkpoint
 from pocketrnn_training.folds import CrossValidation, cross_validated
 from pocketrnn_training.going_on import with_labels_of
+from pocketrnn_training.labelled_rows import LabelledRows
+from pocketrnn_training.number_settings import NumberSettings
 from pocketrnn_training.progress import Epoch, FewLines, Notice, Progress, Step
 from pocketrnn_training.sequence_options import SequenceOptions
 from pocketrnn_training.sequences import LabelledSequences, Recording, labelled_sequences
-from pocketrnn_training.settings import Settings
+from pocketrnn_training.text_settings import TextSettings
 from pocketrnn_training.threads import limited
-from pocketrnn_training.training import refuse_for_numbers, train
+from pocketrnn_training.training import train
 
 __all__ = ["FittedClassifier", "cross_validate", "fit"]
 
@@ -223,7 +225,8 @@ def fit(
             as `progress` says.
         progress: say on standard error how far it is, once it has taken two seconds. Where your program sets logging
             up, its handlers get that instead, at the level INFO.
-        choices: the choices of `Settings` that are not to be the defaults, by their names: `epochs=3`, `seed=1`.
+        choices: the choices of `TextSettings`, or with `channels` of `NumberSettings`, that are not to be the defaults,
+            by their names: `epochs=3`, `seed=1`.
 
     Returns:
         the classifier, with `predict`, `predict_proba`, `score`, `evaluate` and `save`.
@@ -239,38 +242,26 @@ def fit(
         >>> fitted.predict(["so good"]) in (["good"], ["bad"])
         True
     """
-    settings = _settings(choices)
-    reported = _told(progress) if report is None else report
+    settings = settings_of_choices(TextSettings if channels is None else NumberSettings, choices)
+    settings.check_beside(word_vectors=word_vectors, before=before, outside=outside)
+    data: LabelledRows
+    held_out: LabelledRows | None
     if channels is not None:
-        refuse_for_numbers(word_vectors=word_vectors, before=before, outside=outside)
         rules = _rules(channels, numbers or {})
-        sequences, named_labels = _labelled_numbers(texts, labels, rules)
-        held_out = None if validation is None else _labelled_numbers(*validation, rules, sequences.labels)[0]
-        trained = train(
-            sequences, settings, name=name, validation=held_out, examples=None if examples else (), report=reported
-        )
-        return FittedClassifier(trained, named_labels)
-    _check_no_numbers(numbers)
-    data, given = labelled_texts(texts, labels)
-    known = None
-    if outside is not None:
-        known = _outside_name(outside, given)
-        data = without_outside(data, known)
-        del given[known]
-    start = before.checkpoint if isinstance(before, FittedClassifier) else before
-    if start is not None:
-        data = with_labels_of(start, data)
-        named = before.given if isinstance(before, FittedClassifier) else {}
-        given = {label: label for label in start.labels} | dict(named) | given
+        data, given = _labelled_numbers(texts, labels, rules)
+        held_out = None if validation is None else _labelled_numbers(*validation, rules, data.labels)[0]
+    else:
+        _check_no_numbers(numbers)
+        data, held_out, given = _labelled_parts(texts, labels, validation, outside, before)
     checkpoint = train(
         data,
         settings,
         name=name,
-        validation=None if validation is None else _validation_texts(validation, data, known),
+        validation=held_out,
         word_vectors=None if word_vectors is None else Path(word_vectors),
         examples=None if examples else (),
-        report=reported,
-        before=start,
+        report=_told(progress) if report is None else report,
+        before=before.checkpoint if isinstance(before, FittedClassifier) else before,
     )
     return FittedClassifier(checkpoint, given)
 
@@ -300,7 +291,7 @@ def cross_validate(
         word_vectors: as in `fit`.
         report: called with how far it is.
         progress: as in `fit`.
-        choices: the choices of `Settings` that are not to be the defaults.
+        choices: as in `fit`.
 
     Returns:
         `scores`, their `mean` and `deviation`, the same of a linear model (`linear_scores`), and each fold in `folds`.
@@ -314,10 +305,9 @@ def cross_validate(
         >>> len(result.scores)
         2
     """
-    settings = _settings(choices)
-    data: LabelledTexts | LabelledSequences
+    settings = settings_of_choices(TextSettings if channels is None else NumberSettings, choices)
+    data: LabelledRows
     if channels is not None:
-        refuse_for_numbers(word_vectors=word_vectors)
         data = _labelled_numbers(texts, labels, _rules(channels, numbers or {}))[0]
     else:
         _check_no_numbers(numbers)
@@ -351,13 +341,30 @@ def _outside_name(outside: Any, given: Mapping[str, Any]) -> str:
     return name
 
 
-def _validation_texts(
-    validation: tuple[Iterable[Any], Iterable[Any]], data: LabelledTexts, outside: str | None
-) -> LabelledTexts:
-    """Rows to validate with, which may have the label that is outside, too."""
-    known = data.labels if outside is None else (*data.labels, outside)
-    rows = labelled_texts(*validation, known, several_labels=data.several_labels)[0]
-    return rows if outside is None else without_outside(rows, outside)
+def _labelled_parts(
+    texts: Iterable[Any],
+    labels: Iterable[Any],
+    validation: tuple[Iterable[Any], Iterable[Any]] | None,
+    outside: Any,
+    before: FittedClassifier | Checkpoint | None,
+) -> tuple[LabelledTexts, LabelledTexts | None, dict[str, Any]]:
+    """Texts and labels of `fit` as rows, those to validate with, and the labels as they were given, by their names."""
+    data, given = labelled_texts(texts, labels)
+    known = None
+    if outside is not None:
+        known = _outside_name(outside, given)
+        data = without_outside(data, known)
+        del given[known]
+    if isinstance(before, FittedClassifier):
+        data, given = with_labels_of(before.checkpoint, data), {**before.given, **given}
+    elif before is not None:
+        data, given = with_labels_of(before, data), {label: label for label in before.labels} | given
+    if validation is None:
+        return data, None, given
+    # They may have the label that is outside, too.
+    also = data.labels if known is None else (*data.labels, known)
+    held_out = labelled_texts(*validation, also, several_labels=data.several_labels)[0]
+    return data, held_out if known is None else without_outside(held_out, known), given
 
 
 def labelled_texts(
@@ -468,16 +475,6 @@ def _of_indicators(labels: Any) -> list[list[Any]] | None:
         raise DataError("The labels are a table with other values than 0 and 1.", "Give one column of it, or lists.")
     names = list(getattr(labels, "columns", range(marks.shape[1])))
     return [[names[i] for i in np.flatnonzero(row).tolist()] for row in marks]
-
-
-def _settings(choices: Mapping[str, Any]) -> Settings:
-    known = [member.name for member in fields(Settings)]
-    for name in choices:
-        if name not in known:
-            near = get_close_matches(name, known, n=1)
-            meant = f"Did you mean {near[0]}?" if near else f"Use one of: {', '.join(known)}."
-            raise InputError(f"There is no choice {name!r}.", meant)
-    return Settings(**choices)
 
 
 def _items(values: Iterable[Any], what: str) -> Iterable[Any]:

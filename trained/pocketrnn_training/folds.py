@@ -5,24 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.errors import DataError, InputError
-from pocketrnn.numbers.rules import NumberRules
-from pocketrnn_training.batches import EncodedSequences
 from pocketrnn_training.checkpoint import Checkpoint
-from pocketrnn_training.convolution_baseline import convolution_baseline
-from pocketrnn_training.data import LabelledTexts, check_labelled
 from pocketrnn_training.evaluation import evaluate
-from pocketrnn_training.linear_baseline import linear_baseline
-from pocketrnn_training.preparation import hashes_of
+from pocketrnn_training.kinds import kind_of
+from pocketrnn_training.labelled_rows import LabelledRows, check_labelled
 from pocketrnn_training.progress import Epoch, Notice, Progress, Step
-from pocketrnn_training.sequences import LabelledSequences
 from pocketrnn_training.settings import Settings
-from pocketrnn_training.threads import limited
 from pocketrnn_training.training import train
 
 __all__ = ["CrossValidation", "Fold", "cross_validated", "fold_of_rows"]
@@ -135,13 +129,11 @@ class CrossValidation:
         return {"folds": len(self.folds), f"folds_{of}": self.mean, f"folds_{of}_deviation": self.deviation}
 
 
-def fold_of_rows(
-    data: LabelledTexts | LabelledSequences, folds: int, rng: np.random.Generator
-) -> npt.NDArray[np.int64]:
+def fold_of_rows(data: LabelledRows, folds: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
     """int64 [rows]: the fold of each row. Each fold has as many rows of a class as the others, or nearly.
 
-    Rows with the same text are of one fold, and so are windows of one recording. The rarest class is dealt out first,
-    as `pocketrnn_training.data.split` does it.
+    Rows of one group are of one fold: those with the same text, windows of one recording. The rarest class is dealt out
+    first, as `pocketrnn_training.splitting.split` does it.
 
     Args:
         data: the rows.
@@ -159,14 +151,13 @@ def fold_of_rows(
     """
     if folds < _FEWEST:
         raise InputError(f"folds is {folds}.", f"Use a number from {_FEWEST}, such as 5.")
-    of_group = data.recordings if isinstance(data, LabelledSequences) else hashes_of(data.texts)
-    _, first, groups = np.unique(of_group, return_index=True, return_inverse=True)
+    _, first, groups = np.unique(data.groups, return_index=True, return_inverse=True)
     # In the order of the rows: hashes of texts differ from process to process.
     order = np.argsort(first)
     first, groups = first[order], np.argsort(order)[groups]
     if len(first) < folds:
         raise DataError(f"{len(first)} different rows cannot be divided into {folds} folds.", "Use fewer folds.")
-    several = data.targets.ndim == 2
+    several = data.several_labels
     sizes = np.bincount(groups)
     # Of a group of rows that are labelled in several ways, the first says what it is.
     targets = data.targets[first]
@@ -190,7 +181,7 @@ def fold_of_rows(
 
 
 def cross_validated(
-    data: LabelledTexts | LabelledSequences,
+    data: LabelledRows,
     settings: Settings,
     folds: int,
     *,
@@ -216,12 +207,12 @@ def cross_validated(
         InputError, DataError, TrainingError, ProcessError: see `train` and `fold_of_rows`.
 
     Example:
-        >>> result = cross_validated(read_files([Path("reviews.csv")]), Settings(epochs=1), 2)
+        >>> result = cross_validated(read_files([Path("reviews.csv")]), TextSettings(epochs=1), 2)
         >>> len(result.folds), 0 <= result.mean <= 1
         (2, True)
     """
-    if isinstance(data, LabelledTexts):
-        check_labelled(data, "row", "Leave them out: a fold is measured by its labels.")
+    check_labelled(data, "row", "Leave them out: a fold is measured by its labels.")
+    baseline_of = kind_of(data).baseline
     fold_of = fold_of_rows(data, folds, np.random.default_rng(settings.seed))
     measured: list[Fold] = []
 
@@ -231,29 +222,13 @@ def cross_validated(
             report(replace(event, epoch=done + event.epoch, epochs=event.epochs * folds))
 
     for fold in range(folds):
-        others: Any = data.rows(np.flatnonzero(fold_of != fold))
-        rows: Any = data.rows(np.flatnonzero(fold_of == fold))
-        if isinstance(rows, LabelledTexts):
-            rows = replace(rows, outside=())
+        others, rows = (data.rows(np.flatnonzero(some)) for some in (fold_of != fold, fold_of == fold))
         made = train(others, settings, word_vectors=word_vectors, examples=(), report=counted, before=before)
         found = evaluate(made, rows)
-        linear = _linear(others, rows, made)
+        baseline = baseline_of(others, rows, made)
+        linear = None if baseline is None else baseline.reached
         measured.append(Fold(len(rows), found.accuracy, found.micro_f1, found.macro_f1, linear))
         what, figure = ("micro F1", found.micro_f1) if data.several_labels else ("right of", found.accuracy)
         beside = "" if linear is None else f"; the linear model {linear:.1%}"
         report(Step(f"Fold {fold + 1} of {folds}: {what} {figure:.1%}, {len(rows):,} rows{beside}."))
     return CrossValidation(tuple(measured), data.several_labels)
-
-
-def _linear(others: Any, rows: Any, made: Checkpoint) -> float | None:
-    """What the linear model that stands in a report reaches on a fold."""
-    if isinstance(rows, LabelledSequences):
-        assert isinstance(made.rules, NumberRules)  # noqa: S101 - it was trained on numbers
-        of_others, of_rows = (EncodedSequences.of(part.sequences, made.rules) for part in (others, rows))
-        with limited(made.training["threads"]):
-            found = convolution_baseline(of_others, others.targets, of_rows, rows.targets)
-        return None if found is None else found.accuracy
-    baseline = linear_baseline(others, rows)
-    if baseline is None:
-        return None
-    return baseline.accuracy if baseline.micro_f1 is None else baseline.micro_f1

@@ -23,7 +23,8 @@ from pocketrnn_training.architecture import LINEAR, Architecture
 from pocketrnn_training.checkpoint import Checkpoint
 from pocketrnn_training.data import LabelledTexts, class_targets
 from pocketrnn_training.measures import log_odds_of_shares
-from pocketrnn_training.settings import BPE, Settings
+from pocketrnn_training.settings import Settings
+from pocketrnn_training.text_settings import BPE, TextSettings
 
 __all__ = ["Start", "settings_of", "with_labels_of"]
 
@@ -45,7 +46,7 @@ class Start:
     vocabulary: tuple[str, ...]
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint, texts: Sequence[str], settings: Settings) -> Start:
+    def of(cls, checkpoint: Checkpoint, texts: Sequence[str], settings: TextSettings) -> Start:
         """With the words of `texts` that occur `min_freq` times and are new; pieces of words stay as they are."""
         rules = checkpoint.text_rules
         if rules.tokenizer == SUBWORDS:
@@ -100,7 +101,7 @@ class Start:
         return f"{said} What the rows do not show is forgotten: the old rows beside the new ones keep it."
 
 
-def settings_of(checkpoint: Checkpoint, settings: Settings) -> Settings:
+def settings_of(checkpoint: Checkpoint, settings: Settings) -> TextSettings:
     """The settings with the tokenizer and the shape of a checkpoint.
 
     Raises:
@@ -112,12 +113,14 @@ def settings_of(checkpoint: Checkpoint, settings: Settings) -> Settings:
             f"{checkpoint.name} is a classifier of sequences of numbers, from which no training goes on.",
             "Train anew, on the old rows and the new ones.",
         )
+    settings.check_beside(before=checkpoint)
+    assert isinstance(settings, TextSettings)  # noqa: S101 - others are refused
     kept: dict[str, Any] = {name: getattr(shape, name) for name in _OF_SHAPE}
     kept["tokenizer"] = BPE if rules.tokenizer == SUBWORDS else rules.tokenizer
     kept |= {"ngrams": getattr(rules, "ngrams", 1), "max_tokens": rules.max_tokens, "vocabulary_size": None}
     for name, value in kept.items():
         asked = getattr(settings, name)
-        if asked not in (value, getattr(Settings, name)):
+        if asked not in (value, getattr(TextSettings, name)):
             raise InputError(
                 f"{checkpoint.name} has the {name} {value!r}, and {asked!r} is asked for.",
                 "Tokenizer and shape stay as they are: leave the option out, or train anew without --from.",

@@ -11,10 +11,8 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from pocketrnn.numbers.rules import NumberRules
 from pocketrnn_training import vectors
 from pocketrnn_training.architecture import AnyArchitecture, Architecture, RecurrentClassifier, classifier_of
-from pocketrnn_training.augmentation import augmented
 from pocketrnn_training.distillation import Lesson, summed_loss
 from pocketrnn_training.inference import batch_of
 from pocketrnn_training.measures import log_odds_of_shares
@@ -101,10 +99,9 @@ class Learner:
         # The module and the optimizers as Fabric runs them: on several devices, in the precision asked for.
         self._fabric_module, *self._fabric_optimizers = fabric.setup(self.module, *self._optimizers)
         self._class_weights = torch.from_numpy(task.class_weights).to(fabric.device)
-        self._settings = settings
+        self._changes, self._adversarial = task.changes, task.adversarial
         assert settings.label_smoothing is not None  # noqa: S101 - it was decided
         self._smoothing = settings.label_smoothing
-        self._unknown_id = None if isinstance(task.rules, NumberRules) else task.rules.unknown_id
 
     def start_epoch(self, seed: int) -> None:
         """Put the module in training mode; `seed` decides this process's dropout from here on."""
@@ -120,8 +117,9 @@ class Learner:
         for optimizer in self._fabric_optimizers:
             optimizer.param_groups[0]["lr"] = learning_rate
             optimizer.zero_grad()
-        batch = replace(batch, inputs=self._changed(batch))
-        if self._settings.adversarial and isinstance(self.module, RecurrentClassifier):
+        if self._changes is not None:
+            batch = replace(batch, inputs=self._changes.changed(batch.inputs, batch.lengths))
+        if self._adversarial and isinstance(self.module, RecurrentClassifier):
             loss, logits = self._adversarial_backward(batch, self.module)
         else:
             loss, logits = self._backward(batch, None)
@@ -132,24 +130,6 @@ class Learner:
     def tensors(self) -> dict[str, Tensor]:
         """Copies of the weights and the optimizers' state, by name."""
         return state_tensors(self.module, self._optimizers)
-
-    def _changed(self, batch: TrainingBatch) -> Tensor:
-        """The inputs as they are learnt from: tokens of which some are unknown now (Iyyer et al. 2015: word dropout),
-        or samples that are changed at random (`pocketrnn_training.augmentation`)."""
-        inputs, settings = batch.inputs, self._settings
-        if inputs.is_floating_point():
-            assert batch.lengths is not None  # noqa: S101 - of sequences of numbers they are always given
-            return augmented(
-                inputs,
-                batch.lengths,
-                jitter=settings.jitter or 0.0,
-                scaling=settings.scaling or 0.0,
-                time_masking=settings.time_masking or 0.0,
-            )
-        if not settings.word_dropout or self._unknown_id is None:
-            return inputs
-        dropped = torch.rand(inputs.shape, device=inputs.device) < settings.word_dropout
-        return inputs.masked_fill(dropped & (inputs != self.module.architecture.padding), self._unknown_id)
 
     def _backward(self, batch: TrainingBatch, shift: Tensor | None) -> tuple[Tensor, Tensor]:
         """Add the gradient of the batch, its embeddings moved by `shift`, to the weights' gradients."""
@@ -174,7 +154,7 @@ class Learner:
             is_padding = (batch.inputs == module.architecture.padding_id).unsqueeze(2)
             length = module.embedding(batch.inputs).masked_fill(is_padding, 0.0).flatten(1).norm(dim=1)
             steepness = gradient.flatten(1).norm(dim=1).clamp_min(1e-12)
-            against = gradient * (self._settings.adversarial * length / steepness).view(-1, 1, 1)
+            against = gradient * (self._adversarial * length / steepness).view(-1, 1, 1)
         self._backward(batch, against)
         return loss, logits
 

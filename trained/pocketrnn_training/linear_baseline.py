@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
+from pocketrnn_training.baseline import Baseline
 from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.measures import micro_f1
 
@@ -21,31 +21,14 @@ _MOST_NUMBERS: Final = 1 << 27
 _MOST_CHARACTERS: Final = 10_000
 
 
-@dataclass(frozen=True)
-class LinearBaseline:
-    """A linear model on the rows of a run.
+class LinearBaseline(Baseline):
+    """A linear model of words and characters."""
 
-    Attributes:
-        accuracy: the share of the validation rows that it is right of, from 0 to 1.
-        rows: how many training rows it learnt from.
-        micro_f1: F1 of all its answers together, where a text can have several labels; else None.
-    """
-
-    accuracy: float
-    rows: int
-    micro_f1: float | None = None
-
-    @property
-    def said(self) -> str:
-        """What it reaches, as the end of a sentence.
-
-        Example:
-            >>> LinearBaseline(0.886, 4906).said
-            'is right of 88.6% of the same validation rows'
-        """
-        if self.micro_f1 is not None:
-            return f"has a micro F1 of {self.micro_f1:.1%} on the same validation rows"
-        return f"is right of {self.accuracy:.1%} of the same validation rows"
+    MODEL = "A linear model (scikit-learn's LinearSVC on TF-IDF of words, pairs of words and characters, not tuned)"
+    ADVICE = (
+        "Word vectors (`--vectors`), more rows, or a teacher (`--teacher`) may bring this classifier further; if not, "
+        "use the linear model."
+    )
 
 
 def linear_model(*, characters: bool = True, several_labels: bool = False) -> Any:

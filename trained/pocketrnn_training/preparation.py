@@ -6,31 +6,30 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import chain
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
-from pocketrnn.errors import DataError, InputError, shown
-from pocketrnn.tables.checks import check_labels, listed
+from pocketrnn.errors import InputError, shown
+from pocketrnn.tables.checks import listed
 from pocketrnn.tables.rows import LABEL_SEPARATOR
 from pocketrnn.text import SUBWORDS, AnyTextRules, TextEncoder
 from pocketrnn_training import pieces, vectors, vocabulary
 from pocketrnn_training.architecture import Architecture
+from pocketrnn_training.augmentation import WordDropout
 from pocketrnn_training.batches import EncodedTexts
 from pocketrnn_training.checkpoint import MADE_EXAMPLES, Checkpoint
-from pocketrnn_training.data import LabelledTexts, check_labelled, split
+from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.distillation import AboutTeacher, about_teacher, targets_of, teaching_of
-from pocketrnn_training.going_on import Start
+from pocketrnn_training.going_on import Start, settings_of, with_labels_of
 from pocketrnn_training.progress import Notice
-from pocketrnn_training.settings import Settings
 from pocketrnn_training.spelling import Spelling
-from pocketrnn_training.task import Task, about_rows
+from pocketrnn_training.task import Beside, Task, about_rows
+from pocketrnn_training.text_settings import BPE, TextSettings
 from pocketrnn_training.token_choice import TokenChoice, as_before
 
-__all__ = ["class_weights_of", "hashes_of", "notices_of_classes", "parts", "prepare"]
+__all__ = ["class_weights_of", "notices_of_classes", "prepare"]
 
 _EXAMPLES: Final = 32
 _EXAMPLE_CHARACTERS: Final = 1000
@@ -38,124 +37,117 @@ _EXAMPLE_CHARACTERS: Final = 1000
 _MADE_SIZES: Final = (1, 2, 3, 5, 8, 13, 21, 34)
 # With nine rows of one class for one of another, a classifier that always answers the first is right in 90 %.
 _SKEWED: Final = 9
-
-
-def parts(
-    data: LabelledTexts, validation: LabelledTexts | None, settings: Settings
-) -> tuple[LabelledTexts, LabelledTexts]:
-    """The training rows and the validation rows of a run.
-
-    If no validation rows are given, a part of each class is held out. A row whose text is also in the training part
-    is trained on and not held out, so that no validation text was learnt by heart; but the last validation row of a
-    class stays. A row without a label whose text is a validation text is left out.
-
-    Raises:
-        DataError: the validation rows have other labels than the data, or none; no class has two rows;
-            no row has a label, and there are no validation rows.
-    """
-    hashes = hashes_of(data.texts)
-    if validation is not None:
-        remedy = "Read them with the labels of the training rows."
-        check_labels(validation.labels, data.labels, "The validation rows have other labels", remedy)
-        if validation.several_labels != data.several_labels:
-            raise DataError(
-                f"The validation rows have {'any number of labels' if validation.several_labels else 'one label'} "
-                "each, and the training rows have not.",
-                f"Read them with multi_label={data.several_labels}.",
-            )
-        check_labelled(validation, "validation row", "Validate with labelled rows only.")
-        copies = ~data.labelled & np.isin(hashes, hashes_of(validation.texts))
-        return data.rows(np.flatnonzero(~copies)) if copies.any() else data, validation
-    training_rows, held_out = split(data, settings.validation_share, np.random.default_rng(settings.seed))
-    labelled = data.labelled[training_rows]
-    leaks = held_out[np.isin(hashes[held_out], hashes[training_rows[labelled]])]
-    if len(leaks):
-        others = data.counts(np.setdiff1d(held_out, leaks)) > 0
-        of_leaks = data.targets[leaks]
-        leaks = leaks[(others | ~of_leaks).all(axis=1) if data.several_labels else others[of_leaks]]
-        training_rows = np.sort(np.concatenate((training_rows, leaks)))
-        held_out = np.setdiff1d(held_out, leaks)
-    copies = ~data.labelled[training_rows] & np.isin(hashes[training_rows], hashes[held_out])
-    training_rows = training_rows[~copies]
-    return data.rows(training_rows), replace(data.rows(held_out), outside=())
+_NOTHING_BESIDE: Final = Beside()
 
 
 def prepare(
     data: LabelledTexts,
     validation: LabelledTexts | None,
-    settings: Settings,
-    word_vectors: Path | None,
-    examples: Sequence[str] | None,
+    settings: TextSettings,
     report: Callable[[Notice], None],
-    before: Checkpoint | None = None,
-) -> Task:
-    """Split, check and encode the data.
+    *,
+    examples: Sequence[str] | None = None,
+    beside: Beside = _NOTHING_BESIDE,
+) -> tuple[Task, TextSettings]:
+    """Split, check and encode the data. It also gives the settings with all that the data decides.
 
     Args:
         data: the training rows, from which validation rows are held out if `validation` is None.
         validation: the validation rows.
         settings: the choices.
-        word_vectors: a file in GloVe's format.
+        report: called with what the owner of the data should know.
         examples: texts for the checkpoint; None for some validation texts; none at all for texts made of the
             vocabulary's words.
-        report: called with what the owner of the data should know.
-        before: the checkpoint that the run goes on from; the settings and the labels are those of
-            `going_on.settings_of` and `going_on.with_labels_of`.
+        beside: what is learnt from beside the rows.
 
     Raises:
         InputError: a setting does not fit the others, the data or the vectors.
         DataError: the data or the word vectors cannot be used.
     """
-    settings.check_for_texts()
-    settings.check_tokens()
-    if before is not None and settings.spelling:
-        raise InputError("The rows of words go on from the checkpoint, each alone.", "Leave --spelling out.")
-    _check_for_several_labels(data, settings)
-    _check_linear_part(data, settings)
-    data, validation = parts(data, validation, settings)
+    before = beside.before
+    if before is not None:
+        data, validation, settings = _going_on(data, validation, settings, beside, before)
+    data = data if beside.teacher is None else data.with_answers(beside.teacher)
+    _check_choices(data, settings)
+    data, validation = data.parts(validation, settings)
     outside = [*data.outside, *validation.outside]
     teaching = teaching_of(data, settings.teacher_weight, settings.teacher_temperature)
     teacher = about_teacher(data, validation)
     for text in [*_notices(data, validation, settings), *([] if teacher is None else [teacher.notice])]:
         report(Notice(text))
     decided = settings.decided(len(data), len(data.labels), several_labels=data.several_labels)
-    weights: dict[str, Tensor] | None = None
     if before is None:
-        encoded = TokenChoice(data, validation, settings, decided, word_vectors, report).tokenized()
-        rules, tokens, start = encoded.rules, encoded.vocabulary, encoded.vectors
-        architecture = _architecture(decided, len(tokens), len(data.labels), start)
+        encoded = TokenChoice(data, validation, settings, decided, beside.word_vectors, report).tokenized()
+        architecture = _architecture(decided, len(encoded.vocabulary), len(data.labels), encoded.vectors)
+        weights = None
     else:
         going_on = Start.of(before, data.texts, settings)
         report(Notice(going_on.notice(data)))
-        rules, tokens, start = before.text_rules, going_on.vocabulary, None
         architecture = going_on.architecture(len(data.labels), decided.dropout or 0.0)
-        encoded = as_before(data, validation, settings, rules, tokens, architecture.pairs)
+        encoded = as_before(data, validation, settings, before.text_rules, going_on.vocabulary, architecture.pairs)
         weights = going_on.weights(data, settings.seed)
+    rules, tokens, start = encoded.rules, encoded.vocabulary, encoded.vectors
     _note_long_texts(encoded.texts.lengths, rules.max_tokens, report)
     linear = encoded.linear
-    return Task(
+    task = Task(
         rules=rules,
         vocabulary=tokens,
         labels=data.labels,
         architecture=replace(architecture, pairs=0 if linear is None else len(linear.pairs)),
+        changes=_word_dropout(settings.word_dropout, rules),
         vectors=start,
         spelling=_spelling(decided, rules, tokens) if before is None else None,
         linear=linear,
         weights=weights,
         rows=encoded.texts,
         words=encoded.words,
-        targets=data.targets if data.answers is None else targets_of(data),
+        piece_dropout=settings.piece_dropout,
+        adversarial=settings.adversarial,
+        targets=targets_of(data),
         teaching=teaching,
         class_weights=class_weights_of(data.counts(), balanced=settings.class_weights == "balanced"),
         validation_rows=encoded.validation_texts,
         validation_targets=validation.targets,
         outside_rows=EncodedTexts.of(outside, TextEncoder(rules, tokens)) if outside else None,
         examples=tuple(_short_texts(validation.texts) if examples is None else examples or _made_texts(tokens, rules)),
-        about={
-            **about_rows(data, validation),
-            "word_vectors": None if start is None else _about_vectors(start),
-            **_about_more(len(outside), teacher, before, made=examples is not None and not examples),
-        },
+        about=about_rows(data, validation)
+        | {"word_vectors": None if start is None else _about_vectors(start)}
+        | _about_more(len(outside), teacher, before, made=examples is not None and not examples),
+    )
+    return task, _decided(decided, rules, task)
+
+
+def _going_on(
+    data: LabelledTexts,
+    validation: LabelledTexts | None,
+    settings: TextSettings,
+    beside: Beside,
+    before: Checkpoint,
+) -> tuple[LabelledTexts, LabelledTexts | None, TextSettings]:
+    """Rows and settings as a checkpoint that the run goes on from has them."""
+    if beside.word_vectors is not None:
+        raise InputError("The embedding starts from the checkpoint.", "Leave the word vectors out.")
+    settings, data = settings_of(before, settings), with_labels_of(before, data)
+    if settings.spelling:
+        raise InputError("The rows of words go on from the checkpoint, each alone.", "Leave --spelling out.")
+    return data, None if validation is None else with_labels_of(before, validation), settings
+
+
+def _word_dropout(share: float, rules: AnyTextRules) -> WordDropout | None:
+    if not share or rules.unknown_id is None:
+        return None
+    return WordDropout(share, rules.unknown_id, rules.padding_id)
+
+
+def _decided(decided: TextSettings, rules: AnyTextRules, task: Task) -> TextSettings:
+    """The settings with what came of the texts, too."""
+    tokenizer = BPE if rules.tokenizer == SUBWORDS else rules.tokenizer
+    return replace(
+        decided,
+        tokenizer=tokenizer,
+        min_freq=decided.min_freq_for(len(task.targets), of_words=tokenizer != BPE),
+        spelling=task.spelling is not None,
+        linear=task.linear is not None,
     )
 
 
@@ -180,15 +172,12 @@ def _about_more(outside: int, teacher: AboutTeacher | None, before: Checkpoint |
     )
 
 
-def _check_linear_part(data: LabelledTexts, settings: Settings) -> None:
-    """Refuse a linear part where there is nothing that it could be fitted on."""
+def _check_choices(data: LabelledTexts, settings: TextSettings) -> None:
+    """Refuse choices that do not fit each other, or the labels of the texts."""
+    settings.check_tokens()
     if settings.linear and (data.several_labels or data.answers is not None):
         what = "texts with several labels" if data.several_labels else "a teacher's answers"
         raise InputError(f"A linear part is fitted on one label of each text, not on {what}.", "Leave --linear out.")
-
-
-def _check_for_several_labels(data: LabelledTexts, settings: Settings) -> None:
-    """Refuse choices that are for texts with one label."""
     if data.several_labels and settings.class_weights != "none":
         raise InputError(
             "Class weights are for texts with one label.",
@@ -201,7 +190,7 @@ def _check_for_several_labels(data: LabelledTexts, settings: Settings) -> None:
         )
 
 
-def _spelling(decided: Settings, rules: AnyTextRules, tokens: Sequence[str]) -> Spelling | None:
+def _spelling(decided: TextSettings, rules: AnyTextRules, tokens: Sequence[str]) -> Spelling | None:
     """The fragments of words; None where none are wanted, or words turned out to be too many for the rows."""
     if not decided.spelling or rules.tokenizer == SUBWORDS:
         return None
@@ -209,11 +198,11 @@ def _spelling(decided: Settings, rules: AnyTextRules, tokens: Sequence[str]) -> 
     return found if found.size else None
 
 
-def _notices(data: LabelledTexts, validation: LabelledTexts, settings: Settings) -> list[str]:
+def _notices(data: LabelledTexts, validation: LabelledTexts, settings: TextSettings) -> list[str]:
     notices = []
     if empty := sum(not text.strip() for text in data.texts):
         notices.append(f"{empty:,} of {len(data):,} training rows have an empty text, which is learnt from as it is.")
-    hashes = hashes_of(data.texts)
+    hashes = data.groups
     _, first, groups = np.unique(hashes, return_index=True, return_inverse=True)
     if copies := len(hashes) - len(first):
         notices.append(f"{copies:,} of {len(data):,} training rows repeat the text of another.")
@@ -230,7 +219,7 @@ def _notices(data: LabelledTexts, validation: LabelledTexts, settings: Settings)
         how = "are labelled in several ways" if data.several_labels else "have several labels"
         notices.append(f"{len(conflicts):,} texts of the training rows {how}, such as {shown(text)}.")
     notices += _notices_of_labels(data)
-    leaked = np.flatnonzero(np.isin(hashes_of(validation.texts), hashes))
+    leaked = np.flatnonzero(np.isin(validation.groups, hashes))
     if len(leaked):
         text = validation.texts[int(leaked[0])]
         notices.append(
@@ -296,11 +285,6 @@ def _row_codes(targets: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     return np.fromiter((hash(row.tobytes()) for row in np.packbits(targets, axis=1)), np.int64, len(targets))
 
 
-def hashes_of(texts: Sequence[str]) -> npt.NDArray[np.int64]:
-    """int64 [texts]: equal for equal texts; among 3,000,000 different texts, two collide in one of 4,000,000 runs."""
-    return np.fromiter(map(hash, texts), dtype=np.int64, count=len(texts))
-
-
 def class_weights_of(counts: npt.NDArray[np.int64], *, balanced: bool) -> npt.NDArray[np.float32]:
     """The weight of a row of each class, float32 [classes], for classes of so many rows, int64 [classes]."""
     if not balanced or not counts.any():
@@ -312,7 +296,7 @@ def class_weights_of(counts: npt.NDArray[np.int64], *, balanced: bool) -> npt.ND
 
 
 def _architecture(
-    settings: Settings, vocabulary_size: int, classes: int, start: vectors.Vectors | None
+    settings: TextSettings, vocabulary_size: int, classes: int, start: vectors.Vectors | None
 ) -> Architecture:
     assert settings.dropout is not None  # noqa: S101 - it was decided
     assert settings.hidden_dim is not None  # noqa: S101 - it was, too

@@ -14,17 +14,14 @@ import numpy.typing as npt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pocketrnn_training.architecture import Architecture
+from pocketrnn_training.baseline import Baseline
 from pocketrnn_training.checkpoint import FITTED_ROWS, Checkpoint
-from pocketrnn_training.convolution_baseline import KERNELS, ConvolutionBaseline
-from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.evaluation import Evaluation, score, score_several
 from pocketrnn_training.folds import CrossValidation
 from pocketrnn_training.inference import encoded_rows, logits_of
-from pocketrnn_training.linear_baseline import LinearBaseline
+from pocketrnn_training.labelled_rows import LabelledRows
 from pocketrnn_training.progress import Epoch, Notice
 from pocketrnn_training.report_page import report_page
-from pocketrnn_training.sequences import LabelledSequences
 from pocketrnn_training.thresholds import cross_fitted
 from pocketrnn_training.training_loop import VALIDATION_LENGTHS, VALIDATION_LOGITS, TrainingState
 
@@ -64,10 +61,9 @@ class ValidationAnswers:
         return cls(state.best.answers.probabilities(logits.numpy()), state.tensors[VALIDATION_LENGTHS].numpy())
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint, validation: LabelledTexts | LabelledSequences) -> ValidationAnswers:
+    def of(cls, checkpoint: Checkpoint, validation: LabelledRows) -> ValidationAnswers:
         """Read all rows with the checkpoint."""
-        inputs = validation.sequences if isinstance(validation, LabelledSequences) else validation.texts
-        encoded = encoded_rows(inputs, checkpoint.rules, checkpoint.vocabulary)
+        encoded = encoded_rows(validation.inputs, checkpoint.rules, checkpoint.vocabulary)
         logits = logits_of(checkpoint.module, encoded, int(checkpoint.training["batch_size"]))
         return cls(checkpoint.answers.probabilities(logits.numpy()), encoded.lengths)
 
@@ -83,7 +79,7 @@ class Found:
     """
 
     notices: Sequence[Notice] = ()
-    baseline: LinearBaseline | ConvolutionBaseline | None = None
+    baseline: Baseline | None = None
     cross_validation: CrossValidation | None = None
 
 
@@ -94,7 +90,7 @@ def write(
     folder: Path,
     checkpoint: Checkpoint,
     history: Sequence[Epoch],
-    validation: LabelledTexts | LabelledSequences,
+    validation: LabelledRows,
     answers: ValidationAnswers | None = None,
     found: Found = _NOTHING,
 ) -> None:
@@ -111,7 +107,7 @@ def write(
     """
     answers = answers or ValidationAnswers.of(checkpoint, validation)
     probabilities, counts = answers.probabilities, None
-    if isinstance(validation, LabelledTexts) and validation.several_labels:
+    if validation.several_labels:
         given = cross_fitted(probabilities.astype(np.float64), validation.targets)
         result = score_several(checkpoint.labels, validation.targets, given)
         right = (given == validation.targets).all(axis=1)
@@ -126,14 +122,14 @@ def write(
         _confusion(result, counts).savefig(folder / "confusion.png")
     bins = _length_bins(answers.lengths, right)
     _learning_curve(history).savefig(folder / "learning_curve.png")
-    _by_length(bins, _steps(checkpoint)).savefig(folder / "accuracy_by_length.png")
+    _by_length(bins, validation.STEPS).savefig(folder / "accuracy_by_length.png")
     lines = [
-        *_head(checkpoint, result),
+        *_head(checkpoint, result, validation.ROW),
         *_baseline_lines(result, found.baseline),
         *_fold_lines(found.cross_validation),
         *_curve_lines(history, checkpoint),
         *_class_lines(result, counts, checkpoint.thresholds),
-        *_length_lines(bins, _steps(checkpoint)),
+        *_length_lines(bins, validation.STEPS),
         *mistakes,
         *_data_lines(checkpoint, found.notices),
     ]
@@ -143,7 +139,7 @@ def write(
     (folder / PAGE).write_text(report_page(lines, pictures), encoding="ascii")
 
 
-def _head(checkpoint: Checkpoint, result: Evaluation) -> Iterator[str]:
+def _head(checkpoint: Checkpoint, result: Evaluation, what: str) -> Iterator[str]:
     a, metrics = checkpoint.architecture, checkpoint.metrics
     ways = "both directions" if a.bidirectional else "one direction"
     yield f"# {_plain(checkpoint.name)}"
@@ -168,7 +164,6 @@ def _head(checkpoint: Checkpoint, result: Evaluation) -> Iterator[str]:
     yield f"{metrics['temperature']:.3f}, fitted on the same rows."
     if (threshold := metrics.get("threshold")) is not None:
         yield ""
-        what = "text" if _steps(checkpoint) == "tokens" else "sequence"
         yield f"None of these: below the probability {threshold:.4f}, a {what} is given no label. Of the validation"
         right, wrong = metrics["right_above_threshold"], metrics["wrong_above_threshold"]
         yield f"rows, {right:.1%} of the right answers reach it, and {wrong:.1%} of the wrong ones."
@@ -183,41 +178,18 @@ def _head(checkpoint: Checkpoint, result: Evaluation) -> Iterator[str]:
                 yield "half; the one that is kept is of all of them."
 
 
-def _steps(checkpoint: Checkpoint) -> str:
-    """What a row is made of."""
-    return "tokens" if checkpoint.vocabulary else "steps"
-
-
-def _convolution_lines(result: Evaluation, baseline: ConvolutionBaseline) -> Iterator[str]:
-    yield ""
-    yield f"A linear model of {KERNELS} random convolutions (as ROCKET's, with scikit-learn's RidgeClassifierCV, not"
-    yield f"tuned), fitted on {baseline.rows:,} training rows, is right of **{baseline.accuracy:.2%}** of the same"
-    yield "rows."
-    if baseline.accuracy > result.accuracy:
-        points = 100 * (baseline.accuracy - result.accuracy)
-        yield f"**It is better here, by {points:.2f} points.** Where you need no small classifier, use such a model:"
-        yield "MiniRocket of the package aeon. More rows may bring this one further."
-
-
-def _baseline_lines(result: Evaluation, baseline: LinearBaseline | ConvolutionBaseline | None) -> Iterator[str]:
+def _baseline_lines(result: Evaluation, baseline: Baseline | None) -> Iterator[str]:
     if baseline is None:
         return
-    if isinstance(baseline, ConvolutionBaseline):
-        yield from _convolution_lines(result, baseline)
-        return
-    yield ""
-    yield "A linear model (scikit-learn's LinearSVC on TF-IDF of words, pairs of words and characters, not tuned),"
-    ours, theirs = result.accuracy, baseline.accuracy
     if baseline.micro_f1 is None:
-        yield f"fitted on {baseline.rows:,} training rows, is right of **{theirs:.2%}** of the same rows."
+        ours, how = result.accuracy, "is right of **{:.2%}** of the same rows"
     else:
-        ours, theirs = result.micro_f1, baseline.micro_f1
-        yield f"one for each label, fitted on {baseline.rows:,} training rows, has a micro F1 of **{theirs:.2%}**"
-        yield "on the same rows."
-    if theirs > ours:
-        points = 100 * (theirs - ours)
-        yield f"**It is better here, by {points:.2f} points.** Word vectors (`--vectors`), more rows, or a teacher"
-        yield "(`--teacher`) may bring this classifier further; if not, use the linear model."
+        ours, how = result.micro_f1, "one for each label, has a micro F1 of **{:.2%}** on the same rows"
+    yield ""
+    yield f"{baseline.MODEL},"
+    yield f"fitted on {baseline.rows:,} training rows, {how.format(baseline.reached)}."
+    if baseline.reached > ours:
+        yield f"**It is better here, by {100 * (baseline.reached - ours):.2f} points.** {baseline.ADVICE}"
 
 
 def _fold_lines(result: CrossValidation | None) -> Iterator[str]:
@@ -235,7 +207,7 @@ def _fold_lines(result: CrossValidation | None) -> Iterator[str]:
 
 def _curve_lines(history: Sequence[Epoch], checkpoint: Checkpoint) -> Iterator[str]:
     yield from ("", "## Learning curve", "", "![learning curve](learning_curve.png)", "")
-    if isinstance(checkpoint.architecture, Architecture) and checkpoint.architecture.pairs:
+    if checkpoint.architecture.pairs:
         yield "Training figures are of the recurrent part alone, validation figures of both parts: the linear part was"
         yield from ("fitted on the training rows before.", "")
     yield "| epoch | training loss | training accuracy | validation loss | validation accuracy | F1 | seconds | |"
@@ -297,7 +269,7 @@ def _length_lines(bins: Sequence[tuple[int, int, int, float]], steps: str) -> It
 
 def _mistake_lines(
     checkpoint: Checkpoint,
-    validation: LabelledTexts | LabelledSequences,
+    validation: LabelledRows,
     probabilities: npt.NDArray[np.float32],
     predicted: npt.NDArray[np.int64],
 ) -> Iterator[str]:
@@ -309,18 +281,16 @@ def _mistake_lines(
     if not len(order):
         return
     yield ""
-    what = "sequence" if isinstance(validation, LabelledSequences) else "text"
-    yield from (f"| class given | probability | true class | {what} |", "|---|---:|---|---|")
+    yield from (f"| class given | probability | true class | {validation.ROW} |", "|---|---:|---|---|")
     for row in order[:_MISTAKES].tolist():
         given, true = checkpoint.labels[predicted[row]], checkpoint.labels[validation.targets[row]]
         probability = probabilities[row, predicted[row]]
-        text = validation.shown(row) if isinstance(validation, LabelledSequences) else validation.texts[row]
-        yield f"| {_plain(given)} | {probability:.1%} | {_plain(true)} | {_plain(text)} |"
+        yield f"| {_plain(given)} | {probability:.1%} | {_plain(true)} | {_plain(validation.shown(row))} |"
 
 
 def _mistaken_labels(
     checkpoint: Checkpoint,
-    validation: LabelledTexts,
+    validation: LabelledRows,
     probabilities: npt.NDArray[np.float32],
     given: npt.NDArray[np.bool_],
 ) -> Iterator[str]:
@@ -333,13 +303,13 @@ def _mistaken_labels(
         return
     likely = np.where(validation.targets, probabilities, 1 - probabilities).clip(1e-7)
     order = wrong[np.argsort(np.log(likely[wrong]).sum(axis=1), kind="stable")]
-    yield from ("", "| labels given | true labels | text |", "|---|---|---|")
+    yield from ("", f"| labels given | true labels | {validation.ROW} |", "|---|---|---|")
     for row in order[:_MISTAKES].tolist():
         named = [
             ", ".join(_plain(label) for label, is_one in zip(checkpoint.labels, some, strict=True) if is_one) or "none"
             for some in (given[row], validation.targets[row])
         ]
-        yield f"| {named[0]} | {named[1]} | {_plain(validation.texts[row])} |"
+        yield f"| {named[0]} | {named[1]} | {_plain(validation.shown(row))} |"
 
 
 def _data_lines(checkpoint: Checkpoint, notices: Sequence[Notice]) -> Iterator[str]:

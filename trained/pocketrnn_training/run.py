@@ -13,26 +13,22 @@ import numpy as np
 
 from pocketrnn.bundle.folder import name_of
 from pocketrnn.errors import InputError
-from pocketrnn.numbers.rules import NumberRules
 from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training import report as reports
 from pocketrnn_training import run_folder
-from pocketrnn_training.batches import EncodedSequences
+from pocketrnn_training.baseline import Baseline
 from pocketrnn_training.checkpoint import Checkpoint
 from pocketrnn_training.checkpoint_folder import check_output
-from pocketrnn_training.convolution_baseline import ConvolutionBaseline, convolution_baseline
-from pocketrnn_training.data import LabelledTexts, with_unlabelled
+from pocketrnn_training.data import with_unlabelled
 from pocketrnn_training.data_source import DataSource
 from pocketrnn_training.folds import CrossValidation, cross_validated, fold_of_rows
 from pocketrnn_training.going_on import settings_of, with_labels_of
-from pocketrnn_training.linear_baseline import LinearBaseline, linear_baseline
-from pocketrnn_training.preparation import parts
+from pocketrnn_training.kinds import kind_of
+from pocketrnn_training.labelled_rows import LabelledRows
 from pocketrnn_training.progress import Epoch, Notice, Progress, Step
-from pocketrnn_training.sequences import LabelledSequences, sequence_parts
 from pocketrnn_training.settings import Settings
 from pocketrnn_training.teacher import read_teacher
-from pocketrnn_training.threads import limited
-from pocketrnn_training.training import TrainingState, refuse_for_numbers, train
+from pocketrnn_training.training import TrainingState, train
 
 __all__ = ["TrainingRun"]
 
@@ -49,7 +45,7 @@ class TrainingRun:
     Attributes:
         source: the rows; a part of them is held out for validation where no validation files are given.
         output: the folder to write.
-        settings: the choices.
+        settings: the choices, of the kind of the rows (`DataSource.settings`).
         name: the name of the classifier; without it, that of the output folder, without an end such as `.ckpt`.
         validation: files of validation rows.
         word_vectors: a file in GloVe's format that the embedding starts from.
@@ -71,7 +67,7 @@ class TrainingRun:
         CheckpointError: the run to resume, or the checkpoint to go on from, is damaged.
 
     Example:
-        >>> run = TrainingRun(DataSource(("reviews.csv",)), Path("reviews.checkpoint"), Settings(epochs=1))
+        >>> run = TrainingRun(DataSource(("reviews.csv",)), Path("reviews.checkpoint"), TextSettings(epochs=1))
         >>> checkpoint = run.train()
         >>> (run.output / "report.md").exists()
         True
@@ -97,6 +93,7 @@ class TrainingRun:
     _start: Checkpoint | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        self.settings.check_beside(teacher=self.teachers, word_vectors=self.word_vectors, before=self.before)
         if self.before is not None:
             self._start = checkpoints.read(self.before)
             self.settings = settings_of(self._start, self.settings)
@@ -144,7 +141,10 @@ class TrainingRun:
             return self._train(report)
 
     def _train(self, report: Callable[[Progress | Epoch | Notice], None]) -> Checkpoint:
-        data, training_data, validation_data = self._numbers() if self.source.of_numbers else self._texts()
+        data = self._all_rows()
+        given = self.source.read_more(self.validation, data) if self.validation else None
+        # Split here, since the report needs the validation rows, too.
+        training_data, validation_data = data.parts(given, self.settings)
         if self.folds is not None:
             # Before the training, which may take long: whether there can be such folds.
             fold_of_rows(data, self.folds, np.random.default_rng(0))
@@ -189,7 +189,7 @@ class TrainingRun:
     def _in_folds(
         self,
         best: Checkpoint,
-        data: LabelledTexts | LabelledSequences,
+        data: LabelledRows,
         folds: int,
         seconds: float,
         report: Callable[[Progress | Epoch | Notice], None],
@@ -208,32 +208,20 @@ class TrainingRun:
         self.cross_validation = found
         return replace(best, metrics={**best.metrics, **found.metrics})
 
-    def _numbers(self) -> tuple[LabelledSequences, LabelledSequences, LabelledSequences]:
-        """All rows, the training and the validation sequences of numbers."""
-        refuse_for_numbers(teacher=self.teachers, word_vectors=self.word_vectors, before=self.before)
-        data = self.source.read_numbers(tuple(map(Path, self.source.names)))
-        validation = None
-        if self.validation:
-            validation = self.source.read_numbers(self.validation, data.labels, data.rules)
-        return data, *sequence_parts(data, validation, self.settings.validation_share, self.settings.seed)
-
-    def _texts(self) -> tuple[LabelledTexts, LabelledTexts, LabelledTexts]:
-        """All rows, the training and the validation rows. Split here, since the report needs the last, too."""
-        data = self._taught() if self.teachers else self._with_labels(self.source.read("train"))
-        validation = self.source.read_files(self.validation, data.labels) if self.validation else None
-        return data, *parts(data, validation, self.settings)
-
-    def _taught(self) -> LabelledTexts:
-        """The rows with their teacher's answers."""
+    def _all_rows(self) -> LabelledRows:
+        """The rows of the source, those too that are to be held out."""
+        if self._start is None and not self.teachers:
+            return self.source.read("train")
         columns = {"text_column": self.source.text_column}
-        data = self._with_labels(self.source.read("train", blank_labels=True))
+        data = self.source.read_texts("train", blank_labels=bool(self.teachers))
+        if self._start is not None:
+            data = with_labels_of(self._start, data)
         if self.unlabelled:
             data = with_unlabelled(data, self.unlabelled, encoding=self.source.encoding, **columns)
+        if not self.teachers:
+            return data
         columns["label_column"] = self.source.label_column
         return data.with_answers(read_teacher(self.teachers, data, logits=self.teacher_logits, **columns))
-
-    def _with_labels(self, data: LabelledTexts) -> LabelledTexts:
-        return data if self._start is None else with_labels_of(self._start, data)
 
     def _keep(self, state: TrainingState) -> None:
         # From its second epoch on, a run replaces its own folder.
@@ -242,23 +230,11 @@ class TrainingRun:
 
 
 def _compared(
-    training: LabelledTexts | LabelledSequences,
-    validation: LabelledTexts | LabelledSequences,
-    best: Checkpoint,
-    report: Callable[[Notice], None],
-) -> LinearBaseline | ConvolutionBaseline | None:
-    """What a linear model reaches on the same rows: of words and characters, or of random convolutions."""
+    training: LabelledRows, validation: LabelledRows, best: Checkpoint, report: Callable[[Notice], None]
+) -> Baseline | None:
+    """What a linear model reaches on the same rows."""
     report(Step("A linear model is fitted on the same rows, to compare with."))
-    baseline: LinearBaseline | ConvolutionBaseline | None
-    if isinstance(training, LabelledSequences) and isinstance(validation, LabelledSequences):
-        assert isinstance(best.rules, NumberRules)  # noqa: S101 - it was trained on numbers
-        of_training, of_validation = (EncodedSequences.of(d.sequences, best.rules) for d in (training, validation))
-        with limited(best.training["threads"]):
-            baseline = convolution_baseline(of_training, training.targets, of_validation, validation.targets)
-    else:
-        assert isinstance(training, LabelledTexts)  # noqa: S101 - both are of one kind
-        assert isinstance(validation, LabelledTexts)  # noqa: S101
-        baseline = linear_baseline(training, validation)
+    baseline = kind_of(training).baseline(training, validation, best)
     if baseline is not None:
         report(Step(f"The linear model {baseline.said}."))
     else:

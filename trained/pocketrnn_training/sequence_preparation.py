@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, Final
 
 import numpy as np
@@ -13,13 +13,14 @@ import numpy.typing as npt
 from pocketrnn.errors import DataError, SequenceError
 from pocketrnn.numbers.range_watch import range_of
 from pocketrnn_training.architecture import SequenceArchitecture
+from pocketrnn_training.augmentation import Augmentation
 from pocketrnn_training.batches import EncodedSequences
 from pocketrnn_training.checkpoint import MADE_SIGNALS
+from pocketrnn_training.number_settings import NumberSettings
 from pocketrnn_training.preparation import class_weights_of, notices_of_classes
 from pocketrnn_training.progress import Notice
-from pocketrnn_training.sequences import LabelledSequences, mean_and_scale, sequence_parts
-from pocketrnn_training.settings import Settings
-from pocketrnn_training.task import Task, about_rows
+from pocketrnn_training.sequences import LabelledSequences, mean_and_scale
+from pocketrnn_training.task import Beside, Task, about_rows
 
 __all__ = ["prepare_sequences"]
 
@@ -33,56 +34,53 @@ _FEW: Final = 50
 def prepare_sequences(
     data: LabelledSequences,
     validation: LabelledSequences | None,
-    settings: Settings,
+    settings: NumberSettings,
     report: Callable[[Notice], None],
     *,
-    examples: bool = True,
-) -> Task:
+    examples: Sequence[str] | None = None,
+    beside: Beside,  # noqa: ARG001 - what there is beside rows is for texts, and refused before
+) -> tuple[Task, NumberSettings]:
     """Split and check the data, learn the scale of each channel from the training rows, and bring all rows to it.
+
+    It also gives the settings with all that the data decides.
 
     Args:
         data: the training rows, from which validation rows are held out if `validation` is None.
         validation: the validation rows.
         settings: the choices.
         report: called with what the owner of the data should know.
-        examples: whether the checkpoint holds some of the validation rows.
+        examples: None for some of the validation rows in the checkpoint; else it holds none of them.
+        beside: nothing.
 
     Raises:
-        InputError: a setting is of texts.
         DataError: the data cannot be used.
     """
-    settings.check_for_numbers()
-    data, validation = sequence_parts(data, validation, settings.validation_share, settings.seed)
+    data, validation = data.parts(validation, settings)
     for text in _notices(data, validation, settings):
         report(Notice(text))
-    decided = settings.decided_for_numbers(len(data))
+    decided = settings.decided(len(data), len(data.labels))
     # Whole numbers in the channels' own units, as the runtime has them.
     mean, scale = mean_and_scale([data.rules.in_units(sequence) for sequence in data.sequences])
     known = range_of(data.rules, data.sequences)
     rules = replace(data.rules, mean=mean, scale=scale, training_range=known)
-    return Task(
+    task = Task(
         rules=rules,
         vocabulary=(),
         labels=data.labels,
-        architecture=_architecture(decided, len(rules.channels), len(data.labels)),
-        vectors=None,
-        spelling=None,
-        linear=None,
-        weights=None,
+        architecture=_architecture(settings, len(rules.channels), len(data.labels)),
+        changes=Augmentation(settings.jitter, settings.scaling, settings.time_masking),
         rows=_encoded(data, rules),
-        words=None,
         targets=data.targets,
-        teaching=None,
         class_weights=class_weights_of(data.counts(), balanced=settings.class_weights == "balanced"),
         validation_rows=_encoded(validation, rules),
         validation_targets=validation.targets,
-        outside_rows=None,
-        examples=_examples(validation) if examples else (),
+        examples=_examples(validation) if examples is None else (),
         about={
             **about_rows(data, validation),
-            **({} if examples else {"examples": MADE_SIGNALS}),
+            **({} if examples is None else {"examples": MADE_SIGNALS}),
         },
     )
+    return task, decided
 
 
 def _encoded(data: LabelledSequences, rules: Any) -> EncodedSequences:
@@ -92,20 +90,12 @@ def _encoded(data: LabelledSequences, rules: Any) -> EncodedSequences:
         raise DataError(f"{data.source}: {error.problem}", error.remedy) from None
 
 
-def _architecture(decided: Settings, channels: int, classes: int) -> SequenceArchitecture:
-    named = {name: getattr(decided, name) for name in ("convolution", "stride", "filters", "hidden_dim", "dropout")}
-    return SequenceArchitecture(
-        channels=channels,
-        cell=decided.cell,
-        layers=decided.layers,
-        bidirectional=decided.bidirectional,
-        pooling=decided.pooling,
-        classes=classes,
-        **named,
-    )
+def _architecture(settings: NumberSettings, channels: int, classes: int) -> SequenceArchitecture:
+    shape = {one.name for one in fields(SequenceArchitecture)} - {"channels", "classes"}
+    return SequenceArchitecture(channels=channels, classes=classes, **{name: getattr(settings, name) for name in shape})
 
 
-def _notices(data: LabelledSequences, validation: LabelledSequences, settings: Settings) -> list[str]:
+def _notices(data: LabelledSequences, validation: LabelledSequences, settings: NumberSettings) -> list[str]:
     notices = list(data.notes)
     known, asked = _digests(data.sequences), _digests(validation.sequences)
     if copies := len(known) - len(set(known)):

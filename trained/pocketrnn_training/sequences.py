@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +12,12 @@ import numpy.typing as npt
 from pocketrnn.errors import DataError, SequenceError, shown
 from pocketrnn.numbers.rules import NumberRules
 from pocketrnn.tables.checks import check_labels
-from pocketrnn_training.data import class_targets, classes_of, split_classes
+from pocketrnn_training.data import class_targets, classes_of
+from pocketrnn_training.labelled_rows import LabelledRows
+from pocketrnn_training.settings import Settings
+from pocketrnn_training.splitting import split_classes
 
-__all__ = ["LabelledSequences", "Recording", "labelled_sequences", "mean_and_scale", "sequence_parts"]
+__all__ = ["LabelledSequences", "Recording", "labelled_sequences", "mean_and_scale"]
 
 Samples = npt.NDArray[Any]
 # A channel that spreads less than this share of its mean is constant but for rounding, and is not blown up.
@@ -37,7 +40,7 @@ class Recording:
 
 
 @dataclass(frozen=True)
-class LabelledSequences:
+class LabelledSequences(LabelledRows):
     """Sequences of numbers, each with its class.
 
     Attributes:
@@ -57,6 +60,9 @@ class LabelledSequences:
         (40, 'Standing')
     """
 
+    ROW: ClassVar[str] = "sequence"
+    STEPS: ClassVar[str] = "steps"
+
     sequences: Sequence[Samples] = field(repr=False)
     targets: npt.NDArray[np.int64] = field(repr=False)
     labels: tuple[str, ...]
@@ -67,18 +73,44 @@ class LabelledSequences:
     notes: tuple[str, ...] = ()
     licence: str | None = None
 
-    def __len__(self) -> int:
-        return len(self.sequences)
+    @property
+    def inputs(self) -> Sequence[Samples]:
+        """The sequences."""
+        return self.sequences
 
     @property
-    def several_labels(self) -> bool:
-        """Whether a sequence can have any number of the labels: it has one.
+    def groups(self) -> npt.NDArray[np.int64]:
+        """int64 [rows]: windows of one recording, which overlap or are much alike, have the same number.
 
         Example:
-            >>> data.several_labels
-            False
+            >>> data.groups.tolist()
+            [0]
         """
-        return False
+        return self.recordings
+
+    def parts(
+        self, validation: LabelledSequences | None, settings: Settings
+    ) -> tuple[LabelledSequences, LabelledSequences]:
+        """The training rows and the validation rows of a run.
+
+        If no validation rows are given, a part of the recordings of each class is held out: windows of one recording
+        are all trained on, or all validated with.
+
+        Raises:
+            DataError: the validation rows have other labels or channels; no class has two recordings.
+
+        Example:
+            >>> training, held_out = data.parts(None, NumberSettings())
+        """
+        if validation is not None:
+            _check_alike(self, validation)
+            return self, validation
+        numbers, first, inverse = np.unique(self.recordings, return_index=True, return_inverse=True)
+        what = "sequence" if len(numbers) == len(self) else "stretch of a recording to take windows from"
+        rng = np.random.default_rng(settings.seed)
+        _, held_out = split_classes(self.targets[first], self.labels, settings.validation_share, rng, what=what)
+        is_held_out = np.isin(inverse, held_out)
+        return self.rows(np.flatnonzero(~is_held_out)), self.rows(np.flatnonzero(is_held_out))
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
@@ -89,15 +121,6 @@ class LabelledSequences:
             [5]
         """
         return np.fromiter(map(len, self.sequences), np.int64, len(self))
-
-    def counts(self) -> npt.NDArray[np.int64]:
-        """int64 [labels]: how many of the rows have each label.
-
-        Example:
-            >>> data.counts().tolist()
-            [0, 1]
-        """
-        return np.bincount(self.targets, minlength=len(self.labels))
 
     def rows(self, chosen: npt.NDArray[np.int64]) -> LabelledSequences:
         """The chosen rows, int64 [chosen], in the order given. All labels stay, also of classes without a row.
@@ -223,37 +246,6 @@ def _check_alike(data: LabelledSequences, validation: LabelledSequences) -> None
                 f"The validation rows have the {name} {shown(value)}, the training rows {shown(rules[name])}.",
                 remedy,
             )
-
-
-def sequence_parts(
-    data: LabelledSequences, validation: LabelledSequences | None, share: float, seed: int
-) -> tuple[LabelledSequences, LabelledSequences]:
-    """The training rows and the validation rows of a run.
-
-    If no validation rows are given, a part of the recordings of each class is held out: windows of one recording, which
-    overlap or are much alike, are all trained on, or all validated with.
-
-    Args:
-        data: the rows.
-        validation: rows to validate with, with the same labels and channels.
-        share: the share of each class that is held out.
-        seed: decides which.
-
-    Raises:
-        DataError: the validation rows have other labels or channels; no class has two recordings.
-
-    Example:
-        >>> training, held_out = sequence_parts(data, None, 0.1, seed=0)
-    """
-    if validation is not None:
-        _check_alike(data, validation)
-        return data, validation
-    numbers, first, inverse = np.unique(data.recordings, return_index=True, return_inverse=True)
-    what = "sequence" if len(numbers) == len(data) else "stretch of a recording to take windows from"
-    rng = np.random.default_rng(seed)
-    _, held_out = split_classes(data.targets[first], data.labels, share, rng, what=what)
-    is_held_out = np.isin(inverse, held_out)
-    return data.rows(np.flatnonzero(~is_held_out)), data.rows(np.flatnonzero(is_held_out))
 
 
 def mean_and_scale(sequences: Sequence[Samples]) -> tuple[tuple[float, ...], tuple[float, ...]]:

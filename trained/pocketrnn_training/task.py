@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,31 @@ from pocketrnn.numbers.rules import NumberRules
 from pocketrnn.text import AnyTextRules
 from pocketrnn_training import pieces, vectors
 from pocketrnn_training.architecture import AnyArchitecture
+from pocketrnn_training.augmentation import Changes
 from pocketrnn_training.batches import EncodedRows, joined
-from pocketrnn_training.data import LabelledTexts
+from pocketrnn_training.checkpoint import Checkpoint
 from pocketrnn_training.distillation import Teaching
+from pocketrnn_training.labelled_rows import LabelledRows
 from pocketrnn_training.linear_part import LinearPart
-from pocketrnn_training.sequences import LabelledSequences
 from pocketrnn_training.spelling import Spelling
+from pocketrnn_training.teacher_answers import TeacherAnswers
 
-__all__ = ["Task", "about_rows"]
+__all__ = ["Beside", "Task", "about_rows"]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a run learns from beside its rows; all of it is for texts.
+
+    Attributes:
+        teacher: a teacher's answers for the training rows.
+        word_vectors: a file in GloVe's format that the embedding starts from.
+        before: a checkpoint that the run goes on from.
+    """
+
+    teacher: TeacherAnswers | None = None
+    word_vectors: Path | None = None
+    before: Checkpoint | None = None
 
 
 @dataclass(frozen=True)
@@ -33,42 +51,48 @@ class Task:
         vocabulary: the tokens, in the order of their ids; none for numbers.
         labels: the classes.
         architecture: what decides the module's weights.
+        rows: the training rows.
+        targets: int64 [training rows]; of a row without a label, the class that the teacher thinks the likeliest. Or,
+            where a text can have several labels, bool [training rows, labels].
+        class_weights: float32 [classes], the weight of a row of each class; the mean over the labelled rows is 1.
+        validation_rows: the validation rows.
+        validation_targets: int64 [validation rows], or bool [validation rows, labels].
+        examples: some validation texts, or sequences as lists of rows of numbers.
+        about: the description of the data for the checkpoint.
+        changes: how a batch is changed at random while it is learnt from; None where it is read as it is.
         vectors: the word vectors that the embedding starts from, or None.
         spelling: the fragments of words, whose rows of the embedding are learnt by all words that have them; or None.
         linear: the linear part, fitted on the training rows; or None.
         weights: the weights that the run goes on from, by their names in the module; None for new ones.
-        rows: the training rows.
         words: the training rows as words, then the validation rows, of which the pieces of every epoch are drawn; or
-            None where an epoch has `texts` as they are.
-        targets: int64 [training rows]; of a row without a label, the class that the teacher thinks the likeliest. Or,
-            where a text can have several labels, bool [training rows, labels].
+            None where an epoch has `rows` as they are.
+        piece_dropout: the share of merges that are skipped where they are drawn.
+        adversarial: how far the embeddings are moved for adversarial training; 0 for none.
         teaching: a teacher's answers for the training rows, or None without one.
-        class_weights: float32 [classes], the weight of a row of each class; the mean over the labelled rows is 1.
-        validation_rows: the validation rows.
-        validation_targets: int64 [validation rows], or bool [validation rows, labels].
         outside_rows: rows that are of none of the classes, or None without any.
-        examples: some validation texts, or sequences as lists of rows of numbers.
-        about: the description of the data for the checkpoint.
     """
 
     rules: AnyTextRules | NumberRules
     vocabulary: tuple[str, ...]
     labels: tuple[str, ...]
     architecture: AnyArchitecture
-    vectors: vectors.Vectors | None
-    spelling: Spelling | None
-    linear: LinearPart | None
-    weights: Mapping[str, Tensor] | None
     rows: EncodedRows
-    words: pieces.WordsOfRows | None
     targets: npt.NDArray[Any]
-    teaching: Teaching | None
     class_weights: npt.NDArray[np.float32]
     validation_rows: EncodedRows
     validation_targets: npt.NDArray[Any]
-    outside_rows: EncodedRows | None
     examples: tuple[Any, ...]
     about: dict[str, Any]
+    changes: Changes | None = None
+    vectors: vectors.Vectors | None = None
+    spelling: Spelling | None = None
+    linear: LinearPart | None = None
+    weights: Mapping[str, Tensor] | None = None
+    words: pieces.WordsOfRows | None = None
+    piece_dropout: float = 0.0
+    adversarial: float = 0.0
+    teaching: Teaching | None = None
+    outside_rows: EncodedRows | None = None
 
     @property
     def several_labels(self) -> bool:
@@ -83,9 +107,7 @@ class Task:
         return replace(self, rows=rows, targets=targets, linear=linear)
 
 
-def about_rows(
-    data: LabelledTexts | LabelledSequences, validation: LabelledTexts | LabelledSequences
-) -> dict[str, Any]:
+def about_rows(data: LabelledRows, validation: LabelledRows) -> dict[str, Any]:
     """What a checkpoint says of the training rows and the validation rows that it was made of."""
     return {
         "source": data.source,

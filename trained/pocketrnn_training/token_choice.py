@@ -23,7 +23,7 @@ from pocketrnn_training.batches import EncodedTexts
 from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.linear_part import LinearPart, pairs_for
 from pocketrnn_training.progress import Notice, Step
-from pocketrnn_training.settings import WORDS, Settings
+from pocketrnn_training.text_settings import WORDS, TextSettings
 
 __all__ = ["TokenChoice", "TokenizedTexts", "as_before"]
 
@@ -90,8 +90,8 @@ class TokenChoice:
 
     data: LabelledTexts
     validation: LabelledTexts
-    settings: Settings
-    decided: Settings
+    settings: TextSettings
+    decided: TextSettings
     word_vectors: Path | None
     report: Callable[[Notice], None]
 
@@ -141,7 +141,7 @@ class TokenChoice:
 
     @property
     def _bounds_words(self) -> bool:
-        return self.settings.max_vocabulary != Settings.max_vocabulary
+        return self.settings.max_vocabulary != TextSettings.max_vocabulary
 
     @property
     def _may_have_linear_part(self) -> bool:
@@ -170,7 +170,7 @@ class TokenChoice:
         return given
 
     def _words_do(self, by_words: TokenizedTexts) -> TokenizedTexts:
-        if self.settings.piece_dropout not in (0, Settings.piece_dropout):
+        if self.settings.piece_dropout not in (0, TextSettings.piece_dropout):
             said = "Words do, so that nothing is done with --piece-dropout; --tokenizer bpe asks for pieces."
             self.report(Notice(said))
         return by_words
@@ -270,7 +270,7 @@ class TokenChoice:
 def as_before(
     data: LabelledTexts,
     validation: LabelledTexts,
-    settings: Settings,
+    settings: TextSettings,
     rules: AnyTextRules,
     tokens: tuple[str, ...],
     pairs: int,

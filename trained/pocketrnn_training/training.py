@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
@@ -15,24 +15,19 @@ import torch
 from lightning_fabric import Fabric
 
 from pocketrnn.errors import InputError
-from pocketrnn.numbers.rules import NumberRules
-from pocketrnn.text import SUBWORDS
-from pocketrnn_training.checkpoint import Checkpoint
-from pocketrnn_training.data import LabelledTexts
+from pocketrnn_training.checkpoint import Checkpoint, rules_documents
 from pocketrnn_training.duration import about_duration
 from pocketrnn_training.final_fit import FinalFit
-from pocketrnn_training.going_on import settings_of, with_labels_of
-from pocketrnn_training.preparation import prepare
+from pocketrnn_training.kinds import kind_of
+from pocketrnn_training.labelled_rows import LabelledRows
 from pocketrnn_training.processes import Loop, fabric_quiet, in_processes
 from pocketrnn_training.progress import Epoch, Notice, Progress, Step
-from pocketrnn_training.sequence_preparation import prepare_sequences
-from pocketrnn_training.sequences import LabelledSequences
-from pocketrnn_training.settings import ANY_TIME, BPE, Settings
-from pocketrnn_training.task import Task
+from pocketrnn_training.settings import ANY_TIME, Settings
+from pocketrnn_training.task import Beside, Task
 from pocketrnn_training.teacher_answers import TeacherAnswers
 from pocketrnn_training.training_loop import Emit, TrainingError, TrainingLoop, TrainingState
 
-__all__ = ["TrainingError", "TrainingState", "refuse_for_numbers", "train"]
+__all__ = ["TrainingError", "TrainingState", "train"]
 
 # The linear part knows the training rows by heart, so that figures of both parts on them would say nothing.
 _OF_BOTH_PARTS: Final = (
@@ -41,11 +36,11 @@ _OF_BOTH_PARTS: Final = (
 
 
 def train(
-    data: LabelledTexts | LabelledSequences,
+    data: LabelledRows,
     settings: Settings,
     *,
     name: str = "classifier",
-    validation: LabelledTexts | LabelledSequences | None = None,
+    validation: LabelledRows | None = None,
     held_out: bool = False,
     teacher: TeacherAnswers | None = None,
     word_vectors: Path | None = None,
@@ -69,7 +64,7 @@ def train(
     Args:
         data: the training rows: texts, or sequences of numbers, of which there is no teacher, no word vectors and no
             going on from a checkpoint.
-        settings: the choices.
+        settings: the choices: `TextSettings` for texts, `NumberSettings` for sequences of numbers.
         name: the name of the classifier.
         validation: rows to validate with, with the labels of `data`; without them a part of `data` is held out.
         held_out: the validation rows are of the same data, which the final fit may read (`Settings.final_fit`).
@@ -85,34 +80,36 @@ def train(
             get rows. What `data` does not show is forgotten.
 
     Raises:
-        InputError: a setting is out of its range, the device is missing, the run to resume was another one, or the
+        InputError: the settings are of other rows, the device is missing, the run to resume was another one, or the
             checkpoint to go on from has another tokenizer or shape than is asked for.
         DataError: the data or the word vectors cannot be used.
         TrainingError: the loss is no longer a number.
         ProcessError: one of several processes ended before its work was done.
 
     Example:
-        >>> checkpoint = train(read_files([Path("reviews.csv")]), Settings(cell="lstm", epochs=1), name="reviews")
+        >>> checkpoint = train(read_files([Path("reviews.csv")]), TextSettings(cell="lstm", epochs=1), name="reviews")
         >>> checkpoint.labels
         ('bad', 'good')
     """
+    kind = kind_of(data)
+    if not isinstance(validation, kind.rows | None):
+        raise InputError("One of training and validation rows is of numbers only.", "Give both of one kind.")
+    if not isinstance(settings, kind.settings):
+        raise InputError(
+            f"The settings are of {settings.ROWS}, and the data holds {kind.settings.ROWS}.",
+            f"Give {kind.settings.__name__}.",
+        )
+    settings.check_beside(teacher=teacher, word_vectors=word_vectors, before=before)
     fabric = _fabric(settings)
-    if isinstance(data, LabelledSequences) or isinstance(validation, LabelledSequences):
-        if not isinstance(data, LabelledSequences) or not isinstance(validation, LabelledSequences | None):
-            raise InputError("One of training and validation rows is of numbers only.", "Give both of one kind.")
-        refuse_for_numbers(teacher=teacher, word_vectors=word_vectors, before=before)
-        task = prepare_sequences(data, validation, settings, report, examples=examples is None)
-        taught = False
-    else:
-        if before is not None:
-            if word_vectors is not None:
-                raise InputError("The embedding starts from the checkpoint.", "Leave the word vectors out.")
-            settings, data = settings_of(before, settings), with_labels_of(before, data)
-            validation = None if validation is None else with_labels_of(before, validation)
-        data = data if teacher is None else data.with_answers(teacher)
-        task = prepare(data, validation, settings, word_vectors, examples, report, before)
-        taught = data.answers is not None
-    settings = _decided(settings, task, may_fit_all=(validation is None or held_out) and not taught)
+    beside = Beside(teacher, word_vectors, before)
+    task, decided = kind.prepare(data, validation, settings, report, examples=examples, beside=beside)
+    may_fit_all = (validation is None or held_out) and task.teaching is None
+    if settings.final_fit and not may_fit_all:
+        raise InputError(
+            "The final fit reads the rows that were held out; with validation rows or a teacher given, there is none.",
+            "Leave --final-fit out.",
+        )
+    settings = replace(decided, final_fit=decided.final_fit and may_fit_all)
     loop = TrainingLoop(task, settings, name, _digest(task, settings), resume)
     if resume is not None and resume.task != loop.digest:
         raise _another_run(resume, settings)
@@ -130,42 +127,6 @@ def _another_run(state: TrainingState, settings: Settings) -> InputError:
     return InputError(
         f"The run to resume was made {f'with {other}' if other else 'of other data'}.",
         "Give the same settings, rows, word vectors and teacher's answers, or train anew.",
-    )
-
-
-def refuse_for_numbers(**given: object) -> None:
-    """Refuse what there is for texts only.
-
-    Raises:
-        InputError: some of it is given.
-
-    Example:
-        >>> refuse_for_numbers(teacher=None)
-    """
-    for name, value in given.items():
-        if value is not None and value is not False and value != ():
-            said = {"before": "A checkpoint to go on from"}.get(name, name.replace("_", " ").capitalize())
-            are = "are" if said.endswith("s") else "is"
-            raise InputError(f"{said} {are} for texts, and the data holds sequences of numbers.", "Leave it out.")
-
-
-def _decided(settings: Settings, task: Task, *, may_fit_all: bool) -> Settings:
-    """The settings with all that the data decides."""
-    if settings.final_fit and not may_fit_all:
-        raise InputError(
-            "The final fit reads the rows that were held out; with validation rows or a teacher given, there is none.",
-            "Leave --final-fit out.",
-        )
-    if isinstance(task.rules, NumberRules):
-        decided = settings.decided_for_numbers(len(task.targets))
-        return replace(decided, final_fit=decided.final_fit and may_fit_all)
-    decided = settings.decided(len(task.targets), len(task.labels), several_labels=task.several_labels)
-    tokenizer = BPE if task.rules.tokenizer == SUBWORDS else task.rules.tokenizer
-    final_fit = decided.final_fit and may_fit_all
-    min_freq = settings.min_freq_for(len(task.targets), of_words=tokenizer != BPE)
-    spelling, linear = task.spelling is not None, task.linear is not None
-    return replace(
-        decided, tokenizer=tokenizer, min_freq=min_freq, final_fit=final_fit, spelling=spelling, linear=linear
     )
 
 
@@ -238,14 +199,12 @@ def _digest(task: Task, settings: Settings) -> str:
     if task.outside_rows is not None:
         for array in (task.outside_rows.values, task.outside_rows.offsets):
             digest.update(np.ascontiguousarray(array).data)
-    of_numbers = isinstance(task.rules, NumberRules)
-    decisive = {n: v for n, v in settings.document(of_numbers=of_numbers).items() if n not in ANY_TIME}
+    decisive = {n: v for n, v in asdict(settings).items() if n not in ANY_TIME}
     start = None if task.vectors is None else hashlib.sha256(task.vectors.values.data).hexdigest()
     for name, tensor in sorted((task.weights or {}).items()):
         digest.update(name.encode())
         digest.update(tensor.contiguous().numpy().data)
-    numbers = [task.rules.document] if isinstance(task.rules, NumberRules) else []
-    digest.update(json.dumps([decisive, task.vocabulary, task.labels, start, *numbers]).encode())
+    digest.update(json.dumps([decisive, rules_documents(task.rules), task.vocabulary, task.labels, start]).encode())
     return digest.hexdigest()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -14,7 +14,6 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from pocketrnn.errors import PocketRNNError
-from pocketrnn.numbers.rules import NumberRules
 from pocketrnn_training.architecture import LINEAR, AnyClassifier, RecurrentClassifier, classifier_of
 from pocketrnn_training.batches import EncodedRows, random_batches, rows_of_epoch, similar_length_batches
 from pocketrnn_training.calibration import apply_temperature, calibration_error, fitted_temperature
@@ -86,7 +85,7 @@ class TrainingLoop:
 
     Attributes:
         task: the prepared data.
-        settings: the choices, none of them left to the number of rows.
+        settings: the choices, none of them left to the data.
         name: the name of the classifier.
         digest: of the task and the settings; see `TrainingState`.
         resume: the state to go on from, or None to train from the start.
@@ -245,7 +244,7 @@ class TrainingLoop:
             return self.task
         # The draws of all epochs differ from those of `fit`, which spawns from the same two numbers.
         seed = np.random.SeedSequence((self.settings.seed, epoch, 0))
-        drawn = self.task.words.first(len(self.task.targets)).encoded(self.settings.piece_dropout, seed)
+        drawn = self.task.words.first(len(self.task.targets)).encoded(self.task.piece_dropout, seed)
         return replace(self.task, rows=drawn)
 
     def _batches(
@@ -256,7 +255,7 @@ class TrainingLoop:
         batch_size = self.settings.batch_size_for(epoch_size) * processes
         rows = rows_of_epoch(len(lengths), epoch_size, epoch, self.settings.seed)
         # Where an epoch reads a row several times, a batch of one length would be the same row again and again.
-        if self.settings.packed and epoch_size <= len(lengths):
+        if self.task.architecture.packed and epoch_size <= len(lengths):
             # For speed: the longest row of a batch decides how long its step takes.
             return similar_length_batches(rows, lengths, batch_size, rng)
         # Batches of one length have no padding, and would hide what padding does to such a classifier.
@@ -317,8 +316,7 @@ class TrainingLoop:
             },
             data=task.about,
             examples=task.examples,
-            training=self.settings.document(of_numbers=isinstance(task.rules, NumberRules))
-            | {"torch": torch.version.__version__},
+            training=asdict(self.settings) | {"torch": torch.version.__version__},
         )
 
     def _thresholds(self, logits: Tensor, outside: Tensor | None) -> tuple[tuple[float, ...] | None, dict[str, float]]:

@@ -80,7 +80,7 @@ def evaluate(classifier: str, source: DataSource, threads: int, as_json: bool) -
         elif source.of_numbers:
             raise DataError(f"{classifier} takes texts, and the rows are sequences of numbers.", "Give texts.")
         else:
-            rows = replace(source, multi_label=gives_several(loaded)).read("test", labels)
+            rows = replace(source, multi_label=gives_several(loaded)).read_texts("test", labels)
         result = evaluate_classifier(loaded, rows)
     for line in [json.dumps(asdict(result))] if as_json else _evaluation_lines(result):
         tell(line)

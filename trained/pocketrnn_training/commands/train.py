@@ -15,20 +15,12 @@ from pocketrnn.commands.command import Command, Text
 from pocketrnn.commands.standard_streams import said_if_slow, tell
 from pocketrnn.errors import InputError, OutputError, PocketRNNError, require
 from pocketrnn_training.checkpoint_folder import CONFIG_JSON, check_output, content
+from pocketrnn_training.choices import default_of, settings_of_choices
 from pocketrnn_training.commands.data_options import data_options
 from pocketrnn_training.commands.display import displayed
 from pocketrnn_training.data_source import DataSource
-from pocketrnn_training.settings import (
-    BPE,
-    CELLS,
-    CLASS_WEIGHTS,
-    DEVICES,
-    METRICS,
-    POOLINGS,
-    PRECISIONS,
-    SPLITS,
-    Settings,
-)
+from pocketrnn_training.settings import CELLS, CLASS_WEIGHTS, DEVICES, METRICS, POOLINGS, PRECISIONS
+from pocketrnn_training.text_settings import BPE, SPLITS
 
 if TYPE_CHECKING:
     from pocketrnn_training.checkpoint import Checkpoint
@@ -39,8 +31,6 @@ __all__ = ["train"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-_DEFAULTS: Final = Settings()
-
 
 def _setting(
     name: str,
@@ -49,11 +39,11 @@ def _setting(
     metavar: str | None = None,
     default: str | None = None,
 ) -> Callable[[_Command], _Command]:
-    """The option of one field of `Settings`, with its default; `default` says in words what None means."""
+    """The option of one choice, with its default; `default` says in words what None means."""
     return click.option(
         "--" + name.replace("_", "-"),
         type=kind,
-        default=getattr(_DEFAULTS, name),
+        default=default_of(name),
         show_default=default or True,
         metavar=metavar,
         help=help,
@@ -61,11 +51,11 @@ def _setting(
 
 
 def _limit(name: str, help: str) -> Callable[[_Command], _Command]:  # noqa: A002
-    """The option of a field of `Settings` that may be None, which is 0 on the command line."""
+    """The option of a choice that may be None, which is 0 on the command line."""
     return click.option(
         "--" + name.replace("_", "-"),
         type=click.IntRange(min=0),
-        default=getattr(_DEFAULTS, name) or 0,
+        default=default_of(name) or 0,
         show_default=True,
         metavar="N",
         callback=lambda _context, _option, value: value or None,
@@ -320,30 +310,26 @@ _COUNT: Final = click.IntRange(min=1)
     click.IntRange(min=0),
     "The steps that a filter of the convolution before the recurrent layers sees, an odd number; 0 for none.",
     "N",
-    "9",
 )
 @_setting(
     "stride",
     _COUNT,
     "The filters see every N-th place, so that the recurrent layers read fewer; above 1, it cannot be packed.",
     "N",
-    "1",
 )
-@_setting("filters", _COUNT, "How many filters there are.", "N", "32")
-@_setting("jitter", click.FloatRange(0), "The deviation of noise that is added while training.", "NUMBER", "0.1")
+@_setting("filters", _COUNT, "How many filters there are.", "N")
+@_setting("jitter", click.FloatRange(0), "The deviation of noise that is added while training.", "NUMBER")
 @_setting(
     "scaling",
     click.FloatRange(0),
     "The deviation of factors by which channels are multiplied while training.",
     "NUMBER",
-    "0.1",
 )
 @_setting(
     "time_masking",
     click.FloatRange(0, 1, max_open=True),
     "The largest share of the steps of a sequence that are hidden while training.",
     "SHARE",
-    "0.1",
 )
 @_setting("cell", click.Choice(CELLS), "The recurrent cell.")
 @_setting("embedding_dim", _COUNT, "The size of the embedding of a token.", "N", "those of the vectors, else 64")
@@ -351,7 +337,7 @@ _COUNT: Final = click.IntRange(min=1)
 @_setting("layers", _COUNT, "The number of stacked recurrent layers.", "N")
 @click.option(
     "--bidirectional/--one-direction",
-    default=_DEFAULTS.bidirectional,
+    default=default_of("bidirectional"),
     show_default=True,
     help="Read the text in both directions, or only forwards.",
 )
@@ -365,7 +351,7 @@ _COUNT: Final = click.IntRange(min=1)
 @_setting("pooling", click.Choice(POOLINGS), "How the states of the last layer become one vector.")
 @click.option(
     "--packed/--padded",
-    default=_DEFAULTS.packed,
+    default=default_of("packed"),
     show_default=True,
     help="Read each text by its length, or read the padding of a batch like text (worse; to see how much).",
 )
@@ -540,7 +526,7 @@ def train(
       pocketrnn train reviews.csv -o lesson --cell lstm --one-direction --pooling last --padded
     """
     # What is checked before PyTorch is imported is answered at once.
-    settings = Settings(**choices)
+    settings = settings_of_choices(source.settings, choices)
     check_output(output, force=force, resume=resume)
     if bundle is not None:
         check_free(bundle, force=force, made_by="classifier.json")
@@ -602,7 +588,7 @@ def _displayed_run(run: TrainingRun, logger: str | None, *, quiet: bool) -> Chec
     """Train with the progress on standard error; if the run ends early, say there what was kept."""
     try:
         with ExitStack() as stack:
-            every = run.settings.report_every != _DEFAULTS.report_every
+            every = run.settings.report_every != default_of("report_every")
             listeners = [stack.enter_context(displayed(quiet=quiet, every=every))]
             if logger is not None:
                 from pocketrnn_training.tensorboard import curves_written

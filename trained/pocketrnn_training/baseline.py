@@ -1,0 +1,48 @@
+"""What a linear model reaches on the rows of a run: the figure that a classifier has to be compared with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+__all__ = ["Baseline"]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A linear model on the rows of a run.
+
+    Attributes:
+        accuracy: the share of the validation rows that it is right of, from 0 to 1.
+        rows: how many training rows it learnt from.
+        micro_f1: F1 of all its answers together, where a row can have several labels; else None.
+    """
+
+    # Which model it is, and what to do where it is better, in words for the report.
+    MODEL: ClassVar[str]
+    ADVICE: ClassVar[str]
+
+    accuracy: float
+    rows: int
+    micro_f1: float | None = None
+
+    @property
+    def reached(self) -> float:
+        """The figure to compare with: its accuracy; where a row can have several labels, its micro F1.
+
+        Example:
+            >>> LinearBaseline(0.5, 40, 0.75).reached
+            0.75
+        """
+        return self.accuracy if self.micro_f1 is None else self.micro_f1
+
+    @property
+    def said(self) -> str:
+        """What it reaches, as the end of a sentence.
+
+        Example:
+            >>> LinearBaseline(0.886, 4906).said
+            'is right of 88.6% of the same validation rows'
+        """
+        what = "is right of {:.1%} of" if self.micro_f1 is None else "has a micro F1 of {:.1%} on"
+        return f"{what.format(self.reached)} the same validation rows"

@@ -1,0 +1,57 @@
+"""What a training run does by what its rows are: texts, or sequences of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pocketrnn_training.baseline import Baseline
+from pocketrnn_training.checkpoint import Checkpoint
+from pocketrnn_training.convolution_baseline import sequence_baseline
+from pocketrnn_training.data import LabelledTexts
+from pocketrnn_training.labelled_rows import LabelledRows
+from pocketrnn_training.linear_baseline import linear_baseline
+from pocketrnn_training.number_settings import NumberSettings
+from pocketrnn_training.preparation import prepare
+from pocketrnn_training.sequence_preparation import prepare_sequences
+from pocketrnn_training.sequences import LabelledSequences
+from pocketrnn_training.settings import Settings
+from pocketrnn_training.task import Task
+from pocketrnn_training.text_settings import TextSettings
+
+__all__ = ["Kind", "kind_of"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of rows.
+
+    Attributes:
+        rows: the class of the rows.
+        settings: the class of the choices of a run on them.
+        prepare: `preparation.prepare`, or what does the same for other rows.
+        baseline: called with the training rows, the validation rows and the trained classifier: what a linear model
+            reaches on them; None where there is no such model.
+    """
+
+    rows: type[LabelledRows]
+    settings: type[Settings]
+    prepare: Callable[..., tuple[Task, Settings]]
+    baseline: Callable[[Any, Any, Checkpoint], Baseline | None]
+
+
+_KINDS: Final = (
+    Kind(LabelledTexts, TextSettings, prepare, lambda training, validation, _: linear_baseline(training, validation)),
+    Kind(LabelledSequences, NumberSettings, prepare_sequences, sequence_baseline),
+)
+
+
+def kind_of(data: LabelledRows) -> Kind:
+    """The kind of some rows.
+
+    Example:
+        >>> kind_of(LabelledTexts(["good"], np.array([0]), ("yes",), "a row")).settings.__name__
+        'TextSettings'
+    """
+    return next(kind for kind in _KINDS if isinstance(data, kind.rows))

@@ -1,0 +1,89 @@
+"""The choices of a training run of sequences of numbers, and their defaults (docs/numbers.md, "How the defaults were
+chosen"). Does not need PyTorch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Final
+
+from pocketrnn_training.settings import A_SHARE, LABEL_SMOOTHING, MANY_ROWS, Settings, check, is_share
+
+__all__ = ["NumberSettings"]
+
+# An epoch of sequences has so many rows at least: fewer are read several times.
+_LEAST_SEQUENCES: Final = 480
+# From so many on, a step has as many as one of texts.
+_MANY_SEQUENCES: Final = 2_000
+_SMALL_BATCH: Final = 16
+
+
+@dataclass(frozen=True)
+class NumberSettings(Settings):
+    """The choices of a training run of sequences of numbers: those of `Settings`, and these.
+
+    Attributes:
+        convolution: the steps that a filter of the convolution before the recurrent layers sees, an odd number; 0 for
+            none (`pocketrnn_training.architecture.SequenceArchitecture`).
+        stride: the filters see every so many places, so that the recurrent layers read fewer; above 1, the classifier
+            cannot be packed.
+        filters: how many filters there are.
+        jitter: the deviation of noise that is added while training (`pocketrnn_training.augmentation`).
+        scaling: the deviation of factors by which channels are multiplied while training.
+        time_masking: the largest share of the steps of a sequence that are hidden while training.
+
+    Raises:
+        InputError: a value is out of its range.
+
+    Example:
+        >>> NumberSettings(convolution=5).filters
+        32
+    """
+
+    ROWS: ClassVar[str] = "sequences of numbers"
+    ALONE: ClassVar[bool] = True
+
+    hidden_dim: int = 64
+    dropout: float = 0.5
+    label_smoothing: float = LABEL_SMOOTHING
+    epochs: int = 10
+    metric: str = "accuracy"
+    convolution: int = 9
+    # A packed file has no size that is a part of the steps.
+    stride: int = 1
+    filters: int = 32
+    jitter: float = 0.1
+    scaling: float = 0.1
+    time_masking: float = 0.1
+
+    def epochs_for(self, rows: int, classes: int) -> int:  # noqa: ARG002 - sequences are few, whatever they are
+        """The largest number of epochs.
+
+        Example:
+            >>> NumberSettings().epochs_for(480, classes=4)
+            10
+        """
+        return self.epochs
+
+    def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> NumberSettings:  # noqa: ARG002
+        """The same with what the number of training rows decides.
+
+        Example:
+            >>> decided = NumberSettings().decided(40, classes=4)
+            >>> decided.epoch_size, decided.batch_size
+            (480, 16)
+        """
+        small = self.batch_size is None and rows < _MANY_SEQUENCES
+        return replace(
+            self,
+            batch_size=_SMALL_BATCH if small else self.batch_size_for(rows),
+            epoch_size=self.epoch_size or (None if rows >= _LEAST_SEQUENCES else _LEAST_SEQUENCES),
+            final_fit=rows < MANY_ROWS if self.final_fit is None else self.final_fit,
+        )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self, lambda count: count >= 1, "Use a number from 1.", "stride", "filters")
+        odd = "Use an odd number of steps, such as 9, or 0 for none."
+        check(self, lambda steps: steps == 0 or (steps > 0 and steps % 2 == 1), odd, "convolution")
+        check(self, lambda more: 0 <= more < float("inf"), "Use a number from 0, such as 0.1.", "jitter", "scaling")
+        check(self, is_share, A_SHARE, "time_masking")
