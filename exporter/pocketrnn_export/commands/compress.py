@@ -13,7 +13,13 @@ from pocketrnn.commands.command import Command, Text
 from pocketrnn.commands.standard_streams import said_if_slow, tell
 from pocketrnn.errors import require
 from pocketrnn_export.commands.from_checkpoint import from_checkpoint
-from pocketrnn_export.commands.smaller_bundle import COLUMNS, data_options, rows_to_measure, write_compressed
+from pocketrnn_export.commands.smaller_bundle import (
+    COLUMNS,
+    check_is_bundle,
+    data_options,
+    rows_to_measure,
+    write_compressed,
+)
 from pocketrnn_export.commands.stages import stages_on_stderr
 from pocketrnn_export.commands.verdict_lines import lines_of_examples, tell_verdicts
 
@@ -71,6 +77,8 @@ def compress(
       pocketrnn compress reviews -o small
       pocketrnn compress reviews.checkpoint -o small --words 5000 --data dev.csv --max-loss 0.2
     """
+    if not (Path(source) / "config.json").is_file():
+        check_is_bundle(source)
     with said_if_slow("Loading PyTorch ..."):
         for package in ("torch", "onnx", "onnxscript", "safetensors"):
             require(package, "export")

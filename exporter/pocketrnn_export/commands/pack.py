@@ -19,7 +19,7 @@ from pocketrnn_export.commands.arithmetic_options import (
     integer_arguments_of_numbers,
     lines_of_integers,
 )
-from pocketrnn_export.commands.smaller_bundle import data_options
+from pocketrnn_export.commands.smaller_bundle import check_is_bundle, data_options
 from pocketrnn_export.commands.stages import stages_on_stderr
 from pocketrnn_export.commands.verdict_lines import tell_verdicts
 
@@ -97,6 +97,7 @@ def pack(
     if path is None or (c_array and output):
         raise click.UsageError("Give either -o or --c-array, with the file to write.")
     check_measured(arithmetic, measured_with)
+    check_is_bundle(bundle)
     with said_if_slow("Loading PyTorch ..."):
         for package in ("torch", "onnx", "onnxscript"):
             require(package, "export")

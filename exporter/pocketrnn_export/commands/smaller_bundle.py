@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from pocketrnn.bundle.manifest import document_in
+from pocketrnn.bundle.packed_file import is_packed
+from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.commands.command import Text, column_option
 from pocketrnn.commands.standard_streams import tell
 from pocketrnn.errors import require
@@ -19,12 +22,23 @@ if TYPE_CHECKING:
     from pocketrnn_export.forms.quantized import Storage
     from pocketrnn_training.data import LabelledTexts
 
-__all__ = ["COLUMNS", "data_options", "rows_to_measure", "write_compressed"]
+__all__ = ["COLUMNS", "check_is_bundle", "data_options", "rows_to_measure", "write_compressed"]
 
 # The options that say how the data is read.
 COLUMNS: Final = ("text_column", "label_column", "label_separator")
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def check_is_bundle(path_or_name: str | Path) -> None:
+    """Refuse what is no bundle and no packed file, before PyTorch is loaded, which takes seconds.
+
+    Raises:
+        BundleError: it is none.
+    """
+    folder = bundle_folder(path_or_name)
+    if not is_packed(folder):
+        document_in(folder)
 
 
 def data_options(command: _Command) -> _Command:
