@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.numbers.rules import NumberRules
+from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.verdicts import SCALE, TEXT_RULES, TextVerdict
 from pocketrnn_export.bundle import export
 
@@ -56,7 +56,7 @@ def arguments_of(checkpoint: Checkpoint) -> tuple[Any, dict[str, Any]]:
     """
     from pocketrnn_training.checkpoint import MADE_EXAMPLES
 
-    if isinstance(checkpoint.rules, NumberRules):
+    if isinstance(checkpoint.rules, NumberInput):
         return checkpoint.module, _of_numbers(checkpoint, checkpoint.rules)
     return checkpoint.module, {
         "vocabulary": checkpoint.vocabulary,
@@ -78,9 +78,9 @@ def arguments_of(checkpoint: Checkpoint) -> tuple[Any, dict[str, Any]]:
     }
 
 
-def _of_numbers(checkpoint: Checkpoint, rules: NumberRules) -> dict[str, Any]:
+def _of_numbers(checkpoint: Checkpoint, rules: NumberInput) -> dict[str, Any]:
     """The arguments for a classifier of sequences of numbers."""
-    members = {field.name: getattr(rules, field.name) for field in fields(NumberRules)}
+    members = {field.name: getattr(rules, field.name) for field in fields(NumberInput)}
     return {
         **members,
         "labels": checkpoint.labels,

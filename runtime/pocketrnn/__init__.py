@@ -7,19 +7,19 @@ if TYPE_CHECKING:
     from pocketrnn.classifier import Classifier
     from pocketrnn.errors import PocketRNNError
     from pocketrnn.number_classifier import NumberClassifier
-    from pocketrnn.numbers.rules import NumberRules
+    from pocketrnn.numbers.number_input import NumberInput
     from pocketrnn.verification import verify
 
 __version__ = "0.1.0"
 
-__all__ = ["Classifier", "NumberClassifier", "NumberRules", "PocketRNNError", "Prediction", "__version__", "verify"]
+__all__ = ["Classifier", "NumberClassifier", "NumberInput", "PocketRNNError", "Prediction", "__version__", "verify"]
 
 # Where each name is from. It is imported when it is asked for, so that the command line can take care of signals before
 # numpy and onnxruntime are read.
 _FROM = {
     "Classifier": "pocketrnn.classifier",
     "NumberClassifier": "pocketrnn.number_classifier",
-    "NumberRules": "pocketrnn.numbers.rules",
+    "NumberInput": "pocketrnn.numbers.number_input",
     "PocketRNNError": "pocketrnn.errors",
     "Prediction": "pocketrnn.answers",
     "verify": "pocketrnn.verification",

@@ -12,7 +12,7 @@ import numpy as np
 from pocketrnn.engines.engine import Floats
 from pocketrnn.errors import InputError, SequenceError
 from pocketrnn.numbers.manifest import NumberManifest, StepLimits, numbers_digest
-from pocketrnn.numbers.rules import Watch, step_or_steps
+from pocketrnn.numbers.number_input import Watch, step_or_steps
 from pocketrnn.saved_stream import as_floats, as_text, damaged, parsed, written
 
 __all__ = ["CarriedStream", "Window"]

@@ -23,8 +23,8 @@ from pocketrnn.engines.parallel import Workers
 from pocketrnn.errors import BundleError, InputError, PocketRNNError, SequenceError, shown
 from pocketrnn.estimator import TrainedEstimator
 from pocketrnn.numbers.manifest import NumberManifest, StepLimits, read
+from pocketrnn.numbers.number_input import array_of, step_or_steps
 from pocketrnn.numbers.range_watch import OutOfRange, RangeWatch
-from pocketrnn.numbers.rules import array_of, step_or_steps
 from pocketrnn.text.checked_texts import OnError
 
 __all__ = ["NumberClassifier", "NumberStream", "Window"]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pocketrnn import Classifier
 from pocketrnn.errors import BundleError, ExportError, InputError
 from pocketrnn.numbers.manifest import NumberManifest, StepLimits, read
-from pocketrnn.numbers.rules import NumberRules
+from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export import export
 from pocketrnn_export.forms.step_of_graph import step_of_graph
 from pocketrnn_export.numbers.number_step import check_carrying
@@ -112,15 +112,15 @@ def test_a_graph_that_cannot_read_on_is_refused_with_the_reason(said: str) -> No
 @pytest.mark.parametrize(
     ("rules", "limits", "said"),
     [
-        (NumberRules(("x",), window=8), None, "windows of 8 steps"),
-        (NumberRules(("x",), steps=8), None, "has 8 steps"),
-        (NumberRules(("x",)), StepLimits(min_steps=3), "at least 3 steps"),
+        (NumberInput(("x",), window=8), None, "windows of 8 steps"),
+        (NumberInput(("x",), steps=8), None, "has 8 steps"),
+        (NumberInput(("x",)), StepLimits(min_steps=3), "at least 3 steps"),
     ],
 )
-def test_rules_of_windows_and_lengths_carry_no_state(rules: NumberRules, limits: StepLimits | None, said: str) -> None:
+def test_rules_of_windows_and_lengths_carry_no_state(rules: NumberInput, limits: StepLimits | None, said: str) -> None:
     with pytest.raises(InputError, match=said):
         check_carrying(rules, limits)
-    check_carrying(NumberRules(("x",)), StepLimits(max_steps=300))
+    check_carrying(NumberInput(("x",)), StepLimits(max_steps=300))
 
 
 class Gestures(nn.Module):

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
-from pocketrnn.numbers.rules import NumberRules
+from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export import export_trained
 from pocketrnn_export.packing import pack
 from pocketrnn_training import evaluate, fit
@@ -53,7 +53,7 @@ def test_a_classifier_of_numbers_that_was_trained_is_exported_and_packed_with_it
     assert "Numbers: brought to the scale that was learnt in training" in made.output
     bundle = Classifier.load(tmp_path / "steps")
     rules = fitted.checkpoint.rules
-    assert isinstance(rules, NumberRules)
+    assert isinstance(rules, NumberInput)
     assert (bundle.manifest.numbers, rules.window, rules.hop, rules.rate) == (rules, 6, 3, 50.0)
     pack(tmp_path / "steps", tmp_path / "steps.prnn")
     packed = Classifier.load(tmp_path / "steps.prnn")

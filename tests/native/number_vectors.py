@@ -18,8 +18,8 @@ from onnx import TensorProto, helper, numpy_helper
 from pocketrnn.bundle.manifest import INTEGERS, Comparison, Parity
 from pocketrnn.bundle.packed_file import step_entry
 from pocketrnn.numbers.manifest import Activation, NumberExample, NumberGraph, NumberManifest
+from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.numbers.packed_numbers import number_graph_entry, to_packed_numbers
-from pocketrnn.numbers.rules import NumberRules
 from pocketrnn_export.forms.packed_file.integer_program import with_integers
 from pocketrnn_export.forms.packed_file.program_of_graph import program_on_samples
 from pocketrnn_export.forms.step_of_graph import step_of_graph
@@ -29,9 +29,9 @@ __all__ = ["CARRIED", "FILES", "OF_INTEGERS", "MadeOfNumbers", "made"]
 Array = npt.NDArray[Any]
 HIDDEN = 7
 # name -> rules, whether the module ends in values, labels
-FILES: dict[str, tuple[NumberRules, Activation, tuple[str, ...]]] = {
+FILES: dict[str, tuple[NumberInput, Activation, tuple[str, ...]]] = {
     "numbers-gesture": (
-        NumberRules(
+        NumberInput(
             ("ax", "ay", "az"),
             units=("g", "g", "g"),
             integer_scale=(2**-11, 2**-11, 0.0005),
@@ -47,18 +47,18 @@ FILES: dict[str, tuple[NumberRules, Activation, tuple[str, ...]]] = {
         ("swipe", "tap", "Größe"),
     ),
     "numbers-load": (
-        NumberRules(("load",), scale=(3.0,), steps=9, pad_side="left", pad_value=-0.25),
+        NumberInput(("load",), scale=(3.0,), steps=9, pad_side="left", pad_value=-0.25),
         "values",
         ("next hour", "next day"),
     ),
-    "numbers-plain": (NumberRules(("x", "y")), "sigmoid", ("rain", "wind")),
+    "numbers-plain": (NumberInput(("x", "y")), "sigmoid", ("rain", "wind")),
     "numbers-carried": (
-        NumberRules(("x", "y"), integer_scale=(2**-12, 0.001), mean=(0.1, -3.0), scale=(0.7, 2.0), clip=(-4.0, 4.0)),
+        NumberInput(("x", "y"), integer_scale=(2**-12, 0.001), mean=(0.1, -3.0), scale=(0.7, 2.0), clip=(-4.0, 4.0)),
         "softmax",
         ("rest", "shake", "tap"),
     ),
     "numbers-integers": (
-        NumberRules(("x", "y", "z"), integer_scale=(2**-12, 0.001, 0.5), mean=(0.1, -3.0, 7.0), missing=0.0),
+        NumberInput(("x", "y", "z"), integer_scale=(2**-12, 0.001, 0.5), mean=(0.1, -3.0, 7.0), missing=0.0),
         "softmax",
         ("still", "turn"),
     ),
@@ -193,13 +193,13 @@ def made(name: str) -> MadeOfNumbers:
 
 
 def _golden(
-    generator: np.random.Generator, answered: Callable[[Array], Array], rules: NumberRules, steps: int
+    generator: np.random.Generator, answered: Callable[[Array], Array], rules: NumberInput, steps: int
 ) -> NumberExample:
     samples = generator.normal(0, 1, (steps, len(rules.channels))).astype(np.float32)
     return NumberExample(tuple(map(tuple, samples.tolist())), tuple(answered(samples).tolist()))
 
 
-def _as_a_sensor_gives(generator: np.random.Generator, rules: NumberRules, kind: str, steps: int) -> Array:
+def _as_a_sensor_gives(generator: np.random.Generator, rules: NumberInput, kind: str, steps: int) -> Array:
     if kind.startswith("int"):
         most = 9 if rules.integer_scale is None else 30_000 if kind == "int16" else 90_000
         return generator.integers(-most, most, (steps, len(rules.channels))).astype(KINDS[kind])
@@ -209,14 +209,14 @@ def _as_a_sensor_gives(generator: np.random.Generator, rules: NumberRules, kind:
     return samples
 
 
-def _vector(answered: Callable[[Array], Array], rules: NumberRules, kind: str, samples: Array) -> dict[str, Any]:
+def _vector(answered: Callable[[Array], Array], rules: NumberInput, kind: str, samples: Array) -> dict[str, Any]:
     prepared = _prepared(rules, samples)
     numbers = [[None if isinstance(x, float) and math.isnan(x) else x for x in row] for row in samples.tolist()]
     logits = answered(prepared).tolist()
     return {"kind": kind, "samples": numbers, "prepared": prepared.tolist(), "logits": logits}
 
 
-def _prepared(rules: NumberRules, samples: Array) -> Array:
+def _prepared(rules: NumberInput, samples: Array) -> Array:
     """In double precision, and rounded once."""
     rows = []
     for row in samples:
@@ -238,7 +238,7 @@ def _prepared(rules: NumberRules, samples: Array) -> Array:
     return np.array([*before, *rows], np.float32)
 
 
-def _refused(rules: NumberRules) -> Sequence[dict[str, Any]]:
+def _refused(rules: NumberInput) -> Sequence[dict[str, Any]]:
     """Samples that must be refused, and why: by the name of a status."""
     row = [0.5] * len(rules.channels)
     found: list[dict[str, Any]] = [{"kind": "float64", "samples": [], "said": "TOO_SHORT"}]

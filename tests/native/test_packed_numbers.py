@@ -25,7 +25,7 @@ from refused_packed import File
 from sampling import examples, mostly_slow
 from torch import Tensor, nn
 
-from pocketrnn import Classifier, NumberClassifier, NumberRules, verify
+from pocketrnn import Classifier, NumberClassifier, NumberInput, verify
 from pocketrnn.bundle.manifest import Comparison, NumbersError, Parity, sha256_of
 from pocketrnn.bundle.packed_file import sums_of
 from pocketrnn.bundle.zoo import bundle_folder
@@ -101,14 +101,14 @@ scales = numbers.filter(bool)
 
 
 @st.composite
-def rules_and_samples(draw: Any) -> tuple[NumberRules, np.ndarray]:
+def rules_and_samples(draw: Any) -> tuple[NumberInput, np.ndarray]:
     """Rules of three channels, and samples of some type, of which some are missing, infinite or far too large."""
 
     def each(one: Any) -> Any:
         return draw(st.none() | st.tuples(one, one, one))
 
     clip = draw(st.none() | st.tuples(numbers, numbers).filter(lambda pair: pair[0] < pair[1]))
-    rules = NumberRules(
+    rules = NumberInput(
         ("a", "b", "c"), integer_scale=each(scales), mean=each(numbers), scale=each(scales), clip=clip,
         missing=draw(st.none() | numbers),
     )  # fmt: skip
@@ -128,7 +128,7 @@ def gesture() -> number_vectors.MadeOfNumbers:
     return number_vectors.made("numbers-gesture")
 
 
-def packed_with(made: number_vectors.MadeOfNumbers, rules: NumberRules) -> Packed:
+def packed_with(made: number_vectors.MadeOfNumbers, rules: NumberInput) -> Packed:
     """A file with other rules, which no golden example minds."""
     program = program_on_samples(made.graph, made.manifest.graph, rules).finished()
     return Packed(to_packed_numbers(replace(made.manifest, numbers=rules), program))
@@ -137,7 +137,7 @@ def packed_with(made: number_vectors.MadeOfNumbers, rules: NumberRules) -> Packe
 @settings(max_examples=examples(15, 150))
 @given(rules_and_samples())
 def test_the_engine_makes_of_samples_what_the_runtime_does_bit_by_bit(
-    drawn: tuple[NumberRules, np.ndarray],
+    drawn: tuple[NumberInput, np.ndarray],
 ) -> None:
     rules, samples = drawn
     engine = packed_with(number_vectors.made("numbers-gesture"), rules)
@@ -453,7 +453,7 @@ def swings(count: int) -> LabelledSequences:
     targets = np.array([int(row.argmax()) for row in logits])
     rows = np.arange(count)
     return LabelledSequences(
-        sequences, targets, ("up", "down"), NumberRules(("x", "y")), "some swings", rows, [str(row) for row in rows]
+        sequences, targets, ("up", "down"), NumberInput(("x", "y")), "some swings", rows, [str(row) for row in rows]
     )
 
 

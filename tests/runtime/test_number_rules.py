@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sampling import examples
 
 from pocketrnn.errors import InputError, SequenceError
-from pocketrnn.numbers.rules import NumberRules
+from pocketrnn.numbers.number_input import NumberInput
 
 TWO = ("x", "y")
 
@@ -22,12 +22,12 @@ TWO = ("x", "y")
 def test_scaling_is_that_of_a_standard_scaler_rounded_once() -> None:
     numbers = np.random.default_rng(0).normal(3, 7, (50, 2))
     mean, scale = numbers.mean(0), numbers.std(0)
-    rules = NumberRules(TWO, mean=tuple(mean.tolist()), scale=tuple(scale.tolist()))
+    rules = NumberInput(TWO, mean=tuple(mean.tolist()), scale=tuple(scale.tolist()))
     assert np.array_equal(rules.prepared(numbers), ((numbers - mean) / scale).astype(np.float32))
 
 
 def test_steps_come_in_their_order_integers_missing_scale_clip() -> None:
-    rules = NumberRules(("x",), integer_scale=(0.5,), missing=4.0, mean=(1.0,), scale=(2.0,), clip=(-1.0, 1.0))
+    rules = NumberInput(("x",), integer_scale=(0.5,), missing=4.0, mean=(1.0,), scale=(2.0,), clip=(-1.0, 1.0))
     assert rules.prepared(np.array([[4], [8]], np.int16)).tolist() == [[0.5], [1.0]]
     # Numbers that are no integers are not multiplied.
     assert rules.prepared([[2.0], [math.nan], [-9.0]]).tolist() == [[0.5], [1.0], [-1.0]]
@@ -47,12 +47,12 @@ def test_steps_come_in_their_order_integers_missing_scale_clip() -> None:
     ids=lambda given: type(given).__name__,
 )
 def test_a_sequence_comes_in_many_forms(given: object) -> None:
-    made = NumberRules(TWO).prepared(given)
+    made = NumberInput(TWO).prepared(given)
     assert (made.dtype, made.tolist()) == (np.float32, [[1.0, 2.0], [3.0, 4.0]])
 
 
 def test_a_single_channel_needs_no_axis() -> None:
-    assert NumberRules(("x",)).prepared([1, 2, 3]).shape == (3, 1)
+    assert NumberInput(("x",)).prepared([1, 2, 3]).shape == (3, 1)
 
 
 @pytest.mark.parametrize(
@@ -80,16 +80,16 @@ def test_a_single_channel_needs_no_axis() -> None:
 )
 def test_what_is_no_such_sequence_is_refused_in_a_sentence(sequence: object, said: str) -> None:
     with pytest.raises(SequenceError, match=said) as caught:
-        NumberRules(TWO).prepared(sequence)
+        NumberInput(TWO).prepared(sequence)
     assert "\n" not in caught.value.problem
 
 
 def test_a_fixed_number_of_steps_is_filled_up_on_the_side_that_the_rules_say() -> None:
-    right = NumberRules(("x",), steps=3, pad_side="right", pad_value=-1.0)
-    left = NumberRules(("x",), steps=3, pad_side="left", pad_value=-1.0)
+    right = NumberInput(("x",), steps=3, pad_side="right", pad_value=-1.0)
+    left = NumberInput(("x",), steps=3, pad_side="left", pad_value=-1.0)
     assert right.prepared([5.0]).tolist() == [[5.0], [-1.0], [-1.0]]
     assert left.prepared([5.0]).tolist() == [[-1.0], [-1.0], [5.0]]
-    for rules, sequence in ((NumberRules(("x",), steps=3), [5.0]), (right, [1.0] * 4)):
+    for rules, sequence in ((NumberInput(("x",), steps=3), [5.0]), (right, [1.0] * 4)):
         with pytest.raises(SequenceError, match="3"):
             rules.prepared(sequence)
 
@@ -122,7 +122,7 @@ def test_a_fixed_number_of_steps_is_filled_up_on_the_side_that_the_rules_say() -
 )
 def test_rules_that_cannot_be_are_refused(members: dict[str, Any]) -> None:
     with pytest.raises(InputError):
-        NumberRules(**{"channels": TWO, **members})
+        NumberInput(**{"channels": TWO, **members})
 
 
 _NUMBERS = st.floats(-1e6, 1e6, allow_subnormal=False)
@@ -138,5 +138,5 @@ _NUMBERS = st.floats(-1e6, 1e6, allow_subnormal=False)
     rate=st.none() | st.floats(0.1, 1e5),
 )
 def test_rules_are_read_as_they_were_written(**members: Any) -> None:
-    rules = NumberRules(TWO, **members)
-    assert NumberRules.of(rules.document) == rules
+    rules = NumberInput(TWO, **members)
+    assert NumberInput.of(rules.document) == rules

@@ -16,7 +16,7 @@ from training_data import easy_texts, noting
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import CheckpointError, DataError, InputError
 from pocketrnn.number_classifier import NumberClassifier
-from pocketrnn.numbers.rules import NumberRules
+from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training.architecture import SequenceArchitecture, SequenceClassifier
 from pocketrnn_training.augmentation import Augmentation
@@ -71,7 +71,7 @@ def easy_arrays(rows: int = 40, seed: int = 0) -> tuple[list[np.ndarray], list[s
 def easy_sequences(rows: int = 40, seed: int = 0) -> LabelledSequences:
     arrays, labels = easy_arrays(rows, seed)
     recordings = [Recording(f"{i}", a, label) for i, (a, label) in enumerate(zip(arrays, labels, strict=True))]
-    return labelled_sequences(recordings, NumberRules(("noise", "height")), None, "easy")
+    return labelled_sequences(recordings, NumberInput(("noise", "height")), None, "easy")
 
 
 def test_validation_sequences_that_are_read_otherwise_are_refused_by_what_differs() -> None:
@@ -89,7 +89,7 @@ def test_a_run_learns_and_its_scale_is_that_of_the_training_rows() -> None:
     checkpoint = train(data, replace(QUICK, epochs=4))
     training, _ = data.parts(None, QUICK)
     steps = np.concatenate(list(training.sequences))
-    assert isinstance(checkpoint.rules, NumberRules)
+    assert isinstance(checkpoint.rules, NumberInput)
     assert np.allclose(checkpoint.rules.mean, steps.mean(axis=0))
     assert np.allclose(checkpoint.rules.scale, steps.std(axis=0))
     assert checkpoint.rules.training_range is not None
@@ -130,7 +130,7 @@ def test_padding_and_the_rows_beside_it_change_no_answer_of_a_row() -> None:
     torch.manual_seed(0)
     module = SequenceClassifier(SHAPE).eval()
     rng = np.random.default_rng(0)
-    rows = EncodedSequences.of([rng.normal(size=(n, 2)) for n in (1, 2, 9, 30, 4)], NumberRules(("a", "b")))
+    rows = EncodedSequences.of([rng.normal(size=(n, 2)) for n in (1, 2, 9, 30, 4)], NumberInput(("a", "b")))
     together = logits_of(module, rows, 16)
     for row in range(5):
         samples, lengths = rows.batch(np.array([row]), 0.0)
@@ -157,7 +157,7 @@ def test_augmentation_changes_the_steps_of_a_row_and_nothing_after_its_end() -> 
 def test_windows_are_of_one_label_and_those_of_a_recording_stay_together() -> None:
     steps = np.arange(40.0)[:, None]
     labels = ["a"] * 11 + ["b"] * 3 + ["a"] * 10 + ["b"] * 16
-    rules = NumberRules(("x",), window=4, hop=2)
+    rules = NumberInput(("x",), window=4, hop=2)
     data = labelled_sequences([Recording("walk", steps, labels), Recording("run", steps, "b")], rules, None, "two")
     assert [int(s[0, 0]) for s in data.sequences[:8]] == [0, 2, 4, 6, 14, 16, 18, 20]
     (note,) = data.notes
@@ -178,7 +178,7 @@ def test_windows_are_of_one_label_and_those_of_a_recording_stay_together() -> No
 def test_samples_that_cannot_be_learnt_from_are_refused_by_their_sequence(
     samples: object, missing: float | None, said: str
 ) -> None:
-    rules = NumberRules(("x",), missing=missing)
+    rules = NumberInput(("x",), missing=missing)
     with pytest.raises(DataError, match=f"walk.*{said}"):
         labelled_sequences([Recording("walk", np.array(samples), "a")], rules, ("a", "b"), "one")
 
@@ -188,7 +188,7 @@ def test_a_missing_sample_is_filled_by_the_value_that_is_said_and_does_not_move_
     arrays[0][1, 1] = np.nan
     checkpoint = fit(arrays, labels, channels=2, numbers={"missing": -500.0}, convolution=0, hidden_dim=4, epochs=1,
                      epoch_size=16, final_fit=False).checkpoint  # fmt: skip
-    assert isinstance(checkpoint.rules, NumberRules)
+    assert isinstance(checkpoint.rules, NumberInput)
     assert checkpoint.rules.missing == -500
     assert 28 < checkpoint.rules.mean[1] < 32  # type: ignore[index]
 
@@ -335,7 +335,7 @@ def test_a_checkpoint_of_numbers_is_exported_with_units_and_a_scale_of_whole_num
     assert done.exit_code == 0, done.output
     rules = NumberClassifier.load(tmp_path / "b").manifest.numbers
     assert (rules.integer_scale, rules.units) == ((0.25, 0.25), ("g", "m"))
-    assert isinstance(checkpoint.rules, NumberRules)
+    assert isinstance(checkpoint.rules, NumberInput)
     assert rules.training_range == checkpoint.rules.training_range
     refused = CliRunner().invoke(main, [*line[:4], "--force", "--window", "3"])
     assert (refused.exit_code, "--channels" in refused.output) == (2, True)

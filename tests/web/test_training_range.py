@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pocketrnn.numbers.rules import NumberRules
+from pocketrnn.numbers.number_input import NumberInput
 
 NUMBERS = Path(__file__).parents[2] / "runtime" / "web" / "numbers.js"
-RULES = NumberRules(
+RULES = NumberInput(
     ("x", "y", "z"), integer_scale=(0.001, 1.0, 1.0), training_range=((-2.0, 2.0), (0.0, 0.0), (5.0, 5.0))
 )
 

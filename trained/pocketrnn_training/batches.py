@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pocketrnn.numbers.rules import NumberRules
+from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import TextEncoder
 from pocketrnn_training.stored import Spool
 
@@ -116,7 +116,7 @@ class EncodedSequences(EncodedRows):
     offsets: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, sequences: Iterable[object], rules: NumberRules) -> EncodedSequences:
+    def of(cls, sequences: Iterable[object], rules: NumberInput) -> EncodedSequences:
         """Bring sequences, as the sensor gives them, to the module's scale.
 
         Raises:

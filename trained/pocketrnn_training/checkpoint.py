@@ -23,7 +23,7 @@ from pocketrnn.bundle.folder import written_whole
 from pocketrnn.bundle.json_schema import first_fault, parsed
 from pocketrnn.errors import CheckpointError, InputError, PocketRNNError
 from pocketrnn.numbers import manifest as number_manifest
-from pocketrnn.numbers.rules import NumberRules
+from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import AnyTextRules, TextRules, rules_document, rules_of
 from pocketrnn.text.subwords import check_fit
 from pocketrnn_training.architecture import (
@@ -92,7 +92,7 @@ class Checkpoint:
 
     name: str
     architecture: AnyArchitecture
-    rules: AnyTextRules | NumberRules
+    rules: AnyTextRules | NumberInput
     labels: tuple[str, ...]
     vocabulary: tuple[str, ...] = field(repr=False)
     module: AnyClassifier = field(repr=False)
@@ -124,7 +124,7 @@ class Checkpoint:
             >>> read_checkpoint(Path("reviews.checkpoint")).text_rules.tokenizer
             'basic_english'
         """
-        if isinstance(self.rules, NumberRules):
+        if isinstance(self.rules, NumberInput):
             raise InputError(f"{self.name} takes sequences of numbers, not texts.", "Give a classifier of texts.")
         return self.rules
 
@@ -139,7 +139,7 @@ class Checkpoint:
 
 def _check_fit(
     architecture: AnyArchitecture,
-    rules: AnyTextRules | NumberRules,
+    rules: AnyTextRules | NumberInput,
     labels: tuple[str, ...],
     vocabulary: tuple[str, ...],
 ) -> None:
@@ -147,8 +147,8 @@ def _check_fit(
         raise CheckpointError(
             f"There are {len(labels)} labels for {architecture.classes} classes.", "Give one label for each class."
         )
-    if isinstance(rules, NumberRules) or isinstance(architecture, SequenceArchitecture):
-        if not (isinstance(rules, NumberRules) and isinstance(architecture, SequenceArchitecture)):
+    if isinstance(rules, NumberInput) or isinstance(architecture, SequenceArchitecture):
+        if not (isinstance(rules, NumberInput) and isinstance(architecture, SequenceArchitecture)):
             raise CheckpointError("One of rules and architecture is of numbers only.", "Give both of one kind.")
         if len(rules.channels) != architecture.channels:
             raise CheckpointError(
@@ -214,7 +214,7 @@ def write_files(checkpoint: Checkpoint, folder: Path) -> None:
         "data": dict(checkpoint.data),
         "training": dict(checkpoint.training),
         "examples": list(checkpoint.examples),
-        **({} if isinstance(checkpoint.rules, NumberRules) else {"vocabulary": list(checkpoint.vocabulary)}),
+        **({} if isinstance(checkpoint.rules, NumberInput) else {"vocabulary": list(checkpoint.vocabulary)}),
     }
     if fault := first_fault(document, json_schema()):
         raise CheckpointError(f"The checkpoint cannot be written: {fault}.", "Correct it and write it again.")
@@ -227,14 +227,14 @@ def write_files(checkpoint: Checkpoint, folder: Path) -> None:
     (folder / CONFIG_JSON).write_bytes(("{\n " + ",\n ".join(lines) + "\n}\n").encode("ascii"))
 
 
-def rules_documents(rules: AnyTextRules | NumberRules) -> dict[str, Any]:
+def rules_documents(rules: AnyTextRules | NumberInput) -> dict[str, Any]:
     """The rules as a member of config.json.
 
     Example:
-        >>> list(rules_documents(NumberRules(("x",))))
+        >>> list(rules_documents(NumberInput(("x",))))
         ['numbers']
     """
-    return {"numbers": rules.document} if isinstance(rules, NumberRules) else {"text": rules_document(rules)}
+    return {"numbers": rules.document} if isinstance(rules, NumberInput) else {"text": rules_document(rules)}
 
 
 def read(folder: Path) -> Checkpoint:
@@ -268,7 +268,7 @@ def read(folder: Path) -> Checkpoint:
     try:
         architecture, rules = _shape_and_rules(document)
         _check_fit(architecture, rules, labels, vocabulary)
-        if not isinstance(rules, TextRules | NumberRules):
+        if not isinstance(rules, TextRules | NumberInput):
             check_fit(rules, vocabulary)
     except PocketRNNError as error:
         raise CheckpointError(f"{path} contradicts itself: {error.problem}", MAKE_AGAIN) from None
@@ -288,10 +288,10 @@ def read(folder: Path) -> Checkpoint:
     )
 
 
-def _shape_and_rules(document: dict[str, Any]) -> tuple[AnyArchitecture, AnyTextRules | NumberRules]:
+def _shape_and_rules(document: dict[str, Any]) -> tuple[AnyArchitecture, AnyTextRules | NumberInput]:
     members = _whole_numbers(document["architecture"], "dropout")
     if "numbers" in document:
-        return SequenceArchitecture(**members), NumberRules.of(document["numbers"])
+        return SequenceArchitecture(**members), NumberInput.of(document["numbers"])
     return Architecture(**members), rules_of(document["text"])
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv1d, pad
 
-from pocketrnn.numbers.rules import NumberRules
+from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_training.baseline import Baseline
 from pocketrnn_training.batches import EncodedSequences
 from pocketrnn_training.checkpoint import Checkpoint
@@ -99,7 +99,7 @@ def sequence_baseline(
         ConvolutionBaseline(accuracy=0.95, rows=40)
     """
     rules = checkpoint.rules
-    assert isinstance(rules, NumberRules)  # noqa: S101 - it was trained on numbers
+    assert isinstance(rules, NumberInput)  # noqa: S101 - it was trained on numbers
     of_training, of_validation = (EncodedSequences.of(data.sequences, rules) for data in (training, validation))
     with limited(checkpoint.training["threads"]):
         return convolution_baseline(of_training, training.targets, of_validation, validation.targets)

@@ -15,7 +15,7 @@ from pocketrnn_training.sequence_options import NOTHING_SAID, OF_NUMBERS, Sequen
 from pocketrnn_training.text_settings import TextSettings
 
 if TYPE_CHECKING:
-    from pocketrnn.numbers.rules import NumberRules
+    from pocketrnn.numbers.number_input import NumberInput
     from pocketrnn_training.data import LabelledTexts
     from pocketrnn_training.labelled_rows import LabelledRows
     from pocketrnn_training.sequences import LabelledSequences
@@ -130,7 +130,7 @@ class DataSource:
                 raise InputError(f"{option} is of your own files of texts, and DATA is {what}.", "Leave it out.")
 
     def read_numbers(
-        self, paths: tuple[Path, ...], labels: tuple[str, ...] | None = None, rules: NumberRules | None = None
+        self, paths: tuple[Path, ...], labels: tuple[str, ...] | None = None, rules: NumberInput | None = None
     ) -> LabelledSequences:
         """Read files of sequences of numbers.
 

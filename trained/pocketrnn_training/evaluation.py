@@ -15,7 +15,7 @@ from pocketrnn.answers import Answers
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import CheckpointError, DataError
 from pocketrnn.number_classifier import NumberClassifier
-from pocketrnn.numbers.rules import NumberRules
+from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.tables.checks import check_labels
 from pocketrnn_training.checkpoint import Checkpoint
 from pocketrnn_training.inference import encoded_rows, logits_of
@@ -156,7 +156,7 @@ def _outside_score(classifier: Classifier | Checkpoint, data: LabelledRows) -> O
     return OutsideScore(len(data.outside), float(none.mean()), float(right.mean()))
 
 
-def rules_of_numbers(classifier: Classifier | NumberClassifier | Checkpoint) -> NumberRules | None:
+def rules_of_numbers(classifier: Classifier | NumberClassifier | Checkpoint) -> NumberInput | None:
     """What a bundle's classifier or a checkpoint does to sequences of numbers; None where it takes texts.
 
     Example:
@@ -166,7 +166,7 @@ def rules_of_numbers(classifier: Classifier | NumberClassifier | Checkpoint) -> 
     if isinstance(classifier, NumberClassifier):
         return classifier.manifest.numbers
     rules = classifier.rules if isinstance(classifier, Checkpoint) else None
-    return rules if isinstance(rules, NumberRules) else None
+    return rules if isinstance(rules, NumberInput) else None
 
 
 def _evaluated_sequences(classifier: Classifier | NumberClassifier | Checkpoint, data: LabelledSequences) -> Evaluation:

@@ -15,7 +15,7 @@ import torch
 
 from pocketrnn.errors import DataError, InputError, SequenceError, shown
 from pocketrnn.estimator import TrainedEstimator
-from pocketrnn.numbers.rules import NumberRules, array_of
+from pocketrnn.numbers.number_input import NumberInput, array_of
 from pocketrnn.tables.checks import listed
 from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training.checkpoint import Checkpoint
@@ -153,7 +153,7 @@ class FittedClassifier(TrainedEstimator):
         """
         with limited(self._threads):
             rules = self.checkpoint.rules
-            if isinstance(rules, NumberRules):
+            if isinstance(rules, NumberInput):
                 plain = replace(rules, mean=None, scale=None)
                 return evaluate(self.checkpoint, _labelled_numbers(texts, labels, plain, self.labels)[0])
             several = self.checkpoint.activation == "sigmoid"
@@ -181,7 +181,7 @@ class FittedClassifier(TrainedEstimator):
     def _logits(self, texts: Iterable[Any]) -> torch.Tensor:
         with limited(self._threads):
             # What is no sequence is refused where it is brought to scale.
-            of_numbers = isinstance(self.checkpoint.rules, NumberRules)
+            of_numbers = isinstance(self.checkpoint.rules, NumberInput)
             return logits_by_checkpoint(self.checkpoint, list(texts) if of_numbers else _checked_texts(texts))
 
 
@@ -409,7 +409,7 @@ def labelled_texts(
     return LabelledTexts(checked, class_targets(codes, tuple(given), known, _SOURCE), known, _SOURCE), given
 
 
-def _rules(channels: Sequence[str] | int, numbers: Mapping[str, Any]) -> NumberRules:
+def _rules(channels: Sequence[str] | int, numbers: Mapping[str, Any]) -> NumberInput:
     known = ("missing", "integer_scale", "units", "window", "hop", "rate")
     if unknown := sorted(numbers.keys() - set(known)):
         raise InputError(f"numbers has the member {unknown[0]!r}.", f"Use {', '.join(known)}.")
@@ -427,7 +427,7 @@ def _rules(channels: Sequence[str] | int, numbers: Mapping[str, Any]) -> NumberR
 
 
 def _labelled_numbers(
-    sequences: Iterable[Any], labels: Iterable[Any], rules: NumberRules, known: tuple[str, ...] | None = None
+    sequences: Iterable[Any], labels: Iterable[Any], rules: NumberInput, known: tuple[str, ...] | None = None
 ) -> tuple[LabelledSequences, dict[str, Any]]:
     """Sequences and labels of Python as rows, and the labels as they were given, by their names."""
     if isinstance(sequences, str | bytes | Mapping) or not isinstance(sequences, Iterable):

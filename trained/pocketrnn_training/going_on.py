@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn.errors import DataError, InputError
-from pocketrnn.numbers.rules import NumberRules
+from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.tables.checks import listed
 from pocketrnn.text import SUBWORDS, TextEncoder
 from pocketrnn_training.architecture import LINEAR, Architecture
@@ -108,7 +108,7 @@ def settings_of(checkpoint: Checkpoint, settings: Settings) -> TextSettings:
         InputError: another tokenizer or shape is asked for, or the checkpoint is of numbers.
     """
     rules, shape = checkpoint.rules, checkpoint.architecture
-    if isinstance(rules, NumberRules):
+    if isinstance(rules, NumberInput):
         raise InputError(
             f"{checkpoint.name} is a classifier of sequences of numbers, from which no training goes on.",
             "Train anew, on the old rows and the new ones.",

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pocketrnn.numbers.rules import NumberRules
+from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import AnyTextRules, TextEncoder
 from pocketrnn_training.architecture import AnyArchitecture, AnyClassifier
 from pocketrnn_training.batches import EncodedRows, EncodedSequences, EncodedTexts
@@ -23,9 +23,9 @@ __all__ = ["batch_of", "encoded_rows", "logits_of"]
 _PACKED_BATCH: Final = 256
 
 
-def encoded_rows(inputs: Iterable[Any], rules: AnyTextRules | NumberRules, vocabulary: tuple[str, ...]) -> EncodedRows:
+def encoded_rows(inputs: Iterable[Any], rules: AnyTextRules | NumberInput, vocabulary: tuple[str, ...]) -> EncodedRows:
     """Texts as ids, or sequences of numbers at the module's scale, as the rules say."""
-    if isinstance(rules, NumberRules):
+    if isinstance(rules, NumberInput):
         return EncodedSequences.of(inputs, rules)
     return EncodedTexts.of(inputs, TextEncoder(rules, vocabulary))
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pocketrnn.errors import InputError
-from pocketrnn.numbers.rules import NumberRules
+from pocketrnn.numbers.number_input import NumberInput
 
 __all__ = ["NOTHING_SAID", "OF_NUMBERS", "SequenceOptions"]
 
@@ -25,7 +25,7 @@ class SequenceOptions:
         time_column: the column of a table that says when a row was; the rows of a sequence are put in its order. None
             where they stand in order.
         channels_first: whether `x` of .npz files is [sequences, channels, time], as aeon has it.
-        missing, window, hop, rate, integer_scale, units: see `NumberRules`; of the last two, one is for all channels.
+        missing, window, hop, rate, integer_scale, units: see `NumberInput`; of the last two, one is for all channels.
 
     Example:
         >>> SequenceOptions(("ax", "ay"), window=50).window
@@ -43,14 +43,14 @@ class SequenceOptions:
     time_column: str | None = None
     channels_first: bool = False
 
-    def of_classifier(self, rules: NumberRules) -> SequenceOptions:
+    def of_classifier(self, rules: NumberInput) -> SequenceOptions:
         """Those with which data is read for a classifier that has these rules.
 
         Raises:
             InputError: other ones are said.
 
         Example:
-            >>> SequenceOptions().of_classifier(NumberRules(("x",), window=50)).window
+            >>> SequenceOptions().of_classifier(NumberInput(("x",), window=50)).window
             50
         """
         made = SequenceOptions(
@@ -71,7 +71,7 @@ class SequenceOptions:
                 raise InputError(f"{name} is {asked!r}, and that of the classifier is {known!r}.", "Leave it out.")
         return made
 
-    def rules(self, count: int) -> NumberRules:
+    def rules(self, count: int) -> NumberInput:
         """The rules of sequences of `count` channels, without mean and scale.
 
         Raises:
@@ -86,7 +86,7 @@ class SequenceOptions:
             raise InputError(
                 f"{len(channels)} channels are named, and the sequences have {count}.", "Name each channel once."
             )
-        return NumberRules(
+        return NumberInput(
             channels,
             units=_for_each(self.units, count),
             integer_scale=_for_each(self.integer_scale, count),

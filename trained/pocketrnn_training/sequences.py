@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.errors import DataError, SequenceError, shown
-from pocketrnn.numbers.rules import NumberRules
+from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.tables.checks import check_labels
 from pocketrnn_training.data import class_targets, classes_of
 from pocketrnn_training.labelled_rows import LabelledRows
@@ -66,7 +66,7 @@ class LabelledSequences(LabelledRows):
     sequences: Sequence[Samples] = field(repr=False)
     targets: npt.NDArray[np.int64] = field(repr=False)
     labels: tuple[str, ...]
-    rules: NumberRules
+    rules: NumberInput
     source: str
     recordings: npt.NDArray[np.int64] = field(repr=False)
     names: Sequence[str] = field(repr=False)
@@ -149,7 +149,7 @@ class LabelledSequences(LabelledRows):
 
 
 def labelled_sequences(
-    recordings: Iterable[Recording], rules: NumberRules, labels: tuple[str, ...] | None, source: str
+    recordings: Iterable[Recording], rules: NumberInput, labels: tuple[str, ...] | None, source: str
 ) -> LabelledSequences:
     """Recordings as rows: each is one, or is divided into windows.
 
@@ -167,7 +167,7 @@ def labelled_sequences(
             several labels and there is no window; a label is not one of `labels`; without `labels`, there is one only.
 
     Example:
-        >>> rules = NumberRules(("x",), window=2)
+        >>> rules = NumberInput(("x",), window=2)
         >>> len(labelled_sequences([Recording("1", np.zeros((5, 1)), "up")], rules, ("down", "up"), "one"))
         2
     """
@@ -200,7 +200,7 @@ def labelled_sequences(
     return LabelledSequences(sequences, targets, labels, rules, source, np.array(of_recording, np.int64), names, notes)
 
 
-def _check_samples(recording: Recording, rules: NumberRules) -> None:
+def _check_samples(recording: Recording, rules: NumberInput) -> None:
     if not len(recording.samples):
         raise DataError(f"{recording.name} has no steps.", "Give each sequence one step at least.")
     try:
@@ -211,7 +211,7 @@ def _check_samples(recording: Recording, rules: NumberRules) -> None:
         raise DataError(f"{recording.name}: {error.problem}", remedy) from None
 
 
-def _stretches(recording: Recording, rules: NumberRules) -> list[tuple[int, int, str]]:
+def _stretches(recording: Recording, rules: NumberInput) -> list[tuple[int, int, str]]:
     """The first step, the one after the last, and the label of each stretch of one label."""
     if isinstance(recording.labels, str):
         return [(0, len(recording.samples), recording.labels)]
@@ -229,7 +229,7 @@ def _stretches(recording: Recording, rules: NumberRules) -> list[tuple[int, int,
     return stretches
 
 
-def _windows(steps: int, rules: NumberRules) -> list[tuple[int, int]]:
+def _windows(steps: int, rules: NumberInput) -> list[tuple[int, int]]:
     assert rules.window is not None  # noqa: S101 - the caller looked
     starts = range(0, steps - rules.window + 1, rules.hop or rules.window)
     return [(start, start + rules.window) for start in starts]

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from pocketrnn.numbers.rules import NumberRules
+from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import AnyTextRules
 from pocketrnn_training import pieces, vectors
 from pocketrnn_training.architecture import AnyArchitecture
@@ -72,7 +72,7 @@ class Task:
         outside_rows: rows that are of none of the classes, or None without any.
     """
 
-    rules: AnyTextRules | NumberRules
+    rules: AnyTextRules | NumberInput
     vocabulary: tuple[str, ...]
     labels: tuple[str, ...]
     architecture: AnyArchitecture

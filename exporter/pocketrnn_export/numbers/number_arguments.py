@@ -14,8 +14,8 @@ from pocketrnn.bundle.folder import check_free, name_of
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON
 from pocketrnn.errors import InputError, SequenceError, did_you_mean, shown
 from pocketrnn.numbers.manifest import NumberManifest
+from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.numbers.range_watch import range_of
-from pocketrnn.numbers.rules import NumberRules
 from pocketrnn_export.description import checked_labels, checked_name, checked_thresholds
 from pocketrnn_export.intake.as_given import random_state_kept
 from pocketrnn_export.intake.convention import Call
@@ -29,7 +29,7 @@ __all__ = ["checked_values", "export_numbers", "number_rules", "refuse_arguments
 
 # So many sequences say in which range numbers are.
 _ENOUGH: Final = 4
-_RULES: Final = frozenset(field.name for field in fields(NumberRules)) - {"channels"}
+_RULES: Final = frozenset(field.name for field in fields(NumberInput)) - {"channels"}
 
 
 def export_numbers(
@@ -85,7 +85,7 @@ def export_numbers(
         examples: whether given sequences become golden examples, which whoever has the bundle can read.
         streaming: whether to write a step graph too, by which `stream()` carries a state from sample to sample; for
             modules that read in one direction, without window and steps.
-        rules: the members of NumberRules: mean, scale, integer_scale, clip, missing, steps, pad_side, pad_value,
+        rules: the members of NumberInput: mean, scale, integer_scale, clip, missing, steps, pad_side, pad_value,
             window, hop, rate, units, training_range. Without the last, the range of four sequences or more is kept,
             where so many are given.
 
@@ -140,7 +140,7 @@ def export_numbers(
         return export_numbers_of(module, path, wanted, force=force)
 
 
-def _with_range(rules: NumberRules, sequences: Sequence[object]) -> NumberRules:
+def _with_range(rules: NumberInput, sequences: Sequence[object]) -> NumberInput:
     """The rules with the range of the sequences that are given, where the owner says none; and at least two deviations
     around the mean, where a scale is known: few sequences may hold no more than one of the classes."""
     if rules.training_range is not None or len(sequences) < _ENOUGH:
@@ -158,7 +158,7 @@ def _with_range(rules: NumberRules, sequences: Sequence[object]) -> NumberRules:
     return replace(rules, training_range=wide)
 
 
-def number_rules(channels: Sequence[str] | int | None, scaler: object, rules: Mapping[str, Any]) -> NumberRules:
+def number_rules(channels: Sequence[str] | int | None, scaler: object, rules: Mapping[str, Any]) -> NumberInput:
     """The rules that arguments say.
 
     Raises:
@@ -179,7 +179,7 @@ def number_rules(channels: Sequence[str] | int | None, scaler: object, rules: Ma
     values: dict[str, Any] = {
         name: _listed(name, value) if name in lists and value is not None else value for name, value in rules.items()
     }
-    made = NumberRules(names, **values)
+    made = NumberInput(names, **values)
     if scaler is None:
         return made
     if made.mean is not None or made.scale is not None:

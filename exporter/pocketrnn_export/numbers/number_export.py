@@ -30,7 +30,7 @@ from pocketrnn.numbers.manifest import (
     numbers_digest,
     to_bytes,
 )
-from pocketrnn.numbers.rules import NumberRules
+from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import TextRules
 from pocketrnn_export.bundle_proof import (
     ProofPlan,
@@ -113,7 +113,7 @@ class NumberExport:
 
     name: str
     labels: tuple[str, ...]
-    rules: NumberRules
+    rules: NumberInput
     activation: Activation = "softmax"
     value_units: tuple[str, ...] | None = None
     thresholds: tuple[float, ...] | None = None

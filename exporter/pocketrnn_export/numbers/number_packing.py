@@ -21,8 +21,8 @@ from pocketrnn.errors import InputError, ParityError
 from pocketrnn.graph_check.graph_file import read_graph
 from pocketrnn.number_classifier import NumberClassifier
 from pocketrnn.numbers.manifest import NumberExample, NumberManifest, StepLimits, read
+from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.numbers.packed_numbers import number_graph_entry, to_packed_numbers
-from pocketrnn.numbers.rules import NumberRules
 from pocketrnn_export.bundle_proof import compared_on_cases
 from pocketrnn_export.bundle_writer import versions
 from pocketrnn_export.forms.form import Form, OtherFile
@@ -370,7 +370,7 @@ def _run(engine: NativeNumberEngine, table: SampleTable) -> Run:
     return run
 
 
-def _rules_compared(file: Path, table: SampleTable, rules: NumberRules) -> Comparison:
+def _rules_compared(file: Path, table: SampleTable, rules: NumberInput) -> Comparison:
     """The engine's own arithmetic of the rules with Python's, bit by bit.
 
     Raises:
@@ -392,7 +392,7 @@ def _rules_compared(file: Path, table: SampleTable, rules: NumberRules) -> Compa
     return Comparison("rules in Python", "rules in C", "samples of each type", len(given), rows, 0.0, 0)
 
 
-def _as_the_sensor_gives(rows: npt.NDArray[np.float64], rules: NumberRules) -> list[npt.NDArray[Any]]:
+def _as_the_sensor_gives(rows: npt.NDArray[np.float64], rules: NumberInput) -> list[npt.NDArray[Any]]:
     """Rows of numbers from which the rules make about the given ones, in each type of samples; within their range."""
     raw = rows * (rules.scale or 1.0) + (rules.mean or 0.0)
     whole = np.rint(raw / (rules.integer_scale or 1.0))

@@ -12,7 +12,7 @@ import onnx
 from pocketrnn.bundle.manifest import Comparison, StepGraph
 from pocketrnn.errors import InputError
 from pocketrnn.numbers.manifest import StepLimits, held_against_carrying
-from pocketrnn.numbers.rules import NumberRules
+from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.forms.form import Form, OtherFile, sha256
 from pocketrnn_export.forms.step import STEP_FILE
 from pocketrnn_export.forms.step_of_graph import step_of_graph
@@ -29,14 +29,14 @@ ReadOn = Callable[[Samples, Samples], tuple[Samples, Samples]]
 CHUNKS: Final = {"3 chunks": 3, "1 step each": 10**9, "chunks at random": None}
 
 
-def check_carrying(rules: NumberRules, limits: StepLimits | None) -> None:
+def check_carrying(rules: NumberInput, limits: StepLimits | None) -> None:
     """Refuse rules by which a recording cannot be answered step by step.
 
     Raises:
         InputError: they say of windows, or of how many steps a sequence has.
 
     Example:
-        >>> check_carrying(NumberRules(("x",)), None)
+        >>> check_carrying(NumberInput(("x",)), None)
     """
     if held := held_against_carrying(rules, limits or StepLimits()):
         raise InputError(

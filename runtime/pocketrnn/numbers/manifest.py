@@ -25,7 +25,7 @@ from pocketrnn.bundle.manifest import (
     takes_numbers,
 )
 from pocketrnn.errors import BundleError, PocketRNNError
-from pocketrnn.numbers.rules import NumberRules
+from pocketrnn.numbers.number_input import NumberInput
 
 __all__ = [
     "ACTIVATIONS",
@@ -108,7 +108,7 @@ class NumberManifest:
 
     name: str
     labels: tuple[str, ...]
-    numbers: NumberRules
+    numbers: NumberInput
     graph: NumberGraph
     examples: tuple[NumberExample, ...] = field(repr=False)
     parity: Parity
@@ -142,11 +142,11 @@ class NumberManifest:
                 raise BundleError(f"The golden example {number} is beyond the limits of the graph.", MAKE_AGAIN)
 
 
-def held_against_carrying(rules: NumberRules, limits: StepLimits) -> str:
+def held_against_carrying(rules: NumberInput, limits: StepLimits) -> str:
     """What keeps a recording from being answered step by step from a carried state; empty where nothing does.
 
     Example:
-        >>> held_against_carrying(NumberRules(("x",), window=64), StepLimits())
+        >>> held_against_carrying(NumberInput(("x",), window=64), StepLimits())
         'a recording is answered in windows of 64 steps'
     """
     if rules.steps is not None:
@@ -164,11 +164,11 @@ def json_schema() -> dict[str, Any]:
     return schema
 
 
-def numbers_digest(labels: tuple[str, ...], rules: NumberRules) -> str:
+def numbers_digest(labels: tuple[str, ...], rules: NumberInput) -> str:
     """The sha256 of all that makes numbers for the graph and labels of logits; the graph carries it in its metadata.
 
     Example:
-        >>> len(numbers_digest(("up", "down"), NumberRules(("x",))))
+        >>> len(numbers_digest(("up", "down"), NumberInput(("x",))))
         64
     """
     import hashlib
@@ -212,7 +212,7 @@ def built(document: Mapping[str, Any]) -> NumberManifest:
         activation=document["activation"],
         value_units=tuple(document["value_units"]) if "value_units" in document else None,
         thresholds=tuple(map(float, document["thresholds"])) if "thresholds" in document else None,
-        numbers=NumberRules.of(document["numbers"]),
+        numbers=NumberInput.of(document["numbers"]),
         graph=NumberGraph(
             **{
                 **graph,

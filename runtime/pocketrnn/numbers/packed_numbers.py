@@ -39,7 +39,7 @@ from pocketrnn.numbers.manifest import (
     document_of,
     json_schema,
 )
-from pocketrnn.numbers.rules import NumberRules
+from pocketrnn.numbers.number_input import NumberInput
 
 __all__ = ["number_graph_entry", "number_manifest_of", "to_packed_numbers"]
 
@@ -151,7 +151,7 @@ def _stated_numbers(manifest: NumberManifest) -> tuple[list[int], list[int]]:
     return first, [len(manifest.examples), 0, len(rules.channels)]
 
 
-def _rules(rules: NumberRules) -> bytes:
+def _rules(rules: NumberInput) -> bytes:
     members = (
         (_INTEGER_SCALE, rules.integer_scale),
         (_MEAN, rules.mean),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.errors import InputError, SequenceError, shown
-from pocketrnn.numbers.rules import NumberRules, array_of
+from pocketrnn.numbers.number_input import NumberInput, array_of
 
 __all__ = ["OutOfRange", "RangeWatch", "range_of"]
 
@@ -19,7 +19,7 @@ _WAYS: Final = ("warn", "refuse", "ignore")
 _log: Final = logging.getLogger(__name__)
 
 
-def range_of(rules: NumberRules, sequences: Iterable[object]) -> tuple[tuple[float, float], ...] | None:
+def range_of(rules: NumberInput, sequences: Iterable[object]) -> tuple[tuple[float, float], ...] | None:
     """The least and the largest number of each channel in its own unit, missing ones left out; None where a channel has
     no number.
 
@@ -31,7 +31,7 @@ def range_of(rules: NumberRules, sequences: Iterable[object]) -> tuple[tuple[flo
         SequenceError: one is no such sequence.
 
     Example:
-        >>> range_of(NumberRules(("x",)), [[1, 3], [2, 5]])
+        >>> range_of(NumberInput(("x",)), [[1, 3], [2, 5]])
         ((1.0, 5.0),)
     """
     least = np.full(len(rules.channels), np.inf)
@@ -56,11 +56,11 @@ class RangeWatch:
         InputError: `out_of_range` is none of these.
 
     Example:
-        >>> watch = RangeWatch("steps", NumberRules(("x",), training_range=((-2.0, 2.0),)), "refuse")
+        >>> watch = RangeWatch("steps", NumberInput(("x",), training_range=((-2.0, 2.0),)), "refuse")
         >>> watch(np.array([[1.0]]), 0)
     """
 
-    def __init__(self, name: str, rules: NumberRules, out_of_range: str) -> None:
+    def __init__(self, name: str, rules: NumberInput, out_of_range: str) -> None:
         if out_of_range not in _WAYS:
             raise InputError(f"out_of_range is {shown(out_of_range)}.", f"Use one of: {', '.join(_WAYS)}.")
         self.out_of_range = out_of_range

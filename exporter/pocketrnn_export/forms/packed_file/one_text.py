@@ -20,7 +20,7 @@ import onnxruntime
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn.numbers.manifest import NumberGraph, StepLimits
-from pocketrnn.numbers.rules import NumberRules
+from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.forms.packed_file.size_values import Size, SizeValues, Span
 
 __all__ = ["Observed", "evaluated", "needed_nodes", "observed", "observed_on_samples", "size_values_of"]
@@ -104,7 +104,7 @@ def observed(content: bytes, graph: Graph, *, state_size: int = 0, padding_id: i
     return _observed(model, span, lengths, feeds, graph.opset, ids=graph.embedding_rows, state_size=state_size)
 
 
-def observed_on_samples(content: bytes, graph: NumberGraph, rules: NumberRules, *, state_size: int = 0) -> Observed:
+def observed_on_samples(content: bytes, graph: NumberGraph, rules: NumberInput, *, state_size: int = 0) -> Observed:
     """Run a graph that takes sequences of numbers on one sequence of each of some lengths, and keep every value.
 
     Args:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pocketrnn.errors import InputError, SequenceError, shown
 
-__all__ = ["FAR", "NumberRules", "Watch", "array_of", "step_or_steps"]
+__all__ = ["FAR", "NumberInput", "Watch", "array_of", "step_or_steps"]
 
 Samples = NDArray[np.float32]
 # What a module of so many channels would be is no sensor, but an image or a mistake.
@@ -32,7 +32,7 @@ MOST_STEPS: Final = (1 << 31) - 1
 
 
 @dataclass(frozen=True)
-class NumberRules:
+class NumberInput:
     """What is done to a sequence before the graph sees it, in this order: integers are multiplied by `integer_scale`, a
     missing sample becomes `missing`, `mean` is taken off, the rest divided by `scale`, and kept within `clip`.
 
@@ -56,7 +56,7 @@ class NumberRules:
         InputError: a member has not one number for each channel, or is no such number.
 
     Example:
-        >>> rules = NumberRules(("x", "y"), mean=(1.0, 0.0), scale=(2.0, 1.0))
+        >>> rules = NumberInput(("x", "y"), mean=(1.0, 0.0), scale=(2.0, 1.0))
         >>> rules.prepared([[3, 5], [1, 6]]).tolist()
         [[1.0, 5.0], [0.0, 6.0]]
     """
@@ -128,7 +128,7 @@ class NumberRules:
         """The rules as classifier.json says them: what says something.
 
         Example:
-            >>> NumberRules(("x",), rate=50.0).document
+            >>> NumberInput(("x",), rate=50.0).document
             {'channels': ['x'], 'rate': 50.0}
         """
         members = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -138,14 +138,14 @@ class NumberRules:
         return {name: value for name, value in lists.items() if value is not None and (name, value) != ("pad_value", 0)}
 
     @classmethod
-    def of(cls, document: Mapping[str, Any]) -> NumberRules:
+    def of(cls, document: Mapping[str, Any]) -> NumberInput:
         """What a document says that `document` gave.
 
         Raises:
             InputError: as the class.
 
         Example:
-            >>> NumberRules.of({"channels": ["x"], "rate": 50.0}).rate
+            >>> NumberInput.of({"channels": ["x"], "rate": 50.0}).rate
             50.0
         """
         whole = {"steps", "window", "hop"}
@@ -173,7 +173,7 @@ class NumberRules:
                 number.
 
         Example:
-            >>> NumberRules(("x",), missing=0.0).prepared([1.0, float("nan")]).tolist()
+            >>> NumberInput(("x",), missing=0.0).prepared([1.0, float("nan")]).tolist()
             [[1.0], [0.0]]
         """
         samples = self.scaled(array_of(sequence, self.channels), watch=watch)
@@ -206,7 +206,7 @@ class NumberRules:
             SequenceError: one is; it is named by its channel and its step.
 
         Example:
-            >>> NumberRules(("x",)).check_samples(np.array([[1.0]]))
+            >>> NumberInput(("x",)).check_samples(np.array([[1.0]]))
         """
         infinite, gaps = np.isinf(samples), np.isnan(samples)
         if infinite.any():
@@ -221,7 +221,7 @@ class NumberRules:
         """Samples [time, channels] in the channels' own units, in double precision.
 
         Example:
-            >>> NumberRules(("x",), integer_scale=(0.001,)).in_units(np.array([[1000]])).tolist()
+            >>> NumberInput(("x",), integer_scale=(0.001,)).in_units(np.array([[1000]])).tolist()
             [[1.0]]
         """
         numbers = samples.astype(np.float64)
@@ -240,7 +240,7 @@ class NumberRules:
             bool [time, channels]; nothing is far where no range is known.
 
         Example:
-            >>> NumberRules(("x",), training_range=((-1.0, 1.0),)).far(np.array([[2.0], [980.0]])).tolist()
+            >>> NumberInput(("x",), training_range=((-1.0, 1.0),)).far(np.array([[2.0], [980.0]])).tolist()
             [[False], [True]]
         """
         if self.training_range is None:
@@ -263,7 +263,7 @@ class NumberRules:
             SequenceError: one is infinite, missing, or too large for float32.
 
         Example:
-            >>> NumberRules(("x",), scale=(2.0,)).scaled(np.array([[3.0]])).tolist()
+            >>> NumberInput(("x",), scale=(2.0,)).scaled(np.array([[3.0]])).tolist()
             [[1.5]]
         """
         numbers = self.in_units(samples)
@@ -303,7 +303,7 @@ def array_of(sequence: object, channels: Sequence[str]) -> NDArray[Any]:
     """A sequence as numbers [time, channels].
 
     Args:
-        sequence: as for `NumberRules.prepared`.
+        sequence: as for `NumberInput.prepared`.
         channels: their names.
 
     Raises:
