@@ -35,7 +35,7 @@ WINGS = (
     *("compression", "c_array", "board_memory", "packing", "mobile", "commands"),
 )
 # And within the runtime: its folders, below the files that join them; `commands` is above these.
-RUNTIME_WINGS = ("text", "bundle", "graph_check", "tables", "numbers", "engines")
+RUNTIME_WINGS = ("text", "numbers", "bundle", "graph_check", "tables", "engines")
 # Folders of the exporter that hold files and other folders.
 BESIDE_FOLDERS = tuple(f"pocketrnn_export{folder}" for folder in ("", ".intake", ".tracing", ".forms"))
 TERMINAL = {"click", "rich"}

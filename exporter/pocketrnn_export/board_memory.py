@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.engines.native import native_module
-from pocketrnn.numbers.manifest import NumberManifest
 
 __all__ = ["BoardMemory", "memory_of"]
 
@@ -60,7 +60,7 @@ class BoardMemory:
         return f"A program without files needs {'; '.join(parts)}."
 
 
-def memory_of(manifest: NumberManifest, content: bytes) -> BoardMemory | None:
+def memory_of(manifest: Manifest, content: bytes) -> BoardMemory | None:
     """The memory that a packed file asks for; None where neither a window nor a stream says for how many steps.
 
     Args:

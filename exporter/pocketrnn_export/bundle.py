@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from torch import nn
 
@@ -143,7 +143,7 @@ def export(
         progress: say on standard error what is done, once it has taken two seconds. Where your program sets logging up,
             its handlers get these lines instead, at the level INFO.
         channels: the channels of a module that takes sequences of numbers, not texts: their names, or how many. The
-            arguments of `export_numbers` are taken then, and a NumberManifest is given back (docs/numbers.md).
+            arguments of `export_numbers` are taken then (docs/numbers.md).
         of_numbers: further arguments of `export_numbers`, such as mean, scale and window.
 
     Returns:
@@ -167,12 +167,12 @@ def export(
         of_texts = {"vocabulary": vocabulary, "tokenizer": tokenizer, "rules": rules, "example_ids": example_ids,
                  "example_texts": example_texts, "torchscript": torchscript, "edge": edge}  # fmt: skip
         refuse_arguments_of_texts(of_texts, channels, of_numbers)
-        return cast("Manifest", export_numbers(
+        return export_numbers(
             module, path, labels=labels, channels=channels, lengths=lengths, call=call, gives=gives,
             one_sequence=one_text, multi_label=multi_label, thresholds=thresholds, examples=examples, name=name,
             tolerance=tolerance, provenance=provenance, report=report, force=force,
             streaming=streaming, progress=progress, **of_numbers,
-        ))  # fmt: skip
+        )  # fmt: skip
     if labels is None:
         raise InputError("There are no labels.", "Give the classes, in the order of the logits: labels=[...].")
     check_free(path, force=force, made_by=CLASSIFIER_JSON)

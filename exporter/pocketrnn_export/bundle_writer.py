@@ -12,7 +12,9 @@ from typing import Any, Final
 import pocketrnn
 from pocketrnn.bundle.folder import written_whole
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Example, Manifest, to_bytes
+from pocketrnn.bundle.output import output_of
 from pocketrnn.classifier import Classifier
+from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import TEXT_RULES, AnswersCompared
 from pocketrnn_export.bundle_proof import ProofPlan, compared_in_float64, first_verdict, provable, verdict
 from pocketrnn_export.description import Description
@@ -79,11 +81,8 @@ def write_bundle(
             (work / name).write_bytes(content)
         manifest = Manifest(
             name=description.name,
-            labels=description.labels,
-            text=description.rules,
-            vocabulary=description.vocabulary,
-            activation=description.activation,
-            thresholds=description.thresholds,
+            input=TextInput(description.rules, description.vocabulary),
+            output=output_of(description.labels, description.activation, description.thresholds),
             provenance=description.provenance,
             examples=golden_examples(plan.texts, cases["texts"], texts, plan.private) if examples is None else examples,
             parity=first_verdict(plan, compared, proven_forms, answers),

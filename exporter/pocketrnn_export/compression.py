@@ -187,11 +187,12 @@ def check_words(words: int, vocabulary_size: int) -> None:
 
 
 def _check(manifest: Manifest, storage: Storage, data: LabelledTexts | None, max_loss: float | None) -> None:
+    rules = manifest.text.rules
     if "compression" in manifest.provenance:
         raise InputError(f"{manifest.name} is compressed already.", "Give the bundle that it was made from.")
     if not manifest.graph.file.endswith(".onnx"):
         raise InputError(f"The graph of {manifest.name} is no ONNX file.", "Give the bundle that it was made from.")
-    if data is not None and manifest.text.tokenizer == EXTERNAL:
+    if data is not None and rules.tokenizer == EXTERNAL:
         raise InputError(
             f"{manifest.name} does not split texts, so that it cannot be measured on any.", "Compress it without data."
         )
@@ -209,11 +210,11 @@ def _check(manifest: Manifest, storage: Storage, data: LabelledTexts | None, max
         if not list(_steps(manifest, storage)):
             raise InputError("There is nothing to do.", "Store weights as int8 or float16, or keep fewer words.")
         return
-    check_words(rows, len(manifest.vocabulary))
-    if manifest.text.highest_id >= rows:
+    check_words(rows, len(manifest.text.vocabulary))
+    if (highest := manifest.text.rules.highest_id) >= rows:
         raise InputError(
-            f"The text rules use the token id {manifest.text.highest_id}, which is not among the first {rows} words.",
-            f"Keep more than {manifest.text.highest_id} words.",
+            f"The text rules use the token id {highest}, which is not among the first {rows} words.",
+            f"Keep more than {highest} words.",
         )
 
 
@@ -248,9 +249,9 @@ def _write_small(folder: Path, manifest: Manifest, storage: Storage, path: Path)
     Raises:
         ParityError: it is not.
     """
-    description = replace(Description.of(manifest), vocabulary=manifest.vocabulary[: storage.rows])
+    description = replace(Description.of(manifest), vocabulary=manifest.text.vocabulary[: storage.rows])
     if storage.rows is not None:
-        cut = {text: cut_ids(ids, manifest.text, storage.rows) for text, ids in description.known.items()}
+        cut = {text: cut_ids(ids, manifest.text.rules, storage.rows) for text, ids in description.known.items()}
         description = replace(description, known=cut)
     metadata, graph = description.metadata, manifest.graph
     content = manifests.checked_bytes(folder / graph.file, graph.sha256)
@@ -263,7 +264,7 @@ def _write_small(folder: Path, manifest: Manifest, storage: Storage, path: Path)
         steps = quantized(manifests.checked_bytes(folder / stream.file, stream.sha256), storage, metadata)
         forms.append(step_form(steps.content, stream))
     texts = list(description.known) or texts_for_proof(
-        [e.text for e in manifest.examples], description.vocabulary, manifest.text
+        [e.text for e in manifest.texts], description.vocabulary, manifest.text.rules
     )
     texts = texts_within(graph.limits, texts, description)
     if not texts:
@@ -275,7 +276,7 @@ def _write_small(folder: Path, manifest: Manifest, storage: Storage, path: Path)
     plan = ProofPlan(
         # It has all rows of the embedding; the ids that the smaller one is given mean the same in both.
         reference=graph_reference(ROUNDED, small.rounded),
-        cases=cases_for_graph(manifest.text, graph, manifest.provenance),
+        cases=cases_for_graph(manifest.text.rules, graph, manifest.provenance),
         rows_alone=graph.batch != 1,
         texts=texts,
     )
@@ -309,7 +310,7 @@ def _rounding(
 
 
 def _measured(stages: Sequence[_Stage], data: LabelledTexts | None) -> tuple[MeasuredStage, ...]:
-    examples = stages[0].classifier.manifest.examples
+    examples = stages[0].classifier.manifest.texts
     texts = [example.text for example in examples] if data is None else list(data.texts)
     given = [_given(stage.classifier.manifest, examples) if data is None else texts for stage in stages]
     answers = [stage.classifier.logits(some, on_error="skip") for stage, some in zip(stages, given, strict=True)]
@@ -325,7 +326,7 @@ def _measured(stages: Sequence[_Stage], data: LabelledTexts | None) -> tuple[Mea
     asked = measured & _telling(stages[0].classifier, given[0], np.nan_to_num(answers[0]))
     # All stages take the golden examples of the last.
     taken = [text for text, none in zip(given[-1], without.max(axis=0), strict=True) if not none]
-    taken = taken or _given(last := stages[-1].classifier.manifest, last.examples)
+    taken = taken or _given(last := stages[-1].classifier.manifest, last.texts)
     timed = (taken * (_TIMED_TEXTS // len(taken) + 1))[:_TIMED_TEXTS]
     speeds = interleaved(
         {stage.name: one_by_one(stage.classifier.classify, timed) for stage in stages}, len(timed), rounds=3
@@ -345,15 +346,15 @@ def _measured(stages: Sequence[_Stage], data: LabelledTexts | None) -> tuple[Mea
 
 def _given(manifest: Manifest, examples: Sequence[Example]) -> list[Text]:
     """What a bundle is given for golden examples of its own or of the larger one that it was made from."""
-    if manifest.text.tokenizer != EXTERNAL:
+    if manifest.text.rules.tokenizer != EXTERNAL:
         return [example.text for example in examples]
-    return [cut_ids(example.ids, manifest.text, manifest.graph.embedding_rows) for example in examples]
+    return [cut_ids(example.ids, manifest.text.rules, manifest.graph.embedding_rows) for example in examples]
 
 
 def _telling(classifier: Classifier, texts: Sequence[Text], logits: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Which texts show whether a label is lost, bool [texts]: not those without a known word, and not those that would
     be given other labels within rounding."""
-    rules = classifier.manifest.text
+    rules = classifier.manifest.text.rules
     nothing = {rules.unknown_id, rules.empty_id, rules.padding_id, *rules.first_ids, *rules.last_ids}
     known = [not nothing.issuperset(classifier.encode(text)) for text in texts]
     apart = margins(classifier.manifest, logits) > 2 * classifier.manifest.parity.tolerance
@@ -384,8 +385,8 @@ def _provenance(
 ) -> dict[str, Any]:
     done: dict[str, Any] = {
         "from_graph": manifest.graph.sha256,
-        "words": storage.rows or len(manifest.vocabulary),
-        "words_before": len(manifest.vocabulary),
+        "words": storage.rows or len(manifest.text.vocabulary),
+        "words_before": len(manifest.text.vocabulary),
         "embedding": storage.embedding,
         "weights": storage.weights,
         "label_agreement": steps[-1].agreement,

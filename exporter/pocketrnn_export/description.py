@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any
 
-from pocketrnn.bundle.manifest import VERSION, Manifest, text_digest
+from pocketrnn.bundle.manifest import VERSION, Manifest, digest_entry
 from pocketrnn.errors import InputError, shown
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder
+from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.vocabularies.external import KnownTexts
 
 __all__ = ["Description", "checked_labels", "checked_name", "checked_thresholds"]
@@ -44,16 +45,16 @@ class Description:
     @classmethod
     def of(cls, manifest: Manifest) -> Description:
         """What a bundle says."""
-        external = manifest.text.tokenizer == EXTERNAL
+        external = manifest.text.rules.tokenizer == EXTERNAL
         return cls(
             manifest.name,
             manifest.labels,
-            manifest.text,
-            manifest.vocabulary,
-            manifest.activation,
+            manifest.text.rules,
+            manifest.text.vocabulary,
+            manifest.output.activation,
             manifest.provenance,
-            {example.text: example.ids for example in manifest.examples} if external else {},
-            manifest.thresholds,
+            {example.text: example.ids for example in manifest.texts} if external else {},
+            manifest.output.thresholds,
         )
 
     def noting(self, found: Mapping[str, Any]) -> Description:
@@ -77,7 +78,7 @@ class Description:
             "pocketrnn.version": str(VERSION),
             "pocketrnn.name": self.name,
             "pocketrnn.labels": json.dumps(self.labels),
-            "pocketrnn.text_digest": text_digest(self.labels, self.rules, self.vocabulary),
+            **digest_entry(self.labels, TextInput(self.rules, self.vocabulary)),
         }
 
     def encoder(self) -> TextEncoder:

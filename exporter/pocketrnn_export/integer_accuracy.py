@@ -101,7 +101,7 @@ def changed_by_integers(
         accuracy=float(right_after.mean()) if known.any() else None,
         interval=accuracy_change(right, right_after) if known.any() else None,
         of="sequences" if isinstance(before, NumberClassifier) else "texts",
-        several_labels=before.manifest.activation == "sigmoid",
+        several_labels=before.manifest.output.activation == "sigmoid",
     )
     _check(verdict, allowed)
     return verdict
@@ -159,9 +159,9 @@ def _logits(
         rows: Any = data.sequences if hasattr(data, "sequences") else data.texts
         return classifier.logits(rows, on_error="skip")
     if isinstance(classifier, Classifier):
-        return classifier.logits([example.text for example in classifier.manifest.examples], on_error="skip")
+        return classifier.logits([example.text for example in classifier.manifest.texts], on_error="skip")
     # They are what the graph is given: the rules of their samples have been followed.
-    golden = [np.array(example.samples, np.float32) for example in classifier.manifest.examples]
+    golden = [np.array(example.samples, np.float32) for example in classifier.manifest.sequences]
     return np.concatenate([classifier.logits_of_prepared([one]) for one in golden])
 
 

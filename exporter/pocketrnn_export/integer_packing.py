@@ -8,12 +8,11 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from pocketrnn.bundle.manifest import INTEGERS, Comparison, Manifest, Parity
 from pocketrnn.bundle.packed_file import PackedProgram
 from pocketrnn.errors import InputError
-from pocketrnn.numbers.manifest import NumberManifest
 from pocketrnn.verdicts import IntegerVerdict
 from pocketrnn_export.forms.packed_file.integer_program import IntegerForm, with_integers
 from pocketrnn_export.forms.packed_file.packed_program import Program
@@ -35,8 +34,6 @@ __all__ = [
     "written",
 ]
 
-# What a packed file says of itself, of texts or of sequences of numbers.
-Made = TypeVar("Made", Manifest, NumberManifest)
 # The program of a whole text or sequence, and that of a step where there is one; not finished yet.
 Programs = tuple[Program, Program | None]
 # That a file computes with integers, before it is known what that changes.
@@ -102,8 +99,13 @@ def integer_programs(programs: Programs, name: str, each: str) -> tuple[IntegerF
 
 
 def measured(
-    made: Made, before: Parity, lines: Iterable[Comparison], apart: float, form: IntegerForm, verdict: IntegerVerdict
-) -> Made:
+    made: Manifest,
+    before: Parity,
+    lines: Iterable[Comparison],
+    apart: float,
+    form: IntegerForm,
+    verdict: IntegerVerdict,
+) -> Manifest:
     """What a file of integers says of itself once it is measured.
 
     Args:
@@ -132,7 +134,7 @@ def not_measured(parity: Parity) -> Parity:
 
 
 def changed_by_integers_on(
-    made: Manifest | NumberManifest, cases: Mapping[str, Sequence[Case]], before: Run, after: Run
+    made: Manifest, cases: Mapping[str, Sequence[Case]], before: Run, after: Run
 ) -> list[Compared]:
     """What integers change on the cases of the proof, a line for each kind of inputs."""
     answers = ReferenceAnswers(Reference("packed", before), cases, rows_alone=True)

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.errors import InputError
-from pocketrnn.numbers.manifest import NumberManifest
 from pocketrnn.tables.checks import check_labels
 from pocketrnn_export.proof.cases import Case, Ids, Logits, Run
 from pocketrnn_export.proof.comparing import Compared, compare
@@ -26,7 +25,7 @@ __all__ = ["check_data", "compared_by_labels", "labels_given", "labels_named", "
 Flags = NDArray[np.bool_]
 
 
-def labels_given(manifest: Manifest | NumberManifest, logits: Logits) -> Flags:
+def labels_given(manifest: Manifest, logits: Logits) -> Flags:
     """The labels that stand for logits: what `predict_labels` gives, with the thresholds that the classifier keeps; the
     likeliest label, where one is right and no threshold is kept.
 
@@ -42,7 +41,7 @@ def labels_given(manifest: Manifest | NumberManifest, logits: Logits) -> Flags:
         [[False, True, False, False]]
     """
     answers = Answers.of(manifest)
-    one_is_given = manifest.activation == "softmax" and manifest.thresholds is None
+    one_is_given = manifest.output.activation == "softmax" and manifest.output.thresholds is None
     return answers.reached(answers.probabilities(logits), 0.0 if one_is_given else None)
 
 
@@ -62,18 +61,18 @@ def margins(manifest: Manifest, logits: Logits) -> NDArray[np.float64]:
         [1.0]
     """
     exact = logits.astype(np.float64)
-    thresholds = np.array(manifest.thresholds or (0.5,) * len(manifest.labels))
+    thresholds = np.array(manifest.output.thresholds or (0.5,) * len(manifest.labels))
     # A threshold of 0 or 1 is infinitely far.
     with np.errstate(divide="ignore"):
         needed = np.log(thresholds) - np.log1p(-thresholds)
     rows = np.arange(len(exact))
-    if manifest.activation == "sigmoid":
+    if manifest.output.activation == "sigmoid":
         apart = np.abs(exact - needed)
         nearest = apart.argmin(1)
         return np.asarray(apart[rows, nearest] / np.maximum(1.0, np.abs(exact[rows, nearest]) / 10))
     highest = np.sort(exact, axis=1)[:, -2:]
     margin = highest[:, 1] - highest[:, 0]
-    if manifest.thresholds is not None:
+    if manifest.output.thresholds is not None:
         best, others = exact.argmax(1), exact.copy()
         others[rows, best] = -np.inf
         odds = highest[:, 1] - np.logaddexp.reduce(others, axis=1)
@@ -81,7 +80,7 @@ def margins(manifest: Manifest, logits: Logits) -> NDArray[np.float64]:
     return np.asarray(margin / np.maximum(1.0, np.abs(highest).max(axis=1) / 10))
 
 
-def check_data(manifest: Manifest | NumberManifest, data: LabelledTexts | LabelledSequences | None) -> None:
+def check_data(manifest: Manifest, data: LabelledTexts | LabelledSequences | None) -> None:
     """Refuse data whose rows are labelled otherwise than the classifier labels them, before any work is done.
 
     Raises:
@@ -95,7 +94,7 @@ def check_data(manifest: Manifest | NumberManifest, data: LabelledTexts | Labell
         return
     check_labels(data.labels, manifest.labels)
     targets = np.asarray(data.targets)
-    if targets.ndim == 2 and manifest.activation != "sigmoid":
+    if targets.ndim == 2 and manifest.output.activation != "sigmoid":
         raise InputError(
             f"The data has any number of labels for each row, and {manifest.name} gives one.",
             "Give targets as whole numbers [rows], the place of each row's label.",
@@ -123,7 +122,7 @@ def labels_named(data: LabelledTexts | LabelledSequences) -> tuple[Flags, Flags]
 
 
 def compared_by_labels(
-    manifest: Manifest | NumberManifest,
+    manifest: Manifest,
     name: str,
     candidate: Run,
     cases: Sequence[Case],

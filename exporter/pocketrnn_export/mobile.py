@@ -49,9 +49,9 @@ def mobile(bundle: str | Path, path: str | Path, *, name: str | None = None, for
         forms.append(ort_step_graph(manifests.checked_bytes(folder / stream.file, stream.sha256), stream))
     plan = ProofPlan(
         reference=graph_reference(graph_name(manifest), content),
-        cases=cases_for_graph(manifest.text, graph, manifest.provenance),
+        cases=cases_for_graph(manifest.text.rules, graph, manifest.provenance),
         rows_alone=graph.batch != 1,
-        texts=[example.text for example in manifest.examples],
+        texts=[example.text for example in manifest.texts],
         earlier=manifest.parity,
     )
     return write_bundle(
@@ -59,7 +59,7 @@ def mobile(bundle: str | Path, path: str | Path, *, name: str | None = None, for
         description if name is None else replace(description, name=name),
         forms,
         plan,
-        examples=manifest.examples,
+        examples=manifest.texts,
         other_files={OPERATORS_FILE: operators_of({form.file: form.content for form in forms})},
         force=force,
     )

@@ -22,7 +22,7 @@ from pocketrnn.classifier import Classifier
 from pocketrnn.engines.native import native_module
 from pocketrnn.errors import InputError
 from pocketrnn.graph_check.graph_file import read_graph
-from pocketrnn.numbers.manifest import NumberManifest
+from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextRules
 from pocketrnn.verdicts import graph_name
 from pocketrnn_export.board_memory import memory_of
@@ -94,7 +94,7 @@ def pack(
     force: bool = False,
     c_array: bool = False,
     progress: bool = True,
-) -> Manifest | NumberManifest:
+) -> Manifest:
     """Write a bundle as one file for the native engine, proven equal to its graph.
 
     With `arithmetic="int8"` it is not: recurrent layers multiply integers of 8 bits, which takes half of the time of
@@ -116,7 +116,7 @@ def pack(
         progress: say on standard error what is done, as `export` does.
 
     Returns:
-        what the file says of itself, with the proof; of a bundle that takes sequences of numbers a NumberManifest.
+        what the file says of itself, with the proof; of a bundle that takes sequences of numbers a Manifest.
 
     Raises:
         InputError: the bundle gives values, and integers are asked for; the data is of another kind than the bundle;
@@ -141,7 +141,7 @@ def pack(
         raise InputError("Products in float32 change nothing that data could measure.", "Use arithmetic='int8'.")
     path = Path(path)
     with told_on_stderr(progress), file_written_whole(path, force=force) as work:
-        made: Manifest | NumberManifest
+        made: Manifest
         if bundle_takes_numbers(bundle):
             made, content = _packed_numbers(bundle_folder(bundle), arithmetic, data, allowed, streaming=streaming)
         else:
@@ -152,8 +152,8 @@ def pack(
     return made
 
 
-def _c_array(made: Manifest | NumberManifest, content: bytes, name: str) -> bytes:
-    needed = memory_of(made, content) if isinstance(made, NumberManifest) else None
+def _c_array(made: Manifest, content: bytes, name: str) -> bytes:
+    needed = memory_of(made, content) if isinstance(made.input, NumberInput) else None
     return to_c_array(content, name, "" if needed is None else needed.definitions(name)).encode("ascii")
 
 
@@ -164,7 +164,7 @@ def _packed_numbers(
     allowed: AllowedChange | None,
     *,
     streaming: bool,
-) -> tuple[NumberManifest, bytes]:
+) -> tuple[Manifest, bytes]:
     if hasattr(data, "texts"):
         raise InputError(f"{folder.name} takes sequences of numbers, and the data holds texts.", "Give sequences.")
     if arithmetic == "float32":
@@ -210,8 +210,7 @@ def bundle_takes_numbers(bundle: str | Path) -> bool:
     folder = bundle_folder(bundle)
     if is_packed(folder):
         return False
-    document, _ = manifests.document_in(folder)
-    return manifests.takes_numbers(document)
+    return isinstance(manifests.read(folder).input, NumberInput)
 
 
 def packable(bundle: str | Path) -> tuple[Path, Manifest]:
@@ -228,7 +227,7 @@ def packable(bundle: str | Path) -> tuple[Path, Manifest]:
     if is_packed(folder):
         raise InputError(f"{folder} is packed already.", "Give the bundle that it was made from.")
     manifest = manifests.read(folder)
-    check_packable(manifest.text, manifest.name)
+    check_packable(manifest.text.rules, manifest.name)
     if not manifest.graph.file.endswith(".onnx"):
         raise InputError(f"The graph of {manifest.name} is no ONNX file.", "Give the bundle that it was made from.")
     return folder, manifest
@@ -274,7 +273,7 @@ def program_of_bundle(manifest: Manifest, content: bytes, step: bytes | None) ->
 
 
 def _programs(manifest: Manifest, content: bytes, step: bytes | None) -> Programs:
-    whole = program_of(content, manifest.graph, padding_id=manifest.text.padding_id)
+    whole = program_of(content, manifest.graph, padding_id=manifest.text.rules.padding_id)
     if manifest.stream is None or step is None:
         return whole, None
     return whole, program_of(step, manifest.graph, state_size=manifest.stream.state_size)
@@ -294,7 +293,7 @@ class _Packed:
 
 def _packed_and_proven(manifest: Manifest, content: bytes, step: bytes | None) -> _Packed:
     _log.info("Making the program")
-    widths = widths_of(manifest.text)
+    widths = widths_of(manifest.text.rules)
     manifest = _held_to(manifest, widths.least, widths.most)
     programs = _programs(manifest, content, step)
     if (most := most_of(programs)) is not None:
@@ -373,7 +372,7 @@ def _with_integers(packed: _Packed, data: LabelledTexts | None, allowed: Allowed
         answers = ReferenceAnswers(Reference(INTEGERS, run_of_packed(file)), packed.cases, rows_alone=True)
         parity = proven(_compared(file, made, answers, packed.texts), apart)
         verdict = changed_by_integers(Classifier.load(before), Classifier.load(file), data, allowed)
-        examples = _answered_anew(made.examples, run_of_packed(file))
+        examples = _answered_anew(made.texts, run_of_packed(file))
     lines = (*(one.line for one in (*exact, *changed)), *parity.comparisons)
     made = measured(replace(made, examples=examples), packed.manifest.parity, lines, apart, form, verdict)
     return made, to_packed(made, program)
@@ -391,9 +390,9 @@ def _cases(manifest: Manifest, turns: frozenset[int]) -> tuple[dict[str, Sequenc
     """The cases of the proof by kind, those of the sizes at which the programs turn among them; and the texts."""
     graph = manifest.graph
     description = Description.of(manifest)
-    given = texts_for_proof([example.text for example in manifest.examples], manifest.vocabulary, manifest.text)
+    given = texts_for_proof([example.text for example in manifest.texts], manifest.text.vocabulary, manifest.text.rules)
     texts = texts_within(graph.limits, given, description)
-    cases = cases_for_graph(manifest.text, graph, manifest.provenance, turns=turns)
+    cases = cases_for_graph(manifest.text.rules, graph, manifest.provenance, turns=turns)
     return {**cases, "texts": text_cases(texts, description.encoder())}, texts
 
 

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.errors import InputError, PocketRNNError
-from pocketrnn.numbers.manifest import NumberManifest
 
 __all__ = ["Answers", "Prediction"]
 
@@ -60,14 +59,14 @@ class Answers:
     thresholds: tuple[float, ...] | None = None
 
     @classmethod
-    def of(cls, manifest: Manifest | NumberManifest) -> Answers:
+    def of(cls, manifest: Manifest) -> Answers:
         """What the logits of a bundle mean.
 
         Example:
             >>> Answers.of(Classifier.load("ag_news").manifest).labels
             ('World', 'Sports', 'Business', 'Sci/Tech')
         """
-        return cls(manifest.name, manifest.labels, manifest.activation, manifest.thresholds)
+        return cls(manifest.name, manifest.labels, manifest.output.activation, manifest.output.thresholds)
 
     def probabilities(self, logits: Floats) -> Floats:
         """The probabilities that `logits` stand for.

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import numpy as np
 
+from pocketrnn.bundle.manifest import Limits, Manifest
 from pocketrnn.engines.engine import Floats
 from pocketrnn.errors import InputError, SequenceError
-from pocketrnn.numbers.manifest import NumberManifest, StepLimits, numbers_digest
 from pocketrnn.numbers.number_input import Watch, step_or_steps
-from pocketrnn.saved_stream import as_floats, as_text, damaged, parsed, written
+from pocketrnn.saved_stream import as_floats, as_text, bundle_digest, damaged, parsed, written
 
 __all__ = ["CarriedStream", "Window"]
 
@@ -56,7 +55,7 @@ class CarriedStream:
 
     def __init__(
         self,
-        manifest: NumberManifest,
+        manifest: Manifest,
         engine: _Engine,
         answers_of: Callable[[Floats], list[Any]],
         saved: bytes | None = None,
@@ -88,13 +87,13 @@ class CarriedStream:
             >>> stream.push([0.1, 0.2, 9.7])[0].answer.label
             'standing'
         """
-        rules, limits = self._manifest.numbers, self._manifest.graph.limits or StepLimits()
+        rules, limits = self._manifest.numbers, self._manifest.graph.limits or Limits()
         given = step_or_steps(samples, rules.channels)
         prepared = rules.scaled(given, self.steps, self._watch)
         if not limits.allow(self.steps + len(prepared)):
             raise SequenceError(
                 f"The recording has {self.steps + len(prepared):,} steps, and {self._manifest.name} takes at most "
-                f"{limits.max_steps:,}.",
+                f"{limits.max_tokens:,}.",
                 "Begin another stream.",
             )
         logits, state = self._engine.step(prepared, self._state)
@@ -110,12 +109,13 @@ class CarriedStream:
         """
         logits = None if self._logits is None else as_text(self._logits)
         return written({
-            "bundle": self._digest(), "steps": self.steps, "state": as_text(self._state), "logits": logits,
+            "bundle": bundle_digest(self._manifest), "steps": self.steps, "state": as_text(self._state),
+            "logits": logits,
         })  # fmt: skip
 
     def _resume(self, saved: bytes) -> None:
         document = parsed(saved, _MEMBERS)
-        if document["bundle"] != self._digest():
+        if document["bundle"] != bundle_digest(self._manifest):
             raise InputError(
                 f"The stream was saved by another bundle than {self._manifest.name}.",
                 "Resume it with the bundle that it was begun with, byte for byte.",
@@ -126,9 +126,3 @@ class CarriedStream:
         self.steps = steps
         self._state = as_floats(document["state"], self._size)
         self._logits = None if logits is None else as_floats(logits, len(self._manifest.labels))
-
-    def _digest(self) -> str:
-        """What tells a bundle's streams from another's."""
-        manifest = self._manifest
-        step = "" if manifest.stream is None else manifest.stream.sha256
-        return hashlib.sha256(f"{step} {numbers_digest(manifest.labels, manifest.numbers)}".encode()).hexdigest()

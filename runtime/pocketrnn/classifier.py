@@ -23,9 +23,9 @@ from pocketrnn.engines.engine import CPU, Answered, Engine, Ids, Options, ReadsT
 from pocketrnn.engines.parallel import Workers
 from pocketrnn.errors import InputError, LimitError
 from pocketrnn.estimator import TrainedEstimator
-from pocketrnn.text import TextEncoder
 from pocketrnn.text.checked_texts import Chunk, OnError, checked_batches, chunks
 from pocketrnn.text.pretokenized import ReadyTexts, Text, Tokenizer
+from pocketrnn.text.text_input import TextInput
 
 if TYPE_CHECKING:
     from pocketrnn.explanation import Explanation
@@ -77,7 +77,7 @@ class Classifier(TrainedEstimator):
         self._engine = engine
         self._workers = Workers(threads)
         self._options = options
-        self._encoder = TextEncoder(manifest.text, manifest.vocabulary)
+        self._encoder = manifest.text.encoder()
         self._ready = ReadyTexts(manifest.name, self._encoder, manifest.graph.embedding_rows, tokenizer)
         self._answers = Answers.of(manifest)
         self._limits = manifest.graph.limits
@@ -140,9 +140,8 @@ class Classifier(TrainedEstimator):
         from pocketrnn.engines.onnxruntime import OnnxRuntimeEngine, checked_options
 
         options = checked_options(max_batch_tokens, providers, trust=trust)
-        try:
-            manifest = manifests.read(folder)
-        except manifests.NumbersError:
+        manifest = manifests.read(folder)
+        if not isinstance(manifest.input, TextInput):
             return cls._of_numbers(folder, options, threads, tokenizer, out_of_range)
         _refuse_range(out_of_range)
         engine = OnnxRuntimeEngine(folder, manifest, options)
@@ -192,7 +191,7 @@ class Classifier(TrainedEstimator):
             >>> Classifier.load("ag_news").thresholds is None
             True
         """
-        return self.manifest.thresholds
+        return self.manifest.output.thresholds
 
     def encode(self, text: Text) -> list[int]:
         """The token ids of one text; never empty.
@@ -267,7 +266,7 @@ class Classifier(TrainedEstimator):
 
     def _logits_of_row(self, tokens: Ids) -> list[float]:
         """The logits of int64 [1, tokens]."""
-        if self._limits is not None and not self._limits.take(tokens[0], self.manifest.text.padding_id):
+        if self._limits is not None and not self._limits.take(tokens[0], self.manifest.text.rules.padding_id):
             raise limit_error(self.name, self._limits, tokens.shape[1])
         return self._engine.logits_of_one(tokens)
 
@@ -473,7 +472,7 @@ class Classifier(TrainedEstimator):
         ids, lengths = self._encoder.encode_all(chunk.texts)
         refused = np.zeros(len(lengths), bool)
         if self._limits is not None:
-            refused |= outside(self._limits, ids, lengths, self.manifest.text.padding_id)
+            refused |= outside(self._limits, ids, lengths, self.manifest.text.rules.padding_id)
         if refused.any() and on_error == "raise":
             raise self._refusal_in(chunk, int(refused.argmax()))
         refused[chunk.skipped] = True
@@ -530,7 +529,7 @@ class Classifier(TrainedEstimator):
         """The logits of ids; refused are also those beyond the limits."""
         if self._limits is None:
             return self._engine.logits(ids, lengths)
-        beyond = outside(self._limits, ids, lengths, self.manifest.text.padding_id)
+        beyond = outside(self._limits, ids, lengths, self.manifest.text.rules.padding_id)
         if not beyond.any():
             return self._engine.logits(ids, lengths)
         within = np.flatnonzero(~beyond)

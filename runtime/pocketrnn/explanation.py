@@ -97,7 +97,7 @@ class Explainer:
 
     @property
     def _has_subwords(self) -> bool:
-        return self.manifest.text.tokenizer == SUBWORDS
+        return self.manifest.text.rules.tokenizer == SUBWORDS
 
     def explained(self, text: str | list[str], label: str | None, most_fragments: int) -> Explanation:
         """What each word did for a label; see `Classifier.explain`.
@@ -113,7 +113,7 @@ class Explainer:
             )
         if not isinstance(most_fragments, int) or most_fragments < 1:
             raise InputError(f"most_fragments is {most_fragments!r}.", "Use a whole number from 1.")
-        by_character = not isinstance(text, str) or self.manifest.text.tokenizer == "characters"
+        by_character = not isinstance(text, str) or self.manifest.text.rules.tokenizer == "characters"
         words = _words(text, by_character=by_character, word=_WORD_OR_POINT if self._has_subwords else _WORD)
         places = _fragments(words, min(most_fragments, _MOST_TOKENS // len(self.encode(text))))
         without: list[str | list[str]] = [text[:start] + text[end:] for start, end in places]  # type: ignore[operator]
@@ -121,7 +121,7 @@ class Explainer:
         kept = [i for i in range(len(without)) if i + 1 not in refused]
         logits = np.delete(given, refused, axis=0).astype(np.float64)
         index = int(logits[0].argmax()) if label is None else labels.index(label)
-        odds = _log_odds(logits, index, self.manifest.activation)
+        odds = _log_odds(logits, index, self.manifest.output.activation)
         # Of both activations, the probability is the sigmoid of the log-odds; the tanh form overflows for none.
         probabilities = 0.5 * (np.tanh(0.5 * odds) + 1)
         fragments = tuple(

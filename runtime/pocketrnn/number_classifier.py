@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.answers import Answers, Prediction
+from pocketrnn.bundle.manifest import Limits, Manifest, read
 from pocketrnn.bundle.packed_file import is_packed, takes_numbers
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.carried_stream import CarriedStream, Window
@@ -22,7 +23,6 @@ from pocketrnn.engines.engine import CPU, Floats, Options, checked_threads
 from pocketrnn.engines.parallel import Workers
 from pocketrnn.errors import BundleError, InputError, PocketRNNError, SequenceError, shown
 from pocketrnn.estimator import TrainedEstimator
-from pocketrnn.numbers.manifest import NumberManifest, StepLimits, read
 from pocketrnn.numbers.number_input import array_of, step_or_steps
 from pocketrnn.numbers.range_watch import OutOfRange, RangeWatch
 from pocketrnn.text.checked_texts import OnError
@@ -76,7 +76,7 @@ class NumberClassifier(TrainedEstimator):
     def __init__(
         self,
         folder: Path,
-        manifest: NumberManifest,
+        manifest: Manifest,
         engine: _Engine,
         options: Options,
         threads: int = 1,
@@ -88,8 +88,8 @@ class NumberClassifier(TrainedEstimator):
         self._options = options
         self._workers = Workers(threads)
         self._engine = engine
-        self._gives_values = manifest.activation == "values"
-        self._answers = Answers(manifest.name, manifest.labels, manifest.activation, manifest.thresholds)
+        self._gives_values = manifest.output.activation == "values"
+        self._answers = Answers.of(manifest)
 
     @classmethod
     def load(
@@ -151,7 +151,7 @@ class NumberClassifier(TrainedEstimator):
     @property
     def thresholds(self) -> tuple[float, ...] | None:
         """For each label the probability from which `predict_labels` gives it; None where the bundle keeps none."""
-        return self.manifest.thresholds
+        return self.manifest.output.thresholds
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -169,10 +169,10 @@ class NumberClassifier(TrainedEstimator):
             (1, 3)
         """
         samples = self.manifest.numbers.prepared(sequence, self._watch)
-        limits = self.manifest.graph.limits or StepLimits()
+        limits = self.manifest.graph.limits or Limits()
         if not limits.allow(len(samples)):
-            short = len(samples) < (limits.min_steps or 1)
-            bound = f"at least {limits.min_steps:,}" if short else f"at most {limits.max_steps:,}"
+            short = len(samples) < (limits.min_tokens or 1)
+            bound = f"at least {limits.min_tokens:,}" if short else f"at most {limits.max_tokens:,}"
             raise SequenceError(
                 f"The sequence has {len(samples):,} steps, and {self.name} takes {bound}.",
                 "Give a longer one." if short else "Divide it; a recording in windows: stream(window=...).",
@@ -472,7 +472,7 @@ def _of_packed(path: Path, options: Options, threads: int, out_of_range: str = "
 
 
 def _of_bundle(
-    folder: Path, manifest: NumberManifest, options: Options, threads: int, out_of_range: str = "warn"
+    folder: Path, manifest: Manifest, options: Options, threads: int, out_of_range: str = "warn"
 ) -> NumberClassifier:
     from pocketrnn.engines.number_engine import NumberEngine
 

@@ -110,7 +110,7 @@ def _verdict(verified: Verification, when: datetime) -> Iterator[str]:
     told = _text(f"{verdict.sentence} {verdict.remedy}".rstrip(), 10 * _LONGEST)
     yield f"<p{_OPEN if verdict.is_open else ''}><strong>The text rules:</strong> {told}</p>"
     same = "the same token ids and the same labels"
-    if verified.manifest.text.tokenizer == EXTERNAL:
+    if verified.manifest.text.rules.tokenizer == EXTERNAL:
         same = "the same labels; they were given as token ids, since the owner's code splits the texts"
     yield (
         f"<p><strong>It answers here as it did when it was made.</strong> Every file has the digest that was stated. "
@@ -141,8 +141,8 @@ def _what_it_is(manifest: Manifest) -> Iterator[str]:
     yield "<h2>What was checked</h2>"
     facts = [
         ("labels", f"{len(manifest.labels)}: {', '.join(manifest.labels)}"),
-        ("probabilities", f"{manifest.activation} of the logits"),
-        ("vocabulary", f"{len(manifest.vocabulary):,} tokens, tokenizer {manifest.text.tokenizer}"),
+        ("probabilities", f"{manifest.output.activation} of the logits"),
+        ("vocabulary", f"{len(manifest.text.vocabulary):,} tokens, tokenizer {manifest.text.rules.tokenizer}"),
         *((f"sha256 of {name}", digest) for name, digest in files),
     ]
     yield from _table(("", ""), facts, 2)
@@ -205,7 +205,7 @@ def _here(verified: Verification) -> Iterator[str]:
         ("text", "label", "largest difference"),
         (
             (example.text or "(the empty text)", manifest.labels[_highest(example.logits)], f"{difference:.1e}")
-            for example, difference in zip(manifest.examples, worst, strict=True)
+            for example, difference in zip(manifest.texts, worst, strict=True)
         ),
         2,
     )
@@ -225,7 +225,7 @@ def _not_compared(manifest: Manifest) -> Iterator[str]:
     yield f"<li>Whether the classifier is right: only that it answers as {as_what}.</li>"
     yield "<li>Who made the bundle: a digest finds a changed byte and is no signature.</li>"
     if text_verdict(manifest).kind in ("not compared", "external"):
-        rules = "the owner's code makes them" if manifest.text.tokenizer == EXTERNAL else "the text rules say so"
+        rules = "the owner's code makes them" if manifest.text.rules.tokenizer == EXTERNAL else "the text rules say so"
         yield f"<li>That texts became these token ids in training: {rules}, and nothing was compared.</li>"
     if told := padding_told(manifest.provenance):
         yield f"<li>What other programs answer that pad texts: {_text(told)}. Here each is answered without.</li>"

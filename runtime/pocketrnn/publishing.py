@@ -12,6 +12,7 @@ from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import is_packed
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.errors import InputError
+from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import graph_sentence, text_verdict
 from pocketrnn.verification import verify
 
@@ -55,7 +56,7 @@ def push(
     # Once: an address may name another commit a moment later.
     folder = bundle_folder(bundle)
     verification = verify(folder)
-    if not isinstance(verification.manifest, Manifest):
+    if not isinstance(verification.manifest.input, TextInput):
         raise InputError(f"{bundle} takes numbers, for which there is no card yet.", "Push its folder yourself.")
     files = [folder] if is_packed(folder) else [folder / name for name in verification.files]
     api = library.HfApi()
@@ -85,13 +86,13 @@ def _card(manifest: Manifest, address: HubAddress, files: list[Path]) -> Iterato
     name, labels = _plain(manifest.name), [_plain(label) for label in manifest.labels]
     yield from ("---", "library_name: pocketrnn", "pipeline_tag: text-classification", "---", f"# {name}", "")
     more = f" and {len(labels) - _SHOWN_LABELS} more" if len(labels) > _SHOWN_LABELS else ""
-    several = "any number of" if manifest.activation == "sigmoid" else "one of"
+    several = "any number of" if manifest.output.activation == "sigmoid" else "one of"
     yield f"Gives a text {several} {len(labels)} labels: {', '.join(labels[:_SHOWN_LABELS])}{more}."
     yield from ("", "```console", f'$ pocketrnn classify -b {address} "a text"', "```", "")
     yield from ("```python", "from pocketrnn import Classifier", "", f'classifier = Classifier.load("{address}")')
     yield from ('print(classifier.classify("a text"))', "```", "")
     size = sum(path.stat().st_size for path in files)
-    yield f"{len(manifest.vocabulary):,} tokens, {size:,} bytes. It is answered without PyTorch."
+    yield f"{len(manifest.text.vocabulary):,} tokens, {size:,} bytes. It is answered without PyTorch."
     yield from ("", "## What was shown", "", f"- Graph: {_plain(graph_sentence(manifest))}")
     yield f"- Text rules: {_plain(text_verdict(manifest).sentence)}"
     yield f"- It holds {len(manifest.examples)} golden examples, which are texts that anybody can read."

@@ -10,10 +10,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from pocketrnn.bundle.manifest import Manifest, input_digest
 from pocketrnn.engines.engine import Floats
 from pocketrnn.errors import InputError
 
-__all__ = ["as_floats", "as_text", "damaged", "parsed", "written"]
+__all__ = ["as_floats", "as_text", "bundle_digest", "damaged", "parsed", "written"]
 
 _FORMAT: Final = "pocketrnn-stream"
 _VERSION: Final = 1
@@ -49,6 +50,12 @@ def parsed(saved: bytes, members: frozenset[str]) -> dict[str, Any]:
     if document.keys() != members | {"format", "version"} or digest != _digest_of(document):
         raise damaged("was changed after it was saved: its digest does not match")
     return document
+
+
+def bundle_digest(manifest: Manifest) -> str:
+    """What tells a bundle's streams from another's: a sha256 of its step graph, its labels and its input."""
+    step = "" if manifest.stream is None else manifest.stream.sha256
+    return hashlib.sha256(f"{step} {input_digest(manifest.labels, manifest.input)}".encode()).hexdigest()
 
 
 def as_text(numbers: Floats) -> str:

@@ -13,7 +13,6 @@ By rules of subwords, what waits is the text as it arrived, from the last space 
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -22,11 +21,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import numpy as np
 
 from pocketrnn.answers import Answers, Prediction
-from pocketrnn.bundle.manifest import Manifest, text_digest
+from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.refused_texts import among, limit_error
 from pocketrnn.engines.engine import Engine, Floats
 from pocketrnn.errors import InputError, LimitError, TextError
-from pocketrnn.saved_stream import as_floats, as_text, damaged, parsed, written
+from pocketrnn.saved_stream import as_floats, as_text, bundle_digest, damaged, parsed, written
 from pocketrnn.text import TOKENIZERS, AnyTextRules, TextEncoder, TextRules
 
 if TYPE_CHECKING:
@@ -195,14 +194,14 @@ class Stream:
         # Opened now, so that what is wrong with the step graph is said before any text is read.
         engine.open_step()
         self._manifest, self._encoder, self._engine, self._answers = manifest, encoder, engine, answers
-        self._longest = max(map(len, manifest.vocabulary))
-        rules = manifest.text
+        self._longest = max(map(len, manifest.text.vocabulary))
+        rules = manifest.text.rules
         if isinstance(rules, TextRules):
             self._read_on: Callable[[Arriving, str], _Read] = self._words_read_on
         else:
             from pocketrnn.text.subword_cuts import SubwordCuts
 
-            self._cuts = SubwordCuts(rules, manifest.vocabulary, cast("SubwordIds", encoder.pieces))
+            self._cuts = SubwordCuts(rules, manifest.text.vocabulary, cast("SubwordIds", encoder.pieces))
             self._read_on = self._pieces_read_on
         self._at = Arriving()
         self._state: Floats = np.zeros((1, self._state_size), np.float32)
@@ -264,7 +263,7 @@ class Stream:
             if open_ids:
                 answer, _ = self._engine.step(open_ids, state)
             elif logits is None:
-                answer, _ = self._engine.step([self._manifest.text.empty_id], state)
+                answer, _ = self._engine.step([self._manifest.text.rules.empty_id], state)
             else:
                 answer = logits
         except LimitError as error:
@@ -273,13 +272,13 @@ class Stream:
         return answer[0].copy()  # type: ignore[no-any-return]
 
     def _words_read_on(self, at: Arriving, fragment: str) -> _Read:
-        at, settled, open_ = read_on(at, fragment, cast("TextRules", self._manifest.text), self._longest)
+        at, settled, open_ = read_on(at, fragment, cast("TextRules", self._manifest.text.rules), self._longest)
         return at, self._encoder.look_up(settled), self._encoder.look_up(open_)
 
     def _pieces_read_on(self, at: Arriving, fragment: str) -> _Read:
         """The ids that are read for good from now on, those of the text's begin among them, and those of the tail, as
         they are if the text ends here, with those of its end."""
-        rules = cast("SubwordRules", self._manifest.text)
+        rules = cast("SubwordRules", self._manifest.text.rules)
         pieces = cast("SubwordIds", self._encoder.pieces)
         most = sys.maxsize if rules.max_tokens is None else rules.max_tokens - at.tokens
         if most <= 0:
@@ -304,7 +303,7 @@ class Stream:
             >>> stream = Classifier.load("one-way").stream(saved)
         """
         return written({
-            "bundle": _bundle_digest(self._manifest),
+            "bundle": bundle_digest(self._manifest),
             "at": asdict(self._at),
             "state": as_text(self._state),
             "logits": None if self._logits is None else as_text(self._logits),
@@ -312,13 +311,13 @@ class Stream:
 
     def _resume(self, saved: bytes) -> None:
         document = parsed(saved, _MEMBERS)
-        if document["bundle"] != _bundle_digest(self._manifest):
+        if document["bundle"] != bundle_digest(self._manifest):
             raise InputError(
                 f"The stream was saved by another bundle than {self._manifest.name}.",
                 "Resume it with the bundle that it was begun with, byte for byte.",
             )
         at = document["at"]
-        if not _is_position(at, self._manifest.text):
+        if not _is_position(at, self._manifest.text.rules):
             raise damaged("says where it stands in a way that cannot be")
         self._at = Arriving(**at)
         self._state = as_floats(document["state"], self._state_size)
@@ -326,13 +325,6 @@ class Stream:
             raise damaged("has no answer to what it has read, or one to nothing")
         if document["logits"] is not None:
             self._logits = as_floats(document["logits"], len(self._manifest.labels))
-
-
-def _bundle_digest(manifest: Manifest) -> str:
-    """What tells a bundle's streams from another's: a sha256 of its step graph, labels, text rules and vocabulary."""
-    meaning = text_digest(manifest.labels, manifest.text, manifest.vocabulary)
-    step = "" if manifest.stream is None else manifest.stream.sha256
-    return hashlib.sha256(f"{step} {meaning}".encode()).hexdigest()
 
 
 def _is_position(at: Any, rules: AnyTextRules) -> bool:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final, Literal, Protocol, cast
+from typing import Any, Final, Literal, cast
 
-from pocketrnn.bundle.manifest import IN_OWN_PRECISION, ROUNDED, Comparison, Manifest, Parity
+from pocketrnn.bundle.manifest import IN_OWN_PRECISION, ROUNDED, Comparison, Manifest
 from pocketrnn.text import EXTERNAL
 
 __all__ = [
@@ -53,20 +53,6 @@ _SOURCES: Final = (
     *("a tokenizer.json", "a .model of sentencepiece", "BERT's vocab.txt", "a vocab.json and a merges.txt"),
 )
 _FLOAT64: Final = ", float64"
-
-
-class HasProof(Protocol):
-    """What has a proof and says where it comes from: a Manifest, or one of a classifier of numbers."""
-
-    @property
-    def parity(self) -> Parity:
-        """The proof."""
-        ...
-
-    @property
-    def provenance(self) -> Mapping[str, Any]:
-        """The origin."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -227,7 +213,7 @@ def text_verdict(manifest: Manifest) -> TextVerdict:
         and source in _SOURCES
     ):
         return TextVerdict("read", texts, by, source, answers)
-    return TextVerdict("external", answers=answers) if manifest.text.tokenizer == EXTERNAL else TextVerdict()
+    return TextVerdict("external", answers=answers) if manifest.text.rules.tokenizer == EXTERNAL else TextVerdict()
 
 
 def _answers(stated: Any, manifest: Manifest) -> AnswersCompared | None:
@@ -319,7 +305,7 @@ class IntegerVerdict:
         )
 
 
-def integer_verdict(manifest: HasProof) -> IntegerVerdict | None:
+def integer_verdict(manifest: Manifest) -> IntegerVerdict | None:
     """What a packed file says that its integers change; None where it says nothing that can be read.
 
     Example:
@@ -404,7 +390,7 @@ def graph_name(manifest: Manifest) -> str:
     return COMPRESSED if any(line.candidate == COMPRESSED for line in manifest.parity.comparisons) else "onnx"
 
 
-def graph_sentence(manifest: HasProof) -> str:
+def graph_sentence(manifest: Manifest) -> str:
     """What is shown of the graph, as the end of a sentence that begins with "The graph: ".
 
     Example:
@@ -428,7 +414,7 @@ def graph_sentence(manifest: HasProof) -> str:
     return f"equal to {module} in single precision; not proven in double precision.{own}"
 
 
-def numbers_sentence(manifest: HasProof) -> str:
+def numbers_sentence(manifest: Manifest) -> str:
     """What is known of the scale that numbers are brought to, as the end of a sentence that begins with "Numbers: ".
 
     Example:
@@ -449,7 +435,7 @@ def _own_precision(line: Comparison) -> str:
     return f" It computes in float32: in {precision}, the module's own logits differ by up to {apart}."
 
 
-def integer_sentence(manifest: HasProof) -> str:
+def integer_sentence(manifest: Manifest) -> str:
     """What is shown of a packed file whose products are of integers, which is not that it equals the module."""
     verdict = integer_verdict(manifest)
     measured = "What that changes, the file does not say." if verdict is None else verdict.sentence
@@ -466,7 +452,7 @@ def integer_sentence(manifest: HasProof) -> str:
     )
 
 
-def rounding_sentence(manifest: HasProof) -> str:
+def rounding_sentence(manifest: Manifest) -> str:
     """What rounding the weights changed, which is measured and no part of the proof; empty where none were rounded."""
     changed = [line for line in manifest.parity.comparisons if line.is_rounding]
     if not changed:

@@ -49,15 +49,14 @@ class Verification:
         files: the files whose sha256 was checked.
         replays: the golden examples, each alone and all in one batch.
         tolerance: the largest logit difference that passes.
-        manifest: what the bundle says of itself, with the proof that was made at its export: a Manifest, or of a
-            classifier of numbers a NumberManifest.
+        manifest: what the bundle says of itself, with the proof that was made at its export.
     """
 
     name: str
     files: tuple[str, ...]
     replays: tuple[Replay, ...]
     tolerance: float
-    manifest: Any = field(repr=False)
+    manifest: Manifest = field(repr=False)
 
 
 def logit_differences(expected: NDArray[Any], given: NDArray[Any]) -> NDArray[Any]:
@@ -116,14 +115,11 @@ def verify(bundle: str | os.PathLike[str]) -> Verification:
 def _verified_numbers(classifier: NumberClassifier, folder: Path) -> Verification:
     """What is found right of a classifier of numbers, whose graph's digest was checked when it was loaded."""
     manifest, tolerance = classifier.manifest, classifier.manifest.parity.tolerance
-    # Whoever verifies a classifier of texts imports nothing of numbers.
-    from pocketrnn.numbers.manifest import numbers_digest
-
-    if classifier.metadata.get("pocketrnn.numbers_digest") != numbers_digest(manifest.labels, manifest.numbers):
+    if not manifests.digest_entry(manifest.labels, manifest.input).items() <= classifier.metadata.items():
         raise BundleError(
             f"{manifest.graph.file} does not say that it was made for these labels and numbers.", "Export it again."
         )
-    sequences = [np.array(example.samples, np.float32) for example in manifest.examples]
+    sequences = [np.array(example.samples, np.float32) for example in manifest.sequences]
     golden = np.array([example.logits for example in manifest.examples], np.float64)
     answers = {
         "each alone": np.concatenate([classifier.logits_of_prepared([sequence]) for sequence in sequences]),
@@ -132,14 +128,14 @@ def _verified_numbers(classifier: NumberClassifier, folder: Path) -> Verificatio
     replays = []
     for how, logits in answers.items():
         differences = logit_differences(golden, logits)
-        of_labels = manifest.activation != "values"
+        of_labels = manifest.output.activation != "values"
         wrong = ~(differences <= tolerance) | (of_labels & (golden.argmax(1) != logits.argmax(1)))
         if wrong.any():
             raise _answered_otherwise(
                 manifest.name, f"number {int(wrong.argmax()) + 1}, {how}, differs by {differences[wrong].max():.2g}"
             )
         replays.append(Replay(how, len(sequences), float(differences.max()), tuple(differences.tolist())))
-    files = (folder.name,) if is_packed(folder) else (manifests.CLASSIFIER_JSON, manifest.graph.file)
+    files = (folder.name,) if is_packed(folder) else manifests.files_of(manifest)
     return Verification(manifest.name, files, tuple(replays), tolerance, manifest)
 
 
@@ -171,12 +167,13 @@ def _check_metadata(classifier: Classifier, path: Path) -> None:
     takes another 1.7 ms where loading a 20,000-word bundle takes 15. It is what a lone graph can be recognised by.
     """
     manifest = classifier.manifest
-    stated = graph_metadata(classifier).get("pocketrnn.text_digest")
-    if stated != manifests.text_digest(manifest.labels, manifest.text, manifest.vocabulary):
+    stated = graph_metadata(classifier)
+    expected = manifests.digest_entry(manifest.labels, manifest.input)
+    if not expected.items() <= stated.items():
         problem = (
-            "does not say which labels, text rules and vocabulary it was made for"
-            if stated is None
-            else ("was made for other labels, text rules or another vocabulary than classifier.json holds")
+            "was made for other labels, text rules or another vocabulary than classifier.json holds"
+            if expected.keys() <= stated.keys()
+            else "does not say which labels, text rules and vocabulary it was made for"
         )
         raise BundleError(f"{path} {problem}.", "Export the bundle again.")
 
@@ -184,8 +181,8 @@ def _check_metadata(classifier: Classifier, path: Path) -> None:
 def _replayed(classifier: Classifier) -> tuple[Replay, ...]:
     manifest = classifier.manifest
     # Texts that the bundle cannot split are given as ids.
-    splits = manifest.text.tokenizer != EXTERNAL
-    texts = [example.text if splits else list(example.ids) for example in manifest.examples]
+    splits = manifest.text.rules.tokenizer != EXTERNAL
+    texts = [example.text if splits else list(example.ids) for example in manifest.texts]
     golden = np.array([example.logits for example in manifest.examples], np.float64)
     try:
         answers = {
@@ -193,14 +190,14 @@ def _replayed(classifier: Classifier) -> tuple[Replay, ...]:
             "all in one batch": classifier.logits(texts),
         }
         if manifest.stream is not None:
-            answers["each as a stream"] = streamed_logits(classifier, [example.text for example in manifest.examples])
+            answers["each as a stream"] = streamed_logits(classifier, [example.text for example in manifest.texts])
     except BundleError:
         raise
     except PocketRNNError as error:
         raise BundleError(f"A golden example cannot be answered. {error.problem}", _MAKE_AGAIN) from error
-    ids = [classifier.encode(text) == list(example.ids) for text, example in zip(texts, manifest.examples, strict=True)]
+    ids = [classifier.encode(text) == list(example.ids) for text, example in zip(texts, manifest.texts, strict=True)]
     faults = [
-        f"{e.text[:40]!r} becomes other token ids" for e, equal in zip(manifest.examples, ids, strict=True) if not equal
+        f"{e.text[:40]!r} becomes other token ids" for e, equal in zip(manifest.texts, ids, strict=True) if not equal
     ]
     for how, logits in answers.items():
         faults += _faults(manifest, golden, logits, how)
@@ -215,7 +212,7 @@ def _faults(manifest: Manifest, golden: NDArray[np.float64], logits: NDArray[np.
     faults = []
     differences = logit_differences(golden, logits)
     for example, was, now, difference in zip(
-        manifest.examples, golden.argmax(1), logits.argmax(1), differences, strict=True
+        manifest.texts, golden.argmax(1), logits.argmax(1), differences, strict=True
     ):
         # Not "difference > tolerance": a NaN is no pass.
         if was != now or not difference <= manifest.parity.tolerance:

@@ -14,7 +14,6 @@ from packing_tools import packed_bundle
 from torch import Tensor, nn
 
 from pocketrnn.bundle.zoo import bundle_folder
-from pocketrnn.numbers.manifest import NumberManifest
 from pocketrnn_export import export
 from pocketrnn_export.board_memory import memory_of
 from pocketrnn_export.c_array import to_c_array
@@ -101,7 +100,6 @@ def packed_gestures(folder: Path, arithmetic: Arithmetic = "float32", **rules: A
     # A module that learnt nothing is sure of nothing: any label may change.
     allowed = AllowedChange(labels=100) if arithmetic == "int8" else None
     made = pack(folder / "gesture", folder / "gesture.prnn", arithmetic=arithmetic, allowed=allowed)
-    assert isinstance(made, NumberManifest)
     content = (folder / "gesture.prnn").read_bytes()
     needed = memory_of(made, content)
     assert needed is not None

@@ -81,7 +81,7 @@ def test_a_lone_graph_says_what_it_is_and_names_its_axes(old_bundle: Path) -> No
         "pocketrnn.version": "1",
         "pocketrnn.name": "old",
         "pocketrnn.labels": json.dumps(LABELS),
-        "pocketrnn.text_digest": manifest.text_digest(written.labels, written.text, written.vocabulary),
+        **manifest.digest_entry(written.labels, written.input),
     }
     shapes = {v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in model.graph.input}
     assert shapes == {"tokens": ["batch", "sequence"], "lengths": ["batch"]}
@@ -261,7 +261,7 @@ def test_labels_of_a_multi_label_classifier_have_probabilities_of_their_own(
     new_bundle: tuple[Path, manifest.Manifest],
 ) -> None:
     path, written = new_bundle
-    assert written.activation == "sigmoid"
+    assert written.output.activation == "sigmoid"
     classifier = Classifier.load(path)
     texts = ["w1 w2 w3", "w4", "w9 w8 w7 w6 w5"]
     expected = torch.sigmoid(torch.from_numpy(classifier.logits(texts))).numpy()

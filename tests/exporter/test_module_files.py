@@ -92,8 +92,8 @@ def test_a_module_a_function_and_a_class_with_arguments_are_exported(model: Path
     assert result.exit_code == 0, result.output
     read = manifest.read(tmp_path / "b")
     assert read.labels == ("World", "Sports", "Business", "Sci/Tech")
-    assert read.vocabulary == ("<unk>", "<pad>", "oil", "wins")
-    assert (read.text.unknown_id, read.text.padding_id) == (0, 1)
+    assert read.text.vocabulary == ("<unk>", "<pad>", "oil", "wins")
+    assert (read.text.rules.unknown_id, read.text.rules.padding_id) == (0, 1)
 
 
 SAVED = ["w.safetensors", "w.pt", "nested.pt", "parallel.pt", "compiled.pt", "legacy.pt"]
@@ -265,8 +265,8 @@ def test_a_function_of_the_file_says_how_the_module_is_called(
     read = manifest.read(tmp_path / "b")
     assert read.provenance["call"] == "first_of(module, tokens, lengths)"
     assert read.labels == ("World", "Sports")
-    assert read.vocabulary == ("<unk>", "<pad>", "oil", "wins")
-    assert (read.text.unknown_id, read.text.padding_id) == (0, 1)
+    assert read.text.vocabulary == ("<unk>", "<pad>", "oil", "wins")
+    assert (read.text.rules.unknown_id, read.text.rules.padding_id) == (0, 1)
 
 
 @pytest.mark.parametrize(

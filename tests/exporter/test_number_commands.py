@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pocketrnn import Classifier, NumberClassifier
+from pocketrnn.bundle.output import ValueOutput
 from pocketrnn.commands.cli import main as command_line
 from pocketrnn.errors import InputError
 
@@ -182,7 +183,7 @@ def values(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_values_with_units_are_exported_by_name(values: Path, tmp_path: Path) -> None:
     assert "speed (m/s)" in run("inspect", values).output
     assert len(run("classify", "-b", values, "[[1, 2, 3]]").output.split("\t")) == 2
-    channels = Classifier.load(values).manifest.numbers.channels  # type: ignore[attr-defined]
+    channels = Classifier.load(values).manifest.numbers.channels
     (tmp_path / "r.csv").write_text(f"{','.join(channels)}\n1,2,3\n")
     table = run("classify", "-b", values, "--input", tmp_path / "r.csv", "--output-format", "csv").output
     assert table.startswith("sequence,speed")
@@ -191,7 +192,7 @@ def test_values_with_units_are_exported_by_name(values: Path, tmp_path: Path) ->
 def test_values_are_no_labels(values: Path) -> None:
     classifier = NumberClassifier.load(values)
     sequences = [np.ones((4, 3)), np.zeros((9, 3))]
-    assert classifier.manifest.value_units == ("m/s",)
+    assert classifier.manifest.output == ValueOutput(("speed",), ("m/s",))
     assert np.array_equal(classifier.predict(sequences), classifier.values(sequences))
     for call in (classifier.classify, classifier.predict_proba, classifier.predict_labels):
         with pytest.raises(InputError, match="values"):

@@ -14,8 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from pocketrnn import Classifier
+from pocketrnn.bundle.manifest import Limits, Manifest, read
 from pocketrnn.errors import BundleError, ExportError, InputError
-from pocketrnn.numbers.manifest import NumberManifest, StepLimits, read
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export import export
 from pocketrnn_export.forms.step_of_graph import step_of_graph
@@ -114,13 +114,13 @@ def test_a_graph_that_cannot_read_on_is_refused_with_the_reason(said: str) -> No
     [
         (NumberInput(("x",), window=8), None, "windows of 8 steps"),
         (NumberInput(("x",), steps=8), None, "has 8 steps"),
-        (NumberInput(("x",)), StepLimits(min_steps=3), "at least 3 steps"),
+        (NumberInput(("x",)), Limits(min_tokens=3), "at least 3 steps"),
     ],
 )
-def test_rules_of_windows_and_lengths_carry_no_state(rules: NumberInput, limits: StepLimits | None, said: str) -> None:
+def test_rules_of_windows_and_lengths_carry_no_state(rules: NumberInput, limits: Limits | None, said: str) -> None:
     with pytest.raises(InputError, match=said):
         check_carrying(rules, limits)
-    check_carrying(NumberInput(("x",)), StepLimits(max_steps=300))
+    check_carrying(NumberInput(("x",)), Limits(max_tokens=300))
 
 
 class Gestures(nn.Module):
@@ -142,7 +142,7 @@ def test_an_exported_state_is_carried_in_onnxruntime_and_packed(tmp_path: Path, 
     )
     lines = [(line.reference, line.candidate, line.inputs) for line in made.parity.comparisons]
     assert ("pytorch", "step graph, 1 step each", "all cases") in lines
-    packed: NumberManifest = pack(bundle, path)  # type: ignore[assignment]
+    packed: Manifest = pack(bundle, path)  # type: ignore[assignment]
     assert packed.stream is not None
     assert packed.stream.state_size == 6
     lines = [(line.reference, line.candidate, line.inputs) for line in packed.parity.comparisons]

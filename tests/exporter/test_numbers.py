@@ -72,7 +72,7 @@ def test_a_bundle_answers_as_its_module(name: str, tmp_path: Path) -> None:
     generator = np.random.default_rng(5)
     lengths = [20] * 4 if "steps" in how else [1, 2, 19, 64, 200]
     limits = manifest.graph.limits
-    least = 1 if limits is None else limits.min_steps or 1
+    least = 1 if limits is None else limits.min_tokens or 1
     assert (least > 1) == (name in {"Pooled", "Window", "Strides", "FarStep"})
     lengths = [max(n, least) for n in lengths]
     sequences = [generator.normal(0, 2, (n, len(classifier.channels))).astype(np.float32) for n in lengths]
@@ -101,7 +101,7 @@ def test_the_fewest_and_the_most_steps_are_found_and_stated(
 ) -> None:
     limits = export_numbers(kind().eval(), tmp_path / "b", **XYZ).graph.limits
     assert limits is not None
-    assert (limits.min_steps, limits.max_steps) == (least, most)
+    assert (limits.min_tokens, limits.max_tokens) == (least, most)
     classifier = NumberClassifier.load(tmp_path / "b")
     refused, named = (least - 1, f"{least - 1} steps.*{least}") if least else (21, "21 steps.*20")
     with pytest.raises(SequenceError, match=named):

@@ -20,10 +20,12 @@ from torch import nn
 from pocketrnn import verify
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
+from pocketrnn.bundle.output import LabelOutput
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError, ParityError
 from pocketrnn.proof_page import proof_page
 from pocketrnn.text import TextRules
+from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import AnswersCompared, TextVerdict, text_verdict
 from pocketrnn_export import export
 from pocketrnn_export.compression import compress
@@ -210,7 +212,8 @@ def test_labels_alone_tell_another_order(tmp_path: Path) -> None:
 def test_labels_are_those_that_users_are_given(more: dict[str, Any], given: Any, wrong: Any) -> None:
     several = more.get("multi_label")
     answers = np.float32([[0.8022, 0.1, 0.0478, 0.6]] if several else [[0.8022, 0.1, 0.0478, 0.05]])
-    manifest = SimpleNamespace(activation="sigmoid" if several else "softmax", text=TextRules(max_width=9))
+    output = LabelOutput(tuple(LABELS), "sigmoid" if several else "softmax")
+    manifest = SimpleNamespace(output=output, text=TextInput(TextRules(max_width=9), ()))
     classifier: Any = SimpleNamespace(
         labels=tuple(LABELS), thresholds=more.get("thresholds"), manifest=manifest, predict_proba=lambda _: answers
     )

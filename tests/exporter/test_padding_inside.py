@@ -86,8 +86,8 @@ def alone(module: nn.Module, classifier: Classifier, text: str) -> np.ndarray:
     manifest = classifier.manifest
     tokens = torch.tensor([classifier.encode(text)])
     lengths = torch.tensor([tokens.shape[1]])
-    if manifest.text.min_width:
-        lengths = (tokens != manifest.text.padding_id).sum(1).clamp(min=1)
+    if manifest.text.rules.min_width:
+        lengths = (tokens != manifest.text.rules.padding_id).sum(1).clamp(min=1)
     with torch.no_grad():
         answer: Tensor = compiled(manifest.provenance["call"])(module, tokens, lengths)
     return answer.numpy()

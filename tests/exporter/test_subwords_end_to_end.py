@@ -205,7 +205,7 @@ def test_a_bundle_is_exported_in_python(tmp_path: Path) -> None:
         names["Net"](700), tmp_path / "out", labels=["a", "b"], tokenizer=FAMILIES["GPT-2"],
         torchscript=False, example_texts=["Oil prices rise"],
     )  # fmt: skip
-    assert manifest.text == read_tokenizer(FAMILIES["GPT-2"]).rules
+    assert manifest.text.rules == read_tokenizer(FAMILIES["GPT-2"]).rules
     assert Classifier.load(shutil.copytree(tmp_path / "out", tmp_path / "copy")).predict(["Oil"])
 
 

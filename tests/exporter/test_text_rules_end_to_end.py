@@ -244,7 +244,7 @@ def test_members_whose_absence_means_the_same_are_left_out(tmp_path: Path) -> No
     document = json.loads((tmp_path / "bundle" / "classifier.json").read_bytes())
     assert document["text"].keys() == ALWAYS_THERE
     assert not document.keys() & {"torchscript", "stream", "thresholds"}
-    assert manifest.text.is_plain
+    assert manifest.text.rules.is_plain
 
 
 @pytest.mark.slow
@@ -311,7 +311,7 @@ def test_the_command_compares_pairs_with_rules_that_are_json_or_a_file(tmp_path:
 def test_the_command_takes_rules_as_json_and_as_a_file(tmp_path: Path, *, as_file: bool) -> None:
     status, said = run(tmp_path, "--rules", rules_given(tmp_path, as_file=as_file))
     assert status == 0, said
-    text = read(tmp_path / "made").text
+    text = read(tmp_path / "made").text.rules
     assert (text.tokenizer, text.min_width, text.unknown_id, text.padding_id) == ("whitespace", 9, 1, 0)
     assert text.steps == cleaning("lowercase", ("&", " and "), "remove_punctuation")
     shown = CliRunner().invoke(main, ["inspect", str(tmp_path / "made")]).output

@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto, helper, numpy_helper
 
-from pocketrnn.bundle.manifest import INTEGERS, Comparison, Parity
-from pocketrnn.bundle.packed_file import step_entry
-from pocketrnn.numbers.manifest import Activation, NumberExample, NumberGraph, NumberManifest
+from pocketrnn.bundle.manifest import INTEGERS, Comparison, Graph, Manifest, NumberExample, Parity
+from pocketrnn.bundle.output import Activation, output_of
+from pocketrnn.bundle.packed_file import graph_entry, step_entry
+from pocketrnn.bundle.packed_numbers import to_packed_numbers
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn.numbers.packed_numbers import number_graph_entry, to_packed_numbers
 from pocketrnn_export.forms.packed_file.integer_program import with_integers
 from pocketrnn_export.forms.packed_file.program_of_graph import program_on_samples
 from pocketrnn_export.forms.step_of_graph import step_of_graph
@@ -84,7 +84,7 @@ class MadeOfNumbers:
 
     content: bytes = field(repr=False)
     graph: bytes = field(repr=False)
-    manifest: NumberManifest
+    manifest: Manifest
     vectors: list[dict[str, Any]]
 
 
@@ -161,7 +161,7 @@ def made(name: str) -> MadeOfNumbers:
     generator = np.random.default_rng(sum(map(ord, name)))
     layer = _Layer.drawn(generator, len(rules.channels), len(labels))
     content = layer.graph(len(rules.channels))
-    graph = NumberGraph("model.onnx", "0" * 64, 18, ("samples",), padding=False)
+    graph = Graph("model.onnx", "0" * 64, 18, ("samples",), padding=False)
     step = None
     if name in CARRIED:
         of_step, size = step_of_graph(content)
@@ -173,15 +173,13 @@ def made(name: str) -> MadeOfNumbers:
     answered = functools.partial(layer.logits, of_integers=of_integers)
     golden = [_golden(generator, answered, rules, steps) for steps in ((rules.steps or 3), (rules.steps or 8))]
     line = Comparison("numpy", INTEGERS if of_integers else "packed", "samples of each type", 1, 1, 0.0, 0)
-    manifest = NumberManifest(
+    manifest = Manifest(
         name=name,
-        labels=labels,
-        numbers=rules,
-        graph=number_graph_entry(graph, program),
+        input=rules,
+        output=output_of(labels, activation, value_units=("kW", "kW") if activation == "values" else None),
+        graph=graph_entry(graph, program),
         examples=tuple(golden),
         parity=Parity(1e-5, (line,)),
-        activation=activation,
-        value_units=("kW", "kW") if activation == "values" else None,
         stream=step_entry(program),
     )
     vectors = [

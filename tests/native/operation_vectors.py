@@ -14,9 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pocketrnn.bundle.manifest import INTEGERS, Comparison, Example, Graph, Manifest, Parity
+from pocketrnn.bundle.output import LabelOutput
 from pocketrnn.bundle.packed_codes import Binary, Reduction, Unary
 from pocketrnn.bundle.packed_file import graph_entry, to_packed
 from pocketrnn.text import TextRules
+from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.forms.packed_file.packed_program import (
     BOOL,
     FLOAT,
@@ -125,9 +127,10 @@ class _Maker:
         candidate = INTEGERS if finished.has_integers else "numpy"
         manifest = Manifest(
             name=name,
-            labels=tuple(self.labels),
-            text=TextRules(tokenizer="whitespace", unknown_id=0, padding_id=0),
-            vocabulary=tuple(f"w{i}" for i in range(WORDS)),
+            input=TextInput(
+                TextRules(tokenizer="whitespace", unknown_id=0, padding_id=0), tuple(f"w{i}" for i in range(WORDS))
+            ),
+            output=LabelOutput(tuple(self.labels)),
             graph=graph_entry(graph, finished),
             torchscript=None,
             examples=(Example(TEXTS[0], tuple(vectors[0]["ids"]), tuple(vectors[0]["logits"])),),

@@ -11,9 +11,11 @@ from torch import nn
 
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import INTEGERS, Comparison, Example, Graph, Manifest, Parity, StepGraph
+from pocketrnn.bundle.output import LabelOutput
 from pocketrnn.bundle.packed_file import PackedProgram, graph_entry, step_entry, to_packed
 from pocketrnn.errors import PocketRNNError
 from pocketrnn.text import TextRules
+from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.onnx.onnx_graph import ONNX
 from pocketrnn_export.forms.packed_file.integer_program import with_integers
@@ -71,9 +73,8 @@ def packed_graph(
     changed = [Comparison("packed", INTEGERS, "nothing", 1, 1, 0.0, 0)] if program.has_integers else []
     manifest = Manifest(
         name="graph",
-        labels=labels,
-        text=TextRules(padding_id=1),
-        vocabulary=vocabulary,
+        input=TextInput(TextRules(padding_id=1), vocabulary),
+        output=LabelOutput(labels),
         graph=graph_entry(graph, program),
         torchscript=None,
         stream=step_entry(program),

@@ -19,6 +19,7 @@ from pocketrnn import Classifier, verify
 from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Limits, to_bytes
 from pocketrnn.bundle.manifest import read as read_manifest
+from pocketrnn.bundle.output import output_of
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.commands.cli import main
 from pocketrnn.engines import native
@@ -76,7 +77,7 @@ def test_texts_beyond_the_limits_are_refused_or_skipped_as_with_a_bundle(tmp_pat
     limits = Path(__file__).parents[1] / "vectors" / name
     pack(limits, tmp_path / "limits.prnn")
     bundle, packed = Classifier.load(limits), Classifier.load(tmp_path / "limits.prnn")
-    stated, rules = bundle.manifest.graph.limits or Limits(), bundle.manifest.text
+    stated, rules = bundle.manifest.graph.limits or Limits(), bundle.manifest.text.rules
     # No text has other numbers of tokens than its rules give.
     least, most = stated.min_tokens or rules.min_width, stated.max_tokens or rules.max_width
     assert packed.manifest.graph.limits == replace(stated, min_tokens=least, max_tokens=most, max_batch=None)
@@ -102,7 +103,8 @@ def test_thresholds_of_a_bundle_hold_in_a_packed_file_with_and_without_pocketrnn
     texts = ["the cup game", "The team wins the cup game!", "", "unheard-of", "NASA's space probe"]
     answers = replace(Answers.of(read_manifest(words)), activation=activation)
     likeliest = answers.probabilities(Classifier.load(words).logits(texts)).max(axis=1)
-    changed = replace(read_manifest(words), activation=activation, thresholds=(float(np.median(likeliest)) - 1e-3,) * 4)
+    thresholds = (float(np.median(likeliest)) - 1e-3,) * 4
+    changed = replace(read_manifest(words), output=output_of(answers.labels, activation, thresholds))
     folder.mkdir()
     (folder / "model.onnx").write_bytes((words / "model.onnx").read_bytes())
     (folder / "classifier.json").write_bytes(to_bytes(changed))

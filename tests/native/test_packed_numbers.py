@@ -26,14 +26,13 @@ from sampling import examples, mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn import Classifier, NumberClassifier, NumberInput, verify
-from pocketrnn.bundle.manifest import Comparison, NumbersError, Parity, sha256_of
+from pocketrnn.bundle.manifest import Comparison, Graph, NumbersError, Parity, sha256_of, to_bytes
 from pocketrnn.bundle.packed_file import sums_of
+from pocketrnn.bundle.packed_numbers import to_packed_numbers
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.commands.cli import main
 from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import BundleError, ExportError, InputError, PocketRNNError, SequenceError
-from pocketrnn.numbers.manifest import NumberGraph, NumberManifest, to_bytes
-from pocketrnn.numbers.packed_numbers import to_packed_numbers
 from pocketrnn.verdicts import graph_sentence, integer_verdict
 from pocketrnn_export import export
 from pocketrnn_export.forms.packed_file.program_of_graph import program_on_samples
@@ -131,7 +130,7 @@ def gesture() -> number_vectors.MadeOfNumbers:
 def packed_with(made: number_vectors.MadeOfNumbers, rules: NumberInput) -> Packed:
     """A file with other rules, which no golden example minds."""
     program = program_on_samples(made.graph, made.manifest.graph, rules).finished()
-    return Packed(to_packed_numbers(replace(made.manifest, numbers=rules), program))
+    return Packed(to_packed_numbers(replace(made.manifest, input=rules), program))
 
 
 @settings(max_examples=examples(15, 150))
@@ -167,7 +166,7 @@ def bundle_of(name: str, folder: Path) -> Path:
     made, graph = number_vectors.made(name), folder / name / "model.onnx"
     graph.parent.mkdir()
     graph.write_bytes(made.graph)
-    entry = NumberGraph(graph.name, sha256_of(graph), 18, ("samples",), padding=False)
+    entry = Graph(graph.name, sha256_of(graph), 18, ("samples",), padding=False)
     line = Comparison("numpy, float64", "onnx, float64", "samples of each type", 1, 1, 0.0, 0)
     stated = replace(made.manifest, graph=entry, stream=None, parity=Parity(1e-5, (line,)))
     (graph.parent / "classifier.json").write_bytes(to_bytes(stated))
@@ -496,7 +495,6 @@ def test_integers_of_numbers_are_exact_and_what_they_change_is_measured_on_seque
 def test_a_file_of_integers_that_does_not_say_so_is_refused_for_numbers(swinging: Path, tmp_path: Path) -> None:
     path = tmp_path / "swings.prnn"
     made = pack(swinging, path, arithmetic="int8", allowed=AllowedChange(labels=100))
-    assert isinstance(made, NumberManifest)
     assert "golden examples, which says little" in graph_sentence(made)
     content = path.read_bytes()
     changed = bytearray(content.replace(b'"int8 arithmetic"', b'"int9 arithmetic"'))

@@ -26,6 +26,7 @@ from pocketrnn.text import Keep, Replace, SubwordRules, TextEncoder
 from pocketrnn.text.subword_rules import AddedToken
 from pocketrnn.text.subword_splits import Part, Pattern, PrependTo, Run, SplitAt, SplitAtRuns, SplitAtText
 from pocketrnn.text.subword_steps import Bytes, Fold, LowercaseEach, Normalize, Prepend, Strip, Surround, Table
+from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.packing import pack
 from pocketrnn_native import Packed
 
@@ -61,7 +62,7 @@ def small(tokens: int) -> tuple[Manifest, PackedProgram]:
 def engine_of(rules: SubwordRules, tokens: tuple[str, ...]) -> Packed:
     # An embedding may have more rows than there are tokens: one of each power of two is made.
     manifest, program = small(1 << (len(tokens) - 1).bit_length())
-    made = replace(packed_manifest(manifest, program), text=rules, vocabulary=tokens)
+    made = replace(packed_manifest(manifest, program), input=TextInput(rules, tokens))
     return Packed(to_packed(made, program))
 
 
@@ -290,7 +291,7 @@ def test_a_bundle_of_subwords_is_packed_and_answers_the_same(name: str, tmp_path
     file = tmp_path / "made.prnn"
     assert pack(bundle, file).text == rules
     packed, reference = Classifier.load(file), Classifier.load(bundle)
-    assert packed.manifest.text == reference.manifest.text
+    assert packed.manifest.text.rules == reference.manifest.text.rules
     asked = [text for text in subword_vectors.TEXTS if "\ud800" not in text]
     np.testing.assert_allclose(packed.logits(asked), reference.logits(asked), atol=1e-5)
     with pytest.raises(PocketRNNError):
@@ -307,4 +308,4 @@ def test_merges_scores_and_tables_stand_in_a_packed_file_once(name: str, tmp_pat
     assert b'"ranks"' not in content
     assert content.count(b'"table"') == content.count(b'"table":""')
     (tmp_path / "made.prnn").write_bytes(content)
-    assert Classifier.load(tmp_path / "made.prnn").manifest.text == rules
+    assert Classifier.load(tmp_path / "made.prnn").manifest.text.rules == rules

@@ -45,10 +45,10 @@ def test_the_engine_answers_the_test_vectors_as_they_say(bundle: Path) -> None:
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: bundle.name)
 def test_the_engine_and_the_python_rules_give_the_same_ids_for_random_texts(bundle: Path) -> None:
     drawn, manifest = random.Random(5), manifests.read(bundle)
-    reference, engine = TextEncoder(manifest.text, manifest.vocabulary), Packed(packed_bundle(bundle))
+    reference, engine = TextEncoder(manifest.text.rules, manifest.text.vocabulary), Packed(packed_bundle(bundle))
     for turn in range(examples(500, 1500)):
         words = [
-            drawn.choice(PIECES if drawn.random() < 0.6 else manifest.vocabulary) + drawn.choice(["", " ", ""])
+            drawn.choice(PIECES if drawn.random() < 0.6 else manifest.text.vocabulary) + drawn.choice(["", " ", ""])
             for _ in range(drawn.randrange(25))
         ]
         if turn % 5 == 0:
@@ -61,7 +61,7 @@ def test_the_engine_and_the_python_rules_give_the_same_ids_for_random_texts(bund
 def test_every_code_point_is_lower_cased_and_split_as_in_python() -> None:
     engine = Packed(packed_bundle(VECTORS / "characters"))
     manifest = manifests.read(VECTORS / "characters")
-    reference = TextEncoder(manifest.text, manifest.vocabulary)
+    reference = TextEncoder(manifest.text.rules, manifest.text.vocabulary)
     whole = Packed(packed_bundle(VECTORS / "trigrams"))
     trigrams = manifests.read(VECTORS / "trigrams")
     split = TextEncoder(trigrams.text, trigrams.vocabulary)

@@ -130,7 +130,10 @@ def packed_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Texts drawn from what the rules treat in special ways, from words, and from all of Unicode."""
     drawn, path = random.Random(3), tmp_path_factory.mktemp("texts") / "texts"
-    words = manifests.read(VECTORS / "words").vocabulary + manifests.read(bundle_folder("ag_news-small")).vocabulary
+    words = (
+        manifests.read(VECTORS / "words").text.vocabulary
+        + manifests.read(bundle_folder("ag_news-small")).text.vocabulary
+    )
     made = ["", "oil " * 300]
     for turn in range(120):
         pieces = [drawn.choice(PIECES if drawn.random() < 0.4 else words) + " " * drawn.randrange(2) for _ in range(30)]

@@ -26,10 +26,12 @@ from pocketrnn.bundle.manifest import (
     Parity,
     StepGraph,
     TorchScript,
-    text_digest,
+    digest_entry,
     to_bytes,
 )
+from pocketrnn.bundle.output import LabelOutput, output_of
 from pocketrnn.text import TextEncoder, TextRules
+from pocketrnn.text.text_input import TextInput
 
 Floats = NDArray[np.float32]
 
@@ -189,12 +191,13 @@ def make(
 ) -> Path:
     """Write a bundle whose parts fit, but for what `change_graph` and `change` do before the digests are made."""
     rules = rules or TextRules()
+    given = TextInput(rules, tuple(vocabulary))
     model = weights(len(vocabulary), embedding=embedding, hidden=hidden, classes=len(labels))
     metadata = {
         "pocketrnn.name": name,
         "pocketrnn.labels": json.dumps(list(labels)),
         "pocketrnn.version": "1",
-        "pocketrnn.text_digest": text_digest(tuple(labels), rules, tuple(vocabulary)),
+        **digest_entry(tuple(labels), given),
     }
     proto = graph(model, lengths=lengths, metadata=metadata)
     if change_graph is not None:
@@ -205,9 +208,8 @@ def make(
     encoded = [(text, encoder.encode(text)) for text in texts]
     manifest = Manifest(
         name=name,
-        labels=tuple(labels),
-        text=rules,
-        vocabulary=tuple(vocabulary),
+        input=given,
+        output=LabelOutput(tuple(labels)),
         graph=Graph(
             file="model.onnx",
             sha256=hashlib.sha256(content).hexdigest(),
@@ -338,3 +340,10 @@ def counting(proto: onnx.ModelProto, *, padding: Sequence[int]) -> None:
 def with_graph(manifest: Manifest, **changes: object) -> Manifest:
     """`manifest` with some of its graph's members changed."""
     return replace(manifest, graph=replace(manifest.graph, **changes))  # type: ignore[arg-type]
+
+
+def with_output(
+    manifest: Manifest, activation: str = "softmax", thresholds: tuple[float, ...] | None = None
+) -> Manifest:
+    """`manifest` with what its logits mean changed."""
+    return replace(manifest, output=output_of(manifest.labels, activation, thresholds))

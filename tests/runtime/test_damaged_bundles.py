@@ -28,6 +28,7 @@ from sampling import examples
 import pocketrnn.bundle.manifest as manifests
 from pocketrnn import Classifier, verify
 from pocketrnn.bundle.manifest import Manifest
+from pocketrnn.bundle.output import LabelOutput
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, ParityError
 
@@ -63,7 +64,7 @@ def test_a_digest_made_anew_is_accepted(bundle: Path) -> None:
 def test_tokens_that_utf8_cannot_hold_survive(tmp_path: Path) -> None:
     vocabulary = ["<unk>", "\ud800", "\0", "\u2028", "é"]
     folder = bundle_maker.make(tmp_path / "b", vocabulary=vocabulary, texts=["\ud800 é"])
-    assert list(Classifier.load(folder).manifest.vocabulary) == vocabulary
+    assert list(Classifier.load(folder).manifest.text.vocabulary) == vocabulary
 
 
 @settings(max_examples=examples(100, 400), deadline=None)
@@ -215,8 +216,8 @@ def test_a_vocabulary_smaller_than_the_embedding_is_sound_until_verified(bundle:
 
 def test_labels_and_logits_must_be_as_many(tmp_path: Path) -> None:
     def fewer(manifest: Manifest) -> Manifest:
-        examples = tuple(replace(example, logits=example.logits[:3]) for example in manifest.examples)
-        return replace(manifest, labels=manifest.labels[:3], examples=examples)
+        examples = tuple(replace(example, logits=example.logits[:3]) for example in manifest.texts)
+        return replace(manifest, output=LabelOutput(manifest.labels[:3]), examples=examples)
 
     with pytest.raises(BundleError, match=r"\b4 logits.*\b3 labels"):
         Classifier.load(bundle_maker.make(tmp_path / "b", change=fewer))

@@ -36,7 +36,7 @@ PIECES = st.sampled_from(
 def log_odds(classifier: Classifier, text: str, label: str) -> float:
     row = classifier.logits([text])[0].astype(np.float64)
     k = classifier.labels.index(label)
-    if classifier.manifest.activation == "sigmoid":
+    if classifier.manifest.output.activation == "sigmoid":
         return float(row[k])
     return float(row[k] - np.log(np.exp(np.delete(row, k)).sum()))
 

@@ -339,7 +339,8 @@ def test_loading_asks_for_a_text_that_the_graph_takes(tmp_path: Path) -> None:
             make_counting(
                 tmp_path / "rows",
                 change=lambda made: replace(
-                    bundle_maker.with_graph(made, embedding_rows=6), text=replace(PADDED, padding_id=5)
+                    bundle_maker.with_graph(made, embedding_rows=6),
+                    input=replace(made.text, rules=replace(PADDED, padding_id=5)),
                 ),
             )
         )

@@ -176,7 +176,7 @@ def test_the_callers_tokenizer_splits_every_string(external: Path, padded: Path)
     # In place of a bundle's own tokenizer, too; and none of its steps are done.
     instead = Classifier.load(padded, tokenizer=by_letters)
     assert instead.encode("the-cup!") == [WORDS.index("the"), WORDS.index("cup")]
-    assert instead.encode("THE") == [instead.manifest.text.unknown_id]
+    assert instead.encode("THE") == [instead.manifest.text.rules.unknown_id]
     with pytest.raises(InputError, match="fragments"):
         instead.stream()
 

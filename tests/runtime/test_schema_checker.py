@@ -20,12 +20,26 @@ jsonschema = pytest.importorskip("jsonschema")
 Steps = tuple[str | int, ...]
 
 
-@pytest.fixture(scope="module")
-def document(padded: Path) -> dict[str, Any]:
+@pytest.fixture(scope="module", params=["texts", "numbers"])
+def document(request: pytest.FixtureRequest, padded: Path) -> dict[str, Any]:
     loaded: dict[str, Any] = json.loads((padded / "classifier.json").read_bytes())
     loaded["vocabulary"] = loaded["vocabulary"][:4]
     loaded["examples"] = loaded["examples"][:2]
-    return loaded
+    return loaded if request.param == "texts" else of_numbers(loaded)
+
+
+def of_numbers(document: dict[str, Any]) -> dict[str, Any]:
+    """The document of a classifier of numbers that gives values."""
+    made = {name: value for name, value in document.items() if name not in ("text", "vocabulary", "torchscript")}
+    graph = {name: value for name, value in document["graph"].items() if name != "embedding_rows"}
+    return {
+        **made,
+        "activation": "values",
+        "value_units": ["m"] * len(made["labels"]),
+        "numbers": {"channels": ["x", "y"], "mean": [0.5, 1], "training_range": [[0, 1], [0, 2.5]]},
+        "graph": {**graph, "inputs": ["samples"], "limits": {"max_tokens": 9}},
+        "examples": [{"samples": [[0.5, 1]], "logits": [1.5, 0, 0, 0]}],
+    }
 
 
 VALUES = st.one_of(
@@ -63,7 +77,7 @@ def altered(document: dict[str, Any], data: st.DataObject) -> Any:
             case "repeat" if isinstance(place, list):
                 place.append(copy.deepcopy(place[last]))
             case "add" if isinstance(place, dict):
-                place[data.draw(st.sampled_from(["extra", "unknown_id", "type"]))] = data.draw(VALUES)
+                place[data.draw(st.sampled_from(["extra", "unknown_id", "type", "text", "alone"]))] = data.draw(VALUES)
         if not isinstance(document, dict) or not document:
             break
     return document
@@ -83,6 +97,13 @@ def test_the_schema_itself_is_a_valid_schema() -> None:
 
 def test_a_whole_document_is_valid(document: dict[str, Any]) -> None:
     assert first_fault(document, json_schema()) is None
+
+
+@pytest.mark.parametrize("member", ["text", "numbers"])
+def test_a_member_of_the_other_kind_of_input_is_refused(member: str, document: dict[str, Any]) -> None:
+    whole = {"tokenizer": "external"} if member == "text" else {"channels": ["x"]}
+    added = document if member in document else {**document, member: whole}
+    assert (first_fault(added, json_schema()) is None) == (member in document)
 
 
 def test_a_line_break_does_not_slip_past_the_end_of_a_pattern() -> None:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from sampling import examples
 
 from pocketrnn import Classifier, verify
+from pocketrnn.bundle.output import LabelOutput
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, InputError, TextError
 from pocketrnn.stream import Arriving, read_on
@@ -244,7 +245,9 @@ def test_a_stream_goes_on_in_a_copy_of_its_bundle_and_in_no_other(streaming: Pat
     assert copied.push("ns the cup") == stream.push("ns the cup")
     # The same graphs, byte for byte, but other labels.
     other = bundle_maker.make(
-        tmp_path / "other", stream=True, change=lambda manifest: replace(manifest, labels=manifest.labels[::-1])
+        tmp_path / "other",
+        stream=True,
+        change=lambda manifest: replace(manifest, output=LabelOutput(manifest.labels[::-1])),
     )
     with pytest.raises(InputError, match="another bundle"):
         Classifier.load(other).stream(stream.save())

@@ -224,7 +224,7 @@ def bundle(tmp_path: Path) -> Path:
 
 def test_a_bundle_of_subwords_classifies(bundle: Path) -> None:
     classifier = Classifier.load(bundle)
-    assert classifier.manifest.text == RULES
+    assert classifier.manifest.text.rules == RULES
     texts = ["unable, able", "", "nothing that is known", "a b"]
     together = classifier.logits(texts)
     alone = np.concatenate([classifier.logits([text]) for text in texts])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from click.testing import CliRunner, Result
 from pocketrnn import Classifier
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.commands.cli import main
-from pocketrnn.errors import BundleError
+from pocketrnn.errors import InputError
 
 TEXTS = ["the oil", "team wins", "", "the team wins the cup", "of the"]
 
@@ -26,7 +25,7 @@ def made(folder: Path, activation: str, thresholds: tuple[float, ...] | None, la
     return bundle_maker.make(
         folder,
         labels=labels or bundle_maker.LABELS,
-        change=lambda manifest: replace(manifest, activation=activation, thresholds=thresholds),
+        change=lambda manifest: bundle_maker.with_output(manifest, activation, thresholds),
     )
 
 
@@ -47,10 +46,10 @@ def tags(tmp_path: Path) -> Path:
 
 
 def test_a_bundle_keeps_them(tags: Path, tmp_path: Path) -> None:
-    assert Classifier.load(tags).thresholds == manifests.read(tags).thresholds
+    assert Classifier.load(tags).thresholds == manifests.read(tags).output.thresholds
     assert Classifier.load(tmp_path / "before").thresholds is None
-    with pytest.raises(BundleError, match=r"\b2 thresholds.*\b4 labels"):
-        replace(manifests.read(tags), thresholds=(0.5, 0.5))
+    with pytest.raises(InputError, match=r"\b2 thresholds.*\b4 labels"):
+        bundle_maker.with_output(manifests.read(tags), "sigmoid", (0.5, 0.5))
 
 
 def test_every_label_that_reaches_its_own_threshold_is_given(tags: Path) -> None:

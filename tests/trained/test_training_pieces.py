@@ -191,7 +191,7 @@ def test_a_classifier_of_pieces_goes_from_rows_to_every_form(tmp_path: Path, mon
     texts = ["noise3 cat1 noise4", "dog2", "an elk0, misspelt nois", ""]
     bundle, packed = Classifier.load("out"), Classifier.load("out.prnn")
     made = checkpoints.read(Path("made"))
-    assert bundle.manifest.text == made.rules
+    assert bundle.manifest.text.rules == made.rules
     np.testing.assert_allclose(packed.predict_proba(texts), bundle.predict_proba(texts), atol=1e-5)
     assert [part.text for part in bundle.explain(texts[0]).fragments] == texts[0].split()
 

@@ -369,7 +369,7 @@ def test_train_evaluate_export_and_classify_speak_of_several_labels(tmp_path: Pa
     assert "| label | threshold |" in report
     assert not (folder / "confusion.png").exists()
     classifier, checkpoint = Classifier.load(bundle), checkpoints.read(folder)
-    assert classifier.manifest.activation == "sigmoid"
+    assert classifier.manifest.output.activation == "sigmoid"
     assert classifier.thresholds == checkpoint.thresholds
     figures = []
     for source in (folder, bundle):

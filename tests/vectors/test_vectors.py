@@ -32,7 +32,7 @@ def test_the_vectors_are_answered_as_they_say(bundle: Path, file: str) -> None:
         pytest.skip(f"this Python has Unicode {unicodedata.unidata_version}; the format's is 14.0, that of Python 3.11")
     classifier, vectors = Classifier.load(bundle), vectors_in(bundle / file)
     texts = [vector["text"] for vector in vectors]
-    encoder = TextEncoder(classifier.manifest.text, classifier.manifest.vocabulary)
+    encoder = TextEncoder(classifier.manifest.text.rules, classifier.manifest.text.vocabulary)
     assert [encoder.tokens(text) for text in texts] == [vector["tokens"] for vector in vectors]
     assert [classifier.encode(text) for text in texts] == [vector["ids"] for vector in vectors]
     expected = np.array([vector["logits"] for vector in vectors])
@@ -95,13 +95,16 @@ def test_every_folder_of_refused_bundles_is_listed() -> None:
 
 def test_the_vectors_hold_every_rule_and_stay_small() -> None:
     manifests = [Classifier.load(bundle).manifest for bundle in BUNDLES]
-    assert {a.text.tokenizer for a in manifests} == {"basic_english", "whitespace", "characters", "space"}
-    assert {type(step) for a in manifests for step in a.text.steps} == {Replace, Keep, Lowercase}
-    assert {(a.text.cut_side, a.text.pad_side) for a in manifests} >= {("left", "left"), ("right", "right")}
-    assert {(a.text.first_id is None, a.text.last_id is None) for a in manifests} >= {(False, False), (True, False)}
-    assert {a.activation for a in manifests} == {"softmax", "sigmoid"}
+    assert {a.text.rules.tokenizer for a in manifests} == {"basic_english", "whitespace", "characters", "space"}
+    assert {type(step) for a in manifests for step in a.text.rules.steps} == {Replace, Keep, Lowercase}
+    assert {(a.text.rules.cut_side, a.text.rules.pad_side) for a in manifests} >= {("left", "left"), ("right", "right")}
+    assert {(a.text.rules.first_id is None, a.text.rules.last_id is None) for a in manifests} >= {
+        (False, False),
+        (True, False),
+    }
+    assert {a.output.activation for a in manifests} == {"softmax", "sigmoid"}
     assert {a.graph.inputs for a in manifests} == {("tokens",), ("tokens", "lengths")}
-    assert {a.text.unknown_id is None for a in manifests} == {False, True}
-    assert {a.text.lowercase for a in manifests} == {False, True}
-    assert len({a.text.ngrams for a in manifests}) == 3
+    assert {a.text.rules.unknown_id is None for a in manifests} == {False, True}
+    assert {a.text.rules.lowercase for a in manifests} == {False, True}
+    assert len({a.text.rules.ngrams for a in manifests}) == 3
     assert sum(path.stat().st_size for bundle in BUNDLES for path in bundle.iterdir()) < 270_000

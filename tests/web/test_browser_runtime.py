@@ -52,7 +52,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, web_modules: Path, texts: lis
         tokens = [TextEncoder(rules, ["<unk>"]).tokens(text) for text in texts]
 
         def activated(manifest: Manifest, activation: str = activation) -> Manifest:
-            return Manifest(**{**vars(manifest), "activation": activation})
+            return bundle_maker.with_output(manifest, activation)
 
         vocabulary = vocabulary_of(tokens, 2000)
         bundle_maker.make(

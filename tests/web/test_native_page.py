@@ -54,7 +54,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> dict[
         tokens = [TextEncoder(rules, ["<unk>"]).tokens(text) for text in texts]
 
         def activated(manifest: Manifest, activation: str = activation) -> Manifest:
-            return Manifest(**{**vars(manifest), "activation": activation})
+            return bundle_maker.with_output(manifest, activation)
 
         bundle_maker.make(
             folder / name, name=name, vocabulary=vocabulary_of(tokens, 2000), rules=rules, embedding=32, hidden=32,

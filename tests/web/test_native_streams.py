@@ -120,7 +120,7 @@ def test_a_sigma_that_nothing_decides_is_refused_and_changes_nothing(
     streamed: tuple[Path, list[dict[str, Any]]],
 ) -> None:
     path, answers = streamed
-    rules = Classifier.load(path).manifest.text
+    rules = Classifier.load(path).manifest.text.rules
     if not isinstance(rules, TextRules) or not rules.lowercase or rules.max_tokens:
         pytest.skip("nothing waits under these rules")
     for answer in answers:
@@ -129,7 +129,7 @@ def test_a_sigma_that_nothing_decides_is_refused_and_changes_nothing(
 
 def test_pieces_without_a_space_to_cut_them_at_are_refused(streamed: tuple[Path, list[dict[str, Any]]]) -> None:
     path, answers = streamed
-    if isinstance(Classifier.load(path).manifest.text, TextRules):
+    if isinstance(Classifier.load(path).manifest.text.rules, TextRules):
         pytest.skip("nothing waits under these rules")
     for answer in answers:
         assert answer["waiting"].startswith("InputError: More characters have no space to cut them at")

@@ -13,6 +13,7 @@ from web_node import Node
 from pocketrnn import Classifier
 from pocketrnn.answers import Answers
 from pocketrnn.bundle import manifest as manifests
+from pocketrnn.bundle.output import output_of
 
 WORDS = Path(__file__).parents[1] / "vectors" / "words"
 TEXTS = ["the cup game", "The team wins the cup game!", "", "unheard-of", "NASA's space probe"]
@@ -28,7 +29,7 @@ def bundle(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     probabilities = answers.probabilities(Classifier.load(WORDS).logits(TEXTS))
     largest = probabilities.max(1) if request.param == "softmax" else probabilities
     thresholds = tuple(np.broadcast_to(np.median(largest, axis=0), 4).round(4).tolist())
-    changed = replace(manifests.read(WORDS), activation=request.param, thresholds=thresholds)
+    changed = replace(manifests.read(WORDS), output=output_of(answers.labels, request.param, thresholds))
     (folder / "classifier.json").write_bytes(manifests.to_bytes(changed))
     return folder
 

@@ -22,7 +22,6 @@ from pocketrnn.bundle import manifest
 from pocketrnn.bundle.folder import written_whole
 from pocketrnn.bundle.json_schema import first_fault, parsed
 from pocketrnn.errors import CheckpointError, InputError, PocketRNNError
-from pocketrnn.numbers import manifest as number_manifest
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import AnyTextRules, TextRules, rules_document, rules_of
 from pocketrnn.text.subwords import check_fit
@@ -171,9 +170,7 @@ def _check_fit(
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of config.json, versions 1 to 5."""
     schema: dict[str, Any] = json.loads(Path(__file__).with_name("checkpoint.schema.json").read_bytes())
-    numbers = number_manifest.json_schema()
-    more = {"numbers": numbers["properties"]["numbers"]}
-    return schema | {"$defs": schema["$defs"] | more | manifest.json_schema()["$defs"]}
+    return schema | {"$defs": schema["$defs"] | manifest.json_schema()["$defs"]}
 
 
 def write(checkpoint: Checkpoint, folder: Path, *, force: bool = False) -> None:

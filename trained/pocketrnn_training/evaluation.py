@@ -177,7 +177,7 @@ def _evaluated_sequences(classifier: Classifier | NumberClassifier | Checkpoint,
     if isinstance(classifier, Checkpoint):
         predicted = logits_by_checkpoint(classifier, data.sequences).argmax(dim=1).numpy()
     else:
-        if classifier.manifest.activation != "softmax":
+        if classifier.manifest.output.activation != "softmax":
             raise DataError(f"{classifier.name} does not give one label to a sequence.", "Use one that does.")
         index = {label: target for target, label in enumerate(labels)}
         given = classifier.predict(data.sequences)
@@ -192,7 +192,7 @@ def gives_several(classifier: Classifier | NumberClassifier | Checkpoint) -> boo
         >>> gives_several(Classifier.load("ag_news"))
         False
     """
-    activation = classifier.activation if isinstance(classifier, Checkpoint) else classifier.manifest.activation
+    activation = classifier.activation if isinstance(classifier, Checkpoint) else classifier.manifest.output.activation
     return activation == "sigmoid"
 
 

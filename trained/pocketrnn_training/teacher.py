@@ -93,7 +93,7 @@ def _asked(path_or_name: str, data: LabelledTexts) -> TeacherAnswers:
         classifier = Classifier.load(path_or_name)
         if isinstance(classifier, NumberClassifier):
             raise DataError(f"The teacher {classifier.name} takes sequences of numbers.", "Name one of texts.")
-        _check_one_label(classifier.name, classifier.manifest.activation)
+        _check_one_label(classifier.name, classifier.manifest.output.activation)
         name, labels = classifier.name, classifier.labels
         order = _order(name, labels, data.labels)
         values = classifier.predict_proba(data.texts)

@@ -13,8 +13,7 @@ from pocketrnn.errors import require
 from pocketrnn.tables.rows import LABEL_SEPARATOR
 
 if TYPE_CHECKING:
-    from pocketrnn.numbers.manifest import NumberManifest
-    from pocketrnn.verdicts import HasProof
+    from pocketrnn.bundle.manifest import Manifest
     from pocketrnn_export.integer_accuracy import AllowedChange
     from pocketrnn_training.data import LabelledTexts
     from pocketrnn_training.sequences import LabelledSequences
@@ -105,7 +104,7 @@ def integer_arguments(
 
 
 def integer_arguments_of_numbers(
-    manifest: NumberManifest,
+    manifest: Manifest,
     *,
     data: Path | None,
     max_loss: float | None,
@@ -142,7 +141,7 @@ def _allowed(data: Path | None, max_loss: float | None, max_changed: float | Non
     )
 
 
-def lines_of_integers(manifest: HasProof) -> list[str]:
+def lines_of_integers(manifest: Manifest) -> list[str]:
     """What to say of a file of integers that was measured on golden examples only; nothing of another.
 
     Example:

@@ -111,7 +111,7 @@ def compress(
         if no_examples:
             raise click.UsageError(f"The examples of {source} stay: export it again with --no-examples.")
         before = manifests.read(bundle_folder(source))
-        rows = rows_to_measure(before.labels, several_labels=before.activation == "sigmoid", **measure)
+        rows = rows_to_measure(before.labels, several_labels=before.output.activation == "sigmoid", **measure)
         manifest, told = write_compressed(source, output, storage, rows=rows, **how), []
     tell_verdicts(manifest)
     for line in told:

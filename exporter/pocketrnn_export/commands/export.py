@@ -6,7 +6,7 @@ import shlex
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -233,7 +233,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     for line in [*lines_of_integers(manifest), *lines_of_examples(manifest)]:
         tell(line)
     tell(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} labels.")
-    text = '--tokens \'["a", "text"]\'' if manifest.text.tokenizer == "external" else '"a text"'
+    text = '--tokens \'["a", "text"]\'' if manifest.text.rules.tokenizer == "external" else '"a text"'
     tell(f"Next: pocketrnn classify --bundle {shlex.quote(str(output))} {text}")
 
 
@@ -299,10 +299,9 @@ def _exported_in_stages(module: Any, output: Path, description: dict[str, Any], 
         with stages_on_stderr():
             if profile == "mobile":
                 return mobile(made, output, force=options["force"])
-            packed = pack(
+            return pack(
                 made, output, arithmetic=options["arithmetic"], data=texts, allowed=allowed, force=options["force"]
             )
-            return cast("Manifest", packed)  # of texts, as the module is
 
 
 def _check_output(output: Path, *, packed: bool, force: bool) -> None:

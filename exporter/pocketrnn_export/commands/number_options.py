@@ -20,7 +20,7 @@ from pocketrnn_export.commands.stages import stages_on_stderr
 from pocketrnn_export.commands.verdict_lines import proof_table
 
 if TYPE_CHECKING:
-    from pocketrnn.numbers.manifest import NumberManifest
+    from pocketrnn.bundle.manifest import Manifest
 
 __all__ = [
     "NUMBER_OPTIONS",
@@ -198,7 +198,7 @@ def refuse_options_of_texts(options: dict[str, Any], of_numbers: str) -> None:
         raise click.UsageError(f"{', '.join(given)} is of texts, and {of_numbers} of numbers.")
 
 
-def lines_of_numbers(manifest: NumberManifest, output: Path) -> list[str]:
+def lines_of_numbers(manifest: Manifest, output: Path) -> list[str]:
     """The proof of a classifier of numbers and what it shows, as lines.
 
     Example:
@@ -213,7 +213,7 @@ def lines_of_numbers(manifest: NumberManifest, output: Path) -> list[str]:
     if manifest.provenance.get(SCALE) == "trained":
         known = f"Numbers: {numbers_sentence(manifest)}"
     inside = manifest.provenance.get("golden_examples") == "given sequences"
-    kind = "values" if manifest.activation == "values" else "labels"
+    kind = "values" if manifest.output.activation == "values" else "labels"
     return [
         *proof_table(manifest.parity, "sequences", of_labels=False),
         f"Graph: {one_line(graph_sentence(manifest))}",

@@ -25,7 +25,6 @@ from pocketrnn_export.commands.verdict_lines import tell_verdicts
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest
-    from pocketrnn.numbers.manifest import NumberManifest
 
 __all__ = ["pack"]
 
@@ -114,7 +113,9 @@ def pack(
         data, allowed = integer_arguments_of_numbers(packable_numbers(bundle_folder(bundle)), **measured_with)
     elif arithmetic == "int8":
         before = packable(bundle)[1]
-        data, allowed = integer_arguments(before.labels, several_labels=before.activation == "sigmoid", **measured_with)
+        data, allowed = integer_arguments(
+            before.labels, several_labels=before.output.activation == "sigmoid", **measured_with
+        )
     with stages_on_stderr():
         manifest = packed(
             bundle,
@@ -129,7 +130,7 @@ def pack(
     _tell_graph(manifest)
     for line in lines_of_integers(manifest):
         tell(line)
-    if manifest.thresholds is not None:
+    if manifest.output.thresholds is not None:
         tell(
             "Thresholds: Python and JavaScript give no label below those that the file keeps. The C interface gives "
             "probabilities: compare them with `thresholds` of prnn_document."
@@ -151,12 +152,12 @@ def _memory(path: Path, manifest: Any) -> str | None:
     return None if needed is None else needed.sentence
 
 
-def _tell_graph(manifest: Manifest | NumberManifest) -> None:
+def _tell_graph(manifest: Manifest) -> None:
     """Say what was shown of the file."""
-    from pocketrnn.bundle.manifest import Manifest
+    from pocketrnn.text.text_input import TextInput
     from pocketrnn.verdicts import graph_sentence
 
-    if isinstance(manifest, Manifest):
+    if isinstance(manifest.input, TextInput):
         tell_verdicts(manifest)
     else:
         tell(f"Graph: {one_line(graph_sentence(manifest))}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from pocketrnn.bundle.manifest import document_in
+from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.packed_file import is_packed
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.commands.command import Text, column_option
@@ -38,7 +38,7 @@ def check_is_bundle(path_or_name: str | Path) -> None:
     """
     folder = bundle_folder(path_or_name)
     if not is_packed(folder):
-        document_in(folder)
+        manifests.read(folder)
 
 
 def data_options(command: _Command) -> _Command:
@@ -80,7 +80,7 @@ def write_compressed(
         made = compress_bundle(bundle, output, storage=storage, data=rows, max_loss=max_loss, name=name, force=force)
     for line in table(made.steps).split("\n"):
         tell(line)
-    if rows is None and made.manifest.text.tokenizer != "external":
+    if rows is None and made.manifest.text.rules.tokenizer != "external":
         tell(
             f"The labels were compared on {made.steps[0].texts} golden examples only, which says little. Give labelled "
             "texts to measure what is lost: --data FILE"

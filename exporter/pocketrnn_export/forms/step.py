@@ -10,9 +10,10 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from pocketrnn.bundle.manifest import StepGraph, held_against_streams
+from pocketrnn.bundle.manifest import StepGraph
 from pocketrnn.errors import ExportError
 from pocketrnn.text import AnyTextRules, TextRules
+from pocketrnn.text.text_input import held_against_streams
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.forms.onnx.onnx_graph import STEPS, onnx_graph

@@ -11,9 +11,8 @@ from typing import Any, Final
 from torch import nn
 
 from pocketrnn.bundle.folder import check_free, name_of
-from pocketrnn.bundle.manifest import CLASSIFIER_JSON
+from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Manifest
 from pocketrnn.errors import InputError, SequenceError, did_you_mean, shown
-from pocketrnn.numbers.manifest import NumberManifest
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.numbers.range_watch import range_of
 from pocketrnn_export.description import checked_labels, checked_name, checked_thresholds
@@ -58,7 +57,7 @@ def export_numbers(
     force: bool = False,
     progress: bool = True,
     **rules: Any,
-) -> NumberManifest:
+) -> Manifest:
     """Export a recurrent module that takes sequences of numbers, proven to give the same answers.
 
     Long because every argument is described and checked here; the work is in `number_export`.

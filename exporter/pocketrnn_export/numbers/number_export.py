@@ -18,18 +18,20 @@ import torch
 from torch import nn
 
 from pocketrnn.bundle.folder import written_whole
-from pocketrnn.bundle.manifest import CLASSIFIER_JSON, VERSION, Graph, Parity, StepGraph
-from pocketrnn.errors import ExportError, ParityError, PocketRNNError, SequenceError
-from pocketrnn.number_classifier import NumberClassifier
-from pocketrnn.numbers.manifest import (
-    Activation,
+from pocketrnn.bundle.manifest import (
+    CLASSIFIER_JSON,
+    VERSION,
+    Graph,
+    Manifest,
     NumberExample,
-    NumberGraph,
-    NumberManifest,
-    StepLimits,
-    numbers_digest,
+    Parity,
+    StepGraph,
+    digest_entry,
     to_bytes,
 )
+from pocketrnn.bundle.output import Activation, output_of
+from pocketrnn.errors import ExportError, ParityError, PocketRNNError, SequenceError
+from pocketrnn.number_classifier import NumberClassifier
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import TextRules
 from pocketrnn_export.bundle_proof import (
@@ -165,11 +167,11 @@ class NumberExport:
             "pocketrnn.version": str(VERSION),
             "pocketrnn.name": self.name,
             "pocketrnn.labels": json.dumps(self.labels),
-            "pocketrnn.numbers_digest": numbers_digest(self.labels, self.rules),
+            **digest_entry(self.labels, self.rules),
         }
 
 
-def export_numbers_of(module: nn.Module, path: Path, wanted: NumberExport, *, force: bool = False) -> NumberManifest:
+def export_numbers_of(module: nn.Module, path: Path, wanted: NumberExport, *, force: bool = False) -> Manifest:
     """Export a recurrent module that takes sequences of numbers, as a bundle that is proven to give the same answers.
 
     Args:
@@ -452,7 +454,7 @@ def _said_later() -> Iterator[list[logging.LogRecord]]:
         yield records
 
 
-def _exported(module: nn.Module, path: Path, wanted: NumberExport, held: _Held, *, force: bool) -> NumberManifest:
+def _exported(module: nn.Module, path: Path, wanted: NumberExport, held: _Held, *, force: bool) -> Manifest:
     """The bundle of a module that takes ids."""
     table = held.table
     prepared, form = _made(module, wanted, held)
@@ -551,7 +553,7 @@ def _written(
     layout: Layout,
     *,
     force: bool,
-) -> NumberManifest:
+) -> Manifest:
     """Prove the graph, cut its table off, prove what is left, write it, and prove the runtime."""
     answers = ReferenceAnswers(plan.reference, plan.cases, rows_alone=plan.rows_alone)
     given = plan.given
@@ -630,27 +632,22 @@ def _manifest(
     answers: ReferenceAnswers,
     layout: Layout,
     parity: Parity,
-) -> NumberManifest:
+) -> Manifest:
     graph = form.entry
     assert isinstance(graph, Graph)  # noqa: S101 - it is the ONNX form
-    found = graph.limits
-    limits = None if found is None else StepLimits(found.min_tokens, found.max_tokens, found.max_batch)
     said = {name: in_words_of_numbers(value) for name, value in prepared.convention.provenance.items()}
-    return NumberManifest(
+    return Manifest(
         name=wanted.name,
-        labels=wanted.labels,
-        numbers=wanted.rules,
-        activation=wanted.activation,
-        value_units=wanted.value_units,
-        thresholds=wanted.thresholds,
-        graph=NumberGraph(
+        input=wanted.rules,
+        output=output_of(wanted.labels, wanted.activation, wanted.thresholds, wanted.value_units),
+        graph=Graph(
             file=ONNX_FILE,
             sha256=sha256(content),
             opset=OPSET,
             inputs=("samples", "lengths")[: len(graph.inputs)],
             padding=graph.padding,
             batch=graph.batch,
-            limits=limits,
+            limits=graph.limits and replace(graph.limits, real_token=None),
         ),
         examples=_golden(wanted, table, answers),
         parity=_in_words(parity),

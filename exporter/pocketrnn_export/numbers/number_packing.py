@@ -13,16 +13,15 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from pocketrnn.bundle.manifest import INTEGERS, Comparison, Limits, StepGraph
-from pocketrnn.bundle.packed_file import step_entry
+from pocketrnn.bundle.manifest import INTEGERS, Comparison, Limits, Manifest, NumberExample, StepGraph, read
+from pocketrnn.bundle.packed_file import graph_entry, step_entry
+from pocketrnn.bundle.packed_numbers import to_packed_numbers
 from pocketrnn.engines.native import native_module
 from pocketrnn.engines.native_numbers import NativeNumberEngine
 from pocketrnn.errors import InputError, ParityError
 from pocketrnn.graph_check.graph_file import read_graph
 from pocketrnn.number_classifier import NumberClassifier
-from pocketrnn.numbers.manifest import NumberExample, NumberManifest, StepLimits, read
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn.numbers.packed_numbers import number_graph_entry, to_packed_numbers
 from pocketrnn_export.bundle_proof import compared_on_cases
 from pocketrnn_export.bundle_writer import versions
 from pocketrnn_export.forms.form import Form, OtherFile
@@ -71,7 +70,7 @@ _GRAPH: Final = "onnx on samples"
 _NATIVE_TYPES: Final = {"f8": "FLOAT64", "f4": "FLOAT32", "i2": "INT16", "i4": "INT32"}
 
 
-def packed_numbers(folder: Path, *, streaming: bool = False) -> tuple[NumberManifest, bytes]:
+def packed_numbers(folder: Path, *, streaming: bool = False) -> tuple[Manifest, bytes]:
     """The packed file of a bundle that takes sequences of numbers.
 
     Args:
@@ -100,7 +99,7 @@ def packed_numbers(folder: Path, *, streaming: bool = False) -> tuple[NumberMani
 
 def packed_numbers_with_integers(
     folder: Path, data: LabelledSequences | None, allowed: AllowedChange, *, streaming: bool = False
-) -> tuple[NumberManifest, bytes]:
+) -> tuple[Manifest, bytes]:
     """The same with products of integers: each of them exact, and what they change measured.
 
     Args:
@@ -124,7 +123,7 @@ def packed_numbers_with_integers(
     return _with_integers(_packed_and_proven(folder, manifest, streaming=streaming), data, allowed)
 
 
-def packable_numbers(folder: Path) -> NumberManifest:
+def packable_numbers(folder: Path) -> Manifest:
     """What a bundle says whose layers are to multiply integers, looked at before anything is made or proven.
 
     Raises:
@@ -136,7 +135,7 @@ def packable_numbers(folder: Path) -> NumberManifest:
         'har'
     """
     manifest = read(folder)
-    if manifest.activation == "values":
+    if manifest.output.activation == "values":
         raise InputError(
             f"{manifest.name} gives values, and what integers change is measured by labels.", "Pack it in float32."
         )
@@ -148,14 +147,14 @@ class _Packed:
     """A packed file that was proven: what it says, its bytes, its programs before they were finished, and what it was
     proven with."""
 
-    manifest: NumberManifest
+    manifest: Manifest
     content: bytes
     programs: Programs
     table: SampleTable
     cases: Mapping[str, Sequence[Case]]
 
 
-def _packed_and_proven(folder: Path, manifest: NumberManifest, *, streaming: bool) -> _Packed:
+def _packed_and_proven(folder: Path, manifest: Manifest, *, streaming: bool) -> _Packed:
     if not manifest.graph.file.endswith(".onnx"):
         raise InputError(f"The graph of {manifest.name} is no ONNX file.", "Give the bundle that it was made from.")
     content = read_graph(folder / manifest.graph.file, manifest.graph.sha256)
@@ -163,8 +162,8 @@ def _packed_and_proven(folder: Path, manifest: NumberManifest, *, streaming: boo
     manifest, step = _with_step(folder, manifest, content, streaming=streaming)
     programs = _programs(manifest, content, step)
     if (most := most_of(programs)) is not None:
-        limits = manifest.graph.limits or StepLimits()
-        manifest = replace(manifest, graph=replace(manifest.graph, limits=replace(limits, max_steps=most)))
+        limits = manifest.graph.limits or Limits()
+        manifest = replace(manifest, graph=replace(manifest.graph, limits=replace(limits, max_tokens=most)))
         _log.warning(
             "The packed file takes sequences of at most %s steps: of longer ones, a sum or a product of whole numbers "
             "may have more than the 32 bits of the engine's", f"{most:,}",
@@ -172,7 +171,7 @@ def _packed_and_proven(folder: Path, manifest: NumberManifest, *, streaming: boo
     program = finished(programs)
     made = replace(
         manifest,
-        graph=number_graph_entry(manifest.graph, program),
+        graph=graph_entry(manifest.graph, program),
         stream=step_entry(program),
         provenance={**manifest.provenance, "packed": {"from_graph": manifest.graph.sha256, "versions": versions()}},
     )
@@ -196,14 +195,10 @@ def _packed_and_proven(folder: Path, manifest: NumberManifest, *, streaming: boo
     return _Packed(made, to_packed_numbers(made, program), programs, table, cases)
 
 
-def _with_integers(
-    packed: _Packed, data: LabelledSequences | None, allowed: AllowedChange
-) -> tuple[NumberManifest, bytes]:
+def _with_integers(packed: _Packed, data: LabelledSequences | None, allowed: AllowedChange) -> tuple[Manifest, bytes]:
     _log.info("Making the program of integers")
     form, program = integer_programs(packed.programs, packed.manifest.name, "step")
-    made = replace(
-        packed.manifest, graph=number_graph_entry(packed.manifest.graph, program), stream=step_entry(program)
-    )
+    made = replace(packed.manifest, graph=graph_entry(packed.manifest.graph, program), stream=step_entry(program))
     made = replace(made, parity=not_measured(made.parity))
     with one_thread(), written(packed.content) as before, written(to_packed_numbers(made, program)) as file:
         _log.info("Comparing its integers with the statement of the arithmetic")
@@ -219,7 +214,7 @@ def _with_integers(
         parity = proven(compared, apart)
         classifier = NumberClassifier.load(file)
         verdict = changed_by_integers(NumberClassifier.load(before), classifier, data, allowed)
-        examples = _answered_anew(made.examples, classifier)
+        examples = _answered_anew(made.sequences, classifier)
     lines = [*(one.line for one in (*exact, *changed)), *in_one_line(parity.comparisons)]
     lines = [replace(line, inputs=in_words_of_numbers(line.inputs)) for line in lines]
     made = measured(replace(made, examples=examples), packed.manifest.parity, lines, apart, form, verdict)
@@ -234,9 +229,7 @@ def _answered_anew(examples: Sequence[NumberExample], classifier: NumberClassifi
     )
 
 
-def _with_step(
-    folder: Path, manifest: NumberManifest, content: bytes, *, streaming: bool
-) -> tuple[NumberManifest, bytes]:
+def _with_step(folder: Path, manifest: Manifest, content: bytes, *, streaming: bool) -> tuple[Manifest, bytes]:
     """What the bundle says, with its step graph or that of its graph; and the step graph's file, empty where there is
     none."""
     if manifest.stream is not None:
@@ -245,11 +238,11 @@ def _with_step(
         return manifest, b""
     limits = manifest.graph.limits
     check_carrying(manifest.numbers, limits)
-    stream, step = step_graph(content, most=None if limits is None else limits.max_steps)
+    stream, step = step_graph(content, most=None if limits is None else limits.max_tokens)
     return replace(manifest, stream=stream), step
 
 
-def _programs(manifest: NumberManifest, content: bytes, step: bytes) -> Programs:
+def _programs(manifest: Manifest, content: bytes, step: bytes) -> Programs:
     graph, rules = manifest.graph, manifest.numbers
     whole = program_on_samples(content, graph, rules)
     if manifest.stream is None:
@@ -283,22 +276,21 @@ def with_table_as_input(content: bytes, rows: Samples) -> bytes:
     return made
 
 
-def _table(manifest: NumberManifest) -> SampleTable:
+def _table(manifest: Manifest) -> SampleTable:
     """Rows of numbers as the bundle's own proof drew them, and its golden examples."""
     rules, stated = manifest.numbers, manifest.provenance.get("numbers_in_proof")
     return sample_table(
         len(rules.channels),
         padding=rules.pad_value,
-        given=[np.array(example.samples, np.float32) for example in manifest.examples],
+        given=[np.array(example.samples, np.float32) for example in manifest.sequences],
         steps=rules.steps,
         kind=stated if stated in (NEAR, POSITIVE) else EVERYWHERE,
         clip=rules.clip,
     )
 
 
-def _cases(manifest: NumberManifest, table: SampleTable, turns: frozenset[int]) -> dict[str, Sequence[Case]]:
-    graph, found = manifest.graph, manifest.graph.limits
-    limits = None if found is None else Limits(found.min_steps, found.max_steps, found.max_batch)
+def _cases(manifest: Manifest, table: SampleTable, turns: frozenset[int]) -> dict[str, Sequence[Case]]:
+    graph, limits = manifest.graph, manifest.graph.limits
     least = 1 if limits is None else limits.min_tokens or 1
     wanted = NumberExport(manifest.name, manifest.labels, manifest.numbers, least=least)
     cases = cases_for(

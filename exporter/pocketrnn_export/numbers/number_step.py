@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from pocketrnn.bundle.manifest import Comparison, StepGraph
+from pocketrnn.bundle.manifest import Comparison, Limits, StepGraph, held_against_carrying
 from pocketrnn.errors import InputError
-from pocketrnn.numbers.manifest import StepLimits, held_against_carrying
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.forms.form import Form, OtherFile, sha256
 from pocketrnn_export.forms.step import STEP_FILE
@@ -29,7 +28,7 @@ ReadOn = Callable[[Samples, Samples], tuple[Samples, Samples]]
 CHUNKS: Final = {"3 chunks": 3, "1 step each": 10**9, "chunks at random": None}
 
 
-def check_carrying(rules: NumberInput, limits: StepLimits | None) -> None:
+def check_carrying(rules: NumberInput, limits: Limits | None) -> None:
     """Refuse rules by which a recording cannot be answered step by step.
 
     Raises:
@@ -38,7 +37,7 @@ def check_carrying(rules: NumberInput, limits: StepLimits | None) -> None:
     Example:
         >>> check_carrying(NumberInput(("x",)), None)
     """
-    if held := held_against_carrying(rules, limits or StepLimits()):
+    if held := held_against_carrying(rules, limits or Limits()):
         raise InputError(
             f"No state is carried from sample to sample here: {held}.",
             "Leave streaming out, or leave out what says so.",

@@ -100,7 +100,7 @@ def cases_for_graph(
         BundleError: the provenance says of the sizes what no export writes.
 
     Example:
-        >>> list(cases_for_graph(manifest.text, manifest.graph, manifest.provenance))
+        >>> list(cases_for_graph(manifest.text.rules, manifest.graph, manifest.provenance))
         ['shapes', 'drawn shapes', 'hazards', 'every id']
     """
     return cases_for(

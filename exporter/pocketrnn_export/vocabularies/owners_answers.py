@@ -129,7 +129,7 @@ def _apart_at(answer: Answer, label: str, at: int | slice, found: Probabilities,
     if isinstance(answer, Mapping):
         return np.abs(answer[label] - value) if label in answer else 0 * value
     thresholds = None if classifier.thresholds is None else np.asarray(classifier.thresholds)[at]
-    if classifier.manifest.activation == "sigmoid":
+    if classifier.manifest.output.activation == "sigmoid":
         needed = 0.5 if thresholds is None else thresholds
         return np.maximum(0, needed - value if label in answer else value - needed)
     below = found.max() - value
@@ -147,7 +147,7 @@ def _said(answer: Answer, found: Probabilities, classifier: Classifier) -> str:
         ours = float(found[labels.index(label)])
         return f"yours gives {shown(label, 40)} {answer[label]:.4g}, and the bundle {ours:.4g}"
     theirs = " and ".join(shown(label, 40) for label in answer) or "no label"
-    if classifier.manifest.activation == "sigmoid":
+    if classifier.manifest.output.activation == "sigmoid":
         given = [label for label in labels if label in answer or found[labels.index(label)] >= 0.5]
     else:
         given = list(dict.fromkeys([labels[int(found.argmax())], *answer]))
@@ -210,7 +210,7 @@ def _other_order(classifier: Classifier, rows: Sequence[Row], tolerance: float) 
 
 def _other_size(classifier: Classifier, rows: Sequence[Row], wrong: Sequence[int], tolerance: float) -> str | None:
     """That all texts agree if they are cut or padded, where they do."""
-    rules = classifier.manifest.text
+    rules = classifier.manifest.text.rules
     if not wrong or rules.max_width is not None or rules.min_width is not None:
         return None
     ids = [classifier.encode(one.read) for one, _ in rows]

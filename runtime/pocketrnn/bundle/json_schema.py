@@ -85,11 +85,12 @@ def _object_fault(value: dict[str, Any], schema: dict[str, Any], root: dict[str,
     properties = schema.get("properties", {})
     for name, member in value.items():
         path = f"{at}.{name}" if at else name
-        if name in properties:
-            if fault := first_fault(member, properties[name], root, path):
-                return fault
-        elif schema.get("additionalProperties") is False:
+        # A property whose schema is false may not be there, as one that no property names.
+        allowed = properties.get(name, schema.get("additionalProperties", True))
+        if allowed is False:
             return f"{_shown(path)} is not a known member"
+        if allowed is not True and (fault := first_fault(member, allowed, root, path)):
+            return fault
     return None
 
 

@@ -139,7 +139,7 @@ def graph_entry(graph: Graph, program: PackedProgram) -> Graph:
         graph,
         file="program",
         sha256=program_digest(program),
-        inputs=("tokens",),
+        inputs=graph.inputs[:1],
         padding=False,
         batch=1,
         limits=limits,
@@ -274,14 +274,14 @@ def to_packed(manifest: Manifest, program: PackedProgram) -> bytes:
         BundleError: it would be larger than 2 GiB.
     """
     document = document_of(manifest)
-    if not isinstance(manifest.text, TextRules):
+    if not isinstance(manifest.text.rules, TextRules):
         from pocketrnn.bundle.packed_subwords import without_model
 
         document = without_model(document)
     sections = [
         compact_document(document),
         *_stated_sections(manifest),
-        strings(manifest.vocabulary, looked_up=True),
+        strings(manifest.text.vocabulary, looked_up=True),
         program.values,
         program.ops,
         program.weights,
@@ -393,19 +393,19 @@ def _example(example: Example) -> bytes:
 
 def _stated_sections(manifest: Manifest, forms: Forms | None = None) -> list[bytes]:
     """What a manifest says that the engine reads: labels, rules, stop words; normal forms may be those of a file."""
-    labels = strings(manifest.labels)
-    if not isinstance(manifest.text, TextRules):
+    labels, rules = strings(manifest.labels), manifest.text.rules
+    if not isinstance(rules, TextRules):
         from pocketrnn.bundle.packed_subwords import subwords_section
 
-        return [labels, subwords_section(manifest.text, manifest.vocabulary, forms), strings((), looked_up=True)]
-    return [labels, _rules(manifest.text), strings(manifest.text.stop_words, looked_up=True)]
+        return [labels, subwords_section(rules, manifest.text.vocabulary, forms), strings((), looked_up=True)]
+    return [labels, _rules(rules), strings(rules.stop_words, looked_up=True)]
 
 
 def _stated_numbers(manifest: Manifest) -> list[int]:
     limits = manifest.graph.limits
     return [
         len(manifest.labels),
-        ("softmax", "sigmoid").index(manifest.activation),
+        ("softmax", "sigmoid").index(manifest.output.activation),
         manifest.graph.embedding_rows,
         1 if limits is None else limits.min_tokens or 1,
         LARGEST if limits is None else limits.max_tokens or LARGEST,
@@ -429,4 +429,4 @@ def header_words(content: mmap.mmap) -> list[int]:
 
 
 def _examples(manifest: Manifest) -> bytes:
-    return b"".join(map(_example, manifest.examples))
+    return b"".join(map(_example, manifest.texts))

@@ -48,8 +48,8 @@ def bench(bundle: str, texts: IO[bytes] | None, rounds: int, threads: int) -> No
     if texts is None:
         folder = bundle_folder(bundle)
         manifest = NativeEngine(folder).manifest if is_packed(folder) else manifests.read(folder)
-        external = manifest.text.tokenizer == "external"
-        examples = [list(example.ids) if external else example.text for example in manifest.examples]
+        external = manifest.text.rules.tokenizer == "external"
+        examples = [list(example.ids) if external else example.text for example in manifest.texts]
         given = examples * max(1, 1000 // max(1, len(examples)))
     else:
         given = [text for lines in arriving_lines(texts) for text in lines]

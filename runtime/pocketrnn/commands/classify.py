@@ -173,7 +173,7 @@ def classify(
     if files.are_given:
         from pocketrnn.commands.classify_file import classify_file
 
-        if classifier.manifest.text.tokenizer == "external":
+        if classifier.manifest.text.rules.tokenizer == "external":
             raise InputError(
                 f"{classifier.name} does not split texts, and a file of rows holds texts: its tokenizer is external.",
                 "Give each text as a JSON list on a line of standard input, with --tokens; or use Python: "

@@ -49,7 +49,7 @@ class NumberAnswers:
     def line(self, name: str, answer: Any) -> str:
         """One answer as a line: what it is of, and the labels with their probabilities, or the values."""
         labels = self.classifier.labels
-        if self.classifier.manifest.activation == "values":
+        if self.classifier.manifest.output.activation == "values":
             values = [round(float(value), DECIMALS) for value in answer]
             if self.as_json:
                 return json_line({"sequence": name, "values": dict(zip(labels, values, strict=True))})
@@ -62,7 +62,7 @@ class NumberAnswers:
 
     def columns(self, answers: Sequence[Any], files: FileOptions) -> list[Column]:
         """Answers as columns of a table: a label and its probability, for each of the first ones; or the values."""
-        if self.classifier.manifest.activation == "values":
+        if self.classifier.manifest.output.activation == "values":
             by_name = zip(self.classifier.labels, np.array(answers).T.tolist(), strict=True)
             return [Column(name, [round(value, DECIMALS) for value in column], True) for name, column in by_name]
         made = []
@@ -97,7 +97,7 @@ def classify_numbers(
         InputError: a sequence or a file cannot be used.
     """
     wanted = NumberAnswers(classifier, top, as_json)
-    if classifier.manifest.activation == "values" and top != 1:
+    if classifier.manifest.output.activation == "values" and top != 1:
         raise click.UsageError(f"--top is of labels, and {classifier.name} gives values.")
     if files.encoding != UTF8:
         raise InputError("--encoding is of texts, and the bundle takes sequences of numbers.", "Leave it out.")

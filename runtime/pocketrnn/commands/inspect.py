@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,8 +12,12 @@ from pocketrnn.commands.standard_streams import json_line, say
 from pocketrnn.commands.terminal import aligned, one_line, outline
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pocketrnn.bundle.manifest import Graph, Limits, Manifest
+    from pocketrnn.numbers.number_input import NumberInput
     from pocketrnn.text import AnyTextRules
+    from pocketrnn.text.text_input import TextInput
 
 __all__ = ["inspect"]
 
@@ -41,74 +44,116 @@ def inspect(bundle: str, as_json: bool) -> None:
     from pocketrnn.bundle.zoo import bundle_folder
 
     folder = bundle_folder(bundle)
-    try:
-        if is_packed(folder):
-            from pocketrnn.engines.native import NativeEngine
-
-            _say(NativeEngine(folder).manifest, {folder.name: manifests.size_of(folder)}, as_json=as_json)
-            return
+    if is_packed(folder):
+        manifest, sizes = _packed(folder), {folder.name: manifests.size_of(folder)}
+    else:
         manifest = manifests.read(folder)
-    except manifests.NumbersError:
-        from pocketrnn.commands.inspect_numbers import described
-
-        say(described(folder, as_json=as_json))
-        return
-    sizes = {name: manifests.size_of(folder / name) for name in manifests.files_of(manifest)}
-    _say(manifest, sizes, as_json=as_json)
-
-
-def _say(manifest: Manifest, sizes: Mapping[str, int], *, as_json: bool) -> None:
+        sizes = {name: manifests.size_of(folder / name) for name in manifests.files_of(manifest)}
     say(json_line(_described(manifest, sizes)) if as_json else "\n".join(_shown(manifest, sizes)))
 
 
+def _packed(file: Path) -> Manifest:
+    from pocketrnn.bundle.packed_file import takes_numbers
+    from pocketrnn.engines.native import NativeEngine
+    from pocketrnn.engines.native_numbers import NativeNumberEngine
+
+    return NativeNumberEngine(file).manifest if takes_numbers(file) else NativeEngine(file).manifest
+
+
 def _described(manifest: Manifest, sizes: Mapping[str, int]) -> dict[str, Any]:
-    from pocketrnn.text import rules_document
+    from pocketrnn.bundle.manifest import document_of
+    from pocketrnn.text.text_input import TextInput
     from pocketrnn.verdicts import graph_sentence, text_verdict
 
-    described = asdict(manifest)
-    described["vocabulary_size"] = len(described.pop("vocabulary"))
-    described["examples"] = len(manifest.examples)
-    described["text"] = rules_document(manifest.text)
-    described["verdicts"] = {"graph": graph_sentence(manifest), "text_rules": text_verdict(manifest).document}
+    verdicts: dict[str, Any] = {"graph": graph_sentence(manifest)}
+    described = {**document_of(manifest), "examples": len(manifest.examples), "verdicts": verdicts}
+    if isinstance(manifest.input, TextInput):
+        described["vocabulary_size"] = len(manifest.input.vocabulary)
+        verdicts["text_rules"] = text_verdict(manifest).document
     return {**described, "bytes": dict(sizes)}
 
 
 def _shown(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator[str]:
     from pocketrnn.bundle.manifest import padding_told
-    from pocketrnn.text import TextRules
+    from pocketrnn.text.text_input import TextInput
 
-    graph, text = manifest.graph, manifest.text
-    unknown = "dropped" if text.unknown_id is None else f"id {text.unknown_id}"
+    graph, given, thresholds = manifest.graph, manifest.input, manifest.output.thresholds
+    of_texts = isinstance(given, TextInput)
     facts = [
         ("name", manifest.name),
-        ("labels", f"{len(manifest.labels)}: {', '.join(manifest.labels)}"),
-        ("probabilities", f"{manifest.activation} of the logits"),
-        *([("thresholds", _thresholds(manifest.thresholds))] if manifest.thresholds is not None else []),
-        ("tokenizer", _tokenizer(text)),
-        *([("n-grams", f"up to {text.ngrams}" if text.ngrams > 1 else "none")] if isinstance(text, TextRules) else []),
-        *([("cleaning", f"{len(text.steps)} step{'s' * (len(text.steps) > 1)} before it")] if text.steps else []),
-        *([("stop words", f"{len(words):,}")] if (words := getattr(text, "stop_words", ())) else []),
-        ("tokens read", _tokens_read(text)),
-        ("unknown word", unknown),
-        ("empty text", f"id {text.empty_id}"),
-        *([("around a text", _around(text))] if _around(text) else []),
-        ("vocabulary", f"{len(manifest.vocabulary):,} tokens; {graph.embedding_rows:,} embedding rows"),
+        *_answers(manifest),
+        *([("thresholds", _thresholds(thresholds))] if thresholds is not None else []),
+        *(_of_texts(given, graph) if isinstance(given, TextInput) else _of_numbers(given, graph.limits)),
         ("graph", f"opset {graph.opset}; inputs {', '.join(graph.inputs)}"),
         *(() if manifest.stream is None else [("streams", f"yes; a state of {manifest.stream.state_size:,} numbers")]),
-        ("batches", _batches(graph)),
+        ("batches", _batches(graph, "text" if of_texts else "sequence")),
         *([("padding", f"none is given; {told}")] if (told := padding_told(manifest.provenance)) else []),
-        *(() if graph.limits is None else [("limits", _limits(graph.limits))]),
+        *([("limits", _limits(graph.limits))] if of_texts and graph.limits is not None else []),
         *([("not compared", str(left))] if (left := manifest.provenance.get("not_compared")) else []),
         *((name, f"{size:,} bytes") for name, size in sizes.items()),
         ("golden examples", f"{len(manifest.examples)}"),
     ]
     yield from aligned([(name, one_line(value)) for name, value in facts])
     yield ""
-    yield from _proof(manifest)
+    yield from _proof(manifest, "texts" if of_texts else "sequences")
     if manifest.provenance:
         yield ""
         yield "Provenance"
         yield from outline(manifest.provenance)
+
+
+def _answers(manifest: Manifest) -> list[tuple[str, str]]:
+    """What it gives: labels and how probable they are, or values with their units."""
+    from pocketrnn.bundle.output import LabelOutput
+
+    output, count = manifest.output, len(manifest.labels)
+    if isinstance(output, LabelOutput):
+        names = ", ".join(output.labels)
+        return [("labels", f"{count}: {names}"), ("probabilities", f"{output.activation} of the logits")]
+    return [("values", f"{count}: {_with_units(output.names, output.units)}")]
+
+
+def _with_units(names: Sequence[str], units: Sequence[str] | None) -> str:
+    pairs = zip(names, units or ("",) * len(names), strict=True)
+    return ", ".join(f"{name} ({unit})" if unit else name for name, unit in pairs)
+
+
+def _of_texts(given: TextInput, graph: Graph) -> list[tuple[str, str]]:
+    from pocketrnn.text import TextRules
+
+    text = given.rules
+    return [
+        ("tokenizer", _tokenizer(text)),
+        *([("n-grams", f"up to {text.ngrams}" if text.ngrams > 1 else "none")] if isinstance(text, TextRules) else []),
+        *([("cleaning", f"{len(text.steps)} step{'s' * (len(text.steps) > 1)} before it")] if text.steps else []),
+        *([("stop words", f"{len(words):,}")] if (words := getattr(text, "stop_words", ())) else []),
+        ("tokens read", _tokens_read(text)),
+        ("unknown word", "dropped" if text.unknown_id is None else f"id {text.unknown_id}"),
+        ("empty text", f"id {text.empty_id}"),
+        *([("around a text", _around(text))] if _around(text) else []),
+        ("vocabulary", f"{len(given.vocabulary):,} tokens; {graph.embedding_rows:,} embedding rows"),
+    ]
+
+
+def _of_numbers(given: NumberInput, limits: Limits | None) -> list[tuple[str, str]]:
+    scaled = "(number - mean) / scale" if given.mean or given.scale else "no: they are taken as they are"
+    window = f"{given.window}, the next {given.hop or given.window} later"
+    return [
+        ("channels", f"{len(given.channels)}: {_with_units(given.channels, given.units)}"),
+        ("scaled", scaled),
+        ("whole numbers", "multiplied by integer_scale" if given.integer_scale else "taken as they are"),
+        ("missing samples", "refused" if given.missing is None else f"become {given.missing:g}"),
+        ("steps", _steps(given, limits)),
+        *([] if given.window is None else [("window", window)]),
+        *([] if given.rate is None else [("rate", f"{given.rate:g} samples a second")]),
+    ]
+
+
+def _steps(given: NumberInput, limits: Limits | None) -> str:
+    if given.steps is not None:
+        return f"{given.steps:,}" + (f"; shorter ones are filled up on the {given.pad_side}" if given.pad_side else "")
+    bounds = () if limits is None else (("at least", limits.min_tokens), ("at most", limits.max_tokens))
+    return ", ".join(f"{what} {size:,}" for what, size in bounds if size is not None) or "any number"
 
 
 def _thresholds(thresholds: Sequence[float]) -> str:
@@ -116,13 +161,16 @@ def _thresholds(thresholds: Sequence[float]) -> str:
     return f"{least:g}" if least == most else f"{least:g} to {most:g}; --json has that of each label"
 
 
-def _proof(manifest: Manifest) -> Iterator[str]:
+def _proof(manifest: Manifest, rows_of: str) -> Iterator[str]:
     """The two verdicts, and the chain from the module to the file, a line for each form. --json has every line."""
-    from pocketrnn.verdicts import graph_sentence, links_of, text_verdict
+    from pocketrnn.verdicts import graph_sentence, links_of, numbers_sentence, text_verdict
 
-    verdict = text_verdict(manifest)
     yield f"Graph: {one_line(graph_sentence(manifest))}"
-    yield f"Text rules: {verdict.sentence} {verdict.remedy}".rstrip()
+    if rows_of == "texts":
+        verdict = text_verdict(manifest)
+        yield f"Text rules: {verdict.sentence} {verdict.remedy}".rstrip()
+    else:
+        yield f"Numbers: {numbers_sentence(manifest)}"
     yield ""
     yield f"Proof: largest logit difference allowed {manifest.parity.tolerance:g}"
     links = [link.line for link in links_of(manifest.parity.comparisons)]
@@ -139,7 +187,7 @@ def _proof(manifest: Manifest) -> Iterator[str]:
         )
         for line in links
     ]
-    head = ("reference", "candidate", "inputs", "texts", "difference", "labels differing")
+    head = ("reference", "candidate", "inputs", rows_of, "difference", "labels differing")
     yield from (f"  {line}" for line in aligned([head, *(tuple(map(one_line, row)) for row in rows)]))
 
 
@@ -170,9 +218,9 @@ def _around(text: AnyTextRules) -> str:
     return "; ".join(what.format(number) for what, number in stated if number is not None)
 
 
-def _batches(graph: Graph) -> str:
+def _batches(graph: Graph, row: str) -> str:
     if graph.batch == 1:
-        return "of one text"
+        return f"of one {row}"
     shared = "padded" if graph.padding else "of one length, since padding would change the answers"
     if not graph.alone:
         return shared

@@ -39,7 +39,7 @@ def verify(bundle: str, page: Path | None, force: bool) -> None:
       pocketrnn verify ag_news
       pocketrnn verify ag_news --html proof.html
     """
-    from pocketrnn.bundle.manifest import Manifest
+    from pocketrnn.text.text_input import TextInput
     from pocketrnn.verification import verify as verified
 
     if page is not None:
@@ -47,7 +47,7 @@ def verify(bundle: str, page: Path | None, force: bool) -> None:
 
         check_file_free(page, force=force)
     result = verified(bundle)
-    if page is not None and not isinstance(result.manifest, Manifest):
+    if page is not None and not isinstance(result.manifest.input, TextInput):
         raise InputError(f"{result.name} takes numbers, of which there is no page yet.", "Leave --html out.")
     if page is not None:
         from pocketrnn.bundle.folder import file_written_whole

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from pocketrnn.bundle.manifest import TAKES_NUMBERS, Manifest, NumbersError, text_digest
+from pocketrnn.bundle.manifest import TAKES_NUMBERS, Manifest, NumbersError, digest_entry
 from pocketrnn.bundle.packed_file import manifest_of, mapped, takes_numbers
 from pocketrnn.bundle.refused_texts import too_costly
 from pocketrnn.engines.engine import Answered, Floats, Ids
@@ -113,7 +113,7 @@ class NativeEngine:
     def metadata(self) -> Mapping[str, str]:
         """What the file says of itself. Its text rules are those of its document, or it does not open."""
         manifest = self.manifest
-        return {"pocketrnn.text_digest": text_digest(manifest.labels, manifest.text, manifest.vocabulary)}
+        return digest_entry(manifest.labels, manifest.input)
 
     def logits_of_text(self, text: str) -> list[float] | None:
         """One text's logits; see `ReadsTexts`."""

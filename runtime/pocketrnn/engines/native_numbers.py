@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from pocketrnn.bundle.manifest import digest_entry
 from pocketrnn.bundle.packed_file import mapped
+from pocketrnn.bundle.packed_numbers import number_manifest_of
 from pocketrnn.engines.engine import Floats
 from pocketrnn.engines.native import engine_failure, native_module, opened, opening, out_of_memory
 from pocketrnn.errors import InputError, LimitError, PocketRNNError
-from pocketrnn.numbers.manifest import numbers_digest
-from pocketrnn.numbers.packed_numbers import number_manifest_of
 
 __all__ = ["NativeNumberEngine"]
 
@@ -41,7 +41,7 @@ class NativeNumberEngine:
     @property
     def metadata(self) -> Mapping[str, str]:
         """What the file says of itself. Its rules are those of its document, or it does not open."""
-        return {"pocketrnn.numbers_digest": numbers_digest(self.manifest.labels, self.manifest.numbers)}
+        return digest_entry(self.manifest.labels, self.manifest.input)
 
     def logits(self, sequences: list[Floats]) -> Floats:
         """The logits of many sequences.

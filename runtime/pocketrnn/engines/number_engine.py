@@ -9,11 +9,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from pocketrnn.bundle.manifest import Limits, Manifest
 from pocketrnn.engines.batching import rectangle, runs
 from pocketrnn.engines.engine import Floats, Options
 from pocketrnn.engines.onnxruntime import GraphEngine, signature_of
 from pocketrnn.errors import BundleError, PocketRNNError
-from pocketrnn.numbers.manifest import NumberManifest, StepLimits
 
 __all__ = ["NumberEngine"]
 
@@ -41,7 +41,7 @@ class NumberEngine(GraphEngine):
         "Say how long a window is: stream(window=128, hop=64); or export it with streaming=True (--streaming).",
     )
 
-    def __init__(self, folder: Path, manifest: NumberManifest, options: Options) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, options: Options) -> None:
         self._manifest = manifest
         super().__init__(folder, manifest, options)
         self._check_answer()
@@ -102,8 +102,8 @@ class NumberEngine(GraphEngine):
 
     def _check_answer(self) -> None:
         """Ask the graph once: does it take so many channels and give as many numbers as there are labels?"""
-        limits, rules = self._manifest.graph.limits or StepLimits(), self._manifest.numbers
-        steps = rules.steps or limits.min_steps or 1
+        limits, rules = self._manifest.graph.limits or Limits(), self._manifest.numbers
+        steps = rules.steps or limits.min_tokens or 1
         try:
             self.logits([np.zeros((steps, len(rules.channels)), np.float32)])
         except PocketRNNError as error:

@@ -23,7 +23,7 @@ from pocketrnn.graph_check.last_layer import input_of_last_layer, with_output
 
 if TYPE_CHECKING:
     # Whoever classifies texts imports nothing of numbers.
-    from pocketrnn.numbers.manifest import NumberManifest
+    from pocketrnn.bundle.manifest import Manifest
 
 __all__ = ["GraphEngine", "OnnxRuntimeEngine", "checked_options", "signature_of"]
 
@@ -67,7 +67,7 @@ class GraphEngine:
     # What is told where no step graph is there: what cannot be answered, and what to do.
     _without_step: ClassVar[tuple[str, str]]
 
-    def __init__(self, folder: Path, manifest: Manifest | NumberManifest, options: Options) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, options: Options) -> None:
         self._folder = folder
         self._file, self._sha256, self._name = manifest.graph.file, manifest.graph.sha256, manifest.name
         self._options = options
@@ -266,7 +266,7 @@ class OnnxRuntimeEngine(GraphEngine):
         """The indices and the tokens of each run. It holds texts of like length, or one text that the graph would
         answer by its neighbours."""
         starts = np.cumsum(lengths) - lengths
-        graph, padding_id = self._manifest.graph, self._manifest.text.padding_id
+        graph, padding_id = self._manifest.graph, self._manifest.text.rules.padding_id
         most = graph.batch or (None if graph.limits is None else graph.limits.max_batch)
         shapes = runs(
             lengths,
@@ -328,7 +328,7 @@ class OnnxRuntimeEngine(GraphEngine):
 
     def _shortest(self, limits: Limits) -> Ids:
         """As short a text as the graph takes, of the highest id; before it a lower one, where that is the padding's."""
-        rows, padding_id = self._manifest.graph.embedding_rows, self._manifest.text.padding_id
+        rows, padding_id = self._manifest.graph.embedding_rows, self._manifest.text.rules.padding_id
         tokens = np.full((1, limits.min_tokens or 1), rows - 1, np.int64)
         if limits.real_token and padding_id == rows - 1:
             tokens = np.append(tokens, tokens[:, :1], axis=1) if limits.allow(tokens.size + 1) else tokens

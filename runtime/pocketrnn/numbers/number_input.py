@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,8 @@ class NumberInput:
         >>> rules.prepared([[3, 5], [1, 6]]).tolist()
         [[1.0, 5.0], [0.0, 6.0]]
     """
+
+    kind: ClassVar[str] = "numbers"
 
     channels: tuple[str, ...]
     units: tuple[str, ...] | None = None

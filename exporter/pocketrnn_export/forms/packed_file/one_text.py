@@ -17,9 +17,8 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 
-from pocketrnn.bundle.manifest import Graph
+from pocketrnn.bundle.manifest import Graph, Limits
 from pocketrnn.errors import ExportError, first_line
-from pocketrnn.numbers.manifest import NumberGraph, StepLimits
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.forms.packed_file.size_values import Size, SizeValues, Span
 
@@ -104,7 +103,7 @@ def observed(content: bytes, graph: Graph, *, state_size: int = 0, padding_id: i
     return _observed(model, span, lengths, feeds, graph.opset, ids=graph.embedding_rows, state_size=state_size)
 
 
-def observed_on_samples(content: bytes, graph: NumberGraph, rules: NumberInput, *, state_size: int = 0) -> Observed:
+def observed_on_samples(content: bytes, graph: Graph, rules: NumberInput, *, state_size: int = 0) -> Observed:
     """Run a graph that takes sequences of numbers on one sequence of each of some lengths, and keep every value.
 
     Args:
@@ -117,8 +116,8 @@ def observed_on_samples(content: bytes, graph: NumberGraph, rules: NumberInput, 
         ExportError: onnxruntime does not run it so.
     """
     model = _live(onnx.load_from_string(content))
-    limits = graph.limits or StepLimits()
-    least, most = rules.steps or limits.min_steps or 1, rules.steps or limits.max_steps
+    limits = graph.limits or Limits()
+    least, most = rules.steps or limits.min_tokens or 1, rules.steps or limits.max_tokens
     span = Span(1 if state_size else least, most)
     lengths = _lengths(least, most)
     generator, channels = np.random.default_rng(0), len(rules.channels)

@@ -11,7 +11,6 @@ import onnx
 
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError, first_line
-from pocketrnn.numbers.manifest import NumberGraph
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.forms.packed_file import lowering_layers
 from pocketrnn_export.forms.packed_file.lowering import Lowering
@@ -42,7 +41,7 @@ def program_of(content: bytes, graph: Graph, *, state_size: int = 0, padding_id:
     return Lowering(seen).run()
 
 
-def program_on_samples(content: bytes, graph: NumberGraph, rules: NumberInput, *, state_size: int = 0) -> Program:
+def program_on_samples(content: bytes, graph: Graph, rules: NumberInput, *, state_size: int = 0) -> Program:
     """The program of an ONNX graph that takes sequences of numbers, for one of them.
 
     Args:

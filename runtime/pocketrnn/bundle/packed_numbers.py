@@ -5,15 +5,13 @@ from __future__ import annotations
 import mmap
 import struct
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from pocketrnn.bundle.json_schema import first_fault
-from pocketrnn.bundle.manifest import check_provenance
+from pocketrnn.bundle.manifest import Limits, Manifest, NumberExample, document_of, of_document
 from pocketrnn.bundle.packed_codes import Section
 from pocketrnn.bundle.packed_file import (
     LARGEST,
@@ -24,27 +22,17 @@ from pocketrnn.bundle.packed_file import (
     document_of_packed,
     header_words,
     holds_integers,
-    program_digest,
     section_of,
 )
 from pocketrnn.bundle.packed_strings import strings, words
-from pocketrnn.errors import BundleError, PocketRNNError
-from pocketrnn.numbers.manifest import (
-    ACTIVATIONS,
-    NumberExample,
-    NumberGraph,
-    NumberManifest,
-    StepLimits,
-    built,
-    document_of,
-    json_schema,
-)
+from pocketrnn.errors import BundleError
 from pocketrnn.numbers.number_input import NumberInput
 
-__all__ = ["number_graph_entry", "number_manifest_of", "to_packed_numbers"]
+__all__ = ["number_manifest_of", "to_packed_numbers"]
 
 # The sections that `_stated_sections` makes.
 _STATED: Final = (Section.LABELS, Section.RULES, Section.STOPS, Section.VOCABULARY, Section.EXAMPLES)
+_ACTIVATIONS: Final = ("softmax", "sigmoid", "values")
 _INTEGER_SCALE: Final = 1
 _MEAN: Final = 2
 _SCALE: Final = 4
@@ -55,30 +43,11 @@ _PADDED_LEFT: Final = 64
 _TRAINING_RANGE: Final = 128
 
 
-def number_graph_entry(graph: NumberGraph, program: PackedProgram) -> NumberGraph:
-    """What a packed file says of its program, where classifier.json speaks of a graph.
-
-    Args:
-        graph: what it was made from.
-        program: what was made.
-    """
-    limits = graph.limits if graph.limits is None else replace(graph.limits, max_batch=None)
-    return replace(
-        graph,
-        file="program",
-        sha256=program_digest(program),
-        inputs=("samples",),
-        padding=False,
-        batch=1,
-        limits=None if limits == StepLimits() else limits,
-    )
-
-
-def to_packed_numbers(manifest: NumberManifest, program: PackedProgram) -> bytes:
+def to_packed_numbers(manifest: Manifest, program: PackedProgram) -> bytes:
     """The bytes of a packed file.
 
     Args:
-        manifest: what it says; its graph is described by `number_graph_entry`.
+        manifest: what it says; its graph is described by `graph_entry`.
         program: from samples to logits.
 
     Raises:
@@ -95,7 +64,7 @@ def to_packed_numbers(manifest: NumberManifest, program: PackedProgram) -> bytes
     return assembled([*first, *program.numbers, *last], parts)
 
 
-def number_manifest_of(content: mmap.mmap, path: Path) -> NumberManifest:
+def number_manifest_of(content: mmap.mmap, path: Path) -> Manifest:
     """What a packed file says, after the engine has opened it: nothing points out of the file.
 
     Args:
@@ -108,14 +77,7 @@ def number_manifest_of(content: mmap.mmap, path: Path) -> NumberManifest:
     document = document_of_packed(content, path)
     if "examples" in document:
         raise BundleError(f"{path} holds no valid document.", PACK_AGAIN)
-    document |= {"digest": "0" * 64, "examples": _examples_of(content)}
-    if fault := first_fault(document, json_schema()):
-        raise BundleError(f"{path} is not valid: {fault}.", PACK_AGAIN)
-    check_provenance(document, path)
-    try:
-        manifest = built(document)
-    except PocketRNNError as error:
-        raise BundleError(f"{path} contradicts itself: {error.problem}", PACK_AGAIN) from None
+    manifest = of_document({**document, "digest": "0" * 64, "examples": _examples_of(content)}, path)
     sections = [section_of(content, name) for name in _STATED]
     header = header_words(content)
     if _stated_sections(manifest) != sections or _stated_numbers(manifest) != (header[:5], header[9:]):
@@ -132,22 +94,22 @@ def number_manifest_of(content: mmap.mmap, path: Path) -> NumberManifest:
     return manifest
 
 
-def _stated_sections(manifest: NumberManifest) -> list[bytes]:
+def _stated_sections(manifest: Manifest) -> list[bytes]:
     """What a manifest says that the engine reads: labels, rules, no stop words, channels, golden examples."""
     return [
         strings(manifest.labels),
         _rules(manifest.numbers),
         strings((), looked_up=True),
         strings(manifest.numbers.channels),
-        b"".join(map(_example, manifest.examples)),
+        b"".join(map(_example, manifest.sequences)),
     ]
 
 
-def _stated_numbers(manifest: NumberManifest) -> tuple[list[int], list[int]]:
+def _stated_numbers(manifest: Manifest) -> tuple[list[int], list[int]]:
     """The words of the header in front of what the program says, and those behind it."""
-    limits, rules = manifest.graph.limits or StepLimits(), manifest.numbers
-    least, most = rules.steps or limits.min_steps or 1, rules.steps or limits.max_steps or LARGEST
-    first = [len(manifest.labels), ACTIVATIONS.index(manifest.activation), 0, least, most]
+    limits, rules = manifest.graph.limits or Limits(), manifest.numbers
+    least, most = rules.steps or limits.min_tokens or 1, rules.steps or limits.max_tokens or LARGEST
+    first = [len(manifest.labels), _ACTIVATIONS.index(manifest.output.activation), 0, least, most]
     return first, [len(manifest.examples), 0, len(rules.channels)]
 
 

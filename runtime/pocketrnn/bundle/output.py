@@ -1,0 +1,124 @@
+"""What a classifier gives: labels, or values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, cast
+
+from pocketrnn.errors import InputError
+
+__all__ = ["Activation", "LabelOutput", "Output", "ValueOutput", "output_of"]
+
+Activation = Literal["softmax", "sigmoid", "values"]
+
+
+@dataclass(frozen=True)
+class LabelOutput:
+    """Labels, each with a probability.
+
+    Attributes:
+        labels: the classes, in the order of the logits.
+        activation: `softmax`, of which one label is right; `sigmoid`, where each label is right or wrong by itself.
+        thresholds: for each label the probability from which it is given; None to keep none.
+
+    Raises:
+        InputError: there is one label, or another number of thresholds.
+
+    Example:
+        >>> LabelOutput(("ham", "spam"), thresholds=(0.5, 0.9)).document["thresholds"]
+        (0.5, 0.9)
+    """
+
+    labels: tuple[str, ...]
+    activation: Literal["softmax", "sigmoid"] = "softmax"
+    thresholds: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.labels) < 2:
+            raise InputError("There is one label." if self.labels else "There is no label.", "Give at least 2.")
+        if self.thresholds is not None and len(self.thresholds) != len(self.labels):
+            count = len(self.thresholds)
+            raise InputError(f"There are {count} thresholds for {len(self.labels)} labels.", "Give one for each label.")
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """Its members of classifier.json."""
+        return {
+            "labels": self.labels,
+            "activation": self.activation,
+            **({} if self.thresholds is None else {"thresholds": self.thresholds}),
+        }
+
+
+@dataclass(frozen=True)
+class ValueOutput:
+    """Values, which are the graph's numbers as they are: no label, no probability.
+
+    Attributes:
+        names: of the values, in their order.
+        units: of each; None where nobody said.
+
+    Raises:
+        InputError: there is no name, or another number of units.
+
+    Example:
+        >>> ValueOutput(("speed",), ("1/min",)).document
+        {'labels': ('speed',), 'activation': 'values', 'value_units': ('1/min',)}
+    """
+
+    activation: ClassVar[Literal["values"]] = "values"
+    thresholds: ClassVar[None] = None
+
+    names: tuple[str, ...]
+    units: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise InputError("There is no value.", "Give the name of one.")
+        if self.units is not None and len(self.units) != len(self.names):
+            raise InputError(
+                f"There are {len(self.units)} units of {len(self.names)} values.", "Give one for each value."
+            )
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the values, where labels and values are spoken of alike."""
+        return self.names
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """Its members of classifier.json."""
+        return {
+            "labels": self.names,
+            "activation": self.activation,
+            **({} if self.units is None else {"value_units": self.units}),
+        }
+
+
+Output = LabelOutput | ValueOutput
+
+
+def output_of(
+    labels: tuple[str, ...],
+    activation: str = "softmax",
+    thresholds: tuple[float, ...] | None = None,
+    value_units: tuple[str, ...] | None = None,
+) -> Output:
+    """The output that these members of classifier.json say.
+
+    Raises:
+        InputError: they do not fit each other, or there is no such activation.
+
+    Example:
+        >>> output_of(("speed",), "values")
+        ValueOutput(names=('speed',), units=None)
+    """
+    if activation == "values":
+        if thresholds is not None:
+            raise InputError(f"There are {len(thresholds)} thresholds of values.", "Leave them out.")
+        return ValueOutput(labels, value_units)
+    if value_units is not None:
+        raise InputError(f"There are {len(value_units)} units, and labels have none.", "Leave them out.")
+    if activation not in ("softmax", "sigmoid"):
+        raise InputError(f"activation is {activation!r}.", "Use 'softmax', 'sigmoid' or 'values'.")
+    return LabelOutput(labels, cast("Literal['softmax', 'sigmoid']", activation), thresholds)
