@@ -346,7 +346,7 @@ def _compared(file: Path, made: Manifest, answers: ReferenceAnswers, texts: Sequ
     if made.stream is not None:
         compared += compared_on_cases(packed_step_form(file, made.stream), answers)
         # The engine's own streams are of words; Python's, of subwords too, are among the runtime's answers.
-        for opened, in_place in WAYS.items() if isinstance(made.text, TextRules) else ():
+        for opened, in_place in WAYS.items() if isinstance(made.text.rules, TextRules) else ():
             compared.append(_streams_compared(file, texts, answers, opened=opened, in_place=in_place))
     return compared + texts_end_to_end(Classifier.load(file), texts, answers, reference=answers.reference.name)
 

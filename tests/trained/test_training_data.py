@@ -20,7 +20,7 @@ from pocketrnn.errors import DataError
 from pocketrnn_training import ag_news_files, column_files, vectors
 from pocketrnn_training.ag_news_files import AG_NEWS_LABELS, ag_news
 from pocketrnn_training.data import LabelledTexts, read_files
-from pocketrnn_training.splitting import split
+from pocketrnn_training.labelled_rows import split
 from pocketrnn_training.stored import StoredTexts
 
 CSV = 'label,text\nham,"Ok, see you"\nspam,WIN now\n'

@@ -27,9 +27,9 @@ from pocketrnn_training import fit, run_folder
 from pocketrnn_training.data import LabelledTexts, labels_of, read_files
 from pocketrnn_training.evaluation import evaluate
 from pocketrnn_training.fitting import FittedClassifier
+from pocketrnn_training.labelled_rows import split
 from pocketrnn_training.linear_baseline import linear_baseline
 from pocketrnn_training.measures import best_threshold, f1_of, mean_loss, right_rows
-from pocketrnn_training.splitting import split
 from pocketrnn_training.thresholds import chosen_thresholds, cross_fitted
 from pocketrnn_training.training import TrainingState, train
 

@@ -19,9 +19,8 @@ from pocketrnn.tables.checks import check_labels, listed
 from pocketrnn.tables.encodings import UTF8
 from pocketrnn.tables.rows import LABEL_SEPARATOR
 from pocketrnn_training.column_files import read_columns
-from pocketrnn_training.labelled_rows import UNLABELLED, LabelledRows, check_labelled
+from pocketrnn_training.labelled_rows import UNLABELLED, LabelledRows, check_labelled, split
 from pocketrnn_training.settings import Settings
-from pocketrnn_training.splitting import split
 from pocketrnn_training.stored import Spool, StoredTexts
 from pocketrnn_training.teacher_answers import TeacherAnswers
 

@@ -157,23 +157,17 @@ class DataSource:
             options = options.of_classifier(rules)
         return read_sequences(paths, options, label_column=self.label_column, labels=labels)
 
-    def read(self, part: str, labels: tuple[str, ...] | None = None) -> LabelledTexts | LabelledSequences:
-        """Read the rows.
-
-        Args:
-            part: `train` or `test`, of AG News; files are read whole.
-            labels: the classes and their order; without it, those that occur.
+    def read(self) -> LabelledTexts | LabelledSequences:
+        """Read the training rows.
 
         Raises:
             InputError, DataError: see `read_texts` and `read_numbers`.
 
         Example:
-            >>> DataSource(("reviews.csv",)).read("train").labels
+            >>> DataSource(("reviews.csv",)).read().labels
             ('bad', 'good')
         """
-        if self.of_numbers:
-            return self.read_numbers(tuple(map(Path, self.names)), labels)
-        return self.read_texts(part, labels)
+        return self.read_numbers(tuple(map(Path, self.names))) if self.of_numbers else self.read_texts("train")
 
     def read_more(self, paths: tuple[Path, ...], data: LabelledRows) -> LabelledTexts | LabelledSequences:
         """Read other files as `data` was read, such as validation rows.
@@ -183,7 +177,7 @@ class DataSource:
 
         Example:
             >>> source = DataSource(("reviews.csv",))
-            >>> len(source.read_more((Path("reviews.csv"),), source.read("train"))) > 0
+            >>> len(source.read_more((Path("reviews.csv"),), source.read())) > 0
             True
         """
         from pocketrnn_training.sequences import LabelledSequences

@@ -133,7 +133,7 @@ def fold_of_rows(data: LabelledRows, folds: int, rng: np.random.Generator) -> np
     """int64 [rows]: the fold of each row. Each fold has as many rows of a class as the others, or nearly.
 
     Rows of one group are of one fold: those with the same text, windows of one recording. The rarest class is dealt out
-    first, as `pocketrnn_training.splitting.split` does it.
+    first, as `pocketrnn_training.labelled_rows.split` does it.
 
     Args:
         data: the rows.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ __all__ = ["Start", "settings_of", "with_labels_of"]
 
 # The standard deviation of a new word's numbers, as those of a new classifier (`pocketrnn_training.learner`).
 _NEW_WORD: Final = 0.1
+_S = TypeVar("_S", bound=Settings)
 _OF_SHAPE: Final = ("cell", "embedding_dim", "hidden_dim", "layers", "bidirectional", "pooling", "packed")
 
 
@@ -101,7 +102,7 @@ class Start:
         return f"{said} What the rows do not show is forgotten: the old rows beside the new ones keep it."
 
 
-def settings_of(checkpoint: Checkpoint, settings: Settings) -> TextSettings:
+def settings_of(checkpoint: Checkpoint, settings: _S) -> _S:
     """The settings with the tokenizer and the shape of a checkpoint.
 
     Raises:
@@ -113,14 +114,12 @@ def settings_of(checkpoint: Checkpoint, settings: Settings) -> TextSettings:
             f"{checkpoint.name} is a classifier of sequences of numbers, from which no training goes on.",
             "Train anew, on the old rows and the new ones.",
         )
-    settings.check_beside(before=checkpoint)
-    assert isinstance(settings, TextSettings)  # noqa: S101 - others are refused
     kept: dict[str, Any] = {name: getattr(shape, name) for name in _OF_SHAPE}
     kept["tokenizer"] = BPE if rules.tokenizer == SUBWORDS else rules.tokenizer
     kept |= {"ngrams": getattr(rules, "ngrams", 1), "max_tokens": rules.max_tokens, "vocabulary_size": None}
     for name, value in kept.items():
         asked = getattr(settings, name)
-        if asked not in (value, getattr(TextSettings, name)):
+        if asked not in (value, getattr(type(settings), name)):
             raise InputError(
                 f"{checkpoint.name} has the {name} {value!r}, and {asked!r} is asked for.",
                 "Tokenizer and shape stay as they are: leave the option out, or train anew without --from.",

@@ -211,7 +211,7 @@ class TrainingRun:
     def _all_rows(self) -> LabelledRows:
         """The rows of the source, those too that are to be held out."""
         if self._start is None and not self.teachers:
-            return self.source.read("train")
+            return self.source.read()
         columns = {"text_column": self.source.text_column}
         data = self.source.read_texts("train", blank_labels=bool(self.teachers))
         if self._start is not None:

@@ -13,9 +13,8 @@ from pocketrnn.errors import DataError, SequenceError, shown
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.tables.checks import check_labels
 from pocketrnn_training.data import class_targets, classes_of
-from pocketrnn_training.labelled_rows import LabelledRows
+from pocketrnn_training.labelled_rows import LabelledRows, split_classes
 from pocketrnn_training.settings import Settings
-from pocketrnn_training.splitting import split_classes
 
 __all__ = ["LabelledSequences", "Recording", "labelled_sequences", "mean_and_scale"]
 
