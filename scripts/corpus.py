@@ -240,6 +240,7 @@ def spec_of(entry: Entry, folder: Path) -> Any:
 
     def known() -> dict[str, Any]:
         if not found:
+            _seed()
             found.append(_definitions(entry, folder))
         return found[0]
 
@@ -259,7 +260,7 @@ def spec_of(entry: Entry, folder: Path) -> Any:
         LABELS=entry.labels or None, IDS=entry.ids, PADDING=entry.padding, RULES=dict(entry.rules),
         EXPORT=dict(entry.options), CALL=entry.call, GIVES=entry.gives, TOLD=dict(entry.told),
         NOT_COUNTED=entry.not_counted, CHANNELS=entry.channels or None, STEPS=entry.steps, LEAST=entry.least,
-        VALUES=entry.values or None, module=module, arguments=arguments, probabilities=reads, values=reads,
+        VALUES=entry.values or None, known=known, module=module, arguments=arguments, probabilities=reads, values=reads,
     )  # fmt: skip
 
 
@@ -270,15 +271,21 @@ def module_of(spec: Any) -> Any:
         >>> module_of(spec).training  # doctest: +SKIP
         False
     """
+    # An import may draw numbers.
+    getattr(spec, "known", dict)()
+    _seed()
+    module = spec.module().eval()
+    # A sequence of numbers may be given in double precision.
+    return module if spec.CHANNELS else module.float()
+
+
+def _seed() -> None:
     import numpy as np
     import torch
 
     torch.manual_seed(7)
     np.random.seed(7)
     random.seed(7)
-    module = spec.module().eval()
-    # A sequence of numbers may be given in double precision.
-    return module if spec.CHANNELS else module.float()
 
 
 def export_arguments(spec: Any, *, call: bool) -> dict[str, Any]:

@@ -62,8 +62,8 @@ def entry(clones: Path) -> corpus.Entry:
     commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
     return corpus.Entry(
         page="modules", repository="owner/name", path="a/model.py", name="Net", special="", commit=commit,
-        results=("right", "right", "right", "right"), files=("layers.py",), before="SCALE = 2", make="Net(3)", labels=3,
-        ids=9, arguments="tokens, lengths",
+        results=("right", "right", "right", "right"), files=("layers.py",), before="SCALE = torch.rand(1) + 1",
+        make="Net(3)", labels=3, ids=9, arguments="tokens, lengths",
     )  # fmt: skip
 
 
@@ -120,7 +120,8 @@ def test_a_module_is_taken_from_a_clone_and_made(clones: Path, entry: corpus.Ent
     assert corpus.fetched(entry, cache) == folder
 
     spec = corpus.spec_of(entry, folder)
-    module = corpus.module_of(spec)
+    module, again = corpus.module_of(spec), corpus.module_of(spec)
+    assert module.fc.weight.equal(again.fc.weight)
     called = spec.arguments(module, [[2, 3, 4, 1], [5, 6, 1, 1]])
     assert called[1].tolist() == [3, 2]
     assert spec.probabilities(module(*called), 2).sum(1).tolist() == pytest.approx([1, 1])

@@ -86,6 +86,14 @@ def test_what_is_left_out_is_not_compared(tmp_path: Path) -> None:
     assert SCRIPT["compare"](before, after, ["manifest.vers"]) == 1
 
 
+def test_a_refusal_is_compared_by_what_it_says() -> None:
+    exported = {"outcome": "exported", "graph": "aa"}
+    assert SCRIPT["differences"](exported, {"outcome": "refused", "error": "no"}, []) == {
+        "outcome": ("exported", "refused"),
+        "error": (None, "no"),
+    }
+
+
 def test_some_modules_are_compared(tmp_path: Path) -> None:
     before = written(
         tmp_path / "before", a={"family": "x", "graph": 1}, b={"family": "y", "graph": 1}, c={"family": "y"}
