@@ -45,6 +45,7 @@ __all__ = [
     "is_packed",
     "manifest_of",
     "mapped",
+    "packed_text_rules",
     "program_digest",
     "section_of",
     "step_entry",
@@ -63,6 +64,8 @@ _VERSION_OF_SUBWORDS: Final = 2
 _VERSION_OF_INTEGERS: Final = 3
 VERSION_OF_NUMBERS: Final = 4
 _HEADER: Final = 256
+# How many values a program has, among the words of the header; none in a file of text rules alone.
+_VALUES_IN_HEADER: Final = 6
 _ALIGN: Final = 64
 _NUMBERS_AT: Final = 64
 _SECTIONS_AT: Final = 128
@@ -72,7 +75,8 @@ _VALUE: Final = "<13I"
 _CONSTANT: Final = 0xFFFFFFFF
 _OF_INTEGERS: Final = 4
 LARGEST: Final = (1 << 31) - 1
-_TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "space")
+# The fifth is that of subwords; the last stands in a file of text rules alone.
+_TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "space", "subwords", "external")
 DOCUMENT, LABELS, RULES, STOPS, VOCABULARY, VALUES, OPS, WEIGHTS, EXAMPLES, STEP = range(10)
 PACK_AGAIN: Final = "Copy the file again from where it was made, or make it again with: pocketrnn pack"
 
@@ -93,6 +97,10 @@ class PackedProgram:
     def has_integers(self) -> bool:
         """Whether products are of integers."""
         return holds_integers(self.values)
+
+
+# Of a file of text rules alone.
+_NO_PROGRAM: Final = PackedProgram(b"", b"", b"", (0, 0, 0, 0))
 
 
 def holds_integers(values: bytes) -> bool:
@@ -214,6 +222,12 @@ def manifest_of(content: mmap.mmap, tokens: Iterable[str], path: Path) -> Manife
     # Both know of subwords, which most files have none of.
     from pocketrnn.bundle.packed_subwords import normal_forms_of, with_model
 
+    header = header_words(content)
+    if not header[_VALUES_IN_HEADER]:
+        raise BundleError(
+            f"{path} holds the text rules of a bundle, and no program that answers.",
+            "Give the bundle, or a file that `pocketrnn pack` wrote without --text-rules.",
+        )
     vocabulary = list(tokens)
     document = document_of_packed(content, path)
     rules = section_of(content, RULES)
@@ -221,7 +235,6 @@ def manifest_of(content: mmap.mmap, tokens: Iterable[str], path: Path) -> Manife
         {**with_model(document, rules, len(vocabulary)), "vocabulary": vocabulary, "digest": "0" * 64}, path
     )
     stated = [section_of(content, name) for name in (LABELS, RULES, STOPS, EXAMPLES)]
-    header = header_words(content)
     step = section_of(content, STEP)
     state_size = struct.unpack_from("<I", step)[0] if step else None
     if (
@@ -269,12 +282,12 @@ def check_digest(path: Path) -> None:
         raise BundleError(f"{path} was changed after it was made: its digest does not match.", PACK_AGAIN)
 
 
-def to_packed(manifest: Manifest, program: PackedProgram) -> bytes:
+def to_packed(manifest: Manifest, program: PackedProgram | None) -> bytes:
     """The bytes of a packed file.
 
     Args:
         manifest: what it says; its graph is described by `graph_entry`.
-        program: from ids to logits.
+        program: from ids to logits; None for a file of text rules alone, whose golden examples are in its document.
 
     Raises:
         BundleError: it would be larger than 2 GiB.
@@ -289,16 +302,32 @@ def to_packed(manifest: Manifest, program: PackedProgram) -> bytes:
         compact_document(document),
         *_stated_sections(manifest),
         strings(manifest.vocabulary, looked_up=True),
-        program.values,
-        program.ops,
-        program.weights,
-        _examples(manifest),
-        *([program.step] if program.step else []),
     ]
+    examples = manifest.examples if program else ()
+    program = program or _NO_PROGRAM
+    sections += [program.values, program.ops, program.weights, b"".join(map(_example, examples))]
+    sections += [program.step] if program.step else []
     version = _VERSION_OF_SUBWORDS if of_subwords else _VERSION
     version = _VERSION_OF_INTEGERS if program.has_integers else version
-    header = [*_stated_numbers(manifest), *program.numbers, len(manifest.examples), _needs_word(manifest)]
+    header = [*_stated_numbers(manifest), *program.numbers, len(examples), _needs_word(manifest)]
     return assembled(version, header, sections)
+
+
+def packed_text_rules(manifest: Manifest) -> bytes:
+    """The text rules of a bundle as a packed file without a program: with it the engine makes ids, for programs that
+    run the bundle's graph by themselves. Its document is that of classifier.json.
+
+    Args:
+        manifest: what the bundle says.
+
+    Raises:
+        BundleError: it would be larger than 2 GiB.
+
+    Example:
+        >>> len(packed_text_rules(manifests.read(Path("my-bundle"))))
+        1024
+    """
+    return to_packed(replace(manifest, stream=None), None)
 
 
 def compact_document(document: Mapping[str, Any]) -> bytes:
