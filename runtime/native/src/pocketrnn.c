@@ -43,6 +43,7 @@ typedef double wide; /* what sums, and functions that no kernel has, are compute
 #include "checks.inc"
 #include "unicode14.inc"
 #include "text.inc"
+#include "cleaning.inc"
 #if defined __GNUC__ && !defined __clang__
 #pragma GCC push_options
 #pragma GCC optimize("Os") /* not wider than it need be */

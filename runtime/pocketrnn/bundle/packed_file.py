@@ -18,7 +18,8 @@ from pocketrnn.bundle.json_schema import parsed
 from pocketrnn.bundle.manifest import Example, Graph, Manifest, StepGraph, document_of
 from pocketrnn.bundle.packed_strings import merged_ranges, strings, utf8, whole, words
 from pocketrnn.errors import BundleError, reason
-from pocketrnn.text import Keep, Lowercase, Replace, TextRules
+from pocketrnn.text import TextRules
+from pocketrnn.text.cleaning_steps import CleaningStep
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.packed_subwords import Forms
@@ -405,16 +406,11 @@ def _rules(rules: TextRules) -> bytes:
     return words(head) + b"".join(map(_step, rules.steps))
 
 
-def _step(step: Replace | Keep | Lowercase) -> bytes:
-    kind, first, content, by = 2, 0, b"", b""
-    if isinstance(step, Replace):
-        what = utf8(step.what)
-        kind, first, content, by = 0, len(what), whole(what), utf8(step.by)
-    elif isinstance(step, Keep):
-        ranges = merged_ranges((ord(some[0]), ord(some[-1])) for some in step.ranges)
-        kind, first, content, by = 1, len(ranges), words(end for some in ranges for end in some), utf8(step.by)
-    content += whole(by)
-    return words([kind, 4 + len(content) // 4, first, len(by)]) + content
+def _step(step: CleaningStep) -> bytes:
+    what, by = utf8(getattr(step, "what", "")), utf8(getattr(step, "by", ""))
+    ranges = merged_ranges((ord(some[0]), ord(some[-1])) for some in getattr(step, "ranges", ()))
+    content = words(end for some in ranges for end in some) + whole(what) + whole(by)
+    return words([step.packed_kind, 4 + len(content) // 4, len(ranges) or len(what), len(by)]) + content
 
 
 def _example(example: Example) -> bytes:
