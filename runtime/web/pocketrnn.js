@@ -11,7 +11,7 @@
  * decides where it comes from. The format is docs/format.md; runtime/pocketrnn/ is the same in Python.
  */
 
-import { isListOf, readDocument } from "./answers.js";
+import { contradiction, isListOf, readDocument } from "./answers.js";
 import { BundleError, bytesOf, InputError, isString, opened, PocketRNNError, STATUS } from "./engine.js";
 import { checkGraph } from "./graph_check.js";
 import { checkedText, EXTERNAL, listed, OF_TEXTS, TextClassifier } from "./texts.js";
@@ -21,6 +21,8 @@ export { BundleError, InputError, LimitError, PocketRNNError } from "./engine.js
 const TEXT_RULES = "text.prnn";
 // Bytes that a file may have. The graph's limit is protobuf's.
 const LARGEST_FILE = 2 ** 31 - 1;
+// The most that `min_tokens` of a graph's limits may be: a text of so many ids is asked when a bundle is opened.
+const MOST_FEWEST = 2 ** 16;
 const MAKE_AGAIN = "Copy the bundle again from where it was made, or export it again.";
 const PACK_RULES = "Check the address; text.prnn is written by: pocketrnn pack BUNDLE --text-rules -o text.prnn";
 
@@ -109,7 +111,7 @@ const OF_BUNDLES = {
   text: (text) => OF_TEXTS.text(text) && isInteger(text.padding_id),
   graph: (graph) =>
     isString(graph?.file) &&
-    /^[A-Za-z0-9_][A-Za-z0-9._-]*$/.test(graph?.file) &&
+    /^[A-Za-z0-9_][A-Za-z0-9._-]*$/.test(graph.file) &&
     /^[0-9a-f]{64}$/.test(graph.sha256) &&
     ["tokens", "tokens,lengths"].includes(String(graph.inputs)) &&
     typeof graph.padding === "boolean" &&
@@ -183,6 +185,7 @@ export class Classifier extends TextClassifier {
     return opened(await file(TEXT_RULES), wasm, async (packed) => {
       const document = readDocument(packed, OF_BUNDLES);
       const { graph } = document;
+      if (packed.least > MOST_FEWEST) throw contradiction();
       const content = await file(graph.file);
       if ((await sha256(content)) !== graph.sha256)
         throw new BundleError(`${graph.file} was changed after it was made: its digest does not match.`, MAKE_AGAIN);

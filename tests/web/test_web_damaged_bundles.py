@@ -26,13 +26,14 @@ pytestmark = pytest.mark.usefixtures("wasm")
 Document = dict[str, Any]
 
 
-def with_document(rules: bytes, change: Callable[[Document], None]) -> bytes:
-    """A file of text rules with right sums, whatever its document says."""
+def with_document(rules: bytes, change: Callable[[Document], None], least: int | None = None) -> bytes:
+    """A file of text rules with right sums, whatever its document says; and the fewest ids of a text."""
     table = struct.unpack_from("<18I", rules, 128)
     sections = [rules[at : at + size] for at, size in zip(table[::2], table[1::2], strict=True)]
     document = json.loads(sections[0])
     change(document)
     version, words = struct.unpack_from("<I", rules, 4)[0], struct.unpack_from("<12I", rules, 64)
+    words = words if least is None else (*words[:3], least, *words[4:])
     return assembled(version, words, [compact_document(document), *sections[1:]])
 
 
@@ -113,7 +114,8 @@ def test_every_changed_byte_is_noticed(node: Node, good: dict[str, bytes], subtl
 def test_what_is_no_file_of_text_rules_is_refused(node: Node, good: dict[str, bytes]) -> None:
     packed = (VECTORS / "packed" / "words.prnn").read_bytes()
     numbers = (VECTORS / "packed" / "numbers-plain.prnn").read_bytes()
-    contents = [b"", b"{}", (VECTORS / "words" / "classifier.json").read_bytes(), packed, numbers]
+    long = with_document(good["text.prnn"], lambda _: None, least=2**30)
+    contents = [b"", b"{}", (VECTORS / "words" / "classifier.json").read_bytes(), packed, numbers, long]
     for said in loaded(node, [{**good, "text.prnn": content} for content in contents]):
         assert said is not None
         assert said.startswith("BundleError: ")
