@@ -24,6 +24,7 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, InputError, OutputError, ParityError
 from pocketrnn.text import AnyTextRules, Lowercase, Replace, TextEncoder, TextRules
 from pocketrnn.text.cleaning_steps import NAMED_STEPS, Keep, cleaning
+from pocketrnn.text.tokenizers import SPLITS
 from pocketrnn_export.text_rules_file import pack_text_rules
 from pocketrnn_native import EngineError, Packed
 from pocketrnn_native._engine import (
@@ -80,7 +81,7 @@ def drawn_rules(draw: random.Random, tokenizer: str | None = None) -> TextRules:
         kinds = [Replace(draw.choice(PIECES), by), Keep(("az", "  ", draw.choice(["AZ", "Αω", "😀"])), by), Lowercase()]
         return draw.choice(kinds)
 
-    tokenizer = tokenizer or draw.choice(["basic_english", "whitespace", "characters", "space"])
+    tokenizer = tokenizer or draw.choice(sorted(SPLITS))
     least, most = maybe(1, 3, 8), maybe(8, 12)
     return TextRules(
         tokenizer=tokenizer,

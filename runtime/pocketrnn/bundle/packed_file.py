@@ -20,6 +20,7 @@ from pocketrnn.bundle.packed_strings import merged_ranges, strings, utf8, whole,
 from pocketrnn.errors import BundleError, reason
 from pocketrnn.text import TextRules
 from pocketrnn.text.cleaning_steps import CleaningStep
+from pocketrnn.text.tokenizers import PACKED_TOKENIZERS
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.packed_subwords import Forms
@@ -76,8 +77,6 @@ _VALUE: Final = "<13I"
 _CONSTANT: Final = 0xFFFFFFFF
 _OF_INTEGERS: Final = 4
 LARGEST: Final = (1 << 31) - 1
-# The fifth is that of subwords; the last stands in a file of text rules alone.
-_TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "space", "subwords", "external")
 DOCUMENT, LABELS, RULES, STOPS, VOCABULARY, VALUES, OPS, WEIGHTS, EXAMPLES, STEP = range(10)
 PACK_AGAIN: Final = "Copy the file again from where it was made, or make it again with: pocketrnn pack"
 
@@ -388,7 +387,7 @@ def _rules(rules: TextRules) -> bytes:
         return _NONE if number is None else number
 
     head = [
-        _TOKENIZERS.index(rules.tokenizer),
+        PACKED_TOKENIZERS[rules.tokenizer],
         int(rules.lowercase),
         rules.ngrams,
         rules.max_tokens or 0,

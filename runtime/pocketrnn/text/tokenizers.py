@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-__all__ = ["SPLITS", "TOKENIZERS", "basic_english", "lowered_basic_english", "ngrams_of"]
+__all__ = ["PACKED_TOKENIZERS", "SPLITS", "TOKENIZERS", "basic_english", "lowered_basic_english", "ngrams_of"]
 
 
 def basic_english(text: str) -> list[str]:
@@ -53,6 +53,8 @@ SPLITS: Final[dict[str, Callable[[str], list[str]]]] = {
     "basic_english": lowered_basic_english,
     "space": lambda text: text.split(" "),
 }
+# Their numbers in packed files; 4 is that of subwords.
+PACKED_TOKENIZERS: Final = {"basic_english": 0, "whitespace": 1, "characters": 2, "space": 3, "external": 5}
 
 
 def ngrams_of(tokens: Sequence[str], ngrams: int) -> list[str]:
