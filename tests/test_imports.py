@@ -32,7 +32,7 @@ WINGS = (
     *("torch_internals", "progress", "module_runs", "proof", "json_file", "inert_pickle", "vocabularies"),
     *("source_code", "description", "intake", "tracing", "forms", "bundle_proof", "bundle_writer", "one_export"),
     *("labels_given", "integer_accuracy", "integer_packing", "numbers", "bundle", "trained"),
-    *("compression", "c_array", "board_memory", "packing", "mobile", "commands"),
+    *("compression", "c_array", "board_memory", "packing", "text_rules_file", "mobile", "commands"),
 )
 # And within the runtime: its folders, below the files that join them; `commands` is above these.
 RUNTIME_WINGS = ("text", "numbers", "bundle", "graph_check", "tables", "engines")

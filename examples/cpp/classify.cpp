@@ -1,17 +1,17 @@
-// A third implementation of docs/format.md: reads a bundle, and answers the test vectors as they say.
+// A classifier in C++, from a bundle: onnxruntime runs the graph, pocketrnn's engine in C makes the ids.
 //
-//   g++ -std=c++17 -O2 classify.cpp -o classify $(pkg-config --cflags --libs libonnxruntime nlohmann_json libcrypto icu-uc)
-//   ./classify BUNDLE VECTORS.jsonl     compare; 1 if a text is answered differently
-//   ./classify BUNDLE < TEXTS           one text a line: its label and probability
+//   engine=../../runtime/native/src
+//   gcc -O2 -Wno-psabi -c $engine/pocketrnn.c
+//   g++ -std=c++17 -O2 -I$engine classify.cpp pocketrnn.o -o classify $(pkg-config --cflags --libs libonnxruntime nlohmann_json libcrypto)
+//   ./classify FOLDER VECTORS.jsonl     compare; 1 if a text is answered differently
+//   ./classify FOLDER < TEXTS           one text a line: its label and probability
 //
-// An example, not a supported runtime: it shows how little a reader needs. It checks what could give a wrong answer in
-// silence, and what a stranger could do with a bundle; the rest of the format's checks it leaves to `pocketrnn verify`.
+// FOLDER holds the bundle's graph and text.prnn, which `pocketrnn pack BUNDLE --text-rules` writes. An example, not a supported
+// runtime: it shows how little a reader needs. It checks what a stranger could do with a bundle.
 #include <nlohmann/json.hpp>
 #include <onnxruntime_cxx_api.h>
 #include <openssl/sha.h>
-#include <unicode/locid.h>
-#include <unicode/uchar.h>
-#include <unicode/unistr.h>
+#include <pocketrnn.h>
 
 #include <algorithm>
 #include <cmath>
@@ -24,7 +24,6 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 using json = nlohmann::json;
@@ -50,176 +49,6 @@ std::string sha256(const std::string& bytes) {
   for (unsigned char byte : digest) text += {"0123456789abcdef"[byte >> 4], "0123456789abcdef"[byte & 15]};
   return text;
 }
-
-bool is_space(UChar32 c) {
-  return (c >= 9 && c <= 13) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 || c == 0x1680 ||
-         (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
-}
-
-bool is_newer_than_14(UChar32 c) {
-  UVersionInfo age;
-  u_charAge(c, age);
-  return age[0] > 14;
-}
-
-// What Unicode 14.0 does not know is neither cased nor case-ignorable, so the text may be cut there.
-icu::UnicodeString lower(const icu::UnicodeString& text) {
-  icu::UnicodeString done, fragment;
-  for (int i = 0; i < text.length(); i = text.moveIndex32(i, 1)) {
-    const UChar32 c = text.char32At(i);
-    if (!is_newer_than_14(c)) { fragment += c; continue; }
-    done += fragment.toLower(icu::Locale::getRoot());
-    done += c;
-    fragment.remove();
-  }
-  return done += fragment.toLower(icu::Locale::getRoot());
-}
-
-// Whether a step of the text rules keeps a code point.
-bool is_kept(const json& ranges, UChar32 c) {
-  for (const auto& range : ranges) {
-    const auto ends = icu::UnicodeString::fromUTF8(range.get<std::string>());
-    if (ends.char32At(0) <= c && c <= ends.char32At(ends.length() - 1)) return true;
-  }
-  return false;
-}
-
-void clean(icu::UnicodeString& text, const json& step) {
-  if (step.contains("lowercase")) {
-    text = lower(text);
-    return;
-  }
-  const auto by = icu::UnicodeString::fromUTF8(step["by"].get<std::string>());
-  if (step.contains("replace")) {
-    text.findAndReplace(icu::UnicodeString::fromUTF8(step["replace"].get<std::string>()), by);
-    return;
-  }
-  icu::UnicodeString kept;
-  for (int i = 0; i < text.length(); i = text.moveIndex32(i, 1)) {
-    const UChar32 c = text.char32At(i);
-    if (is_kept(step["keep"], c)) kept += c;
-    else kept += by;
-  }
-  text = kept;
-}
-
-// At most so many items, cut off on a side.
-template <typename Item>
-void cut(std::vector<Item>& items, const json& rules, const char* most) {
-  if (!rules.contains(most) || rules[most].is_null() || items.size() <= rules[most].get<size_t>()) return;
-  const auto number = static_cast<std::ptrdiff_t>(rules[most].get<size_t>());
-  if (rules.value("cut_side", "right") == "right") items.erase(items.begin() + number, items.end());
-  else items.erase(items.begin(), items.end() - number);
-}
-
-struct Text {
-  json rules;
-  std::unordered_map<std::string, int64_t> ids;
-
-  Strings tokens(const std::string& given) const {
-    const std::string tokenizer = rules["tokenizer"];
-    auto text = icu::UnicodeString::fromUTF8(given);
-    if (rules["lowercase"]) text = lower(text);
-    for (const auto& step : rules.value("steps", json::array())) clean(text, step);
-    static const std::pair<const char*, const char*> replacements[] = {
-        {"'", " '  "}, {"\"", ""},    {".", " . "}, {"<br />", " "}, {",", " , "}, {"(", " ( "},
-        {")", " ) "},  {"!", " ! "}, {"?", " ? "}, {";", " "},      {":", " "}};
-    if (tokenizer == "basic_english")
-      for (auto [from, to] : replacements) text.findAndReplace(icu::UnicodeString(from), icu::UnicodeString(to));
-    Strings tokens(1);
-    for (int i = 0; i < text.length(); i = text.moveIndex32(i, 1)) {
-      const UChar32 c = text.char32At(i);
-      const bool splits = tokenizer == "characters" || (tokenizer == "space" ? c == ' ' : is_space(c));
-      if (splits && (tokenizer == "space" || !tokens.back().empty())) tokens.emplace_back();
-      if (tokenizer == "characters" || !splits) icu::UnicodeString(c).toUTF8String(tokens.back());
-    }
-    if (tokenizer != "space" && tokens.back().empty()) tokens.pop_back();
-    return counted(tokens);
-  }
-
-  // What is done to tokens that the tokenizer gave, or that were given in its place.
-  Strings counted(Strings tokens) const {
-    if (rules.contains("stop_words")) {
-      const auto words = rules["stop_words"].get<std::set<std::string>>();
-      tokens.erase(std::remove_if(tokens.begin(), tokens.end(), [&](const auto& token) { return words.count(token); }),
-                   tokens.end());
-    }
-    cut(tokens, rules, "max_tokens");
-    const size_t single = tokens.size(), most = std::min<size_t>(single, rules["ngrams"]);
-    for (size_t n = 2; n <= most; n++)
-      for (size_t i = 0; i + n <= single; i++) {
-        tokens.push_back(tokens[i]);
-        for (size_t j = i + 1; j < i + n; j++) tokens.back() += " " + tokens[j];
-      }
-    return tokens;
-  }
-
-  // A text as JSON: a string; a list of its tokens; or a list of its ids, to which nothing is done.
-  std::vector<int64_t> encode(const json& given, int64_t rows) const {
-    const bool is_external = rules["tokenizer"] == "external";
-    if (given.is_string()) {
-      if (is_external) throw std::runtime_error("This bundle does not split texts: give a list of tokens or ids.");
-      return encoded_tokens(tokens(given));
-    }
-    if (!given.is_array()) throw std::runtime_error("A text is no string, and no list of tokens or ids.");
-    const bool is_tokens = given.empty() || given[0].is_string();
-    for (const json& value : given)
-      if (is_tokens ? !value.is_string() : !value.is_number_integer())
-        throw std::runtime_error("The text is a list of " + std::string(is_tokens ? "tokens" : "ids") + " with " +
-                                 value.dump().substr(0, 40) + ".");
-    if (is_tokens) return encoded_tokens(counted(given.get<Strings>()));
-    std::vector<int64_t> ids;
-    for (const json& id : given) {
-      if (id < 0 || id >= rows) throw std::runtime_error("The text has the id " + id.dump() + ", which is out of range.");
-      ids.push_back(id);
-    }
-    check_whole(ids);
-    return ids;
-  }
-
-  // Refuses ids that the rules give for no text: something that stands around them was left out, or nothing was cut.
-  void check_whole(const std::vector<int64_t>& ids) const {
-    const auto size = static_cast<int64_t>(ids.size()), none = int64_t(-1), padding = rules["padding_id"].get<int64_t>();
-    const int64_t first = rules.value("first_id", none), last = rules.value("last_id", none);
-    const int64_t least = rules.value("min_width", int64_t(1)), width = rules.value("max_width", none);
-    int64_t most = width < 0 ? INT64_MAX : width;
-    if (!rules["max_tokens"].is_null()) {
-      int64_t made = (first >= 0) + (last >= 0);
-      for (int64_t n = 0; n < rules["ngrams"]; n++) made += std::max<int64_t>(0, rules["max_tokens"].get<int64_t>() - n);
-      most = std::min(most, std::max(made, least));
-    }
-    const std::string has = "The text has " + std::to_string(size) + " ids, and the rules ";
-    if (size < least) throw std::runtime_error(has + "fill every text up to " + std::to_string(least) + ".");
-    if (size > most) throw std::runtime_error(has + "cut every text to " + std::to_string(most) + ".");
-    auto from = ids.begin(), to = ids.end();
-    const bool pads = rules.contains("min_width"), left = rules.value("pad_side", "right") == "left";
-    while (pads && left && from < to && *from == padding) ++from;
-    while (pads && !left && from < to && to[-1] == padding) --to;
-    const std::string cut = size == width ? rules.value("cut_side", "right") : "";
-    if (first >= 0 && first != padding && cut != "left" && (from == to || *from != first))
-      throw std::runtime_error("The text does not begin with the id " + std::to_string(first) + ".");
-    if (last >= 0 && last != padding && cut != "right" && (from == to || to[-1] != last))
-      throw std::runtime_error("The text does not end with the id " + std::to_string(last) + ".");
-  }
-
-  std::vector<int64_t> encoded_tokens(const Strings& tokens) const {
-    std::vector<int64_t> encoded;
-    if (rules.contains("first_id")) encoded.push_back(rules["first_id"]);
-    for (const auto& token : tokens) {
-      const auto known = ids.find(token);
-      if (known != ids.end()) encoded.push_back(known->second);
-      else if (!rules["unknown_id"].is_null()) encoded.push_back(rules["unknown_id"]);
-    }
-    if (rules.contains("last_id")) encoded.push_back(rules["last_id"]);
-    cut(encoded, rules, "max_width");
-    const size_t width = rules.value("min_width", size_t(0));
-    if (encoded.size() < width)
-      encoded.insert(rules.value("pad_side", "right") == "left" ? encoded.begin() : encoded.end(),
-                     width - encoded.size(), rules["padding_id"].get<int64_t>());
-    if (encoded.empty()) encoded.push_back(rules["empty_id"]);
-    return encoded;
-  }
-};
 
 // What an ONNX file may hold; docs/format.md, "What a graph may hold". It is a protobuf message, which is walked here in the
 // way of runtime/pocketrnn/graph_check/onnx_wire.py: strictly, so that nothing in it is left for others to find.
@@ -483,299 +312,179 @@ class Walk {
 
 }  // namespace graph
 
-// JSON of which no other reader can read something else. nlohmann's reader takes a byte order mark, the last of two members
-// of one name, and, for numbers outside a double, nothing.
-json parsed(const std::string& content) {
-  if (content.substr(0, 3) == "\xef\xbb\xbf") throw std::runtime_error("classifier.json is not JSON: a byte order mark.");
-  std::vector<std::set<std::string>> open;
-  const auto once = [&](int, json::parse_event_t event, json& value) {
-    if (event == json::parse_event_t::object_start) open.emplace_back();
-    if (event == json::parse_event_t::object_end) open.pop_back();
-    if (event == json::parse_event_t::key && !open.back().insert(value.get<std::string>()).second)
-      throw std::runtime_error("classifier.json is not JSON: the member " + value.get<std::string>() + " stands twice.");
-    return true;
-  };
-  try {
-    return json::parse(content, once);
-  } catch (const json::out_of_range& error) {
-    throw std::runtime_error(std::string("classifier.json is not JSON: too large a number: ") + error.what());
-  } catch (const json::parse_error& error) {
-    throw std::runtime_error(std::string("classifier.json is not JSON: ") + error.what());
+void check(int status) {
+  if (status != PRNN_OK) throw std::runtime_error(prnn_error(status));
+}
+
+// The text rules of a bundle, its labels and its document: text.prnn, opened by the engine.
+class TextRules {
+ public:
+  explicit TextRules(const std::string& path) : file(read(path, (1u << 31) - 1)) {
+    // Without memory the file is checked, and what it needs is said.
+    size_t size = 0;
+    const int status = prnn_open(&rules, file.data(), file.size(), nullptr, &size);
+    if (status != PRNN_MEMORY) throw std::runtime_error(path + ": " + prnn_error(status));
+    memory.resize(size);
+    check(prnn_open(&rules, file.data(), file.size(), memory.data(), &size));
+    uint32_t ids;
+    prnn_limits(rules, &least, &most, &ids);
+    size_t bytes;
+    const char* text = prnn_document(rules, &bytes);
+    document = json::parse(text, text + bytes);
   }
-}
 
-// A whole number within bounds; 1.0 is one.
-int64_t whole(const json& members, const char* name, int64_t least, int64_t most) {
-  const json& value = members.at(name);
-  const double number = value.is_number() ? value.get<double>() : NAN;
-  if (!(number == std::floor(number) && number >= double(least) && number <= double(most)))
-    throw std::runtime_error(std::string("classifier.json is not valid: ") + name + " is " + value.dump().substr(0, 60) + ".");
-  return static_cast<int64_t>(number);
-}
-
-// Which texts the graph takes: how many token ids they may have, and whether one must be another than the padding's.
-struct Limits {
-  size_t least = 1, largest = SIZE_MAX;
-  bool real_token = false;
-
-  template <typename Ids>
-  bool take(const Ids& ids, int64_t padding) const {
-    if (ids.size() < least || ids.size() > largest) return false;
-    return !real_token || std::any_of(ids.begin(), ids.end(), [padding](const auto& id) { return id != padding; });
-  }
-};
-
-Limits limits_of(const json& graph) {
-  if (!graph.contains("limits")) return {};
-  const json& limits = graph["limits"];
-  if (!limits.is_object() || limits.empty()) throw std::runtime_error("classifier.json is not valid: limits.");
-  constexpr int64_t most = (int64_t(1) << 31) - 1;
-  for (const auto& [name, value] : limits.items()) {
-    if (name == "real_token" && value == true) continue;
-    if (name == "real_token") throw std::runtime_error("classifier.json is not valid: real_token is not true.");
-    if (!std::set<std::string>{"min_tokens", "max_tokens", "max_batch"}.count(name))
-      throw std::runtime_error("The limit " + name + " is not known.");
-    whole(limits, name.c_str(), 1, name == "min_tokens" ? 1 << 16 : most);
-  }
-  const size_t least = limits.contains("min_tokens") ? whole(limits, "min_tokens", 1, most) : 1;
-  const size_t largest = limits.contains("max_tokens") ? whole(limits, "max_tokens", 1, most) : SIZE_MAX;
-  if (least > largest)
-    throw std::runtime_error("classifier.json contradicts itself: no text has at least " + std::to_string(least) +
-                             " and at most " + std::to_string(largest) + " tokens.");
-  return {least, largest, limits.contains("real_token")};
-}
-
-// A string of the text rules: so many code points, and no half of a surrogate pair, which no UTF-8 holds.
-icu::UnicodeString short_string(const json& value, int32_t least, int32_t most) {
-  const auto text = value.is_string() ? icu::UnicodeString::fromUTF8(value.get<std::string>()) : icu::UnicodeString();
-  if (!value.is_string() || text.countChar32() < least || text.countChar32() > most)
-    throw std::runtime_error("classifier.json is not valid: a step holds " + value.dump().substr(0, 60) + ".");
-  return text;
-}
-
-// Refuses steps that are none, and steps that could make a text more than 64 times as long. Counted backwards: how many
-// code points one can become from a step on, as in runtime/pocketrnn/text/cleaning_steps.py.
-void check_steps(const json& steps) {
-  if (!steps.is_array() || steps.empty() || steps.size() > 4096)
-    throw std::runtime_error("classifier.json is not valid: steps are not 1 to 4096 of them.");
-  std::map<UChar32, double> weights;
-  double rest = 1, largest = 1;
-  for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
-    std::set<std::string> members;
-    if (step->is_object())
-      for (const auto& [name, value] : step->items()) members.insert(name);
-    double grown = 2 * largest;
-    if (members == std::set<std::string>{"lowercase"} && step->at("lowercase") == true) {
-      rest = grown;
-      weights.clear();
-    } else if (members == std::set<std::string>{"by", "replace"} || members == std::set<std::string>{"by", "keep"}) {
-      grown = 0;
-      const auto by = short_string(step->at("by"), 0, 256);
-      for (int i = 0; i < by.length(); i = by.moveIndex32(i, 1))
-        grown += std::max(weights.count(by.char32At(i)) ? weights[by.char32At(i)] : 0, rest);
-      if (step->contains("replace")) {
-        const auto what = short_string(step->at("replace"), 1, 256);
-        grown /= what.countChar32();
-        for (int i = 0; i < what.length(); i = what.moveIndex32(i, 1)) {
-          double& weight = weights[what.char32At(i)];
-          weight = std::max({weight, rest, grown});
-        }
-      } else {
-        const json& ranges = step->at("keep");
-        if (!ranges.is_array() || ranges.empty() || ranges.size() > 4096)
-          throw std::runtime_error("classifier.json is not valid: keep is not a list of 1 to 4096 ranges.");
-        for (const auto& range : ranges) {
-          const auto ends = short_string(range, 1, 2);
-          if (ends.char32At(0) > ends.char32At(ends.length() - 1))
-            throw std::runtime_error("classifier.json is not valid: keep holds a range that ends before it begins.");
-        }
-        rest = std::max(rest, grown);
-      }
-    } else {
-      throw std::runtime_error("classifier.json is not valid: steps hold " + step->dump().substr(0, 60) + ", which is no step.");
+  // A text as JSON: a string; a list of its tokens; or a list of its ids, to which nothing is done.
+  std::vector<int64_t> encode(const json& given) {
+    if (given.is_string()) {
+      if (document.at("text").at("tokenizer") == "external")
+        throw std::runtime_error("This bundle does not split texts: give a list of tokens or ids.");
+      const auto text = given.get<std::string>();
+      return made([&](auto... rest) { return prnn_encode(rules, text.data(), text.size(), rest...); });
     }
-    largest = std::max(largest, grown);
-    if (largest > 64) throw std::runtime_error("classifier.json is not valid: the steps can make a text grow more than 64 times.");
+    if (!given.is_array()) throw std::runtime_error("A text is no string, and no list of tokens or ids.");
+    const bool is_tokens = given.empty() || given[0].is_string();
+    for (const json& value : given)
+      if (is_tokens ? !value.is_string() : !value.is_number_integer())
+        throw std::runtime_error("The text is a list of " + std::string(is_tokens ? "tokens" : "ids") + " with " +
+                                 value.dump().substr(0, 40) + ".");
+    if (!is_tokens) return checked(given);
+    std::string tokens;
+    std::vector<uint32_t> ends;
+    for (const json& token : given) {
+      tokens += token.get<std::string>();
+      ends.push_back(static_cast<uint32_t>(tokens.size()));
+    }
+    return made([&](auto... rest) { return prnn_encode_tokens(rules, tokens.data(), ends.data(), ends.size(), rest...); });
   }
-}
 
-// The members of the text rules that may be missing.
-void check_more_rules(const json& document, int64_t rows) {
-  const json& text = document.at("text");
-  const bool is_external = text.at("tokenizer") == "external";
-  if (is_external && (text.at("lowercase") != false || text.contains("steps")))
-    throw std::runtime_error("The tokenizer external is given no text, so that there is nothing to clean or lower-case.");
-  std::string found = is_external || text.at("tokenizer") == "space"
-                          ? "the tokenizer " + text.at("tokenizer").get<std::string>() : "";
-  for (const char* name : {"steps", "stop_words", "first_id", "last_id", "max_width", "min_width", "cut_side", "pad_side"})
-    if (text.contains(name)) found += (found.empty() ? "" : ", ") + std::string(name);
-  if (found.empty()) return;
-  if (document.contains("stream")) throw std::runtime_error("The text rules hold " + found + ", which a stream cannot follow.");
-  constexpr int64_t most = (int64_t(1) << 31) - 1;
-  if (text.contains("steps")) check_steps(text["steps"]);
-  if (text.contains("stop_words")) {
-    const auto words = text["stop_words"].get<Strings>();
-    if (words.empty() || words.size() > 1 << 16 || std::set<std::string>(words.begin(), words.end()).size() < words.size())
-      throw std::runtime_error("classifier.json is not valid: stop_words.");
+  // Refuses ids beyond the limits of the graph.
+  void check_limits(const std::vector<int64_t>& ids) const {
+    if (ids.size() < least || ids.size() > most)
+      throw std::runtime_error("The text becomes " + std::to_string(ids.size()) +
+                               (ids.size() == 1 ? " token id" : " token ids") + ", but the classifier takes " +
+                               (ids.size() < least ? "at least " + std::to_string(least) : "at most " + std::to_string(most)) +
+                               ".");
+    const json& graph = document.at("graph");
+    const auto padding = document.at("text").at("padding_id").get<int64_t>();
+    if (graph.contains("limits") && graph["limits"].contains("real_token") &&
+        std::all_of(ids.begin(), ids.end(), [padding](int64_t id) { return id == padding; }))
+      throw std::runtime_error("The text holds no known word, and the classifier takes none such.");
   }
-  for (const char* name : {"first_id", "last_id"})
-    if (text.contains(name)) whole(text, name, 0, rows - 1);
-  const int64_t largest = text.contains("max_width") ? whole(text, "max_width", 1, most) : most;
-  if (text.contains("min_width") && whole(text, "min_width", 1, 1 << 16) > largest)
-    throw std::runtime_error("classifier.json contradicts itself: min_width is above max_width.");
-  for (const char* name : {"cut_side", "pad_side"})
-    if (text.contains(name) && text[name] != "left" && text[name] != "right")
-      throw std::runtime_error(std::string("classifier.json is not valid: ") + name + " is neither left nor right.");
-}
 
-// The ids of which a text that holds one takes a run of its own. Here every text does.
-void check_alone(const json& ids, int64_t rows) {
-  if (!ids.is_array() || ids.empty() || ids.size() > 4096) throw std::runtime_error("classifier.json is not valid: alone.");
-  std::set<int64_t> different;
-  for (const json& id : ids) different.insert(whole(json{{"alone", id}}, "alone", 0, rows - 1));
-  if (different.size() < ids.size()) throw std::runtime_error("classifier.json is not valid: alone holds an id twice.");
-}
+  std::string label(size_t index) const {
+    size_t bytes;
+    const char* label = prnn_label(rules, static_cast<uint32_t>(index), &bytes);
+    return {label, bytes};
+  }
 
-// classifier.json, parsed, if it is whole and says nothing that this reader does not know.
-json checked(const std::string& content) {
-  json document = parsed(content);
-  if (document.at("format") != "pocketrnn-classifier") throw std::runtime_error("This is no pocketrnn-classifier.");
-  if (document.at("version") != 1)
-    throw std::runtime_error("The bundle was made by another release: it is of version " + document["version"].dump() +
-                             " of the format, and this program reads version 1. Export it again.");
-  if (document.contains("numbers")) throw std::runtime_error("The bundle takes sequences of numbers, not texts.");
-  if (document.contains("torchscript") && !document["torchscript"].is_object())
-    throw std::runtime_error("classifier.json is not valid: torchscript.");
-  if (document.contains("thresholds"))
-    throw std::runtime_error("The bundle has thresholds, and this program gives the likeliest label.");
-  // The file's end alone, since std::regex recurses over what it is given.
-  const size_t start = content.size() - std::min<size_t>(content.size(), 200);
-  const std::string tail = content.substr(start);
-  std::smatch stated;
-  if (!std::regex_search(tail, stated, std::regex("\"digest\": *\"([0-9a-f]{64})\"\\s*\\}\\s*$")))
-    throw std::runtime_error("classifier.json does not end with its digest.");
-  std::string zeroed = content;
-  zeroed.replace(start + stated.position(1), 64, 64, '0');
-  if (sha256(zeroed) != stated[1]) throw std::runtime_error("classifier.json was changed after it was made.");
-  const std::set<std::string> rules = {"tokenizer", "lowercase",  "ngrams",   "max_tokens", "unknown_id",
-                                       "empty_id",  "padding_id", "steps",    "stop_words", "first_id",
-                                       "last_id",   "max_width",  "min_width", "cut_side",  "pad_side"};
-  for (const auto& [name, value] : document.at("text").items())
-    if (!rules.count(name)) throw std::runtime_error("The text rule " + name + " is not known.");
-  if (!std::set<json>{"basic_english", "whitespace", "characters", "space", "external"}.count(document["text"].at("tokenizer")))
-    throw std::runtime_error("The tokenizer is not known.");
-  if (!std::set<json>{"softmax", "sigmoid"}.count(document.at("activation")))
-    throw std::runtime_error("The activation is not known.");
-  constexpr int64_t most = (int64_t(1) << 31) - 1;
-  const json& text = document["text"];
-  const int64_t rows = whole(document.at("graph"), "embedding_rows", 1, most);
-  whole(text, "ngrams", 1, 16);
-  if (!text.at("max_tokens").is_null()) whole(text, "max_tokens", 1, most);
-  if (!text.at("unknown_id").is_null()) whole(text, "unknown_id", 0, rows - 1);
-  for (const char* name : {"empty_id", "padding_id"}) whole(text, name, 0, rows - 1);
-  check_more_rules(document, rows);
-  if (!std::regex_match(document.at("graph").at("file").get<std::string>(), std::regex("[A-Za-z0-9_][A-Za-z0-9._-]*")))
-    throw std::runtime_error("The graph's file is not a plain file name.");
-  const Limits limits = limits_of(document["graph"]);
-  if (document["graph"].contains("alone")) check_alone(document["graph"]["alone"], rows);
-  if (document.contains("stream") && limits.least > 1)
-    throw std::runtime_error("classifier.json contradicts itself: the graph takes no text of fewer than " +
-                             std::to_string(limits.least) + " tokens, but a stream begins with one.");
-  if (document.contains("stream") && limits.real_token)
-    throw std::runtime_error("classifier.json contradicts itself: the graph takes no text without a known word, but a "
-                             "stream may begin with one.");
-  const int64_t padding = whole(text, "padding_id", 0, rows - 1);
-  for (const json& example : document.at("examples"))
-    if (!limits.take(example.at("ids"), padding))
-      throw std::runtime_error("classifier.json contradicts itself: a golden example is beyond the limits of the graph.");
-  return document;
-}
+  std::vector<float> probabilities(std::vector<float> logits) const {
+    check(prnn_probabilities(rules, logits.data(), logits.data()));
+    return logits;
+  }
+
+  size_t classes() const { return prnn_classes(rules); }
+
+  json document;
+
+ private:
+  // The ids that the engine makes, with as much memory as it asks for.
+  template <typename Make>
+  std::vector<int64_t> made(Make make) {
+    const int32_t* ids;
+    size_t count, size;
+    int status;
+    while (size = work.size(), (status = make(&ids, &count, static_cast<void*>(work.data()), &size)) == PRNN_MEMORY) work.resize(size);
+    check(status);
+    return {ids, ids + count};
+  }
+
+  // Ids that are the rules' for some text: nothing was left out that stands around every text.
+  std::vector<int64_t> checked(const json& given) const {
+    uint32_t fewest, largest, rows;
+    prnn_limits(rules, &fewest, &largest, &rows);
+    std::vector<int32_t> ids;
+    for (const json& id : given) {
+      if (id < 0 || id >= rows) throw std::runtime_error("The text has the id " + id.dump() + ", which is out of range.");
+      ids.push_back(id);
+    }
+    check(prnn_check_ids(rules, ids.data(), ids.size()));
+    return {ids.begin(), ids.end()};
+  }
+
+  std::string file;
+  std::vector<char> memory, work = std::vector<char>(1 << 16);
+  const prnn* rules = nullptr;
+  uint32_t least = 0, most = 0;
+};
 
 class Classifier {
  public:
-  explicit Classifier(const std::string& folder) : document(checked(read(folder + "/classifier.json", 1 << 27))) {
-    const std::string content = read(folder + "/" + document["graph"]["file"].get<std::string>(), (1u << 31) - 1);
-    if (sha256(content) != document["graph"]["sha256"]) throw std::runtime_error("The graph was changed after it was made.");
+  explicit Classifier(const std::string& folder) : rules(folder + "/text.prnn") {
+    const json& graph = rules.document.at("graph");
+    const auto file = graph.at("file").get<std::string>();
+    if (!std::regex_match(file, std::regex("[A-Za-z0-9_][A-Za-z0-9._-]*")))
+      throw std::runtime_error("The graph's file is not a plain file name.");
+    inputs = graph.at("inputs").size();
+    if (graph["inputs"] != json{"tokens"} && graph["inputs"] != json{"tokens", "lengths"})
+      throw std::runtime_error("The graph's inputs are not known.");
+    const std::string content = read(folder + "/" + file, (1u << 31) - 1);
+    if (sha256(content) != graph.at("sha256")) throw std::runtime_error("The graph was changed after it was made.");
     graph::Walk{content};
-    limits = limits_of(document["graph"]);
-    padding = whole(document["text"], "padding_id", 0, (int64_t(1) << 31) - 1);
     Ort::SessionOptions options;
     options.SetIntraOpNumThreads(1);
     session = Ort::Session(environment, content.data(), content.size(), options);
-    text.rules = document["text"];
-    for (const auto& token : document["vocabulary"]) text.ids.emplace(token, text.ids.size());
   }
 
   // One text at a time, so that no row is ever padded.
   std::vector<float> logits(const std::vector<int64_t>& ids) {
-    if (ids.size() < limits.least || ids.size() > limits.largest)
-      throw std::runtime_error("The text becomes " + std::to_string(ids.size()) +
-                               (ids.size() == 1 ? " token id" : " token ids") + ", but the classifier takes " +
-                               (ids.size() < limits.least ? "at least " + std::to_string(limits.least)
-                                                          : "at most " + std::to_string(limits.largest)) + ".");
-    if (!limits.take(ids, padding))
-      throw std::runtime_error("The text holds no known word, and the classifier takes none such.");
+    rules.check_limits(ids);
     const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
     const int64_t size = static_cast<int64_t>(ids.size()), shape[] = {1, size}, one[] = {1};
     std::vector<int64_t> tokens = ids, lengths = {size};
-    std::vector<Ort::Value> inputs;
-    inputs.push_back(Ort::Value::CreateTensor<int64_t>(memory, tokens.data(), tokens.size(), shape, 2));
-    inputs.push_back(Ort::Value::CreateTensor<int64_t>(memory, lengths.data(), 1, one, 1));
+    std::vector<Ort::Value> given;
+    given.push_back(Ort::Value::CreateTensor<int64_t>(memory, tokens.data(), tokens.size(), shape, 2));
+    given.push_back(Ort::Value::CreateTensor<int64_t>(memory, lengths.data(), 1, one, 1));
     const char* names[] = {"tokens", "lengths"};
     const char* output[] = {"logits"};
-    const auto answer = session.Run({}, names, inputs.data(), document["graph"]["inputs"].size(), output, 1);
+    const auto answer = session.Run({}, names, given.data(), inputs, output, 1);
+    if (answer[0].GetTensorTypeAndShapeInfo().GetElementCount() != rules.classes())
+      throw std::runtime_error("The graph does not give a logit for each label.");
     const float* data = answer[0].GetTensorData<float>();
-    return {data, data + document["labels"].size()};
+    return {data, data + rules.classes()};
   }
 
-  std::vector<double> probabilities(const std::vector<float>& logits) const {
-    std::vector<double> result;
-    const double largest = *std::max_element(logits.begin(), logits.end());
-    double total = 0;
-    for (double logit : logits) total += std::exp(logit - largest);
-    for (double logit : logits)
-      result.push_back(document["activation"] == "softmax" ? std::exp(logit - largest) / total
-                                                           : 0.5 * (std::tanh(0.5 * logit) + 1));
-    return result;
-  }
-
-  std::vector<int64_t> encode(const json& given) const {
-    return text.encode(given, whole(document["graph"], "embedding_rows", 1, (int64_t(1) << 31) - 1));
-  }
-
-  std::string label(const std::vector<float>& logits) const {
-    return document["labels"][std::max_element(logits.begin(), logits.end()) - logits.begin()];
-  }
-
-  const json document;
-  Text text;
+  TextRules rules;
 
  private:
-  Limits limits;
-  int64_t padding = 0;
+  size_t inputs = 0;
   Ort::Env environment{ORT_LOGGING_LEVEL_ERROR};
   Ort::Session session{nullptr};
 };
 
-bool close(const std::vector<double>& given, const json& expected) {
+template <typename Numbers>
+size_t place_of_largest(const Numbers& numbers) {
+  return static_cast<size_t>(std::max_element(numbers.begin(), numbers.end()) - numbers.begin());
+}
+
+bool close(const std::vector<float>& given, const json& expected) {
   if (given.size() != expected.size()) return false;
   for (size_t i = 0; i < given.size(); i++)
-    if (!(std::abs(given[i] - expected[i].get<double>()) <= 1e-5)) return false;
+    if (!(std::abs(double(given[i]) - expected[i].get<double>()) <= 1e-5)) return false;
   return true;
 }
 
 int main(int count, char** arguments) try {
-  if (count < 2 || count > 3) throw std::runtime_error("Give a bundle's folder, and then the test vectors, if any.");
+  if (count < 2 || count > 3) throw std::runtime_error("Give a folder with text.prnn and a graph, and then the test vectors, if any.");
   Classifier classifier(arguments[1]);
+  TextRules& rules = classifier.rules;
   std::string line;
   if (count == 2) {
     while (std::getline(std::cin, line)) {
       // Of a bundle that does not split texts, each line is a JSON list of tokens or ids.
-      const bool is_external = classifier.document["text"]["tokenizer"] == "external";
-      const auto logits = classifier.logits(classifier.encode(is_external ? json::parse(line) : json(line)));
-      const auto probabilities = classifier.probabilities(logits);
-      const auto best = std::max_element(logits.begin(), logits.end()) - logits.begin();
-      std::cout << classifier.label(logits) << '\t' << probabilities[best] << '\n';
+      const bool is_external = rules.document["text"]["tokenizer"] == "external";
+      const auto logits = classifier.logits(rules.encode(is_external ? json::parse(line) : json(line)));
+      const size_t best = place_of_largest(logits);
+      std::cout << rules.label(best) << '\t' << rules.probabilities(logits)[best] << '\n';
     }
     return 0;
   }
@@ -783,13 +492,11 @@ int main(int count, char** arguments) try {
   int texts = 0, wrong = 0;
   while (std::getline(file, line)) {
     const json vector = json::parse(line);
-    const auto ids = classifier.encode(vector["text"]);
+    const auto ids = rules.encode(vector["text"]);
     const auto logits = classifier.logits(ids);
-    const bool split = !vector["text"].is_string() || classifier.text.tokens(vector["text"]) == vector["tokens"].get<Strings>();
-    const bool right = split && ids == vector["ids"] &&
-                       close({logits.begin(), logits.end()}, vector["logits"]) &&
-                       close(classifier.probabilities(logits), vector["probabilities"]) &&
-                       classifier.label(logits) == vector["label"];
+    const bool right = ids == vector["ids"] && close(logits, vector["logits"]) &&
+                       close(rules.probabilities(logits), vector["probabilities"]) &&
+                       rules.label(place_of_largest(logits)) == vector["label"];
     texts++;
     if (!right) wrong++, std::cout << "Answered differently: " << vector["text"] << '\n';
   }

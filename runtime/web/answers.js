@@ -1,4 +1,4 @@
-/** What native.js and numbers.js share of answers: what a file says of itself, and logits to labels. */
+/** What texts.js and numbers.js share of answers: what a file says of itself, and logits to labels. */
 
 import { BundleError, InputError, isString, MAKE_AGAIN, PocketRNNError } from "./engine.js";
 

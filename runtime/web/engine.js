@@ -1,4 +1,4 @@
-/** The native engine as WebAssembly with one packed file in its memory, for native.js and numbers.js: the errors, how files are
+/** The native engine as WebAssembly with one packed file in its memory, for native.js, numbers.js and pocketrnn.js: the errors, how files are
  * read, and the calls of the C interface, runtime/native/src/pocketrnn.h. */
 
 /** Its statuses. */
@@ -25,7 +25,7 @@ export const ALIGN = 64;
 // it is loaded; four times as much gains no more.
 const EXTRA = 2 ** 20;
 export const MAKE_AGAIN = "Copy the file again from where it was made, or make it again with: pocketrnn pack";
-const BUILD = "Build it with scripts/build_web, or use a bundle with pocketrnn.js and onnxruntime-web.";
+const BUILD = "Build it with scripts/build_web.";
 
 /** Every error of this module: `problem` is one sentence of what is wrong, `remedy` one of what to do. */
 export class PocketRNNError extends Error {
@@ -181,7 +181,7 @@ export class Packed {
     this.classes = this.call("classes", this.classifier);
     this.channels = this.call("channels", this.classifier);
     this.call("limits", this.classifier, this.base, this.base + 4, this.base + 8);
-    [this.least, this.most] = this.wordsAt(this.base, 2);
+    [this.least, this.most, this.ids] = this.wordsAt(this.base, 3);
   }
 
   /** A copy of the file. */
@@ -217,13 +217,42 @@ export class Packed {
   /** One text's ids. */
   encode(text) {
     const { at, bytes } = this.#placed(text);
-    const work = aligned(at + bytes);
+    return this.#ids(aligned(at + bytes), "encode", at, bytes);
+  }
+
+  /** The ids of a text that is cut already, of its tokens. */
+  encodeTokens(tokens) {
+    const ends = this.base + ALIGN;
+    const at = aligned(ends + 4 * tokens.length);
+    this.reserve(at + tokens.reduce((sum, token) => sum + 3 * token.length, 0) - this.base);
+    let end = at;
+    tokens.forEach((token, i) => {
+      end = writeString(token, this.bytes, end);
+      this.wordsAt(ends + 4 * i, 1)[0] = end - at;
+    });
+    return this.#ids(aligned(end), "encode_tokens", at, ends, tokens.length);
+  }
+
+  #ids(work, name, ...given) {
     const status = this.answered(work, () =>
-      this.call("encode", this.classifier, at, bytes, this.base + 4, this.base + 8, work, this.base),
+      this.call(name, this.classifier, ...given, this.base + 4, this.base + 8, work, this.base),
     );
     this.check(status);
     const [, start, count] = this.wordsAt(this.base, 3);
     return Array.from(new Int32Array(this.bytes.buffer, start, count));
+  }
+
+  /** Whether the rules may make these ids of some text: a status. */
+  checkIds(ids) {
+    this.reserve(ALIGN + 4 * ids.length);
+    this.wordsAt(this.base, ids.length).set(ids);
+    return this.call("check_ids", this.classifier, this.base, ids.length);
+  }
+
+  /** Whether the vocabulary has a token. */
+  holds(token) {
+    for (let id = 0, one; (one = this.string("token", id)) !== undefined; id++) if (one === token) return true;
+    return false;
   }
 
   /** Where the words of a text stand: bytes from and to, in turn. */

@@ -12,14 +12,12 @@
  * methods.
  */
 
-import { Answers, contradiction, isListOf, readDocument } from "./answers.js";
-import {
-  BundleError, bytesOf, checkDigest, EngineError, InputError, isBytes, isString, LimitError, opened, PocketRNNError, STATUS,
-} from "./engine.js";
+import { contradiction, readDocument } from "./answers.js";
+import { BundleError, bytesOf, InputError, isBytes, isString, opened, STATUS } from "./engine.js";
+import { checkedText, LIMITS, listed, OF_TEXTS, TextClassifier, whichOf } from "./texts.js";
 
 export { BundleError, InputError, LimitError, PocketRNNError } from "./engine.js";
 
-const LIMITS = new Set([STATUS.TOO_SHORT, STATUS.TOO_LONG, STATUS.NO_WORD]);
 // So many texts are answered in one call of the engine.
 const AT_ONCE = 256;
 
@@ -37,13 +35,6 @@ export function load(source, { wasm, outOfRange } = {}) {
   });
 }
 
-/** What the document of a classifier of texts says besides. */
-const OF_TEXTS = {
-  text: (value) => isString(value?.tokenizer),
-  examples: (value) =>
-    isListOf(value, (e) => isString(e?.text) && isListOf(e.ids, Number.isInteger) && isListOf(e.logits, Number.isFinite)),
-};
-
 /** What the file says of itself, held against what its engine reads. */
 function documentOf(packed) {
   if (packed.channels)
@@ -54,17 +45,7 @@ function documentOf(packed) {
 }
 
 /** A classifier read from a packed file. Make one with `Classifier.load`. */
-export class Classifier {
-  #packed;
-  #document;
-  #answers;
-
-  constructor(packed, document) {
-    this.#packed = packed;
-    this.#document = document;
-    this.#answers = new Answers(document, () => this.#engine);
-  }
-
+export class Classifier extends TextClassifier {
   /**
    * Read and check a packed file.
    *
@@ -76,115 +57,24 @@ export class Classifier {
     return opened(source, wasm, (packed) => new Classifier(packed, documentOf(packed)));
   }
 
-  /** What the classifier is called. */
-  get name() {
-    return this.#document.name;
-  }
-
-  /** The classes, in the order of the logits. */
-  get labels() {
-    return this.#document.labels;
-  }
-
-  /** What classifier.json of the bundle says, but the vocabulary. */
-  get manifest() {
-    return this.#document;
-  }
-
-  /** The token ids of one text; never empty. */
-  encode(text) {
-    const packed = this.#engine;
-    return this.#asked(() => packed.encode(checkedText(text)));
-  }
-
-  /** Where the words of a text stand, at which it may be cut: [[start, end], ...] by UTF-16 unit. Of a classifier of
-   * characters, its code points. */
-  words(text) {
-    const places = this.#engine.words(checkedText(text));
-    const ends = [];
-    let [bytes, units] = [0, 0];
-    for (const place of places) {
-      for (; bytes < place; units++) {
-        const code = text.codePointAt(units);
-        bytes += code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
-        units += code > 0xffff;
-      }
-      ends.push(units);
-    }
-    return Array.from({ length: ends.length / 2 }, (_, i) => [ends[2 * i], ends[2 * i + 1]]);
-  }
-
-  /** Whether the classifier takes this text: one beyond its limits is refused with a LimitError. */
-  takes(text) {
-    const ids = this.encode(text);
-    const { graph, text: rules } = this.#document;
-    const hasWord = !graph.limits?.real_token || ids.some((id) => id !== rules.padding_id);
-    return ids.length >= this.#engine.least && ids.length <= this.#engine.most && hasWord;
-  }
-
-  /** Classify one text: `{ label, probability, top: [{ label, probability }, ...] }`, with the `top` likeliest labels. */
-  async classify(text, top = 1) {
-    this.#answers.checkTop(top);
-    return this.#answers.prediction(this.#logits([checkedText(text)])[0], top);
-  }
-
-  /** The likeliest label of every text, in the texts' order. */
-  async predict(texts) {
-    return this.#logits(listed(texts)).map((row) => this.#answers.likeliest(row));
-  }
-
-  /** The probabilities of every label for every text: arrays in the order of `labels`. Of a multi-label classifier
-   * (activation "sigmoid") they do not add up to 1. */
-  async predictProba(texts) {
-    return this.#logits(listed(texts)).map((row) => this.#answers.probabilities(row));
-  }
-
-  /** For each label the probability from which `predictLabels` gives it; undefined where the file keeps none. */
-  get thresholds() {
-    return this.#document.thresholds;
-  }
-
-  /**
-   * Every label of every text that reaches its threshold, in the order of `labels`: what a multi-label classifier is asked
-   * for. Where one label is right (activation "softmax"), the likeliest one or none.
-   *
-   * @param threshold one for all labels; without it those that the file keeps, or else 0.5.
-   */
-  async predictLabels(texts, threshold) {
-    return (await this.predictProba(texts)).map((row) => this.#answers.labelsReached(row, threshold));
-  }
-
   /**
    * The engine's own answers: for every text a Float32Array in the order of `labels`.
    *
    * @throws LimitError a text is beyond the classifier's limits.
    */
   async logits(texts) {
-    return this.#logits(listed(texts));
-  }
-
-  /**
-   * Hold the file against its sha256, and answer its golden examples anew: is everything here as it was where the file was
-   * made? Pages from plain http hosts other than localhost cannot compute the sha256: there, the sums of the file tell,
-   * which are checked whenever it is opened.
-   *
-   * @returns the largest difference of a logit, each text alone and all in one call; a text's logits beyond 10 count
-   *   relative to a tenth of the largest.
-   * @throws BundleError the sha256 does not match.
-   * @throws PocketRNNError an example becomes other ids, another label, or logits beyond the classifier's tolerance.
-   */
-  async verify() {
-    await checkDigest(this.#engine.file);
-    const { examples } = this.#document;
-    const together = this.#logits(examples.map((example) => example.text));
-    let largest = 0;
-    for (const [i, { text, ids, logits }] of examples.entries()) {
-      const which = JSON.stringify(text.slice(0, 40));
-      if (this.encode(text).join() !== ids.join()) throw this.#answers.notAsMade(which, "it becomes other token ids");
-      for (const answer of [together[i], this.#logits([text])[0]])
-        largest = Math.max(largest, this.#answers.difference(which, answer, logits));
+    const given = listed(texts);
+    const packed = this._engine;
+    const rows = [];
+    for (let start = 0; start < given.length; start += AT_ONCE) {
+      const some = given.slice(start, start + AT_ONCE).map(checkedText);
+      const { statuses, logits } = this._asked(() => packed.logits(some));
+      const wrong = statuses.findIndex((status) => status !== STATUS.OK);
+      if (wrong >= 0) this.#refuse(statuses[wrong], some[wrong], given.length > 1 ? start + wrong : undefined);
+      for (let i = 0; i < some.length; i++) rows.push(logits.slice(i * packed.classes, (i + 1) * packed.classes));
     }
-    return largest;
+    this._answers.checkFinite(rows);
+    return rows;
   }
 
   /**
@@ -197,44 +87,12 @@ export class Classifier {
     if (saved !== undefined && !isBytes(saved)) throw new InputError("saved is no bytes.", "Give what stream.save() gave.");
     return new Stream({
       saved: saved && bytesOf(saved),
-      asked: (ask) => this.#asked(() => ask(this.#engine)),
-      answers: this.#answers,
+      asked: (ask) => this._asked(() => ask(this._engine)),
+      answers: this._answers,
     });
   }
 
-  /** Give back the engine's memory; no further question can be asked. */
-  async release() {
-    this.#packed = undefined;
-  }
-
-  get #engine() {
-    if (!this.#packed) throw new InputError(`${this.name} was released.`, "Load it again.");
-    return this.#packed;
-  }
-
-  #logits(texts) {
-    const packed = this.#engine;
-    const rows = [];
-    for (let start = 0; start < texts.length; start += AT_ONCE) {
-      const some = texts.slice(start, start + AT_ONCE).map(checkedText);
-      const { statuses, logits } = this.#asked(() => packed.logits(some));
-      const wrong = statuses.findIndex((status) => status !== STATUS.OK);
-      if (wrong >= 0) throw this.#refusal(statuses[wrong], some[wrong], texts.length > 1 ? start + wrong : undefined);
-      for (let i = 0; i < some.length; i++) rows.push(logits.slice(i * packed.classes, (i + 1) * packed.classes));
-    }
-    this.#answers.checkFinite(rows);
-    return rows;
-  }
-
-  #asked(ask) {
-    try {
-      return ask();
-    } catch (error) {
-      throw error instanceof EngineError ? this.#failed(error.message, error.status) : error;
-    }
-  }
-
-  #failed(sentence, status) {
+  _failed(sentence, status) {
     if (status === STATUS.NO_STREAM)
       return new InputError(
         `The packed file of ${this.name} cannot answer while a text arrives: it holds no step.`,
@@ -242,36 +100,14 @@ export class Classifier {
       );
     const whole = "Classify such a text as a whole.";
     const remedy = { [STATUS.UNDECIDED]: whole, [STATUS.WAITING]: whole, [STATUS.SAVED]: "Begin the stream again from its text." }[status];
-    if (remedy) return new InputError(sentence, remedy);
-    if (status === STATUS.COSTLY) return this.#tooCostly("The text");
-    if (LIMITS.has(status)) return new LimitError(sentence, "Give a text within the limits of the manifest.");
-    return new PocketRNNError(`The engine of ${this.name} failed: ${sentence}`, "Check the file with: pocketrnn verify");
+    return remedy ? new InputError(sentence, remedy) : super._failed(sentence, status);
   }
 
-  #tooCostly(which) {
-    return new LimitError(
-      `${which} would take more memory or time of ${this.name} than a file of its size may ask for.`,
-      "Shorten it; if short ones are refused too, do not use the file.",
-    );
-  }
-
-  /** Why a text was refused, whose place is undefined where it is the only one. */
-  #refusal(status, text, place) {
-    const which = `The text${place === undefined ? "" : ` at position ${place} (counted from 0)`}`;
-    if (status === STATUS.COSTLY) return this.#tooCostly(which);
-    if (!LIMITS.has(status)) return this.#failed(this.#engine.sentence(status), status);
-    if (status === STATUS.NO_WORD)
-      return new LimitError(
-        `${which} holds no known word, and ${this.name} takes none such.`,
-        "Give one with a word of its vocabulary.",
-      );
-    const size = this.encode(text).length;
-    const few = status === STATUS.TOO_SHORT;
-    return new LimitError(
-      `${which} becomes ${size} token id${size > 1 ? "s" : ""}, ` +
-        `but ${this.name} takes ${few ? `at least ${this.#engine.least}` : `at most ${this.#engine.most}`}.`,
-      few ? "Give a longer one." : "Shorten it, or export the classifier with max_tokens in its text rules.",
-    );
+  /** Says why a text was refused, whose place is undefined where it is the only one. */
+  #refuse(status, text, place) {
+    if (status === STATUS.COSTLY) throw this._tooCostly(whichOf(place));
+    if (LIMITS.has(status)) this._checkLimits(this.encode(text), place);
+    throw this._failed(this._engine.sentence(status), status);
   }
 }
 
@@ -334,16 +170,4 @@ export class Stream {
       return logits;
     });
   }
-}
-
-function checkedText(text) {
-  if (!isString(text))
-    throw new InputError(`A text must be a string, not ${typeof text}.`, "Use predict or predictProba for several texts.");
-  return text;
-}
-
-function listed(texts) {
-  if (isString(texts) || typeof texts?.[Symbol.iterator] !== "function")
-    throw new InputError("This takes a list of texts.", "Use classify for one text, or give a list.");
-  return Array.from(texts);
 }

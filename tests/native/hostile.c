@@ -124,12 +124,44 @@ static void answer_numbers(const prnn *classifier)
     free(logits);
 }
 
+/* The ids of a text, and of its halves as tokens; whether the rules may make them. */
+static void make_ids(const prnn *classifier, const char *given)
+{
+    size_t bytes = strlen(given);
+    char *text = exactly(bytes);
+    memcpy(text, given, bytes);
+    uint32_t least, most, rows, *ends = exactly(3 * sizeof *ends);
+    prnn_limits(classifier, &least, &most, &rows);
+    ends[0] = ends[1] = (uint32_t)bytes / 2;
+    ends[2] = (uint32_t)bytes;
+    for (int is_cut = 0; is_cut < 2; is_cut++) {
+        int status = PRNN_MEMORY;
+        size_t size = 1 << 12, count = 0;
+        for (int tries = 0; tries < 12 && size < 1 << 26 && status == PRNN_MEMORY; tries++) {
+            const int32_t *ids;
+            void *memory = exactly(size);
+            status = is_cut ? prnn_encode_tokens(classifier, text, ends, 3, &ids, &count, memory, &size)
+                            : prnn_encode(classifier, text, bytes, &ids, &count, memory, &size);
+            for (size_t i = 0; status == PRNN_OK && i < count; i++)
+                if (ids[i] < 0 || (uint32_t)ids[i] >= rows)
+                    exit(8);
+            if (status == PRNN_OK)
+                prnn_check_ids(classifier, ids, count);
+            free(memory);
+        }
+    }
+    free(ends);
+    free(text);
+}
+
 static void answer(const prnn *classifier)
 {
     answer_numbers(classifier);
     if (prnn_stream_size(classifier) && prnn_stream_size(classifier) < 1 << 22 && prnn_channels(classifier) <= 1 << 10)
         read_on(classifier);
     prnn_number *logits = exactly(prnn_classes(classifier) * sizeof *logits);
+    for (size_t i = 0; i < sizeof TEXTS / sizeof *TEXTS; i++)
+        make_ids(classifier, TEXTS[i]);
     for (size_t i = 0; i < sizeof TEXTS / sizeof *TEXTS; i++) {
         size_t bytes = strlen(TEXTS[i]), size = 1 << 12;
         char *text = exactly(bytes);

@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pocketrnn.bundle.packed_codes import Section, Storage, Tokenizer
+from pocketrnn.bundle.packed_codes import Section, Storage
 from pocketrnn.bundle.packed_file import sums_of
+from pocketrnn.text.tokenizers import PACKED_TOKENIZERS
 
 __all__ = ["File", "changed", "refused"]
 
@@ -116,7 +117,7 @@ CHANGES: dict[str, Change] = {
     "more bytes of strings than there are": lambda f: f.put(f.section(VOCABULARY) + 12, _LARGE),
     "strings that are neither small nor large": lambda f: f.put(f.section(VOCABULARY) + 16, 2),
     "strings that do not begin at 0": lambda f: f.put(f.section(LABELS) + 20, 1),
-    "subwords without their rules": lambda f: f.put(f.section(RULES), Tokenizer.SUBWORDS),
+    "subwords without their rules": lambda f: f.put(f.section(RULES), PACKED_TOKENIZERS["subwords"]),
     "a sixth tokenizer": lambda f: f.put(f.section(RULES), 5),
     "n-grams of no tokens": lambda f: f.put(f.section(RULES) + 8, 0),
     "an unknown token's id out of range": lambda f: f.put(f.section(RULES) + 16, f.word(72)),

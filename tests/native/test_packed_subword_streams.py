@@ -26,6 +26,7 @@ from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import PackedProgram, to_packed
 from pocketrnn.text import SubwordRules
 from pocketrnn.text.subword_cuts import MOST_WAITING, in_the_way
+from pocketrnn.text.text_input import TextInput
 from pocketrnn_native import EngineError, Packed
 from pocketrnn_native._engine import CONTENT, WAITING, Stream
 
@@ -49,8 +50,7 @@ def packed_with(rules: SubwordRules, tokens: tuple[str, ...]) -> bytes:
     manifest, program = small(1 << (len(tokens) - 1).bit_length())
     made = packed_manifest(manifest, program)
     # A manifest refuses such rules beside a stream.
-    object.__setattr__(made, "text", rules)
-    object.__setattr__(made, "vocabulary", tokens)
+    object.__setattr__(made, "input", TextInput(rules, tokens))
     return to_packed(made, program)
 
 

@@ -64,8 +64,8 @@ def test_every_code_point_is_lower_cased_and_split_as_in_python() -> None:
     reference = TextEncoder(manifest.text.rules, manifest.text.vocabulary)
     whole = Packed(packed_bundle(VECTORS / "trigrams"))
     trigrams = manifests.read(VECTORS / "trigrams")
-    split = TextEncoder(trigrams.text, trigrams.vocabulary)
-    word = next(word for word in trigrams.vocabulary if word.isascii() and word.isalpha())
+    split = TextEncoder(trigrams.text.rules, trigrams.text.vocabulary)
+    word = next(word for word in trigrams.text.vocabulary if word.isascii() and word.isalpha())
     for start in range(0, sys.maxunicode + 1, 8):
         text = "".join(map(chr, range(start, start + 8)))
         # In the fast suite, of what has neither case nor parts nor a place between words every twentieth.

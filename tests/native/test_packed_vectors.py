@@ -181,8 +181,6 @@ ENUMS = {
     "section_name": (packed_codes.Section, "NAME_"),
     "number_type": (packed_codes.NumberType, ""),
     "storage": (packed_codes.Storage, ""),
-    "tokenizer": (packed_codes.Tokenizer, ""),
-    "cleaning_kind": (packed_codes.Cleaning, ""),
     "subword_model": (packed_codes.SubwordModel, ""),
     "subword_operation": (packed_codes.SubwordOperation, "SW_"),
     "cut": (packed_codes.Cut, "CUT_"),

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 
-const { modules, chromium, profile, url, questions, codePoints, typed, screenshot } = JSON.parse(readFileSync(0));
+const { modules, chromium, profile, url, questions, typed, screenshot } = JSON.parse(readFileSync(0));
 const playwright = createRequire(join(modules, "x.js"))("playwright-core");
 const context = await playwright.chromium.launchPersistentContext(profile, {
   executablePath: chromium,
@@ -51,20 +51,6 @@ try {
       }, question),
     );
 
-  const seen = await page.evaluate(async () => {
-    const { lowerCase, words } = await import("./pocketrnn.js");
-    const lower = {};
-    const final = [];
-    const space = [];
-    for (let i = 0; i <= 0x10ffff; i++) {
-      const c = String.fromCodePoint(i);
-      if (lowerCase(c) !== c) lower[i] = lowerCase(c);
-      if (lowerCase(`a${c}Σ`).includes("ς")) final.push(i);
-      if (words(`a${c}b`).length === 2) space.push(i);
-    }
-    return { lower, final, space };
-  });
-
   const box = page.locator("#text");
   await box.fill("");
   await box.pressSequentially(typed);
@@ -83,7 +69,7 @@ try {
   await page.waitForFunction((text) => document.getElementById("words").dataset.answered === text, long);
   const longMilliseconds = performance.now() - longStart;
 
-  // The text rules and the digests once more where there is no secure context, and so no crypto.subtle.
+  // The digests once more where there is no secure context, and so no crypto.subtle.
   const insecure = await page.evaluate(async (bundle) => {
     Object.defineProperty(globalThis, "crypto", { value: {} });
     const { Classifier } = await import("./pocketrnn.js");
@@ -97,7 +83,7 @@ try {
     const errorOf = (bundle) => Classifier.load(bundle, { ort }).then(() => null, (error) => `${error.name}: ${error.message}`);
     return [await errorOf("nothing-here/"), await errorOf("http://another-host.invalid/bundle/")];
   });
-  process.stdout.write(JSON.stringify({ ready, answers, seen, shown, longMilliseconds, insecure, refused, requests, errors, version: context.browser()?.version() ?? null }));
+  process.stdout.write(JSON.stringify({ ready, answers, shown, longMilliseconds, insecure, refused, requests, errors, version: context.browser()?.version() ?? null }));
 } catch (error) {
   const status = await page.evaluate(() => document.getElementById("status")?.textContent).catch(() => "none");
   throw new Error(`${error.message}\nThe page says: ${status}\n${errors.join("\n")}`, { cause: error });

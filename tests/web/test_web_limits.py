@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import json
-from hashlib import sha256
+from dataclasses import replace
 from pathlib import Path
 
-from web_node import Node
+import pytest
+from web_node import Node, bundle_files, in_base64
+
+from pocketrnn.bundle import manifest as manifests
+from pocketrnn.bundle.packed_file import packed_text_rules
+
+pytestmark = pytest.mark.usefixtures("wasm")
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 BUNDLE = VECTORS / "limits"
@@ -15,9 +20,7 @@ BUNDLE = VECTORS / "limits"
 
 def test_texts_beyond_the_limits_are_refused_and_runs_keep_to_them(node: Node) -> None:
     beyond = [json.loads(line) for line in (BUNDLE / "beyond.jsonl").read_text(encoding="ascii").splitlines()]
-    files = {
-        name: base64.b64encode((BUNDLE / name).read_bytes()).decode() for name in ("classifier.json", "model.onnx")
-    }
+    files = in_base64(bundle_files(BUNDLE))
     answer = node(
         "limits_in_node.mjs",
         {
@@ -43,9 +46,7 @@ def test_texts_beyond_the_limits_are_refused_and_runs_keep_to_them(node: Node) -
 def test_a_text_of_padding_only_is_refused_where_the_graph_needs_a_real_token(node: Node) -> None:
     bundle = VECTORS / "real-token"
     beyond = [json.loads(line) for line in (bundle / "beyond.jsonl").read_text(encoding="ascii").splitlines()]
-    files = {
-        name: base64.b64encode((bundle / name).read_bytes()).decode() for name in ("classifier.json", "model.onnx")
-    }
+    files = in_base64(bundle_files(bundle))
     answer = node(
         "limits_in_node.mjs",
         {
@@ -68,16 +69,11 @@ def test_a_text_of_padding_only_is_refused_where_the_graph_needs_a_real_token(no
 
 
 def test_the_text_that_loading_asks_for_is_within_the_limits(node: Node) -> None:
-    text = (VECTORS / "real-token" / "classifier.json").read_text(encoding="utf-8")
-    document = json.loads(text)
-    rows = document["graph"]["embedding_rows"]
+    manifest = manifests.read(VECTORS / "real-token")
+    rows = manifest.graph.embedding_rows
     # The padding's id is the highest one here.
-    changed = text.replace('"padding_id": 1', f'"padding_id": {rows - 1}').replace(document["digest"], "0" * 64)
-    changed = changed.replace("0" * 64, sha256(changed.encode()).hexdigest())
-    model = (VECTORS / "real-token" / "model.onnx").read_bytes()
-    files = {
-        "classifier.json": base64.b64encode(changed.encode()).decode(),
-        "model.onnx": base64.b64encode(model).decode(),
-    }
-    given = {"files": files, "inputs": ["tokens"], "classes": 4, "within": ["the cup"], "beyond": []}
-    assert node("limits_in_node.mjs", given)["tokens"] == [str(rows - 2), str(rows - 1)]
+    given = manifest.text
+    changed = replace(manifest, input=replace(given, rules=replace(given.rules, padding_id=rows - 1)))
+    files = in_base64({**bundle_files(VECTORS / "real-token"), "text.prnn": packed_text_rules(changed)})
+    asked = {"files": files, "inputs": ["tokens"], "classes": 4, "within": ["the cup"], "beyond": []}
+    assert node("limits_in_node.mjs", asked)["tokens"] == [str(rows - 2), str(rows - 1)]

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import base64
+import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from web_node import Node
+from web_node import Node, bundle_files, in_base64
 
 from pocketrnn import Classifier
+from pocketrnn.bundle.packed_file import packed_text_rules
 from pocketrnn.errors import InputError
+
+pytestmark = pytest.mark.usefixtures("wasm")
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 EXTERNAL = VECTORS / "external" / "words"
 
 
 def asked(node: Node, bundle: Path, texts: list[Any], refused: list[Any]) -> Any:
-    files = {
-        name: base64.b64encode((bundle / name).read_bytes()).decode() for name in ("classifier.json", "model.onnx")
-    }
-    return node("ready_in_node.mjs", {"files": files, "classes": 4, "texts": texts, "refused": refused})
+    return node(
+        "ready_in_node.mjs",
+        {"files": in_base64(bundle_files(bundle)), "classes": 4, "texts": texts, "refused": refused},
+    )
 
 
 def lines_of(name: str) -> list[dict[str, Any]]:
@@ -68,3 +72,22 @@ def is_refused(classifier: Classifier, text: Any) -> bool:
     except InputError:
         return True
     return False
+
+
+def test_subwords_become_the_ids_of_the_engine(node: Node) -> None:
+    path, model = VECTORS / "packed" / "subwords-wordpiece.prnn", (VECTORS / "words" / "model.onnx").read_bytes()
+    classifier = Classifier.load(path)
+    manifest = classifier.manifest
+    graph = replace(manifest.graph, file="model.onnx", sha256=hashlib.sha256(model).hexdigest())
+    files = {"text.prnn": packed_text_rules(replace(manifest, graph=graph)), "model.onnx": model}
+    lines = path.with_suffix(".jsonl").read_text(encoding="ascii").splitlines()
+    vectors = [json.loads(line) for line in lines]
+    tokens = [manifest.text.vocabulary[-1], "unheard-of"]
+    question = {
+        "files": in_base64(files),
+        "classes": len(manifest.labels),
+        "texts": [*(vector["text"] for vector in vectors), tokens],
+        "refused": [],
+    }
+    expected = [*(vector["ids"] for vector in vectors), classifier.encode(tokens)]
+    assert node("ready_in_node.mjs", question)["ids"] == expected

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from web_node import Node
+from web_node import Node, bundle_files, in_base64
 
 from pocketrnn import Classifier
 from pocketrnn.answers import Answers
@@ -34,12 +33,13 @@ def bundle(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("wasm")
 def test_a_bundle_gives_the_labels_that_reach_their_thresholds(node: Node, bundle: Path) -> None:
     classifier = Classifier.load(bundle)
     answer = node(
         "thresholds_in_node.mjs",
         {
-            "files": {path.name: base64.b64encode(path.read_bytes()).decode() for path in bundle.iterdir()},
+            "files": in_base64(bundle_files(bundle)),
             "texts": TEXTS,
             "logits": [classifier.logits([text])[0].tolist() for text in TEXTS],
         },

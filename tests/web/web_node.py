@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import functools
 import http.server
@@ -9,13 +10,16 @@ import json
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-__all__ = ["Node", "served"]
+from pocketrnn.bundle import manifest as manifests
+from pocketrnn.bundle.packed_file import packed_text_rules
+
+__all__ = ["Node", "bundle_files", "in_base64", "served"]
 
 
 class Node:
@@ -37,6 +41,20 @@ class Node:
         )
         assert done.returncode == 0, done.stderr.decode(errors="replace")
         return json.loads(done.stdout)
+
+
+def bundle_files(folder: Path) -> dict[str, bytes]:
+    """What pocketrnn.js reads of a bundle, by name: its text rules, packed, and its graph."""
+    manifest = manifests.read(folder)
+    return {
+        "text.prnn": packed_text_rules(manifest),
+        manifest.graph.file: (folder / manifest.graph.file).read_bytes(),
+    }
+
+
+def in_base64(files: Mapping[str, bytes]) -> dict[str, str]:
+    """Files as JSON holds them."""
+    return {name: base64.b64encode(content).decode() for name, content in files.items()}
 
 
 class _QuietHandler(http.server.SimpleHTTPRequestHandler):

@@ -33,7 +33,7 @@ __all__ = ["pack"]
     cls=Command,
     short_help="Pack a bundle into one file for the native engine.",
     groups={
-        "Options": ("output", "c_array", "arithmetic", "streaming", "force"),
+        "Options": ("output", "c_array", "arithmetic", "streaming", "text_rules", "force"),
         "What int8 changes": ("data", "max_changed", "max_loss", "text_column", "label_column", "label_separator"),
     },
 )
@@ -57,6 +57,11 @@ __all__ = ["pack"]
     is_flag=True,
     help="Answer while a text arrives, too, also where the bundle does not: for one-directional classifiers.",
 )
+@click.option(
+    "--text-rules",
+    is_flag=True,
+    help="Write the text rules alone, text.prnn: for browsers and C++, which run the bundle's graph by themselves.",
+)
 @data_options
 @click.option("--force", is_flag=True, help="Replace a file that is there.")
 def pack(
@@ -65,6 +70,7 @@ def pack(
     c_array: Path | None,
     arithmetic: Any,
     streaming: bool,
+    text_rules: bool,
     force: bool,
     **measured_with: Any,
 ) -> None:
@@ -85,16 +91,22 @@ def pack(
     A bundle with a step graph gives a file that answers while a text arrives. With --streaming, the step is made of
     the graph where the bundle has none: for classifiers that read in one direction.
 
+    With --text-rules the file holds no program: it makes the ids of texts where onnxruntime runs the bundle's graph, in
+    a browser or a program in C++. The rules of every bundle of texts can be written so.
+
     \b
     Examples:
       pocketrnn pack ag_news -o news.prnn
       pocketrnn pack ag_news-small --c-array news.h
       pocketrnn pack ag_news -o fast.prnn --arithmetic int8 --data dev.csv
       pocketrnn pack languages -o languages.prnn --arithmetic int8 --streaming
+      pocketrnn pack my-bundle --text-rules -o site/bundle/text.prnn
     """
     path = c_array or output
     if path is None or (c_array and output):
         raise click.UsageError("Give either -o or --c-array, with the file to write.")
+    if text_rules and (c_array or streaming or arithmetic != "float32"):
+        raise click.UsageError("--text-rules writes no program: leave out --c-array, --streaming and --arithmetic.")
     check_measured(arithmetic, measured_with)
     check_is_bundle(bundle)
     with said_if_slow("Loading PyTorch ..."):
@@ -103,6 +115,9 @@ def pack(
         from pocketrnn_export.packing import bundle_takes_numbers, packable
         from pocketrnn_export.packing import pack as packed
 
+    if text_rules:
+        _pack_text_rules(bundle, path, force=force)
+        return
     data: Any = None
     allowed = None
     of_numbers = bundle_takes_numbers(bundle)
@@ -127,20 +142,21 @@ def pack(
             force=force,
             c_array=c_array is not None,
         )
-    _tell_graph(manifest)
-    for line in lines_of_integers(manifest):
-        tell(line)
-    if manifest.output.thresholds is not None:
-        tell(
-            "Thresholds: Python and JavaScript give no label below those that the file keeps. The C interface gives "
-            "probabilities: compare them with `thresholds` of prnn_document."
-        )
+    _tell_verdict(manifest)
     tell(f"Wrote {path}: {path.stat().st_size:,} bytes.")
     if of_numbers and (needed := _memory(path, manifest)) is not None:
         tell(needed)
     if output is not None:
         given = "--input recording.csv" if of_numbers else '"a text"'
         tell(f"Next: pocketrnn classify --bundle {shlex.quote(str(output))} {given}")
+
+
+def _pack_text_rules(bundle: str, path: Path, *, force: bool) -> None:
+    from pocketrnn_export.text_rules_file import pack_text_rules
+
+    with stages_on_stderr():
+        name = pack_text_rules(bundle, path, force=force).name
+    tell(f"Wrote {path}: {path.stat().st_size:,} bytes. It makes the ids of {name}, beside its graph.")
 
 
 def _memory(path: Path, manifest: Any) -> str | None:
@@ -152,8 +168,8 @@ def _memory(path: Path, manifest: Any) -> str | None:
     return None if needed is None else needed.sentence
 
 
-def _tell_graph(manifest: Manifest) -> None:
-    """Say what was shown of the file."""
+def _tell_verdict(manifest: Manifest) -> None:
+    """Say what was shown of the file, and what it keeps."""
     from pocketrnn.text.text_input import TextInput
     from pocketrnn.verdicts import graph_sentence
 
@@ -161,3 +177,10 @@ def _tell_graph(manifest: Manifest) -> None:
         tell_verdicts(manifest)
     else:
         tell(f"Graph: {one_line(graph_sentence(manifest))}")
+    for line in lines_of_integers(manifest):
+        tell(line)
+    if manifest.output.thresholds is not None:
+        tell(
+            "Thresholds: Python and JavaScript give no label below those that the file keeps. The C interface gives "
+            "probabilities: compare them with `thresholds` of prnn_document."
+        )

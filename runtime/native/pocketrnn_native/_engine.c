@@ -256,20 +256,20 @@ static PyObject *packed_logits(PyObject *object, PyObject *text)
     return result;
 }
 
-static PyObject *packed_encode(PyObject *object, PyObject *text)
+/* The ids of a text, or, where there are `ends`, of its tokens. */
+static PyObject *ids_of(PyObject *object, const char *utf8, size_t bytes, const uint32_t *ends)
 {
     Packed *self = (Packed *)object;
-    PyObject *held = NULL, *list = NULL;
-    Py_ssize_t bytes;
-    const char *utf8 = utf8_of(text, &bytes, &held);
-    struct memory *memory = utf8 ? memory_taken(self) : NULL;
+    PyObject *list = NULL;
+    struct memory *memory = memory_taken(self);
     if (memory) {
         const int32_t *ids;
         size_t count = 0, size;
         int status;
         do {
             size = memory->size;
-            status = prnn_encode(self->classifier, utf8, (size_t)bytes, &ids, &count, memory->bytes, &size);
+            status = ends ? prnn_encode_tokens(self->classifier, utf8, ends, bytes, &ids, &count, memory->bytes, &size)
+                          : prnn_encode(self->classifier, utf8, bytes, &ids, &count, memory->bytes, &size);
         } while (status == PRNN_MEMORY && grown(memory, size));
         if (status == PRNN_OK)
             list = PyList_New((Py_ssize_t)count);
@@ -282,8 +282,70 @@ static PyObject *packed_encode(PyObject *object, PyObject *text)
         }
         memory_given_back(self, memory);
     }
+    return list;
+}
+
+static PyObject *packed_encode(PyObject *object, PyObject *text)
+{
+    PyObject *held = NULL, *list = NULL;
+    Py_ssize_t bytes;
+    const char *utf8 = utf8_of(text, &bytes, &held);
+    if (utf8)
+        list = ids_of(object, utf8, (size_t)bytes, NULL);
     Py_XDECREF(held);
     return list;
+}
+
+static PyObject *packed_encode_tokens(PyObject *object, PyObject *tokens)
+{
+    if (!PyList_Check(tokens)) {
+        PyErr_SetString(PyExc_TypeError, "The tokens of a text must be a list of strings.");
+        return NULL;
+    }
+    size_t count = (size_t)PyList_Size(tokens), size = 0, room = 1 << 10;
+    uint32_t *ends = malloc((count + 1) * sizeof *ends);
+    char *all = malloc(room);
+    PyObject *list = NULL;
+    int is_right = ends && all;
+    if (!is_right)
+        no_memory(object);
+    for (size_t i = 0; i < count && is_right; i++) {
+        PyObject *held = NULL;
+        Py_ssize_t bytes;
+        const char *utf8 = utf8_of(PyList_GetItem(tokens, (Py_ssize_t)i), &bytes, &held);
+        is_right = utf8 != NULL;
+        if (is_right && (size_t)bytes > INT32_MAX - size) {
+            failed(object, PRNN_TOO_LONG);
+            is_right = 0;
+        } else if (is_right && size + (size_t)bytes > room) {
+            char *more = realloc(all, room = 2 * (size + (size_t)bytes));
+            all = more ? more : all;
+            if (!more) {
+                no_memory(object);
+                is_right = 0;
+            }
+        }
+        if (is_right) {
+            memcpy(all + size, utf8, (size_t)bytes);
+            ends[i] = (uint32_t)(size += (size_t)bytes);
+        }
+        Py_XDECREF(held);
+    }
+    if (is_right)
+        list = ids_of(object, all, count, ends);
+    free(all);
+    free(ends);
+    return list;
+}
+
+static PyObject *packed_check_ids(PyObject *self, PyObject *given)
+{
+    Py_buffer ids;
+    if (PyObject_GetBuffer(given, &ids, PyBUF_SIMPLE) < 0)
+        return NULL;
+    int status = prnn_check_ids(((Packed *)self)->classifier, ids.buf, (size_t)ids.len / sizeof(int32_t));
+    PyBuffer_Release(&ids);
+    return PyLong_FromLong(status);
 }
 
 static int by_length(const void *left, const void *right)
@@ -940,6 +1002,8 @@ static PyType_Spec stream_spec = {"pocketrnn_native._engine.Stream", sizeof(Stre
 static PyMethodDef packed_methods[] = {
     {"logits", packed_logits, METH_O, "The logits of a text, a list."},
     {"encode", packed_encode, METH_O, "The token ids of a text, a list."},
+    {"encode_tokens", packed_encode_tokens, METH_O, "The token ids of a text that is cut already, a list of its tokens."},
+    {"check_ids", packed_check_ids, METH_O, "OK where the rules may make these ids, int32, of some text; else why not, a status."},
     {"logits_of_texts", packed_logits_of_texts, METH_VARARGS,
      "(texts, logits, statuses): the logits of a list of texts into a buffer of float32, and a status for each."},
     {"logits_of_ids", packed_logits_of_ids, METH_VARARGS,
@@ -999,7 +1063,7 @@ static PyType_Spec error_spec = {"pocketrnn_native._engine.EngineError", 0, 0, P
                                  error_slots};
 
 /* What this module offers: a change of it counts here, and in runtime/pocketrnn/engines/native.py, which refuses another. */
-enum { INTERFACE = 1 };
+enum { INTERFACE = 2 };
 
 static int module_ready(PyObject *module)
 {
@@ -1022,6 +1086,8 @@ static int module_ready(PyObject *module)
                     {"NO_STREAM", PRNN_NO_STREAM}, {"UNDECIDED", PRNN_UNDECIDED}, {"SAVED", PRNN_SAVED},
                     {"COSTLY", PRNN_COSTLY}, {"STOPPED", PRNN_STOPPED}, {"WAITING", PRNN_WAITING},
                     {"INPUT", PRNN_INPUT}, {"MISSING", PRNN_MISSING}, {"VALUES", PRNN_VALUES}, {"FAR", PRNN_FAR},
+                    {"NO_PROGRAM", PRNN_NO_PROGRAM}, {"FEW_IDS", PRNN_FEW_IDS}, {"MANY_IDS", PRNN_MANY_IDS}, {"BEGIN", PRNN_BEGIN},
+                    {"END", PRNN_END},
                     {"FLOAT32", PRNN_FLOAT32},
                     {"FLOAT64", PRNN_FLOAT64}, {"INT16", PRNN_INT16}, {"INT32", PRNN_INT32}};
     for (size_t i = 0; !added && i < sizeof statuses / sizeof *statuses; i++)

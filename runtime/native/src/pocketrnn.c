@@ -43,6 +43,7 @@ typedef double wide; /* what sums, and functions that no kernel has, are compute
 #include "checks.inc"
 #include "unicode14.inc"
 #include "text.inc"
+#include "cleaning.inc"
 #if defined __GNUC__ && !defined __clang__
 #pragma GCC push_options
 #pragma GCC optimize("Os") /* not wider than it need be */
@@ -84,11 +85,16 @@ const char *prnn_error(int status)
     case PRNN_SAVED: return "This is no saved stream of this classifier, or it was changed after it was saved.";
     case PRNN_COSTLY: return "This would take more memory or time than a file of this size may ask for.";
     case PRNN_STOPPED: return "This was stopped.";
-    case PRNN_INPUT: return "This classifier takes something else: sequences of numbers, or texts.";
+    case PRNN_INPUT: return "This classifier takes something else: sequences of numbers, texts, or their tokens.";
     case PRNN_MISSING: return "A sample is missing (NaN), and the classifier has nothing to put in its place.";
     case PRNN_VALUES: return "This gives values, which have no probabilities.";
     case PRNN_FAR: return "A sample is far outside of the range of training; check the sensor's unit.";
     case PRNN_WAITING: return "More characters have no space to cut them at than a stream keeps.";
+    case PRNN_NO_PROGRAM: return "This file holds text rules only: it makes ids, and has no program that answers.";
+    case PRNN_FEW_IDS: return "The text has fewer ids than the rules fill every text up to.";
+    case PRNN_MANY_IDS: return "The text has more ids than the rules cut every text to.";
+    case PRNN_BEGIN: return "The text does not begin with the ids with which the rules begin every text.";
+    case PRNN_END: return "The text does not end with the ids with which the rules end every text.";
     case PRNN_MACHINE: return "This machine is big-endian, and packed files are read on little-endian ones only.";
     default: return "There is no such status.";
     }

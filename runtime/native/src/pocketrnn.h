@@ -60,10 +60,15 @@ enum {
     PRNN_COSTLY,     /* the text, or the file when it is opened, would take more than the limits below */
     PRNN_STOPPED,    /* the caller wanted an end; see prnn_ask */
     PRNN_WAITING,    /* more characters have no space to cut them at than a stream of subwords keeps */
-    PRNN_INPUT,      /* the classifier takes something else: sequences of numbers, or texts */
+    PRNN_INPUT,      /* the classifier takes something else: sequences of numbers, texts, or tokens of texts */
     PRNN_MISSING,    /* a sample is NaN, and the classifier has nothing to put in its place */
     PRNN_VALUES,     /* the numbers are values, not logits */
-    PRNN_FAR         /* a sample is far outside of the range of training: prnn_check_range alone says so */
+    PRNN_FAR,        /* a sample is far outside of the range of training: prnn_check_range alone says so */
+    PRNN_NO_PROGRAM, /* the file holds text rules only */
+    PRNN_FEW_IDS,    /* the rules fill every text up to more ids; prnn_check_ids alone says this and what follows */
+    PRNN_MANY_IDS,   /* the rules cut every text to fewer ids */
+    PRNN_BEGIN,      /* the rules begin every text with other ids */
+    PRNN_END         /* the rules end every text with other ids */
 };
 
 /* What a file may ask for. A text of so many ids: bytes beside its ids, and multiply-adds of the program, as which all else is
@@ -107,9 +112,19 @@ const char *prnn_document(const prnn *classifier, size_t *bytes);
 /* Token number `id` of the vocabulary, as `prnn_label`. */
 const char *prnn_token(const prnn *classifier, uint32_t id, size_t *bytes);
 
-/* The token ids of a text, UTF-8; never none. They stand in `memory`: *ids points to them. */
+/* The token ids of a text, UTF-8; never none. They stand in `memory`: *ids points to them.
+ *
+ * A file that `pocketrnn pack --text-rules` wrote does this, and what follows up to prnn_check_ids, for programs that run a bundle's
+ * graph by themselves. It has labels, limits and a document, and no logits: PRNN_NO_PROGRAM. */
 int prnn_encode(const prnn *classifier, const char *text, size_t bytes, const int32_t **ids, size_t *count,
                 void *memory, size_t *size);
+/* The same of a text that is cut already: the bytes of its tokens one after the other, and where each ends. The only way where the
+ * tokenizer is external, of which prnn_encode says PRNN_INPUT. */
+int prnn_encode_tokens(const prnn *classifier, const char *tokens, const uint32_t *ends, size_t token_count, const int32_t **ids,
+                       size_t *count, void *memory, size_t *size);
+/* Whether the rules may make these ids of some text: of ids that come from elsewhere, something may be left out that stands around
+ * every text. */
+int prnn_check_ids(const prnn *classifier, const int32_t *ids, size_t count);
 /* The logits of ids, which must not lie in `memory`. */
 int prnn_logits(const prnn *classifier, const int32_t *ids, size_t count, prnn_number *logits, void *memory,
                 size_t *size);

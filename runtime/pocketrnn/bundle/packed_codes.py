@@ -10,7 +10,6 @@ from typing import Final
 
 __all__ = [
     "Binary",
-    "Cleaning",
     "Cut",
     "Layer",
     "NumberType",
@@ -21,7 +20,6 @@ __all__ = [
     "Storage",
     "SubwordModel",
     "SubwordOperation",
-    "Tokenizer",
     "Unary",
 ]
 
@@ -39,24 +37,6 @@ class Section:
     WEIGHTS: Final = 7
     EXAMPLES: Final = 8
     STEP: Final = 9
-
-
-class Tokenizer:
-    """What cuts a text."""
-
-    BASIC_ENGLISH: Final = 0
-    WHITESPACE: Final = 1
-    CHARACTERS: Final = 2
-    SPACE: Final = 3
-    SUBWORDS: Final = 4
-
-
-class Cleaning:
-    """A step before a text is cut into words or characters."""
-
-    REPLACE: Final = 0
-    KEEP: Final = 1
-    LOWERCASE: Final = 2
 
 
 class SubwordModel:

@@ -16,10 +16,12 @@ import numpy as np
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.json_schema import parsed
 from pocketrnn.bundle.manifest import Example, Graph, Manifest, StepGraph, document_of
-from pocketrnn.bundle.packed_codes import Cleaning, Section, Storage, Tokenizer
+from pocketrnn.bundle.packed_codes import Section, Storage
 from pocketrnn.bundle.packed_strings import merged_ranges, strings, utf8, whole, words
 from pocketrnn.errors import BundleError, reason
-from pocketrnn.text import Keep, Lowercase, Replace, TextRules
+from pocketrnn.text import TextRules
+from pocketrnn.text.cleaning_steps import CleaningStep
+from pocketrnn.text.tokenizers import PACKED_TOKENIZERS
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.packed_subwords import Forms
@@ -39,6 +41,7 @@ __all__ = [
     "is_packed",
     "manifest_of",
     "mapped",
+    "packed_text_rules",
     "program_digest",
     "section_of",
     "step_entry",
@@ -52,6 +55,8 @@ PACKED_SUFFIX: Final = ".prnn"
 _MAGIC: Final = b"PRNN"
 _VERSION: Final = 1
 _HEADER: Final = 256
+# How many values a program has, among the words of the header; none in a file of text rules alone.
+_VALUES_IN_HEADER: Final = 6
 _ALIGN: Final = 64
 _NUMBERS_AT: Final = 64
 _CHANNELS_AT: Final = 108
@@ -61,12 +66,6 @@ _NONE: Final = -1
 _VALUE: Final = "<13I"
 _CONSTANT: Final = 0xFFFFFFFF
 LARGEST: Final = (1 << 31) - 1
-_TOKENIZERS: Final = {
-    "basic_english": Tokenizer.BASIC_ENGLISH,
-    "whitespace": Tokenizer.WHITESPACE,
-    "characters": Tokenizer.CHARACTERS,
-    "space": Tokenizer.SPACE,
-}
 PACK_AGAIN: Final = "Copy the file again from where it was made, or make it again with: pocketrnn pack"
 
 
@@ -86,6 +85,10 @@ class PackedProgram:
     def has_integers(self) -> bool:
         """Whether products are of integers."""
         return holds_integers(self.values)
+
+
+# Of a file of text rules alone.
+_NO_PROGRAM: Final = PackedProgram(b"", b"", b"", (0, 0, 0, 0))
 
 
 def holds_integers(values: bytes) -> bool:
@@ -207,6 +210,12 @@ def manifest_of(content: mmap.mmap, tokens: Iterable[str], path: Path) -> Manife
     # Both know of subwords, which most files have none of.
     from pocketrnn.bundle.packed_subwords import normal_forms_of, with_model
 
+    header = header_words(content)
+    if not header[_VALUES_IN_HEADER]:
+        raise BundleError(
+            f"{path} holds the text rules of a bundle, and no program that answers.",
+            "Give the bundle, or a file that `pocketrnn pack` wrote without --text-rules.",
+        )
     vocabulary = list(tokens)
     document = document_of_packed(content, path)
     rules = section_of(content, Section.RULES)
@@ -214,7 +223,6 @@ def manifest_of(content: mmap.mmap, tokens: Iterable[str], path: Path) -> Manife
         {**with_model(document, rules, len(vocabulary)), "vocabulary": vocabulary, "digest": "0" * 64}, path
     )
     stated = [section_of(content, name) for name in (Section.LABELS, Section.RULES, Section.STOPS, Section.EXAMPLES)]
-    header = header_words(content)
     step = section_of(content, Section.STEP)
     state_size = struct.unpack_from("<I", step)[0] if step else None
     if (
@@ -263,12 +271,12 @@ def check_digest(path: Path) -> None:
         raise BundleError(f"{path} was changed after it was made: its digest does not match.", PACK_AGAIN)
 
 
-def to_packed(manifest: Manifest, program: PackedProgram) -> bytes:
+def to_packed(manifest: Manifest, program: PackedProgram | None) -> bytes:
     """The bytes of a packed file.
 
     Args:
         manifest: what it says; its graph is described by `graph_entry`.
-        program: from ids to logits.
+        program: from ids to logits; None for a file of text rules alone, whose golden examples are in its document.
 
     Raises:
         BundleError: it would be larger than 2 GiB.
@@ -282,14 +290,31 @@ def to_packed(manifest: Manifest, program: PackedProgram) -> bytes:
         compact_document(document),
         *_stated_sections(manifest),
         strings(manifest.text.vocabulary, looked_up=True),
-        program.values,
-        program.ops,
-        program.weights,
-        _examples(manifest),
-        *([program.step] if program.step else []),
     ]
-    header = [*_stated_numbers(manifest), *program.numbers, len(manifest.examples), _needs_word(manifest)]
+    examples = len(manifest.examples) if program else 0
+    told = _examples(manifest) if program else b""
+    program = program or _NO_PROGRAM
+    sections += [program.values, program.ops, program.weights, told]
+    sections += [program.step] if program.step else []
+    header = [*_stated_numbers(manifest), *program.numbers, examples, _needs_word(manifest)]
     return assembled(header, sections)
+
+
+def packed_text_rules(manifest: Manifest) -> bytes:
+    """The text rules of a bundle as a packed file without a program: with it the engine makes ids, for programs that
+    run the bundle's graph by themselves. Its document is that of classifier.json.
+
+    Args:
+        manifest: what the bundle says.
+
+    Raises:
+        BundleError: it would be larger than 2 GiB.
+
+    Example:
+        >>> len(packed_text_rules(manifests.read(Path("my-bundle"))))
+        1024
+    """
+    return to_packed(replace(manifest, stream=None), None)
 
 
 def compact_document(document: Mapping[str, Any]) -> bytes:
@@ -348,7 +373,7 @@ def _rules(rules: TextRules) -> bytes:
         return _NONE if number is None else number
 
     head = [
-        _TOKENIZERS[rules.tokenizer],
+        PACKED_TOKENIZERS[rules.tokenizer],
         int(rules.lowercase),
         rules.ngrams,
         rules.max_tokens or 0,
@@ -366,21 +391,11 @@ def _rules(rules: TextRules) -> bytes:
     return words(head) + b"".join(map(_step, rules.steps))
 
 
-def _step(step: Replace | Keep | Lowercase) -> bytes:
-    kind, first, content, by = Cleaning.LOWERCASE, 0, b"", b""
-    if isinstance(step, Replace):
-        what = utf8(step.what)
-        kind, first, content, by = Cleaning.REPLACE, len(what), whole(what), utf8(step.by)
-    elif isinstance(step, Keep):
-        ranges = merged_ranges((ord(some[0]), ord(some[-1])) for some in step.ranges)
-        kind, first, content, by = (
-            Cleaning.KEEP,
-            len(ranges),
-            words(end for some in ranges for end in some),
-            utf8(step.by),
-        )
-    content += whole(by)
-    return words([kind, 4 + len(content) // 4, first, len(by)]) + content
+def _step(step: CleaningStep) -> bytes:
+    what, by = utf8(getattr(step, "what", "")), utf8(getattr(step, "by", ""))
+    ranges = merged_ranges((ord(some[0]), ord(some[-1])) for some in getattr(step, "ranges", ()))
+    content = words(end for some in ranges for end in some) + whole(what) + whole(by)
+    return words([step.packed_kind, 4 + len(content) // 4, len(ranges) or len(what), len(by)]) + content
 
 
 def _example(example: Example) -> bytes:

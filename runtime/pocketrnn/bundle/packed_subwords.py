@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from pocketrnn.bundle.packed_codes import Cut, PatternKind, SubwordModel, SubwordOperation, Tokenizer
+from pocketrnn.bundle.packed_codes import Cut, PatternKind, SubwordModel, SubwordOperation
 from pocketrnn.bundle.packed_strings import hash_end, merged_ranges, strings, utf8, whole, words
 from pocketrnn.bundle.packed_trie import pieces_trie
-from pocketrnn.text import Keep, Replace, SubwordRules
+from pocketrnn.text import SUBWORDS, Keep, Replace, SubwordRules
 from pocketrnn.text.subword_models import UNKNOWN_PENALTY, Bpe, Unigram, WholeWords, WordPiece
 from pocketrnn.text.subword_rules import AddedToken
 from pocketrnn.text.subword_splits import Pattern, PrependTo, Run, Split, SplitAt, SplitAtRuns, SplitAtText
@@ -31,6 +31,7 @@ from pocketrnn.text.subword_steps import (
     Table,
     subword_steps_applied,
 )
+from pocketrnn.text.tokenizers import PACKED_TOKENIZERS
 
 __all__ = ["Forms", "normal_forms_of", "subwords_section", "with_model", "without_model"]
 
@@ -83,7 +84,7 @@ def subwords_section(rules: SubwordRules, vocabulary: Sequence[str], forms: Form
     model = rules.model
     prefix, suffix = utf8(getattr(model, "prefix", "")), utf8(getattr(model, "suffix", ""))
     unknown = -1 if rules.unknown_id is None else rules.unknown_id
-    head = [Tokenizer.SUBWORDS, 0, 1, rules.max_tokens or 0, unknown, rules.empty_id, rules.padding_id, -1, -1]
+    head = [PACKED_TOKENIZERS[SUBWORDS], 0, 1, rules.max_tokens or 0, unknown, rules.empty_id, rules.padding_id, -1, -1]
     head += [rules.max_width or 0, rules.min_width or 0, int(rules.cut_side == "left"), int(rules.pad_side == "left")]
     head.append(len(rules.steps))
     flags = sum(
@@ -182,7 +183,7 @@ def _step_operations(section: bytes, tokens: int) -> Iterator[tuple[int, int, in
 
 
 def _is_of_subwords(section: bytes) -> bool:
-    return len(section) >= 4 * (_HEAD + _MORE) and struct.unpack_from("<I", section)[0] == Tokenizer.SUBWORDS
+    return len(section) >= 4 * (_HEAD + _MORE) and struct.unpack_from("<I", section)[0] == PACKED_TOKENIZERS[SUBWORDS]
 
 
 def _model_at(more: Sequence[int]) -> int:

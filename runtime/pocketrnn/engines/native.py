@@ -20,7 +20,7 @@ __all__ = ["NativeEngine", "engine_failure", "native_module", "opened", "opening
 
 
 # What the extension offers: a change of it counts on both sides, here and in runtime/native/pocketrnn_native/_engine.c.
-_INTERFACE: Final = 1
+_INTERFACE: Final = 2
 
 
 def native_module() -> ModuleType:

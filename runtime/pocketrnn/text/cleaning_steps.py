@@ -11,7 +11,7 @@ import sys
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from pocketrnn.errors import InputError, shown
 
@@ -61,6 +61,7 @@ class Replace:
         "Nasa 's probe"
     """
 
+    packed_kind: ClassVar = 0
     what: str
     by: str
 
@@ -86,6 +87,7 @@ class Keep:
         "It's   o'clock "
     """
 
+    packed_kind: ClassVar = 1
     ranges: tuple[str, ...]
     by: str = ""
 
@@ -103,7 +105,10 @@ class Lowercase:
         'usa and us'
     """
 
+    packed_kind: ClassVar = 2
 
+
+# A packed file has the kind of a step, its `what` or its `ranges`, and its `by`: whichever it has.
 CleaningStep = Replace | Keep | Lowercase
 
 
@@ -111,16 +116,7 @@ def cleaning(*steps: str | tuple[str, str] | CleaningStep) -> tuple[CleaningStep
     """Steps by their names, as pairs of what is replaced by what, or as they are.
 
     Args:
-        steps: in the order in which they are done. The names:
-            `lowercase`;
-            `remove_punctuation`, `punctuation_to_space`, `space_around_punctuation`: string.punctuation, the 32 marks
-            of ASCII;
-            `remove_digits`: 0 to 9;
-            `letters`, `letters_and_digits`: all else becomes a space, as by re.sub("[^a-zA-Z]", " ", text);
-            `word_characters`: all else but white space is deleted, as by re.sub(r"[^\\w\\s]", "", text);
-            `keras_filters`: what Keras' Tokenizer filters becomes a space;
-            `basic_english`: torchtext's replacements, without lower-casing;
-            `clean_str`: that of many classifiers after Yoon Kim's, lower-casing included.
+        steps: in the order in which they are done; docs/text-rules.md says what the names in `NAMED_STEPS` do.
 
     Raises:
         InputError: there is no step of that name, or a pair is none.
@@ -131,7 +127,7 @@ def cleaning(*steps: str | tuple[str, str] | CleaningStep) -> tuple[CleaningStep
     """
     made: list[CleaningStep] = []
     for step in steps:
-        if isinstance(step, Replace | Keep | Lowercase):
+        if isinstance(step, CleaningStep):
             made.append(step)
         elif isinstance(step, str):
             made += _named(step)

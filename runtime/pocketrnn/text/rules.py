@@ -7,15 +7,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
 from pocketrnn.errors import InputError, shown
-from pocketrnn.text.cleaning_steps import (
-    CleaningStep,
-    Keep,
-    Lowercase,
-    Replace,
-    check_growth,
-    step_documents,
-    steps_of,
-)
+from pocketrnn.text.cleaning_steps import CleaningStep, check_growth, step_documents, steps_of
 from pocketrnn.text.framing import SUBWORDS, Framed, Side, check_frame
 from pocketrnn.text.tokenizers import SPLITS, TOKENIZERS
 
@@ -112,7 +104,7 @@ class TextRules(Framed):
             check_frame(self)
 
     def _check_words(self) -> None:
-        if not isinstance(self.steps, tuple) or not all(isinstance(s, Replace | Keep | Lowercase) for s in self.steps):
+        if not isinstance(self.steps, tuple) or not all(isinstance(s, CleaningStep) for s in self.steps):
             raise InputError(f"steps is {shown(self.steps)}.", "Make them with pocketrnn.text.cleaning(...).")
         check_growth(self.steps)
         words = self.stop_words

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-__all__ = ["SPLITS", "TOKENIZERS", "basic_english", "lowered_basic_english", "ngrams_of"]
+__all__ = ["PACKED_TOKENIZERS", "SPLITS", "TOKENIZERS", "basic_english", "lowered_basic_english", "ngrams_of"]
 
 
 def basic_english(text: str) -> list[str]:
@@ -52,6 +52,15 @@ SPLITS: Final[dict[str, Callable[[str], list[str]]]] = {
     **TOKENIZERS,
     "basic_english": lowered_basic_english,
     "space": lambda text: text.split(" "),
+}
+# Their numbers in packed files.
+PACKED_TOKENIZERS: Final = {
+    "basic_english": 0,
+    "whitespace": 1,
+    "characters": 2,
+    "space": 3,
+    "subwords": 4,
+    "external": 5,
 }
 
 

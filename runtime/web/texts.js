@@ -1,0 +1,201 @@
+/** What a classifier of texts does, whoever makes the logits of its ids: the engine (native.js) or a bundle's graph (pocketrnn.js). */
+
+import { Answers, isListOf } from "./answers.js";
+import { checkDigest, EngineError, InputError, isString, LimitError, PocketRNNError, STATUS } from "./engine.js";
+
+/** The tokenizer of a bundle whose texts are split outside of it: it is given tokens or ids. */
+export const EXTERNAL = "external";
+export const LIMITS = new Set([STATUS.TOO_SHORT, STATUS.TOO_LONG, STATUS.NO_WORD]);
+
+/** What the document of a classifier of texts says besides. */
+export const OF_TEXTS = {
+  text: (value) => isString(value?.tokenizer),
+  examples: (value) =>
+    isListOf(value, (e) => isString(e?.text) && isListOf(e.ids, Number.isInteger) && isListOf(e.logits, Number.isFinite)),
+};
+
+/** A classifier of texts; what makes its logits, and says which texts these are given for, is `logits` of those who extend it. */
+export class TextClassifier {
+  #packed;
+  #document;
+  _answers;
+
+  constructor(packed, document) {
+    this.#packed = packed;
+    this.#document = document;
+    this._answers = new Answers(document, () => this._engine);
+  }
+
+  /** What the classifier is called. */
+  get name() {
+    return this.#document.name;
+  }
+
+  /** The classes, in the order of the logits. */
+  get labels() {
+    return this.#document.labels;
+  }
+
+  /** What classifier.json of the bundle says, but the vocabulary. */
+  get manifest() {
+    return this.#document;
+  }
+
+  /** The token ids of one text; never empty. */
+  encode(text) {
+    const packed = this._engine;
+    return this._asked(() => packed.encode(checkedText(text)));
+  }
+
+  /** Where the words of a text stand, at which it may be cut: [[start, end], ...] by UTF-16 unit. Of a classifier of
+   * characters, its code points. */
+  words(text) {
+    const places = this._engine.words(checkedText(text));
+    const ends = [];
+    let [bytes, units] = [0, 0];
+    for (const place of places) {
+      for (; bytes < place; units++) {
+        const code = text.codePointAt(units);
+        bytes += code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+        units += code > 0xffff;
+      }
+      ends.push(units);
+    }
+    return Array.from({ length: ends.length / 2 }, (_, i) => [ends[2 * i], ends[2 * i + 1]]);
+  }
+
+  /** Whether the classifier takes this text: one beyond its limits is refused with a LimitError. */
+  takes(text) {
+    return this.#faultOf(this.encode(text)) === STATUS.OK;
+  }
+
+  /** Classify one text: `{ label, probability, top: [{ label, probability }, ...] }`, with the `top` likeliest labels. */
+  async classify(text, top = 1) {
+    this._answers.checkTop(top);
+    return this._answers.prediction((await this.logits([text]))[0], top);
+  }
+
+  /** The likeliest label of every text, in the texts' order. */
+  async predict(texts) {
+    return (await this.logits(texts)).map((row) => this._answers.likeliest(row));
+  }
+
+  /** The probabilities of every label for every text: arrays in the order of `labels`. Of a multi-label classifier
+   * (activation "sigmoid") they do not add up to 1. */
+  async predictProba(texts) {
+    return (await this.logits(texts)).map((row) => this._answers.probabilities(row));
+  }
+
+  /** For each label the probability from which `predictLabels` gives it; undefined where the file keeps none. */
+  get thresholds() {
+    return this.#document.thresholds;
+  }
+
+  /**
+   * Every label of every text that reaches its threshold, in the order of `labels`: what a multi-label classifier is asked
+   * for. Where one label is right (activation "softmax"), the likeliest one or none.
+   *
+   * @param threshold one for all labels; without it those that the file keeps, or else 0.5.
+   */
+  async predictLabels(texts, threshold) {
+    return (await this.predictProba(texts)).map((row) => this._answers.labelsReached(row, threshold));
+  }
+
+  /**
+   * Hold the file with the text rules against its sha256, and answer the golden examples anew: is everything here as it was
+   * where the file was made? Pages from plain http hosts other than localhost cannot compute the sha256: there, the sums of
+   * the file tell, which are checked whenever it is opened.
+   *
+   * @returns the largest difference of a logit, each text alone and all in one call; a text's logits beyond 10 count
+   *   relative to a tenth of the largest.
+   * @throws BundleError the sha256 does not match.
+   * @throws PocketRNNError an example becomes other ids, another label, or logits beyond the classifier's tolerance.
+   */
+  async verify() {
+    await checkDigest(this._engine.file);
+    const { examples, text: rules } = this.#document;
+    // Texts that are split elsewhere are given as ids.
+    const given = examples.map(({ text, ids }) => (rules.tokenizer === EXTERNAL ? ids : text));
+    const together = await this.logits(given);
+    let largest = 0;
+    for (const [i, { text, ids, logits }] of examples.entries()) {
+      const which = JSON.stringify(text.slice(0, 40));
+      if (this.encode(given[i]).join() !== ids.join()) throw this._answers.notAsMade(which, "it becomes other token ids");
+      for (const answer of [together[i], (await this.logits([given[i]]))[0]])
+        largest = Math.max(largest, this._answers.difference(which, answer, logits));
+    }
+    return largest;
+  }
+
+  /** Give back the engine's memory; no further question can be asked. */
+  async release() {
+    this.#packed = undefined;
+  }
+
+  get _engine() {
+    if (!this.#packed) throw new InputError(`${this.name} was released.`, "Load it again.");
+    return this.#packed;
+  }
+
+  _asked(ask) {
+    try {
+      return ask();
+    } catch (error) {
+      throw error instanceof EngineError ? this._failed(error.message, error.status) : error;
+    }
+  }
+
+  _failed(sentence, status) {
+    if (status === STATUS.COSTLY) return this._tooCostly("The text");
+    if (LIMITS.has(status)) return new LimitError(sentence, "Give a text within the limits of the manifest.");
+    return new PocketRNNError(`The engine of ${this.name} failed: ${sentence}`, "Check the file with: pocketrnn verify");
+  }
+
+  _tooCostly(which) {
+    return new LimitError(
+      `${which} would take more memory or time of ${this.name} than a file of its size may ask for.`,
+      "Shorten it; if short ones are refused too, do not use the file.",
+    );
+  }
+
+  /** Refuses ids beyond the classifier's limits; `place` is that of the text, undefined where it is the only one. */
+  _checkLimits(ids, place) {
+    const status = this.#faultOf(ids);
+    if (status === STATUS.OK) return;
+    const which = whichOf(place);
+    if (status === STATUS.NO_WORD)
+      throw new LimitError(
+        `${which} holds no known word, and ${this.name} takes none such.`,
+        "Give one with a word of its vocabulary.",
+      );
+    const few = status === STATUS.TOO_SHORT;
+    throw new LimitError(
+      `${which} becomes ${ids.length} token id${ids.length > 1 ? "s" : ""}, ` +
+        `but ${this.name} takes ${few ? `at least ${this._engine.least}` : `at most ${this._engine.most}`}.`,
+      few ? "Give a longer one." : "Shorten it, or export the classifier with max_tokens in its text rules.",
+    );
+  }
+
+  #faultOf(ids) {
+    const { least, most } = this._engine;
+    const { graph, text } = this.#document;
+    if (ids.length < least) return STATUS.TOO_SHORT;
+    if (ids.length > most) return STATUS.TOO_LONG;
+    return graph.limits?.real_token && ids.every((id) => id === text.padding_id) ? STATUS.NO_WORD : STATUS.OK;
+  }
+}
+
+/** Which text it is, as the begin of a sentence. */
+export const whichOf = (place) => `The text${place === undefined ? "" : ` at position ${place} (counted from 0)`}`;
+
+export function checkedText(text) {
+  if (!isString(text))
+    throw new InputError(`A text must be a string, not ${typeof text}.`, "Use predict or predictProba for several texts.");
+  return text;
+}
+
+export function listed(texts) {
+  if (isString(texts) || typeof texts?.[Symbol.iterator] !== "function")
+    throw new InputError("This takes a list of texts.", "Use classify for one text, or give a list.");
+  return Array.from(texts);
+}
