@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import re
 import subprocess
 import sys
+import urllib.request
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -85,13 +87,16 @@ def test_the_rows_of_a_page_are_those_of_the_corpus(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_says_how_many_of_its_modules_can_be_run_again(page: str) -> None:
+def test_a_page_says_how_many_of_its_modules_can_be_and_were_run_again(page: str) -> None:
     of_page = [one for one in ENTRIES if one.page == page]
-    said = re.search(
-        r"(\d+)\s+of\s+these\s+(\d+)\s+can\s+be\s+run\s+again", (ROOT / "docs" / f"{page}.md").read_text("utf-8")
-    )
-    assert said is not None
-    assert [int(n) for n in said.groups()] == [sum(one.is_located for one in of_page), len(of_page)]
+    again = [one for one in of_page if one.measured]
+    text = " ".join((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8").split())
+    can = re.search(r"(\d+) of these (\d+) can be run again", text)
+    were = re.search(r"was run again on (\d+) of them .*?(\d+) gave the verdicts of the table", text)
+    assert can is not None
+    assert were is not None
+    assert [int(n) for n in can.groups()] == [sum(one.is_located for one in of_page), len(of_page)]
+    assert [int(n) for n in were.groups()] == [len(again), sum(one.measured == one.results[2:] for one in again)]
 
 
 @pytest.mark.parametrize("one", [one for one in ENTRIES if one.is_located], ids=lambda one: one.title)
@@ -127,6 +132,22 @@ def test_a_module_is_taken_from_a_clone_and_made(clones: Path, entry: corpus.Ent
     assert spec.probabilities(module(*called), 2).sum(1).tolist() == pytest.approx([1, 1])
     assert corpus.export_arguments(spec, call=False)["vocabulary"][1] == "<pad>"
     assert "a_package_that_nobody_has" not in sys.modules
+
+
+def test_a_file_is_taken_from_github_at_its_commit(
+    entry: corpus.Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def answer(address: str, timeout: float) -> io.BytesIO:
+        assert timeout > 0
+        asked.append(address)
+        return io.BytesIO(b"x = 1")
+
+    monkeypatch.setattr(urllib.request, "urlopen", answer)
+    folder = corpus.fetched(replace(entry, path="a b/c.ipynb", files=()), tmp_path)
+    assert asked == [f"https://raw.githubusercontent.com/owner/name/{entry.commit}/a%20b/c.ipynb"]
+    assert (folder / "a b" / "c.ipynb").read_bytes() == b"x = 1"
 
 
 def test_a_file_that_a_repository_does_not_have_is_named(clones: Path, entry: corpus.Entry, tmp_path: Path) -> None:
