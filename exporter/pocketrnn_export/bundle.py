@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +15,7 @@ from torch import nn
 from pocketrnn.bundle.folder import check_free, name_of
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Graph, Limits, Manifest
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line, shown
-from pocketrnn.text import EXTERNAL, AnyTextRules
+from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn.text.pretokenized import Text, Tokenizer
 from pocketrnn.verdicts import LOGGER, TEXT_RULES, TextVerdict, graph_sentence, text_verdict
 from pocketrnn_export.bundle_proof import ProofPlan, proof_cases, refuse_mixed_texts, texts_within
@@ -276,7 +276,8 @@ def _text_verdict(
     # Of a text without an id the module says nothing.
     compared = {one.text for one in pairs if one.ids and (one.tokens or callable(tokenizer) or not external)}
     if compared:
-        return TextVerdict("compared", len(compared), "ids")
+        shown_too = _may_show_unknown_words(description, text, pairs)
+        return TextVerdict("compared", len(compared), "ids", unknown_words=shown_too)
     if callable(tokenizer) and not external:
         return TextVerdict("compared", len({*map(str, texts), *(one.text for one in pairs)}), "tokens")
     if read is not None:
@@ -284,11 +285,26 @@ def _text_verdict(
         return TextVerdict("read", number, read.library, read.kind)
     answers = sum(one.answer is not None and not (external and one.ids) for one in pairs)
     if answers:
-        return TextVerdict("compared", answers, "answers")
+        shown_too = _may_show_unknown_words(description, text, pairs)
+        return TextVerdict("compared", answers, "answers", unknown_words=shown_too)
     if external:
         return TextVerdict("external")
     stated = description.provenance.get(TEXT_RULES)
     return TextVerdict("trained" if stated == TextVerdict("trained").document else "not compared")
+
+
+def _may_show_unknown_words(description: Description, text: TextArguments, pairs: Sequence[OwnersText]) -> bool:
+    """Whether a text has a word that the vocabulary lacks; always of subwords, and where the owner's code may give
+    ids."""
+    rules = description.rules
+    if not isinstance(rules, TextRules) or (rules.tokenizer == EXTERNAL and callable(text.tokenizer)):
+        return True
+    encoder = TextEncoder(rules, description.vocabulary)
+    if rules.tokenizer == EXTERNAL:
+        each: Iterator[Sequence[str]] = (one.tokens or () for one in pairs)
+    else:
+        each = (encoder.tokens(one.text) for one in pairs)
+    return any(not encoder.holds(token) for tokens in each for token in tokens)
 
 
 def _tell_verdicts(manifest: Manifest) -> None:
@@ -298,6 +314,8 @@ def _tell_verdicts(manifest: Manifest) -> None:
         " Give example_ids=[(text, ids, answer), ...], with the ids, or the tokens, that your pipeline gives for some "
         "texts, and what your classifier answers to them."
     )
+    if verdict.answers is not None and verdict.answers.unordered:
+        how = " Give texts whose answers are these labels, or the probability of each label by its name."
     log.log(
         logging.WARNING if verdict.is_open else logging.INFO,
         "%s. The graph: %s The text rules: %s%s", manifest.name, graph_sentence(manifest), verdict.sentence,

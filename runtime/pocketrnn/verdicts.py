@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal, cast
 
 from pocketrnn.bundle.manifest import IN_OWN_PRECISION, ROUNDED, Comparison, Manifest
+from pocketrnn.errors import shown
 from pocketrnn.text import EXTERNAL
 
 __all__ = [
@@ -45,6 +46,12 @@ _HOW_TO_COMPARE_TOKENS: Final = (
     "Export it again with texts, the tokens that your code makes of them, and your classifier's answers: pocketrnn "
     "export ... --pairs FILE"
 )
+_HOW_TO_ORDER: Final = (
+    "Export it again with texts whose answers are these labels, or with the probability of each label by its name: "
+    "pocketrnn export ... --pairs FILE"
+)
+# So many labels are named.
+_NAMED: Final = 6
 # What the exporter says of a bundle that it has written goes to this logger.
 LOGGER: Final = "pocketrnn_export.verdicts"
 _LIBRARIES: Final = ("tokenizers", "sentencepiece")
@@ -64,7 +71,7 @@ class AnswersCompared:
         probabilities: on how many the probabilities were.
         largest_difference: of a probability.
         tolerance: how far a probability may be from the owner's, and a label's from the likeliest.
-        names: whether an answer names a label; else nothing is known of their order.
+        unordered: labels whose order the answers do not show: with some of them exchanged, all agree as before.
         is_before: whether the weights were rounded, or products of integers taken, after that.
 
     Example:
@@ -76,13 +83,14 @@ class AnswersCompared:
     probabilities: int
     largest_difference: float
     tolerance: float
-    names: bool = True
+    unordered: tuple[str, ...] = ()
     is_before: bool = False
 
     @property
     def document(self) -> dict[str, Any]:
         """It as the member `answers` of what provenance says of the text rules."""
-        return {name: value for name, value in asdict(self).items() if name != "is_before"}
+        stated = {name: value for name, value in asdict(self).items() if name != "is_before"}
+        return {**stated, "unordered": list(self.unordered)}
 
     @property
     def sentence(self) -> str:
@@ -95,8 +103,10 @@ class AnswersCompared:
                 f"On {_texts(self.probabilities)} {self._answers}: probabilities within {self.tolerance:g}, at most "
                 f"{self.largest_difference:.1e} apart."
             )
-        if not self.names:
-            found.append("They name no label, so that the order of the labels was not compared.")
+        if self.unordered:
+            named = ", ".join(shown(label, 40) for label in self.unordered[:_NAMED])
+            named += f" and {len(self.unordered) - _NAMED:,} more" if len(self.unordered) > _NAMED else ""
+            found.append(f"These answers do not show the order of {named}: that was not compared.")
         return " ".join(found)
 
     @property
@@ -123,6 +133,7 @@ class TextVerdict:
             owner's classifier to texts without ids, or the name of the library that the file is of.
         source: what rules were read from, such as "a tokenizer.json".
         answers: what was compared of the owner's answers; None where none were given.
+        unknown_words: whether one of the texts compared has a word that the vocabulary lacks, or may have none.
 
     Example:
         >>> TextVerdict("compared", 40, "ids").sentence
@@ -134,6 +145,7 @@ class TextVerdict:
     by: Literal["ids", "tokens", "answers", "tokenizers", "sentencepiece"] = "ids"
     source: str = ""
     answers: AnswersCompared | None = None
+    unknown_words: bool = True
 
     @property
     def document(self) -> dict[str, Any]:
@@ -143,11 +155,14 @@ class TextVerdict:
             return {"verdict": self.kind, "source": self.source, "texts": self.texts, "by": self.by, **answers}
         if self.kind != "compared":
             return {"verdict": self.kind, **answers}
-        return {"verdict": self.kind, "texts": self.texts, "by": self.by, **answers}
+        unknown = {} if self.unknown_words else {"unknown_words": False}
+        return {"verdict": self.kind, "texts": self.texts, "by": self.by, **unknown, **answers}
 
     @property
     def is_open(self) -> bool:
-        """Whether something of the way from a text to its ids was compared with nothing, which is a warning."""
+        """Whether something of the way from a text to its labels was compared with nothing, which is a warning."""
+        if self.answers is not None and self.answers.unordered:
+            return True
         if self.kind == "read":
             return not self.texts
         return self.kind in ("not compared", "external") or (self.by == "tokens" and self.answers is None)
@@ -157,8 +172,10 @@ class TextVerdict:
         """How what is open can be compared, as a sentence without its full stop; empty where nothing is."""
         if not self.is_open:
             return ""
-        if self.kind == "read":
+        if self.kind == "read" and not self.texts:
             return f"Export it again where {self.by} is installed"
+        if self.answers is not None and self.answers.unordered:
+            return _HOW_TO_ORDER
         return _HOW_TO_COMPARE_TOKENS if self.kind == "external" else HOW_TO_COMPARE
 
     @property
@@ -179,10 +196,11 @@ class TextVerdict:
             return f"read from {self.source}; not compared with {self.by}, which is not installed here."
         if self.kind == "read":
             return f"read from {self.source}, and compared with {self.by} on {texts}: the same ids."
+        known = "" if self.unknown_words else " None has a word that the vocabulary lacks: that was not compared."
         if self.by == "ids":
-            return f"compared with your pipeline on {texts}: the same ids."
+            return f"compared with your pipeline on {texts}: the same ids.{known}"
         if self.by == "answers":
-            return f"compared with your pipeline on {texts}, by what it answers."
+            return f"compared with your pipeline on {texts}, by what it answers.{known}"
         if self.answers is not None:
             return f"compared with your tokenizer on {texts}: the same tokens of the vocabulary."
         return f"compared with your tokenizer on {texts}: the same tokens of the vocabulary. The rest was not compared."
@@ -203,7 +221,9 @@ def text_verdict(manifest: Manifest) -> TextVerdict:
     known = by in ("ids", "tokens") or (by == "answers" and answers is not None)
     if stated.get("verdict") == "compared" and type(texts) is int and texts > 0 and known:
         by = cast('Literal["ids", "tokens", "answers"]', by)
-        return TextVerdict("compared", texts, by, answers=answers)
+        return TextVerdict(
+            "compared", texts, by, answers=answers, unknown_words=stated.get("unknown_words") is not False
+        )
     source = stated.get("source")
     if (
         stated.get("verdict") == "read"
@@ -228,10 +248,11 @@ def _answers(stated: Any, manifest: Manifest) -> AnswersCompared | None:
         return None
     if not labels and not probabilities:
         return None
-    if type(stated.get("names")) is not bool:
+    unordered = stated.get("unordered")
+    if not isinstance(unordered, list | tuple) or not all(label in manifest.labels for label in unordered):
         return None
     changed = any(line.is_rounding or line.is_of_integers for line in manifest.parity.comparisons)
-    return AnswersCompared(labels, probabilities, largest, tolerance, stated["names"], changed)
+    return AnswersCompared(labels, probabilities, largest, tolerance, tuple(unordered), changed)
 
 
 @dataclass(frozen=True)

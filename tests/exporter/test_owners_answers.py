@@ -102,7 +102,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle whose texts came with their tokens, and with probabilities or a label."""
     path = tmp_path_factory.mktemp("answers") / "bundle"
     pairs = [
-        (text, split(text), answer(ids_of(text)) if i % 2 else label(ids_of(text))) for i, text in enumerate(TEXTS)
+        (text, split(text), dict(zip(LABELS, answer(ids_of(text)), strict=True)) if i % 2 else label(ids_of(text)))
+        for i, text in enumerate(TEXTS)
     ]
     exported(path, example_ids=pairs)
     return path
@@ -118,7 +119,7 @@ def test_the_verdict_says_what_was_compared(bundle: Path) -> None:
         assert re.search(r"12 texts .*: the same labels.* 12 texts .*: probabilities within 0\.001", shown)
         assert 'class="open"' not in shown
     stated = manifests.read(bundle).provenance["text_rules"]["answers"]
-    assert set(stated) == {"labels", "probabilities", "largest_difference", "tolerance", "names"}
+    assert set(stated) == {"labels", "probabilities", "largest_difference", "tolerance", "unordered"}
 
 
 def test_what_was_compared_before_rounding_is_said_so(bundle: Path, tmp_path: Path) -> None:
@@ -132,8 +133,8 @@ def test_what_was_compared_before_rounding_is_said_so(bundle: Path, tmp_path: Pa
     "stated",
     [
         3, {}, {"labels": 3}, {"labels": 0, "probabilities": 0, "largest_difference": 0.0, "tolerance": 0.1},
-        {"labels": True, "probabilities": 0, "largest_difference": 0.0, "tolerance": 0.1, "names": True},
-        {"labels": 1, "probabilities": 0, "largest_difference": 0.0, "tolerance": 0.1, "names": 1},
+        {"labels": True, "probabilities": 0, "largest_difference": 0.0, "tolerance": 0.1, "unordered": []},
+        {"labels": 1, "probabilities": 0, "largest_difference": 0.0, "tolerance": 0.1, "unordered": ["<b>"]},
         {"labels": 1, "probabilities": 0, "largest_difference": "<b>", "tolerance": 0.1},
         {"labels": 1, "probabilities": 0, "largest_difference": float("nan"), "tolerance": 0.1},
     ],
@@ -143,7 +144,6 @@ def test_answers_that_a_hostile_bundle_states_are_none(bundle: Path, stated: Any
     manifest.provenance["text_rules"] = {"verdict": "compared", "texts": 3, "by": "answers", "answers": stated}  # type: ignore[index]
     assert text_verdict(manifest) == TextVerdict("external")
     assert AnswersCompared(1, 0, 0.0, 0.1).sentence.startswith("On 1 text ")
-    assert "order of the labels" in AnswersCompared(0, 1, 0.0, 0.1, names=False).sentence
 
 
 SHUFFLED = [*WORDS[:2], *np.random.default_rng(3).permutation(SYLLABLES).tolist()]
@@ -227,6 +227,55 @@ def test_labels_are_those_that_users_are_given(more: dict[str, Any], given: Any,
         ask(wrong)
 
 
+@pytest.mark.parametrize(
+    ("answers", "unordered"),
+    [
+        # The only text is of Sports: any of the others may stand for another of them.
+        (["Sports"], ["World", "Business", "Science"]),
+        (["Sports", "World", "Science"], []),
+        (["Sports", "World"], ["Business", "Science"]),
+        ([{"Sports": 0.5, "World": 0.25, "Business": 0.15}], []),
+        ([{"Sports": 0.5}], ["World", "Business", "Science"]),
+        ([[0.25, 0.5, 0.15, 0.1]], LABELS),
+        ([[0.25, 0.5, 0.15, 0.1], "Sports"], ["World", "Business", "Science"]),
+    ],
+)
+def test_labels_that_may_be_exchanged_are_named(answers: list[Any], unordered: list[str]) -> None:
+    rows = {"Sports": [0.25, 0.5, 0.15, 0.1], "World": [0.5, 0.2, 0.2, 0.1], "Science": [0.2, 0.2, 0.1, 0.5]}
+    manifest = SimpleNamespace(activation="softmax", text=TextRules(max_width=9))
+    classifier: Any = SimpleNamespace(
+        labels=tuple(LABELS), thresholds=None, manifest=manifest,
+        predict_proba=lambda texts: np.float32([rows[text] for text in texts]),
+    )  # fmt: skip
+    answered = [
+        Answered(
+            name, name, answers_in_words([OwnersText("x", answer=given)], LABELS)[0][1], names=type(given) is not list
+        )
+        for given in answers
+        for name in [given if isinstance(given, str) else "Sports"]
+    ]
+    compared = compared_answers(classifier, answered)
+    assert compared is not None
+    assert list(compared.unordered) == unordered
+    verdict = TextVerdict("compared", 1, "answers", answers=compared)
+    assert verdict.is_open == bool(unordered)
+    assert all(label in compared.sentence for label in unordered)
+
+
+def test_answers_and_texts_that_show_too_little_are_a_warning(tmp_path: Path) -> None:
+    one = label(ids_of(TEXTS[0]))
+    pairs = [{"text": text, "tokens": split(text), "label": one} for text in TEXTS if label(ids_of(text)) == one]
+    result = command(tmp_path, pairs)
+    assert result.exit_code == 0, result.output
+    others = [repr(other) for other in LABELS if other != one]
+    assert re.search(rf"^Note: Text rules: .* lacks.*{', '.join(others)}: .*--pairs FILE", result.stderr, re.M)
+    verdict = text_verdict(manifests.read(tmp_path / "b"))
+    assert not verdict.unknown_words
+    shows = [*pairs, {"text": "bab-x", "tokens": ["bab", "x"], "label": label(ids_of("bab-x"))}]
+    assert command(tmp_path, shows, "--force").exit_code == 0
+    assert text_verdict(manifests.read(tmp_path / "b")).unknown_words
+
+
 def test_weights_of_another_run_are_refused_without_a_cause_that_is_none(tmp_path: Path) -> None:
     pairs = [(text, ids_of(text), answer(ids_of(text)[::-1])) for text in TEXTS]
     with pytest.raises(ParityError, match=r"weights .*labels"):
@@ -243,6 +292,7 @@ def test_weights_of_another_run_are_refused_without_a_cause_that_is_none(tmp_pat
         ({"Sport": 0.5}, "'Sport'"),
         ({"World": "x"}, "probability 'x'"),
         (7, "is '7'"),
+        ({}, "'oil' is an empty"),
     ],
 )
 def test_answers_that_are_none_are_refused(given: Any, said: str) -> None:
@@ -315,6 +365,24 @@ def test_ids_that_end_at_one_length_are_refused_until_that_is_said(cut: int) -> 
     # A text of two that is not cut shows that none is.
     whole = "-".join([*rows, *rows])
     doubt_ids(RULES, WORDS, {**rows, whole: ids_of(whole)})
+
+
+def test_tokens_that_end_at_one_length_are_refused_whatever_answers_stand_beside_them(tmp_path: Path) -> None:
+    texts = drawn(40, 7, 33)
+    pairs = [(text, split(text)[:25], label(ids_of(text, 25))) for text in texts]
+    with pytest.raises(InputError, match=r" 25 tokens, .*--max-tokens 25 .*longer text"):
+        exported(tmp_path / "b", example_ids=pairs)
+    words = [tokens for _, tokens, _ in pairs]
+    framed = TextRules("external", unknown_id=0, padding_id=1, last_id=2)
+    for rules, ids, tokens in ((RULES, words[:20], words[20:]), (framed, words[:20], words[20:]), (framed, words, [])):
+        last = [2] * (rules is framed)
+        given = {text: [WORDS.index(word) for word in row] + last for text, row in zip(texts, ids, strict=False)}
+        with pytest.raises(InputError, match=r" 25 tokens, .*--max-tokens 25 "):
+            doubt_ids(rules, WORDS, given, tokens)
+    # Words that the rules drop count, and padding is seen among tokens.
+    doubt_ids(TextRules("external", max_tokens=25), WORDS, {}, words)
+    with pytest.raises(InputError, match=r"40 of 40 pairs end .*<pad>"):
+        doubt_ids(RULES, WORDS, {}, [[*row, "<pad>"] for row in words])
 
 
 def test_two_short_texts_of_one_length_are_a_warning(caplog: pytest.LogCaptureFixture) -> None:

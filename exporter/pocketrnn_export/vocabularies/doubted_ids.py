@@ -1,8 +1,9 @@
-"""Ids of texts that only the owner's code can split: what they show by themselves of cuts, padding and the vocabulary.
+"""Ids and tokens of texts that only the owner's code can split: what they show of cuts, padding and the vocabulary.
 
-A bundle that takes tokens cuts and pads as its rules say, and looks words up in its vocabulary. Where the owner gives
-ids alone, nothing of that is compared; but ids that were cut end at one length, and those of another vocabulary name
-words that do not stand in the texts.
+A bundle that takes tokens cuts and pads as its rules say, and looks words up in its vocabulary. Tokens that the owner
+has cut already say nothing of the whole text, whatever answers stand beside them; but what was cut ends at one length.
+Where he gives ids alone, nothing of the vocabulary is compared; those of another one name words that do not stand in
+the texts.
 """
 
 from __future__ import annotations
@@ -38,43 +39,52 @@ _MARKS: Final = ("##", "@@", "\u2581", "\u0120", "</w>")
 _TOKENS: Final = 'give pairs that have their tokens too ("tokens" in a file of pairs)'
 
 
-def doubt_ids(rules: AnyTextRules, vocabulary: Sequence[str], given: Mapping[str, Sequence[int]]) -> None:
-    """Refuse ids that suggest another pipeline than the rules and the vocabulary say.
+def doubt_ids(
+    rules: AnyTextRules,
+    vocabulary: Sequence[str],
+    given: Mapping[str, Sequence[int]],
+    split: Sequence[Sequence[str]] = (),
+) -> None:
+    """Refuse ids and tokens that suggest another pipeline than the rules and the vocabulary say.
 
     Args:
         rules: the text rules, whose tokenizer is external.
         vocabulary: the tokens.
-        given: the ids of texts.
+        given: the ids of texts of which the tokens are not known.
+        split: the tokens of others.
 
     Raises:
-        InputError: more texts have the largest number of ids than have it by chance, and the rules cut none; or texts
-            are padded, and the rules pad none; or the words that the ids name stand in other texts as often as in
+        InputError: more texts have the largest number of tokens than have it by chance, and the rules cut none; or
+            texts are padded, and the rules pad none; or the words that the ids name stand in other texts as often as in
             their own. Two texts with the largest number, which may be chance, are a warning.
 
     Example:
         >>> doubt_ids(TextRules("external"), ["<unk>", "oil"], {"Oil!": [1]})
     """
+    # The padding is the only id of tokens that is asked for.
+    padding = vocabulary[rules.padding_id] if rules.padding_id < len(vocabulary) else None
+    of_tokens = [[rules.padding_id if token == padding else -1 for token in tokens] for tokens in split]
+    if rows := [*given.values(), *of_tokens]:
+        _doubt_padding(rules, vocabulary, rows)
+        around = len(rules.first_ids) + len(rules.last_ids)
+        lengths = [*(len(ids) - around for ids in given.values()), *map(len, split)]
+        _doubt_sizes(rules, lengths, "tokens" if split or around else "ids")
     if given:
-        _doubt_sizes(rules, vocabulary, list(given.values()))
         _doubt_words(rules, vocabulary, dict(list(given.items())[:_TEXTS]))
 
 
-def _doubt_sizes(rules: AnyTextRules, vocabulary: Sequence[str], rows: Sequence[Sequence[int]]) -> None:
-    _doubt_padding(rules, vocabulary, rows)
-    longest = max(map(len, rows))
-    widest = [row for row in rows if len(row) == longest]
-    if rules.sizes[1] is not None or len(widest) < 2 or longest < 2:
+def _doubt_sizes(rules: AnyTextRules, lengths: Sequence[int], unit: str) -> None:
+    most = max(lengths)
+    if rules.sizes[1] is not None or lengths.count(most) < 2 or most < 2:
         return
-    most = longest - len(rules.first_ids) - len(rules.last_ids)
-    said = f"{len(widest):,} pairs have {longest:,} ids, none more"
+    said = f"{lengths.count(most):,} pairs have {most:,} {unit}, none more"
     remedy = (
         f"give --max-tokens {most} (max_tokens={most} in the rules); else a pair of a longer text, such as of two "
         "texts in one, which shows that it does not"
     )
-    if longest >= _LONG and most > 0 and _chance(longest, [len(row) for row in rows]) < _CHANCE:
+    if most >= _LONG and _chance(most, lengths) < _CHANCE:
         raise InputError(f"{said}, and the rules cut no text.", f"If your pipeline cuts texts there, {remedy}.")
-    if most > 0:
-        _log.warning("%s. If your pipeline cuts texts there, %s", said, remedy)
+    _log.warning("%s. If your pipeline cuts texts there, %s", said, remedy)
 
 
 def _doubt_padding(rules: AnyTextRules, vocabulary: Sequence[str], rows: Sequence[Sequence[int]]) -> None:

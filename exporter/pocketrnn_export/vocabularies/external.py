@@ -61,8 +61,8 @@ def given_ids(
 
     Raises:
         InputError: an id is out of range, the rules could give no such ids, the tokenizer fails, it or a pair's tokens
-            give other ids than the pair has, or a text is a string without a tokenizer. Or the ids alone suggest that
-            the owner cuts or pads texts as the rules do not, or that they are of another vocabulary.
+            give other ids than the pair has, or a text is a string without a tokenizer. Or the ids or tokens suggest
+            that the owner cuts or pads texts as the rules do not, or the ids alone that they are of another vocabulary.
 
     Example:
         >>> one = OwnersText("Oil!", [1])
@@ -77,7 +77,8 @@ def given_ids(
             which = f"Text {number} of your pipeline, {shown(one.text, 40)},"
             known.setdefault(one.text, _of_pair(ready, rules, one, which))
     if tokenizer is None:
-        doubt_ids(rules, vocabulary, {one.text: one.ids for one in pairs if one.ids and not one.tokens})
+        split = [one.tokens for one in pairs if one.tokens]
+        doubt_ids(rules, vocabulary, {one.text: one.ids for one in pairs if one.ids and not one.tokens}, split)
     for given in [*texts, *(one.text for one in pairs if one.ids is None and one.tokens is None)]:
         if isinstance(given, str) and tokenizer is None:
             raise InputError(

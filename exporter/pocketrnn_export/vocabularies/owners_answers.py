@@ -97,8 +97,38 @@ def compared_answers(classifier: Classifier, answered: Sequence[Answered]) -> An
         len(numbers),
         float(max(numbers, default=0.0)),
         tolerance,
-        any(one.names for one, _ in rows),
+        _unordered(classifier, rows, tolerance),
     )
+
+
+def _unordered(classifier: Classifier, rows: Sequence[Row], tolerance: float) -> tuple[str, ...]:
+    """The labels that may be exchanged with others while all answers agree as before: nothing shows their order."""
+    labels = classifier.labels
+    naming = [row for row in rows if row[0].names]
+    if len(labels) > _MOST_LABELS:
+        told = {label for one, _ in naming for label in one.answer}
+        untold = tuple(label for label in labels if label not in told)
+        return untold if len(untold) > 1 else ()
+    may = _columns(classifier, naming, tolerance)
+    reached = np.array([[column in may[label] for column in range(len(labels))] for label in labels])
+    # Labels are exchanged along circles: each goes to the column of the next.
+    for _ in range(len(labels).bit_length()):
+        reached = reached | (reached @ reached)
+    in_circles = (reached & reached.T).sum(1) > 1
+    return tuple(label for label, is_open in zip(labels, in_circles, strict=True) if is_open)
+
+
+def _columns(classifier: Classifier, rows: Sequence[Row], tolerance: float) -> dict[str, set[int]]:
+    """The columns of the logits that each label may stand for by the answers."""
+    may = {}
+    for label in classifier.labels:
+        columns = np.ones(len(classifier.labels), bool)
+        for one, found in rows:
+            columns &= _apart_at(one.answer, label, slice(None), found, classifier) <= tolerance
+            if not columns.any():
+                break
+        may[label] = set(np.flatnonzero(columns).tolist())
+    return may
 
 
 def _tolerance(answers: Iterable[Answer]) -> float:
@@ -180,11 +210,11 @@ def _other_order(classifier: Classifier, rows: Sequence[Row], tolerance: float) 
     labels = classifier.labels
     if len(labels) > _MOST_LABELS:
         return None
-    may: dict[str, list[int]] = {}
-    for own, label in enumerate(labels):
-        apart = [_apart_at(one.answer, label, slice(None), found, classifier) for one, found in rows]
-        columns = np.flatnonzero(np.max(apart, axis=0) <= tolerance).tolist()
-        may[label] = sorted(columns, key=lambda column: column != own)
+    columns = _columns(classifier, rows, tolerance)
+    may = {
+        label: [own, *columns[label] - {own}] if own in columns[label] else [*columns[label]]
+        for own, label in enumerate(labels)
+    }
     taken: dict[int, str] = {}
 
     def placed(label: str, seen: set[int]) -> bool:

@@ -169,6 +169,11 @@ def _in_words(one: OwnersText, labels: Sequence[str]) -> Answer:
     where, given = f"The answer to {shown(one.text, 40)}", one.answer
     given = given.tolist() if hasattr(given, "tolist") else given
     if isinstance(given, Mapping):
+        if not given:
+            raise InputError(
+                f"{where} is an empty map, which says nothing.",
+                'Give the probability of each label, {"label": 0.9}, or leave the answer out.',
+            )
         _known(given, labels, where)
         return {name: _probability(value, where) for name, value in given.items()}
     if not isinstance(given, list | tuple):
