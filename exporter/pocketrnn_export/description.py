@@ -152,7 +152,7 @@ def checked_thresholds(thresholds: Sequence[float] | None, labels: Sequence[str]
     if len(found) != len(labels):
         raise InputError(f"There are {len(found)} thresholds for {len(labels)} labels.", "Give one for each label.")
     for label, threshold in zip(labels, found, strict=True):
-        if not isinstance(threshold, Real) or not 0 <= threshold <= 1:
+        if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 <= threshold <= 1:
             raise InputError(
                 f"The threshold of {shown(label, 40)} is {shown(threshold)}.", "Give a number from 0 to 1."
             )

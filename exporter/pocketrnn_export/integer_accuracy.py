@@ -55,11 +55,12 @@ class AllowedChange:
 
 @dataclass(frozen=True)
 class _Answers:
-    """Probabilities [rows, labels] of the texts or sequences that both take, the labels given [rows, labels], the right
-    ones, and of which rows these are known."""
+    """Probabilities [rows, labels] of the texts or sequences that both take, the labels given [rows, labels], those
+    that `predict_labels` gives, the right ones, and of which rows these are known."""
 
     probabilities: tuple[NDArray[np.float32], NDArray[np.float32]] = field(repr=False)
     given: tuple[Flags, Flags] = field(repr=False)
+    reached: tuple[Flags, Flags] = field(repr=False)
     right: Flags = field(repr=False)
     known: Flags = field(repr=False)
 
@@ -70,8 +71,8 @@ def changed_by_integers(
     data: LabelledTexts | LabelledSequences | None,
     allowed: AllowedChange,
 ) -> IntegerVerdict:
-    """Measure what integers change, on data or, without any, on the golden examples: of how many rows other labels are
-    given, by the classifier's thresholds where it keeps any, and of several labels any number.
+    """Measure what integers change, on data or, without any, on the golden examples: of how many rows `predict` or
+    `predict_labels` gives other labels. Copies of a row count once.
 
     Args:
         before: the classifier that multiplies float32.
@@ -88,13 +89,14 @@ def changed_by_integers(
         0
     """
     answers = _answered(before, after, data)
-    known, (given, given_after) = answers.known, answers.given
+    known = answers.known
+    changed = [(first != second).any(1) for first, second in (answers.given, answers.reached)]
     right, right_after = ((labels == answers.right).all(1)[known] for labels in answers.given)
     verdict = IntegerVerdict(
         texts=len(known),
         source="golden examples" if data is None else data.source,
         is_data=data is not None,
-        changed=int((given != given_after).any(1).sum()),
+        changed=int((changed[0] | changed[1]).sum()),
         largest_change=float(np.abs(answers.probabilities[1] - answers.probabilities[0]).max()),
         labelled=int(known.sum()),
         accuracy_before=float(right.mean()) if known.any() else None,
@@ -136,27 +138,46 @@ def _answered(
     after: Classifier | NumberClassifier,
     data: LabelledTexts | LabelledSequences | None,
 ) -> _Answers:
-    logits = [_logits(classifier, data) for classifier in (before, after)]
-    nothing = np.zeros(logits[0].shape, bool)
-    right, known = (nothing, nothing[:, 0]) if data is None else labels_named(data)
+    rows, right, known = _rows(data)
+    logits = [_logits(classifier, rows) for classifier in (before, after)]
+    if right is None or known is None:
+        right = np.zeros(logits[0].shape, bool)
+        known = right[:, 0]
     taken = ~np.isnan(logits[0]).any(1) & ~np.isnan(logits[1]).any(1)
     if not taken.any():
         raise InputError("The classifier takes none of the data's rows.", "Give others; see its limits with inspect.")
     answers, (first, second) = Answers.of(before.manifest), (some[taken] for some in logits)
+    probabilities = answers.probabilities(first), answers.probabilities(second)
     return _Answers(
-        (answers.probabilities(first), answers.probabilities(second)),
+        probabilities,
         (labels_given(before.manifest, first), labels_given(before.manifest, second)),
+        (answers.reached(probabilities[0]), answers.reached(probabilities[1])),
         right[taken],
         known[taken],
     )
 
 
-def _logits(
-    classifier: Classifier | NumberClassifier, data: LabelledTexts | LabelledSequences | None
-) -> NDArray[np.float32]:
-    """The logits of the data, NaN of a row that is not taken; or of the golden examples."""
-    if data is not None:
-        rows: Any = data.sequences if hasattr(data, "sequences") else data.texts
+def _rows(
+    data: LabelledTexts | LabelledSequences | None,
+) -> tuple[list[Any] | None, Flags | None, Flags | None]:
+    """The rows of the data, each once, with its labels and whether these are known; that of a copy counts where they
+    are."""
+    if data is None:
+        return None, None, None
+    rows: Any = data.sequences if hasattr(data, "sequences") else data.texts
+    right, known = labels_named(data)
+    places: dict[Any, int] = {}
+    for place, row in enumerate(rows):
+        key = (np.asarray(row).shape, np.asarray(row).tobytes()) if hasattr(data, "sequences") else row
+        if not known[places.setdefault(key, place)] and known[place]:
+            places[key] = place
+    kept = sorted(places.values())
+    return [rows[place] for place in kept], right[kept], known[kept]
+
+
+def _logits(classifier: Classifier | NumberClassifier, rows: list[Any] | None) -> NDArray[np.float32]:
+    """The logits of rows, NaN of one that is not taken; or of the golden examples."""
+    if rows is not None:
         return classifier.logits(rows, on_error="skip")
     if isinstance(classifier, Classifier):
         return classifier.logits([example.text for example in classifier.manifest.texts], on_error="skip")

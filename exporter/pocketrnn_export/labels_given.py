@@ -85,7 +85,8 @@ def check_data(manifest: Manifest, data: LabelledTexts | LabelledSequences | Non
 
     Raises:
         DataError: its labels are others, or in another order.
-        InputError: its rows have several labels and the classifier gives one; its targets have another shape.
+        InputError: its rows have several labels and the classifier gives one; its targets have another shape, or name
+            no label.
 
     Example:
         >>> check_data(Classifier.load("ag_news").manifest, None)
@@ -105,6 +106,11 @@ def check_data(manifest: Manifest, data: LabelledTexts | LabelledSequences | Non
             f"The targets of the data are {targets.dtype} {list(targets.shape)}, for {len(data):,} rows and "
             f"{len(manifest.labels)} labels.",
             f"Give whole numbers [{len(data)}], or booleans [{len(data)}, {len(manifest.labels)}].",
+        )
+    if targets.ndim < 2 and len(odd := np.flatnonzero((targets < -1) | (targets >= len(manifest.labels)))):
+        raise InputError(
+            f"The target of row {odd[0]:,} is {targets[odd[0]]}, and there are {len(manifest.labels)} labels.",
+            f"Give the place of the row's label, from 0 to {len(manifest.labels) - 1}; or -1 where it has none.",
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from sklearn.preprocessing import LabelBinarizer, LabelEncoder, MultiLabelBinarizer, OneHotEncoder
 
 from pocketrnn.errors import InputError
+from pocketrnn_export.description import checked_thresholds
 from pocketrnn_export.vocabularies.labels import read_labels
 
 LABELS = ["World", "Sports", "Sci/Tech"]
@@ -36,6 +38,8 @@ def test_labels_stand_on_the_command_line(given: str) -> None:
         {"0": "World", "2": "Sci/Tech", "1": "Sports"},
         {"id2label": {"0": "World", "1": "Sports", "2": "Sci/Tech"}, "label2id": 3},
         {"classes": LABELS, "epoch": 3},
+        {"classes": LABELS, "World": 0, "Sports": 1, "Sci/Tech": 2},
+        {"classes": LABELS, "World": 120, "Sports": 80, "Sci/Tech": 80},
         {"label2id": {"World": "0", "Sports": "1", "Sci/Tech": "2"}, "labels": [0, 0, 2, 1]},
     ],
 )
@@ -92,6 +96,8 @@ def test_a_text_file_holds_a_label_a_line(tmp_path: Path) -> None:
         ('{"id2label": {"a": 0, "b": 1}}', "neither labels to indices"),
         ('{"labels": ["a", "b"], "class_names": ["b", "a"]}', "other labels under class_names than under labels"),
         ('{"id2label": {"0": "a", "1": "b"}, "label2id": {"a": 1, "b": 0}}', "other labels under label2id"),
+        ('{"b": 1, "a": 0, "classes": ["b", "a"]}', "other indices than they have under classes"),
+        ('{"0": "a", "1": "b", "classes": ["b", "a"]}', "other indices than they have under classes"),
         ('{"a": 0, "a": 1}', "'a' twice"),
         ('{"a": 1' + "0" * 4000 + ', "b": 0}', "none has the index 1"),
         ('{"' + "9" * 5000 + '": "a"}', "neither labels to indices"),
@@ -191,3 +197,10 @@ def test_what_holds_no_labels_is_refused_with_the_line_that_saves_them_and_not_e
         read_labels(name)
     assert "\n" not in str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("odd", [True, np.True_, -0.1, float("nan"), "a"])
+def test_a_threshold_is_a_number_and_no_boolean(odd: Any) -> None:
+    assert checked_thresholds([0, np.float32(0.5)], ["a", "b"]) == (0.0, 0.5)
+    with pytest.raises(InputError, match=f"'b' .*{re.escape(repr(odd))}"):
+        checked_thresholds([0.5, odd], ["a", "b"])

@@ -532,10 +532,27 @@ def test_what_is_given_below_a_threshold_is_no_label_and_measured_as_such(bundle
     assert verdict.accuracy_before == sum(map(bool, before)) / len(TEXTS)
 
 
-@pytest.mark.parametrize("targets", [np.zeros((2, 3), bool), np.zeros(3, np.int64), np.zeros(2, np.float32)])
+def test_copies_of_a_text_count_once_and_what_predict_labels_gives_counts_too(bundle: Path, tmp_path: Path) -> None:
+    path = tmp_path / "tags.prnn"
+    data = texts_of([*TEXTS, *TEXTS, *[""] * 400], [*[-1] * len(TEXTS), *[0] * len(TEXTS), *[-1] * 400])
+    verdict = integer_verdict(pack(bundle, path, arithmetic="int8", data=data, allowed=AllowedChange(100, 100)))
+    assert verdict is not None
+    texts = list(dict.fromkeys([*TEXTS, ""]))
+    each = [
+        zip(classifier.predict(texts), classifier.predict_labels(texts), strict=True)
+        for classifier in (Classifier.load(bundle), Classifier.load(path))
+    ]
+    assert verdict.changed == sum(a != b for a, b in zip(*each, strict=True))
+    assert (verdict.texts, verdict.labelled) == (len(texts), len(set(TEXTS)))
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [np.zeros((2, 3), bool), np.zeros(3, np.int64), np.zeros(2, np.float32), np.array([0, 3]), np.array([-2, 0])],
+)
 def test_targets_that_say_something_else_are_refused_before_any_work(
     bundle: Path, tmp_path: Path, targets: Any
 ) -> None:
     data = LabelledTexts(TEXTS[:2], targets, LABELS, "some texts")
-    with pytest.raises(InputError, match=r"tags\b.*gives one|float32|\[3\]"):
+    with pytest.raises(InputError, match=r"tags\b.*gives one|float32|\[3\]|row 1 is 3|row 0 is -2"):
         pack(bundle, tmp_path / "no.prnn", arithmetic="int8", data=data)

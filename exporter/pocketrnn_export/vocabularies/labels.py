@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -106,7 +107,22 @@ def _of_object(document: Mapping[str, Any], path: Path) -> list[Any]:
         same = set(map(str, labels)) == set(other) and len(other) == len(labels)
         if other != list(map(str, labels)) and (same or name == "label2id"):
             raise InputError(f"{path} has other labels under {name} than under {first}.", _GIVE)
+    said = set(map(str, labels))
+    # A map of these labels may stand beside the name, too; or how many rows each has.
+    own, mapped = {key: value for key, value in document.items() if _is_entry(key, value, said)}, labels
+    if len(own) == len(said):
+        with contextlib.suppress(InputError):
+            mapped = _of_map(own, path)
+    if list(map(str, mapped)) != list(map(str, labels)):
+        raise InputError(f"{path} maps its labels to other indices than they have under {first}.", _GIVE)
     return labels
+
+
+def _is_entry(key: str, value: Any, labels: Container[str]) -> bool:
+    """Whether a member of an object maps a label to an index, or an index to a label."""
+    if _is_digits(key) and type(value) in (str, int) and str(value) in labels:
+        return True
+    return type(value) is int and key in labels
 
 
 def _of_value(document: Mapping[str, Any], name: str, path: Path) -> list[Any]:
