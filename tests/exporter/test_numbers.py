@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from number_modules import (
@@ -27,12 +28,17 @@ from number_modules import (
 from torch import Tensor, nn
 
 from pocketrnn import Classifier, NumberClassifier, verify
-from pocketrnn.errors import BundleError, ExportError, InputError, SequenceError
+from pocketrnn.errors import BundleError, ExportError, InputError, ParityError, PocketRNNError, SequenceError
 from pocketrnn_export import export, export_numbers
+from pocketrnn_export.forms.onnx.kept_nans import without_guards
 from pocketrnn_export.intake.export_copy import copied_for_export
 from pocketrnn_export.numbers.input_cut import with_samples_as_input
-from pocketrnn_export.numbers.number_export import in_words_of_numbers
+from pocketrnn_export.numbers.number_arguments import number_rules
+from pocketrnn_export.numbers.number_export import answered_steadily, in_words_of_numbers
 from pocketrnn_export.numbers.sample_table import NEAR, sample_table
+from pocketrnn_export.packing import pack
+from pocketrnn_export.proof.cases import Case
+from pocketrnn_export.proof.comparing import Reference, session_of
 from pocketrnn_export.proof.float64_module import doubled
 
 # Of proofs the first test speaks only.
@@ -133,6 +139,66 @@ def test_refusals_speak_of_numbers_and_of_values(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"4 numbers.*2 values") as error:
         export_numbers(LastStep().eval(), tmp_path / "b", channels=3, values=["speed", "load"])
     assert "label" not in str(error.value)
+
+
+class Overflowing(nn.Module):
+    """Squares of samples, or float16, before a layer whose kernel takes NaN for a number."""
+
+    def __init__(self, kind: type[nn.RNNBase], make: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.make = make
+        self.rnn = kind(3, 6, batch_first=True)
+        self.fc = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.rnn(self.make(x))[0].amax(1))  # type: ignore[no-any-return]
+
+
+def squared(x: Tensor) -> Tensor:
+    return x * x
+
+
+@pytest.mark.parametrize(
+    ("kind", "make", "streaming"),
+    [
+        (nn.GRU, squared, True),
+        pytest.param(nn.LSTM, lambda x: x**3, False, marks=pytest.mark.slow),
+        pytest.param(nn.GRU, lambda x: x.half().float() - x.half().float().roll(1, 2), False, marks=pytest.mark.slow),
+        pytest.param(nn.GRU, lambda x: x * 3e37, False, marks=pytest.mark.slow),
+        pytest.param(nn.LSTM, lambda x: x @ x.transpose(1, 2) @ x, False, marks=pytest.mark.slow),
+    ],
+)
+def test_a_recording_that_has_no_answer_in_pytorch_has_none(
+    kind: type[nn.RNNBase], make: Callable[[Tensor], Tensor], streaming: bool, tmp_path: Path
+) -> None:
+    module = Overflowing(kind, make).eval()
+    export_numbers(module, tmp_path / "b", channels=3, labels=["a", "b", "c"], streaming=streaming)
+    usual = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
+    large = usual.copy()
+    large[4] = [3e37, -2e37, 1e37]
+    with torch.no_grad():
+        expected = [module(torch.from_numpy(x)[None]) for x in (usual, large)]
+    assert [bool(logits.isnan().any()) for logits in expected] == [False, True]
+    files = [tmp_path / "b"]
+    if streaming:
+        pack(tmp_path / "b", tmp_path / "b.pocketrnn", progress=False)
+        files.append(tmp_path / "b.pocketrnn")
+    for file in files:
+        classifier = NumberClassifier.load(file, out_of_range="ignore")
+        np.testing.assert_allclose(classifier.logits([usual]), expected[0].numpy(), atol=1e-5)
+        with pytest.raises(PocketRNNError, match="NaN"):
+            classifier.logits([large])
+        if streaming:
+            stream = classifier.stream()
+            stream.push(large[:4])
+            with pytest.raises(PocketRNNError, match="NaN"):
+                stream.push(large[4:])
+
+
+def test_a_layer_of_plain_samples_has_no_guards(packed: tuple[nn.Module, Path]) -> None:
+    content = (packed[1] / "model.onnx").read_bytes()
+    assert without_guards(content) == content
+    assert "CumSum" not in {node.op_type for node in onnx.load_model_from_string(content).graph.node}
 
 
 def test_what_a_module_makes_in_doubles_is_of_float32_in_the_copy_that_is_exported() -> None:
@@ -463,6 +529,71 @@ def test_a_graph_whose_ids_are_more_than_looked_up_is_not_cut() -> None:
     made = onnx_graph(Numbers().eval(), (torch.zeros(3, 7, dtype=torch.int64),), {})
     with pytest.raises(ExportError):
         with_samples_as_input(made.content, "table.weight", 3)
+
+
+def test_steps_that_are_picked_in_other_ways_are_looked_up_by_their_place() -> None:
+    class Picked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(9, 3)
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            padded = nn.functional.pad(tokens, (2, 1))
+            return self.table(padded).cumsum(1).mean(1) + self.table(tokens).sum(1)
+
+    from pocketrnn_export.forms.onnx.onnx_graph import onnx_graph
+
+    module = Picked().eval()
+    table, tokens = module.table.weight.detach().numpy(), np.array([[1, 5, 8, 0, 3], [4, 4, 2, 7, 6]])
+    made = onnx_graph(module, (torch.zeros(3, 7, dtype=torch.int64),), {})
+    session = session_of(with_samples_as_input(made.content, "table.weight", 3))
+    assert {one.name: one.shape[-1] for one in session.get_inputs()} == {"samples": 3}
+    (found,) = session.run(None, {"samples": table[tokens]})
+    with torch.no_grad():
+        np.testing.assert_allclose(found, module(torch.from_numpy(tokens)).numpy(), atol=1e-5)
+
+
+def test_recordings_that_never_change_are_left_out_where_float32_has_no_steady_answer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def run(tokens: Any, lengths: Any, error: float = 0.0) -> Any:
+        return np.full((len(tokens), 2), error, np.float32)
+
+    constant, other = Case("a", np.array([[3, 3]]), np.array([2])), Case("b", np.array([[3, 4]]), np.array([2]))
+    for error, kept in ((0.1, [other]), (0.0, [constant, other])):
+        reference = Reference("graph", lambda tokens, lengths, e=error: run(tokens, lengths, e), run)
+        assert answered_steadily(reference, {"shapes": [constant, other]}) == {"shapes": kept}
+        assert bool(caplog.records) == bool(error)
+        caplog.clear()
+
+
+def test_one_scale_is_for_all_channels() -> None:
+    rules = number_rules(3, None, {"integer_scale": 0.25, "units": "g"})
+    assert (rules.integer_scale, rules.units) == ((0.25,) * 3, ("g",) * 3)
+    assert number_rules(2, None, {"integer_scale": np.float32([1, 2])}).integer_scale == (1, 2)
+    with pytest.raises(InputError, match=r"integer_scale .*'x'"):
+        number_rules(3, None, {"integer_scale": "x"})
+
+
+class NoDeviation(nn.Module):
+    """Takes a deviation of 0 for 1, which no rounding of a mean leaves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(3, 12, batch_first=True)
+        self.fc = nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        deviation = x.std(1, keepdim=True, unbiased=False)
+        deviation = torch.where(deviation == 0, torch.ones_like(deviation), deviation)
+        return self.fc(self.rnn((x - x.mean(1, keepdim=True)) / deviation)[0][:, -1]) * 3  # type: ignore[no-any-return]
+
+
+@pytest.mark.slow
+def test_rounding_that_is_too_far_apart_near_zero_too_is_a_refusal_of_its_own(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    with pytest.raises(ParityError):
+        export_numbers(NoDeviation().eval(), tmp_path / "b", channels=3, labels=["a", "b", "c"])
 
 
 def test_rows_that_are_drawn_hold_what_a_sensor_gives() -> None:

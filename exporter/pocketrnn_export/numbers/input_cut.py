@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+import numpy as np
 import onnx
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
@@ -18,6 +19,18 @@ _SUFFIX: Final = ".samples"
 # What may be done to ids before they are looked up: their axes are moved, or one is cut. The axis of the channels is
 # then the last one more.
 _MOVES: Final = frozenset({"Transpose", "Identity", "Gather", "Slice", "Unsqueeze", "Squeeze"})
+# What else picks among ids, so that places may stand for them.
+_PICKS: Final = _MOVES | {
+    "Cast",
+    "Pad",
+    "Reshape",
+    "Flatten",
+    "Expand",
+    "Split",
+    "Compress",
+    "GatherElements",
+    "GatherND",
+}
 
 
 def with_samples_as_input(content: bytes, table: str, channels: int) -> bytes:
@@ -38,6 +51,14 @@ def with_samples_as_input(content: bytes, table: str, channels: int) -> bytes:
         >>> with_samples_as_input(content, "pocketrnn_samples.weight", 9)[:2]
         b'\\x08\\n'
     """
+    try:
+        return _lifted_graph(content, table, channels)
+    except _NotLiftedError as error:
+        return _with_places(content, table, channels, error.operator)
+
+
+def _lifted_graph(content: bytes, table: str, channels: int) -> bytes:
+    """The graph where each move of ids is one of samples, so that nothing is looked up."""
     model = onnx.load_model_from_string(content)
     every = list(graphs(model.graph))
     names = {name for graph in every for name in _names(graph, table)} - {""}
@@ -57,14 +78,66 @@ def with_samples_as_input(content: bytes, table: str, channels: int) -> bytes:
     tensors = [tensor for tensor in graph.initializer if tensor.name not in names]
     del graph.initializer[:]
     graph.initializer.extend(tensors)
+    _take_samples(graph, channels)
+    used = {name for inner in every for node in inner.node for name in node.input}
+    if used & (set(ids) | names):
+        raise _NotLiftedError(sorted(used & (set(ids) | names))[0])
+    made: bytes = model.SerializeToString()
+    return made
+
+
+def _with_places(content: bytes, table: str, channels: int, operator: str) -> bytes:
+    """The graph where each id is the place of its step among all steps, which are the table; place 0 is the padding's.
+
+    Raises:
+        ExportError: the ids are more than picked and looked up.
+    """
+    model = onnx.load_model_from_string(content)
+    every, tokens = list(graphs(model.graph)), model.graph.input[0].name
+    names = {name for graph in every for name in _names(graph, table)} - {""}
+    constants = {t.name: t for graph in every for t in graph.initializer}
+    ids = {tokens}
+    for node in (node for graph in every for node in graph.node):
+        read = [at for at, name in enumerate(node.input) if name in ids]
+        if not read or node.op_type == "Shape" or (node.op_type == "Gather" and node.input[0] in names):
+            continue
+        filled = constants.get(node.input[2]) if node.op_type == "Pad" and len(node.input) > 2 else None
+        if read != [0] or node.op_type not in _PICKS or (filled is not None and numpy_helper.to_array(filled).any()):
+            raise _not_cut(operator)
+        ids.update(node.output)
+    if len(names) != 1:
+        raise _not_cut(operator)
+    (name,) = names
+    rows = next(t for t in model.graph.initializer if t.name == name)
+    padding = numpy_helper.from_array(numpy_helper.to_array(rows)[:1], "places.padding")
+    model.graph.initializer.remove(rows)
+    ends = {"flat": [-1, channels], "first": 1}
+    model.graph.initializer.append(padding)
+    model.graph.initializer.extend(
+        numpy_helper.from_array(np.array(value, np.int64), f"places.{key}") for key, value in ends.items()
+    )
+    nodes = [
+        helper.make_node("Reshape", [SAMPLES, "places.flat"], ["places.steps"]),
+        helper.make_node("Concat", ["places.padding", "places.steps"], [name], axis=0),
+        helper.make_node("Shape", [SAMPLES], ["places.shape"], end=2),
+        helper.make_node("ReduceProd", ["places.shape"], ["places.count"], keepdims=0),
+        helper.make_node("Add", ["places.count", "places.first"], ["places.end"]),
+        helper.make_node("Range", ["places.first", "places.end", "places.first"], ["places.all"]),
+        helper.make_node("Reshape", ["places.all", "places.shape"], [tokens]),
+    ]
+    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes, *kept])
+    _take_samples(model.graph, channels)
+    made: bytes = model.SerializeToString()
+    return made
+
+
+def _take_samples(graph: GraphProto, channels: int) -> None:
+    """Make samples of the first input, which was ids."""
     first = graph.input[0].type.tensor_type.shape.dim
     batch, sequence = (d.dim_param or (d.dim_value if d.HasField("dim_value") else None) for d in first[:2])
     graph.input[0].CopyFrom(helper.make_tensor_value_info(SAMPLES, TensorProto.FLOAT, [batch, sequence, channels]))
-    used = {name for inner in every for node in inner.node for name in node.input}
-    if used & (set(ids) | names):
-        raise _not_cut(sorted(used & (set(ids) | names))[0])
-    made: bytes = model.SerializeToString()
-    return made
 
 
 def _names(graph: GraphProto, table: str) -> set[str]:
@@ -78,7 +151,7 @@ def _lifted(
     """A node as it is for samples. `ids` maps each tensor of ids to what has the samples of it."""
     if node.op_type == "Gather" and node.input[0] in names:
         if node.input[1] not in ids:
-            raise _not_cut(node.input[1])
+            raise _NotLiftedError(node.input[1])
         return [helper.make_node("Identity", [ids[node.input[1]]], list(node.output), name=node.name)]
     if not node.input or node.input[0] not in ids:
         return [node]
@@ -92,7 +165,7 @@ def _lifted(
         ids[node.output[0]] = samples
         return []
     if node.op_type not in _MOVES or not _keeps_channels(made, constants):
-        raise _not_cut(node.op_type)
+        raise _NotLiftedError(node.op_type)
     if node.op_type == "Transpose":
         (order,) = made.attribute
         order.ints.append(len(order.ints))
@@ -120,6 +193,14 @@ def _keeps_channels(node: NodeProto, constants: Mapping[str, TensorProto]) -> bo
     if node.op_type == "Gather":
         return all(attribute.i >= 0 for attribute in node.attribute if attribute.name == "axis")
     return True
+
+
+class _NotLiftedError(Exception):
+    """An operator of ids is no move of samples."""
+
+    def __init__(self, operator: str) -> None:
+        super().__init__(operator)
+        self.operator = operator
 
 
 def _not_cut(what: str) -> ExportError:

@@ -178,6 +178,10 @@ def number_rules(channels: Sequence[str] | int | None, scaler: object, rules: Ma
     values: dict[str, Any] = {
         name: _listed(name, value) if name in lists and value is not None else value for name, value in rules.items()
     }
+    for name in ("integer_scale", "units"):
+        # One is for all channels, as on the command line.
+        if isinstance(names, tuple) and len(values.get(name) or ()) == 1:
+            values[name] *= len(names)
     made = NumberInput(names, **values)
     if scaler is None:
         return made
@@ -189,7 +193,11 @@ def number_rules(channels: Sequence[str] | int | None, scaler: object, rules: Ma
 
 def _listed(name: str, value: object) -> tuple[Any, ...]:
     try:
-        items = list(value)  # type: ignore[call-overload]
+        # torch's and numpy's scalars are no lists either.
+        is_one = isinstance(value, str) if name == "units" else (
+            name == "integer_scale" and getattr(value, "ndim", 0) == 0 and hasattr(value, "__float__")
+        )  # fmt: skip
+        items: list[Any] = [value] if is_one else list(value)  # type: ignore[call-overload]
         if name == "training_range":
             return tuple(tuple(map(float, pair)) for pair in items)
         return tuple(items if name == "units" else map(float, items))

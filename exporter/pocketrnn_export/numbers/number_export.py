@@ -63,12 +63,12 @@ from pocketrnn_export.numbers.sample_lookup import (
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, sample_table
 from pocketrnn_export.proof.cases import Case, Logits, Run, Widths
 from pocketrnn_export.proof.chosen_cases import noted_sizes, widths_of
-from pocketrnn_export.proof.comparing import Compared, run_of_onnx
+from pocketrnn_export.proof.comparing import Compared, Reference, run_of_onnx
 from pocketrnn_export.proof.end_to_end import compared_rows, hazard_rows
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.tracing.sizes.questions import UntraceableError
 
-__all__ = ["NumberExport", "export_numbers_of", "in_words_of_numbers"]
+__all__ = ["NumberExport", "answered_steadily", "export_numbers_of", "in_words_of_numbers"]
 
 _log = logging.getLogger(__name__)
 # Padding is the first row of the table.
@@ -210,8 +210,11 @@ def export_numbers_of(module: nn.Module, path: Path, wanted: NumberExport, *, fo
             "and scale, or the scaler",
             held.table.kind,
         )
-        with _of_ids(module, wanted, held.table, held.layout) as of_ids:
-            return _exported(of_ids, path, wanted, held, force=force)
+        try:
+            with _of_ids(module, wanted, held.table, held.layout) as of_ids:
+                return _exported(of_ids, path, wanted, held, force=force)
+        except _RoundedApartError as error:
+            raise error.refusal from error.refusal.__cause__
 
 
 def _prepared(wanted: NumberExport, number: int, sequence: object) -> Samples:
@@ -464,21 +467,22 @@ def _exported(module: nn.Module, path: Path, wanted: NumberExport, held: _Held, 
     every = [*table.sequences, *table.made]
     sequences = [Case(f"sequence {i}", ids[None], np.array([len(ids)])) for i, ids in enumerate(every)]
     inside = [case for case in sequences if graph.limits is None or graph.limits.allow(case.tokens.shape[1])]
-    cases = _answered_steadily(prepared, proof_cases(prepared, wanted.rules_of_ids, graph, form.bounds))
+    proof = proof_cases(prepared, wanted.rules_of_ids, graph, form.bounds)
+    cases = answered_steadily(prepared.as_reference(), proof)
     cases["texts"] = inside or [next(iter(cases.values()))[0]]
     plan = ProofPlan.of(prepared, cases, tolerance=wanted.tolerance, report=wanted.report)
     _log.info("Proving the graph, and the runtime on sequences, equal to PyTorch")
     return _written(path, wanted, plan, prepared, form, table, held.layout, force=force)
 
 
-def _answered_steadily(prepared: ExportableModule, cases: Mapping[str, list[Case]]) -> dict[str, list[Case]]:
-    """The cases; without those that hold a recording that never changes where PyTorch's own float32 has no steady
+def answered_steadily(reference: Reference, cases: Mapping[str, Sequence[Case]]) -> dict[str, Sequence[Case]]:
+    """The cases; without those that hold a recording that never changes where the reference's own float32 has no steady
     answer to one, which is said.
 
     A module that scales each recording by its own mean and deviation divides by nothing there: what is left is the
     rounding of the mean, in any engine another, and in one batch another than alone.
     """
-    reference, furthest = prepared.as_reference(), 0.0
+    furthest = 0.0
     for case in (case for some in cases.values() for case in some if _never_changes(case)):
         # A module that has no answer, or none in double precision, is told so by the proof.
         with contextlib.suppress(ExportError):
@@ -705,6 +709,9 @@ _KEPT: Final = r"`[^`]*`|[\w.~-]*/[\w./-]+|[\w-]+\.(?:py|ipynb|json|md)\b"
 _RULES_OF_TEXTS: Final = (
     (re.compile(r'If no text is longer, have the rest cut off: "max_width": (\d+) in the rules\.'),
      r"If every sequence has \1 steps, say so: steps=\1, or --steps \1."),
+    (re.compile(r"let the text rules cut texts: max_width"), "cut sequences before the bundle is given them"),
+    (re.compile(r"Call it by itself on ids, module\(torch\.randint\(\d+, \(3, 7\)\)\)"),
+     "Call it by itself on samples [batch, time, channels], such as torch.randn(3, 7, channels)"),
     (re.compile(r"let the text rules pad and cut \(min_width, max_width\), outside of forward"),
      "have every sequence of one number of steps: steps=, or --steps"),
 )  # fmt: skip

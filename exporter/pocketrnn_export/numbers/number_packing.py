@@ -18,13 +18,14 @@ from pocketrnn.bundle.packed_file import graph_entry, step_entry
 from pocketrnn.bundle.packed_numbers import to_packed_numbers
 from pocketrnn.engines.native import native_module
 from pocketrnn.engines.native_numbers import NativeNumberEngine
-from pocketrnn.errors import InputError, ParityError
+from pocketrnn.errors import ExportError, InputError, ParityError
 from pocketrnn.graph_check.graph_file import read_graph
 from pocketrnn.number_classifier import NumberClassifier
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.bundle_proof import compared_on_cases
 from pocketrnn_export.bundle_writer import versions
 from pocketrnn_export.forms.form import Form, OtherFile
+from pocketrnn_export.forms.onnx.kept_nans import LAYERS, without_guards
 from pocketrnn_export.forms.packed_file.packed import WAYS
 from pocketrnn_export.forms.packed_file.program_of_graph import program_on_samples
 from pocketrnn_export.integer_accuracy import AllowedChange, changed_by_integers
@@ -41,7 +42,7 @@ from pocketrnn_export.integer_packing import (
     written,
 )
 from pocketrnn_export.labels_given import check_data
-from pocketrnn_export.numbers.number_export import NumberExport, in_words_of_numbers
+from pocketrnn_export.numbers.number_export import NumberExport, answered_steadily, in_words_of_numbers
 from pocketrnn_export.numbers.number_step import (
     CHUNKS,
     check_carrying,
@@ -177,8 +178,8 @@ def _packed_and_proven(folder: Path, manifest: Manifest, *, streaming: bool) -> 
     )
     _log.info("Proving it equal to the bundle's graph")
     table = _table(manifest)
-    cases = _cases(manifest, table, turns_of(programs))
     reference = graph_reference(_GRAPH, with_table_as_input(content, table.rows))
+    cases = answered_steadily(reference, _cases(manifest, table, turns_of(programs)))
     answers = ReferenceAnswers(reference, cases, rows_alone=manifest.graph.batch != 1)
     with one_thread(), written(to_packed_numbers(made, program)) as file:
         compared = _compared(file, table, answers)
@@ -244,10 +245,16 @@ def _with_step(folder: Path, manifest: Manifest, content: bytes, *, streaming: b
 
 def _programs(manifest: Manifest, content: bytes, step: bytes) -> Programs:
     graph, rules = manifest.graph, manifest.numbers
-    whole = program_on_samples(content, graph, rules)
-    if manifest.stream is None:
-        return whole, None
-    return whole, program_on_samples(step, graph, rules, state_size=manifest.stream.state_size)
+    try:
+        # The engine's own layers keep NaN.
+        whole = program_on_samples(without_guards(content, LAYERS), graph, rules)
+        if manifest.stream is None:
+            return whole, None
+        step = without_guards(step, LAYERS)
+        return whole, program_on_samples(step, graph, rules, state_size=manifest.stream.state_size)
+    except ExportError as error:
+        said = (in_words_of_numbers(sentence) for sentence in (error.problem, error.remedy))
+        raise ExportError(*said) from error.__cause__
 
 
 def with_table_as_input(content: bytes, rows: Samples) -> bytes:

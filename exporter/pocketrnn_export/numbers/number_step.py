@@ -13,6 +13,7 @@ from pocketrnn.bundle.manifest import Comparison, Limits, StepGraph, held_agains
 from pocketrnn.errors import InputError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.forms.form import Form, OtherFile, sha256
+from pocketrnn_export.forms.onnx.kept_nans import with_guards, without_guards
 from pocketrnn_export.forms.step import STEP_FILE
 from pocketrnn_export.forms.step_of_graph import step_of_graph
 from pocketrnn_export.numbers.sample_table import Samples, SampleTable
@@ -54,7 +55,10 @@ def step_graph(content: bytes, *, most: int | None) -> tuple[StepGraph, bytes]:
     Raises:
         ExportError: the graph looks ahead, or what it does is not known to go on from a state.
     """
-    made, size = step_of_graph(content, most=most)
+    bare = without_guards(content)
+    made, size = step_of_graph(bare, most=most)
+    # A state holds NaN where a step before had it.
+    made = made if bare == content else with_guards(made)
     return StepGraph(STEP_FILE, sha256(made), size), made
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export.forms.onnx.number_kinds import SAMPLES
 from pocketrnn_export.intake.convention import Call, compiled
 from pocketrnn_export.numbers.sample_table import Samples
 from pocketrnn_export.torch_internals import forward_pre_hooks_of
@@ -28,7 +29,7 @@ LAYOUTS: Final[dict[str, str]] = {
     "bt": "[batch, time], without an axis for the one channel",
 }
 # The attribute of the module that holds the table.
-TABLE: Final = "pocketrnn_samples"
+TABLE: Final = SAMPLES
 # What stands before a line of the owner's, so that it is one on ids.
 LOOKUP: Final = f"samples = x = module.{TABLE}(tokens); "
 

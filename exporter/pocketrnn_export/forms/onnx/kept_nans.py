@@ -3,7 +3,8 @@
 A text without a word that counts has a mean of 0 / 0. What is made of it is NaN in PyTorch, so that the text has no
 answer, or what `torch.nan_to_num` says. onnxruntime's ReduceMax, ReduceMin, MaxPool, ArgMax and TopK pass over NaN, its
 Sign of NaN is NaN where PyTorch's is 0, and its GRU and LSTM take NaN for a number (seen in 1.27 to 1.32). Where NaN
-may arrive at one of these, by `number_kinds`, the graph asks for it: `x == x` is false for NaN alone.
+may arrive at one of these, by `number_kinds`, the graph asks for it: `x == x` is false for NaN alone. Where a graph is
+made into another one, a step or a packed file, that is taken out before (`without_guards`).
 """
 
 from __future__ import annotations
@@ -12,13 +13,19 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
+import onnx
 import onnx_ir as ir
+from onnx_ir.passes import common as passes
 from onnx_ir.tape import Tape
 
-from pocketrnn_export.forms.onnx.number_kinds import Kinds, bodies, kinds_in
+from pocketrnn_export.forms.onnx.number_kinds import ANYTHING, Kinds, bodies, kinds_in
 
-__all__ = ["keep_nans"]
+__all__ = ["LAYERS", "keep_nans", "with_guards", "without_guards"]
 
+# How a node is called that stands for another one, the input of the number that follows: of which operator, and where.
+_GUARD: Final = "nan_of_"
+
+LAYERS: Final = frozenset({"RNN", "GRU", "LSTM"})
 _FLOATS: Final = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE})
 _INT64: Final = int(ir.DataType.INT64)
 _LARGEST: Final = float(np.finfo(np.float32).max)
@@ -27,6 +34,53 @@ _LARGEST: Final = float(np.finfo(np.float32).max)
 def keep_nans(model: ir.Model) -> None:
     """Give NaN where PyTorch gives it, in place."""
     _keep(model.graph, kinds_in(model.graph))
+
+
+def with_guards(content: bytes) -> bytes:
+    """A graph whose inputs may hold any numbers, NaN among them, that keeps them.
+
+    Args:
+        content: an ONNX file, without guards.
+
+    Example:
+        >>> with_guards(step)[:2]
+        b'\\x08\\n'
+    """
+    model = ir.serde.deserialize_model(onnx.shape_inference.infer_shapes(onnx.load_model_from_string(content)))
+    _keep(model.graph, kinds_in(model.graph, ANYTHING))
+    made: bytes = ir.serde.serialize_model(model).SerializeToString()
+    return made
+
+
+def without_guards(content: bytes, of: frozenset[str] | None = None) -> bytes:
+    """A graph as it was before `keep_nans`.
+
+    Args:
+        content: an ONNX file.
+        of: the operators whose guards are taken out; None for all.
+
+    Returns:
+        the same bytes where it has none.
+
+    Example:
+        >>> without_guards(content) == content
+        True
+    """
+    model = ir.serde.deserialize_model(onnx.load_model_from_string(content))
+    is_guarded = False
+    for node in list(model.graph.all_nodes()):
+        if not (node.name or "").startswith(_GUARD) or node.outputs[0].is_graph_output():
+            continue
+        operator, place = str(node.name).removeprefix(_GUARD).split("_")[:2]
+        bare = node.inputs[int(place)]
+        if bare is not None and (of is None or operator in of):
+            ir.convenience.replace_all_uses_with(node.outputs[0], bare)
+            is_guarded = True
+    if not is_guarded:
+        return content
+    passes.RemoveUnusedNodesPass()(model)
+    made: bytes = ir.serde.serialize_model(model).SerializeToString()
+    return made
 
 
 def _keep(graph: ir.Graph, kinds: Mapping[ir.Value, Kinds]) -> None:
@@ -55,6 +109,11 @@ class _Maker:
 
     def op(self, kind: str, *inputs: Any, **attributes: Any) -> Any:
         return self.tape.op(kind, list(inputs), attributes=attributes)
+
+    def guard(self, kind: str, *inputs: Any, of: int, output: int = 0) -> Any:
+        """A node that stands for one of its inputs where nothing is NaN."""
+        name = f"{_GUARD}{self.node.op_type}_{of}_{self.node.outputs[output].name}"
+        return self.tape.op(kind, list(inputs), name=name)
 
     def again(self, first: Any) -> Any:
         """The node once more, of another first input."""
@@ -101,7 +160,7 @@ def _reduced(make: _Maker) -> tuple[Any, ...]:
     """ReduceMax, ReduceMin: NaN is added where one was among the numbers."""
     inputs = [make.nans(make.x), *make.node.inputs[1:]]
     found = make.tape.op("ReduceSum", inputs, attributes=dict(make.node.attributes.items()))
-    return (make.op("Add", make.again(make.x), found),)
+    return (make.guard("Add", make.again(make.x), found, of=0),)
 
 
 def _pooled(make: _Maker) -> tuple[Any, ...]:
@@ -112,8 +171,8 @@ def _pooled(make: _Maker) -> tuple[Any, ...]:
     found = make.more(flags)[0]
     values, *places = make.more(make.x)
     is_least = make.op("LessOrEqual", values, make.number(-_LARGEST))
-    values = make.op("Where", is_least, make.number(-np.inf), values)
-    return (make.op("Where", make.op("Greater", found, zero), make.number(np.nan), values), *places)
+    values = make.guard("Where", is_least, make.number(-np.inf), values, of=2)
+    return (make.guard("Where", make.op("Greater", found, zero), make.number(np.nan), values, of=2), *places)
 
 
 def _place_of(largest: bool) -> Callable[[_Maker], tuple[Any, ...]]:
@@ -175,12 +234,12 @@ def _layer(make: _Maker) -> tuple[Any, ...]:
     for state in given:
         each_step = make.op("Add", each_step, state)
     outputs = make.more(x)
-    return (make.op("Add", outputs[0], each_step), *(make.op("Add", last, total) for last in outputs[1:]))
+    every = zip(outputs, (each_step, *[total] * (len(outputs) - 1)), strict=True)
+    return tuple(make.guard("Add", given, nans, of=0, output=i) for i, (given, nans) in enumerate(every))
 
 
-_RECURRENT: Final = frozenset({"RNN", "GRU", "LSTM"})
 # Where infinities are no plain numbers either.
-_OF_INFINITIES: Final = _RECURRENT | {"MaxPool"}
+_OF_INFINITIES: Final = LAYERS | {"MaxPool"}
 _GUARDS: Final[Mapping[str, Callable[[_Maker], tuple[Any, ...] | None]]] = {
     "ReduceMax": _reduced,
     "ReduceMin": _reduced,
@@ -192,5 +251,5 @@ _GUARDS: Final[Mapping[str, Callable[[_Maker], tuple[Any, ...] | None]]] = {
     "Sign": _signs,
     "ScatterElements": _scattered,
     "ScatterND": _scattered,
-    **dict.fromkeys(_RECURRENT, _layer),
+    **dict.fromkeys(LAYERS, _layer),
 }

@@ -1,7 +1,8 @@
 """Which kinds of numbers may be among the values of a graph: NaN, infinities, zeros, negative ones.
 
 It is reckoned from the operators, once over the graph; where an operator is not known, all of them may be. Overflow of
-float32 counts for exponentials alone.
+float32 counts for exponentials, and of large numbers, such as samples may be, for products, powers and float16: not for
+their sums, and products with weights, which overflow where samples are near the largest number themselves.
 """
 
 from __future__ import annotations
@@ -13,7 +14,12 @@ from typing import Any, Final
 import numpy as np
 import onnx_ir as ir
 
-__all__ = ["ANYTHING", "Kinds", "bodies", "kinds_in"]
+__all__ = ["ANYTHING", "SAMPLES", "Kinds", "bodies", "kinds_in"]
+
+# The name of the layer that has rows of samples, of which users' may be of any size.
+SAMPLES: Final = "pocketrnn_samples"
+# From here on a number is large: its product with another large one overflows.
+_LARGE: Final = 1e19
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,7 @@ class Kinds:
         less: minus infinity.
         zero: zero.
         negative: numbers below zero.
+        large: finite numbers of which a square overflows.
     """
 
     nan: bool = False
@@ -33,6 +40,7 @@ class Kinds:
     less: bool = False
     zero: bool = True
     negative: bool = True
+    large: bool = False
 
     @property
     def infinite(self) -> bool:
@@ -46,12 +54,13 @@ class Kinds:
             self.less or other.less,
             self.zero or other.zero,
             self.negative or other.negative,
+            self.large or other.large,
         )
 
 
 # A node, and the kinds of its inputs -> those of its outputs.
 _Rule = Callable[[ir.Node, Sequence[Kinds]], Kinds]
-ANYTHING: Final = Kinds(nan=True, more=True, less=True)
+ANYTHING: Final = Kinds(nan=True, more=True, less=True, large=True)
 _FINITE: Final = Kinds()
 _NONE: Final = Kinds(zero=False, negative=False)
 _FLOATS: Final = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
@@ -64,9 +73,9 @@ def bodies(node: ir.Node) -> list[ir.Graph]:
     return [value.as_graph() for value in node.attributes.values() if value.type == ir.AttributeType.GRAPH]
 
 
-def kinds_in(graph: ir.Graph) -> Mapping[ir.Value, Kinds]:
-    """The kinds of numbers of every value of a graph, and of the graphs inside it."""
-    known: dict[ir.Value, Kinds] = {}
+def kinds_in(graph: ir.Graph, given: Kinds = _FINITE) -> Mapping[ir.Value, Kinds]:
+    """The kinds of numbers of every value of a graph, and of the graphs inside it; of its inputs they are given."""
+    known: dict[ir.Value, Kinds] = dict.fromkeys(graph.inputs, given)
     _reckon(graph, known)
     return known
 
@@ -74,6 +83,8 @@ def kinds_in(graph: ir.Graph) -> Mapping[ir.Value, Kinds]:
 def _reckon(graph: ir.Graph, known: dict[ir.Value, Kinds]) -> None:
     for value in graph.initializers.values():
         known[value] = ANYTHING if value.const_value is None else _of_array(value.const_value.numpy())
+        if (value.name or "").endswith(f"{SAMPLES}.weight"):
+            known[value] = Kinds(large=True)
     for node in graph:
         inside = bodies(node)
         if inside:
@@ -118,6 +129,7 @@ def _of_array(array: Any) -> Kinds:
         floats and bool(np.isneginf(array).any()),
         not array.all(),
         array.dtype.kind != "b" and bool((array < 0).any()),
+        floats and bool((np.abs(array[np.isfinite(array)]) > _LARGE).any()),
     )
 
 
@@ -132,13 +144,18 @@ def _sum_of(a: Kinds, b: Kinds) -> Kinds:
     cancels = (a.more and b.less) or (a.less and b.more)
     negative = a.negative or b.negative
     return Kinds(
-        a.nan or b.nan or cancels, a.more or b.more, a.less or b.less, negative or (a.zero and b.zero), negative
+        a.nan or b.nan or cancels,
+        a.more or b.more,
+        a.less or b.less,
+        negative or (a.zero and b.zero),
+        negative,
+        a.large or b.large,
     )
 
 
 def _negated(x: Kinds) -> Kinds:
     # Of numbers that are not negative, and not zero, all are.
-    return Kinds(x.nan, x.less, x.more, x.zero, True)
+    return Kinds(x.nan, x.less, x.more, x.zero, True, x.large)
 
 
 def _negative(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
@@ -157,9 +174,10 @@ def _times(node: ir.Node, given: Sequence[Kinds]) -> Kinds:
     a, b = given[0], given[1]
     none = (a.infinite and b.zero) or (b.infinite and a.zero)
     is_square = node.inputs[0] is node.inputs[1]
-    endless = a.infinite or b.infinite
+    endless = a.infinite or b.infinite or (a.large and b.large)
     negative = not is_square and (a.negative or b.negative)
-    return Kinds(a.nan or b.nan or none, endless, endless and negative, a.zero or b.zero, negative)
+    large = a.large or b.large
+    return Kinds(a.nan or b.nan or none, endless, endless and negative, a.zero or b.zero, negative, large)
 
 
 def _over(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
@@ -167,7 +185,7 @@ def _over(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
     none = (a.zero and b.zero) or (a.infinite and b.infinite)
     negative = a.negative or b.negative
     endless = a.infinite or b.zero
-    return Kinds(a.nan or b.nan or none, endless, endless and negative, a.zero or b.infinite, negative)
+    return Kinds(a.nan or b.nan or none, endless, endless and negative, a.zero or b.infinite, negative, a.large)
 
 
 def _reciprocal(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
@@ -176,10 +194,10 @@ def _reciprocal(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
 
 
 def _product(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
-    """Sums of products: of finite numbers they are finite."""
+    """Sums of products: of finite numbers they are finite, where not two of them are large."""
     all_given = _union(given)
-    endless = all_given.infinite
-    return Kinds(all_given.nan or endless, endless, endless, zero=True, negative=all_given.negative)
+    endless = all_given.infinite or sum(one.large for one in given) > 1
+    return Kinds(all_given.nan or endless, endless, endless, negative=all_given.negative, large=all_given.large)
 
 
 def _same(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
@@ -206,6 +224,7 @@ def _largest(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
         all(one.less for one in given),
         zero,
         negative,
+        any(one.large for one in given),
     )
 
 
@@ -220,7 +239,17 @@ def _clipped(node: ir.Node, given: Sequence[Kinds]) -> Kinds:
     if low is not None:
         x = replace(x, less=x.less and low == -np.inf, negative=x.negative and low < 0, zero=x.zero and low <= 0)
         x = replace(x, zero=x.zero or (x.negative and low <= 0))
+    if low is not None and high is not None:
+        x = replace(x, large=x.large and max(-low, high) > _LARGE)
     return x if high is None else replace(x, more=x.more and high == np.inf)
+
+
+def _cast(node: ir.Node, given: Sequence[Kinds]) -> Kinds:
+    """Numbers above 65,504 are infinite in float16."""
+    (x,), to = given, node.attributes.get("to")
+    if to is None or to.as_int() != ir.DataType.FLOAT16:
+        return x
+    return replace(x, more=x.more or x.large, less=x.less or (x.large and x.negative), large=False)
 
 
 def _number(node: ir.Node, index: int) -> float | None:
@@ -259,8 +288,11 @@ def _power(node: ir.Node, given: Sequence[Kinds]) -> Kinds:
         return ANYTHING
     if exponent >= 1 and exponent == round(exponent):
         even = exponent % 2 == 0
-        return Kinds(x.nan, x.infinite, x.less and not even, x.zero, x.negative and not even)
-    return Kinds(x.nan or x.negative, x.infinite or (x.zero and exponent < 0), zero=True, negative=False)
+        endless = x.large and exponent > 1
+        less = x.less or (endless and x.negative)
+        return Kinds(x.nan, x.infinite or endless, less and not even, x.zero, x.negative and not even, x.large)
+    endless = x.infinite or (x.zero and exponent < 0) or (x.large and exponent > 1)
+    return Kinds(x.nan or x.negative, endless, zero=True, negative=False, large=x.large)
 
 
 def _softmax(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
@@ -280,12 +312,13 @@ def _normed(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
     return Kinds(x.nan or x.infinite)
 
 
-def _not_negative(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
-    return replace(given[0], more=given[0].infinite, less=False, negative=False)
+def _not_negative(node: ir.Node, given: Sequence[Kinds]) -> Kinds:
+    endless = given[0].infinite or (given[0].large and node.op_type in ("ReduceL2", "ReduceSumSquare"))
+    return replace(given[0], more=endless, less=False, negative=False)
 
 
 def _from_zero_on(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
-    return Kinds(given[0].nan, given[0].more, zero=True, negative=False)
+    return Kinds(given[0].nan, given[0].more, zero=True, negative=False, large=given[0].large)
 
 
 def _whole(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
@@ -324,12 +357,13 @@ _RULES: Final[Mapping[str, _Rule]] = _table(
         _product: "MatMul Gemm Conv Einsum",
         _same: "Concat Pad OneHot ScatterElements ScatterND",
         _first: "Gather GatherElements GatherND Slice Split Squeeze Unsqueeze Reshape Flatten Transpose Expand Tile "
-        "Identity Cast CastLike ReverseSequence Compress Trilu DepthToSpace Dropout TopK ReduceMax ReduceMin MaxPool "
+        "Identity CastLike ReverseSequence Compress Trilu DepthToSpace Dropout TopK ReduceMax ReduceMin MaxPool "
         "GlobalMaxPool AveragePool GlobalAveragePool LeakyRelu Elu Selu Celu Floor Ceil Round",
         _summed: "ReduceSum ReduceMean CumSum",
         _largest: "Max",
         _least: "Min",
         _clipped: "Clip",
+        _cast: "Cast",
         _within(negative=False): "Sigmoid HardSigmoid",
         _within(negative=True): "Tanh Erf Sign Softsign",
         _wave: "Sin Cos",
