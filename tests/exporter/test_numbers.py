@@ -127,6 +127,16 @@ def test_attention_over_numbers_and_inputs_that_are_not_read_are_no_hindrance(
     assert (made.graph.inputs, made.provenance["numbers_in_proof"]) == (("samples",), "numbers of every size")
 
 
+def test_a_number_that_is_taken_out_of_a_tensor_is_told_as_such(tmp_path: Path) -> None:
+    class Least(LastStep):
+        def forward(self, x: Tensor) -> Tensor:
+            least = float(x.min())
+            return super().forward(x - least)  # type: ignore[no-any-return]
+
+    with pytest.raises(ExportError, match=r"float\(x\.min\(\)\).*x\.amin\(1, keepdim=True\)"):
+        export_numbers(Least().eval(), tmp_path / "b", one_sequence=True, **XYZ)
+
+
 def test_refusals_speak_of_numbers_and_of_values(tmp_path: Path) -> None:
     class Few(Positions):
         def __init__(self) -> None:

@@ -224,6 +224,11 @@ def _untraceable(error: BaseException, module: nn.Module) -> ExportError:
                 "Put other numbers in their place without asking: torch.nan_to_num(x), or "
                 "torch.where(torch.isfinite(x), x, torch.zeros_like(x))."
             )
+        elif re.search(r"\bfloat\(", line) and not re.search(r"\b(if|while|range)\b", line):
+            advice = (
+                "Take no number out of a tensor: where float(x.min()) is one for all, x.amin(1, keepdim=True) is that "
+                "of each text."
+            )
         return UntraceableError(
             f"The module does one thing or another by the values of a tensor{line}, which a graph cannot follow.",
             advice,
