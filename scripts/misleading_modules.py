@@ -148,7 +148,7 @@ def _inputs() -> Iterator[Misleading]:
 
 def _outputs() -> Iterator[Misleading]:
     import answer_modules as zoo
-    from test_which_output import DEEPER, FOLLOWING, LEFT_OUT, NOTHING_LEFT_OUT, OTHER
+    from test_which_output import COMPUTED, DEEPER, FOLLOWING, LEFT_OUT, NOTHING_LEFT_OUT, OTHER
 
     for name, (made, classes, widths, _) in FOLLOWING.items():
         options = {"rules": replace(_RULES, min_width=widths.least, max_width=widths.most, pad_side="right")}
@@ -157,6 +157,10 @@ def _outputs() -> Iterator[Misleading]:
         yield Misleading("an output of other labels", name, made, None, classes, zoo.WORDS)
     for name, (kind, _) in DEEPER.items():
         yield Misleading("heads that lie deep", name, functools.partial(kind, 3, 3), None, 3, zoo.WORDS)
+    for name, (kind, _) in COMPUTED.items():
+        yield Misleading(
+            "answers that code computes", name, functools.partial(zoo.Computed, kind, 3), None, 3, zoo.WORDS
+        )
     for name, (made, classes, suffix, *_) in (*LEFT_OUT.items(), *NOTHING_LEFT_OUT.items()):
         call = f"module(tokens{', lengths' * (name == 'lengths')}){suffix}"
         yield Misleading("outputs beside the answer", name, made, call, classes, zoo.WORDS)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections import UserDict, deque, namedtuple
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -462,3 +464,145 @@ class NoFurtherHead(Heads):
         del more
         held = SimpleNamespace(names=["a"], kinds={1, 2}, rows=range(10**9), scores=logits)
         return {"logits": logits, "loss": None, "held": held}
+
+
+# --- answers that code computes when they are asked
+
+
+@dataclass
+class Scores:
+    """What is kept; each class below gives more by its code."""
+
+    scores: Tensor
+    prior: Tensor
+
+
+class ByAProperty(Scores):
+    @property
+    def logits(self) -> Tensor:
+        return self.scores + self.prior
+
+
+class ByACachedProperty(Scores):
+    @functools.cached_property
+    def probs(self) -> Tensor:
+        return torch.softmax(self.scores + self.prior, 1)
+
+
+class ByAMethod(Scores):
+    def logits(self) -> Tensor:
+        return self.scores + self.prior
+
+
+class Sum:
+    def __get__(self, held: Any, kind: Any) -> Any:
+        return self if held is None else held.scores + held.prior
+
+
+class ByADescriptor(Scores):
+    total = Sum()
+
+
+class ByGetattr(Scores):
+    def __getattr__(self, name: str) -> Any:
+        if name == "calibrated":
+            return self.scores + self.prior
+        raise AttributeError(name)
+
+
+class ByGetattribute(Scores):
+    def __getattribute__(self, name: str) -> Any:
+        held = object.__getattribute__(self, "__dict__")
+        return held["scores"] + held["prior"] if name == "final" else object.__getattribute__(self, name)
+
+
+class ByGetitem(Scores):
+    def __getitem__(self, name: str) -> Any:
+        return {"adjusted": self.scores + self.prior}[name]
+
+
+class ByNamesItHolds(Scores):
+    def __init__(self, scores: Tensor, prior: Tensor) -> None:
+        super().__init__(scores, prior)
+        self.made = {"mood": lambda: scores + prior}
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name not in self.made:
+            raise AttributeError(name)
+        return self.made[name]()
+
+
+class ByMissing(dict[str, Tensor]):
+    def __missing__(self, name: str) -> Tensor:
+        if name != "fused":
+            raise KeyError(name)
+        return self["scores"] + self["prior"]
+
+
+class ByATuple(namedtuple("ByATuple", "scores prior")):
+    @property
+    def logits(self) -> Tensor:
+        return self.scores + self.prior
+
+
+class ByAnUnknownMethod(Scores):
+    def combine(self) -> Tensor:
+        return self.scores + self.prior
+
+
+class ByAnUnknownName(Scores):
+    def __getattr__(self, name: str) -> Any:
+        if name[::-1] != "doom":
+            raise AttributeError(name)
+        return self.scores + self.prior
+
+
+class ByIteration(Scores):
+    def __iter__(self) -> Iterator[Tensor]:
+        yield self.scores + self.prior
+
+
+class OfTheSame(Scores):
+    """What its code gives is made of the answer alone, and no other answer."""
+
+    @property
+    def probs(self) -> Tensor:
+        return torch.softmax(self.scores, 1)
+
+    @property
+    def label(self) -> Tensor:
+        return self.scores.argmax(1)
+
+    @property
+    def broken(self) -> Tensor:
+        raise RuntimeError("no answer")
+
+    @property
+    def logits(self) -> Tensor:
+        return self.scores
+
+    def to_dict(self) -> dict[str, Tensor]:
+        return vars(self)
+
+    def less(self, other: Tensor) -> Tensor:
+        return self.scores - other
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter((self.scores, self.prior))
+
+
+class Computed(Base):
+    """An answer of which `kind` gives more by its code than it keeps."""
+
+    def __init__(self, kind: Any, classes: int) -> None:
+        super().__init__(classes)
+        self.kind = kind
+        self.register_buffer("prior", torch.linspace(0, 2, classes))
+
+    def forward(self, x: Tensor) -> Any:
+        return self.kind(scores=self.fc(self.steps(x)[:, -1]), prior=self.prior)
+
+
+class Distribution(Base):
+    def forward(self, x: Tensor) -> Any:
+        return torch.distributions.Categorical(logits=self.fc(self.steps(x)[:, -1]), validate_args=False)

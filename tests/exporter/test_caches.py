@@ -135,6 +135,26 @@ def test_a_cache_by_length_is_exported(kind: type[Base], tmp_path: Path) -> None
         torch.testing.assert_close(given, module(ids).detach(), atol=1e-4, rtol=1e-5)
 
 
+def test_the_owners_caches_keep_what_they_hold(tmp_path: Path) -> None:
+    class Kept(OfAMethod):
+        scale = 2.0
+
+        @functools.cache  # noqa: B019 - as people write it
+        def setting(self) -> float:
+            return self.scale
+
+        def ramp(self, x: Tensor) -> Tensor:
+            return self.setting() * scaled_ramp(x.size(1))
+
+    module = Kept().eval()
+    held = scaled_ramp(3)
+    before = module(torch.tensor([[5, 6, 7]]))
+    export(module, tmp_path / "b", labels=["a", "b"], vocabulary=WORDS, tokenizer="whitespace", torchscript=False)
+    Kept.scale = 1.0
+    assert scaled_ramp(3) is held
+    torch.testing.assert_close(module(torch.tensor([[5, 6, 7]])), before)
+
+
 @pytest.mark.parametrize("kind", mostly_slow(CACHES, every=4, first=2))
 def test_a_trace_asks_no_cache_and_leaves_nothing_in_one(kind: type[Base]) -> None:
     module = kind().eval()

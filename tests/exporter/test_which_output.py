@@ -80,6 +80,24 @@ DEEPER: dict[str, tuple[type[zoo.Heads], str]] = {
     "in a deque": (zoo.HeadInADeque, "answer[1]"),
     "in a mapping": (zoo.HeadInAMapping, "answer[1]['more']"),
 }
+# Answers that code computes of what it keeps, with how each is read.
+COMPUTED: dict[str, tuple[Any, str]] = {
+    "property": (zoo.ByAProperty, ".logits"),
+    "cached property": (zoo.ByACachedProperty, ".probs"),
+    "method": (zoo.ByAMethod, ".logits()"),
+    "descriptor": (zoo.ByADescriptor, ".total"),
+    "getattr": (zoo.ByGetattr, ".calibrated"),
+    "getattribute": (zoo.ByGetattribute, ".final"),
+    "getitem": (zoo.ByGetitem, "['adjusted']"),
+    "names it holds": (zoo.ByNamesItHolds, ".mood"),
+    "missing": (zoo.ByMissing, "['fused']"),
+    "named tuple": (zoo.ByATuple, ".logits"),
+}
+COMPUTED_UNSEEN: dict[str, tuple[Any, str]] = {
+    "method": (zoo.ByAnUnknownMethod, "answer.combine() (computed when it is asked)"),
+    "name": (zoo.ByAnUnknownName, "answer.<name> (computed when it is asked)"),
+    "iteration": (zoo.ByIteration, "answer.__iter__() (computed when it is asked)"),
+}
 NOTHING_LEFT_OUT: dict[str, tuple[Made, int, str]] = {
     "state": (lambda: zoo.WithState(4), 4, "[0]"),
     "features": (lambda: zoo.WithFeatures(4), 4, "[0]"),
@@ -90,6 +108,8 @@ NOTHING_LEFT_OUT: dict[str, tuple[Made, int, str]] = {
     "lengths": (lambda: zoo.WithLengths(4), 4, "[0]"),
     "one number of two": (lambda: zoo.Doubt(2), 2, "[0]"),
     "plain values": (lambda: zoo.NoFurtherHead(3, 3), 3, "['logits']"),
+    "computed": (lambda: zoo.Computed(zoo.OfTheSame, 3), 3, ".scores"),
+    "a distribution": (lambda: zoo.Distribution(3), 3, ".logits"),
 }
 OTHER: dict[str, tuple[Made, int, str]] = {
     "state": (lambda: zoo.StateOfThatSize(4, hidden=3), 3, r"gives 4 numbers .*answer\[1\].* state .*tokens\)\[1\]"),
@@ -143,6 +163,29 @@ def test_a_second_head_is_asked_about_wherever_it_lies(name: str) -> None:
     with pytest.raises(ExportError, match="several heads") as refusal:
         prepared(lambda: kind(3, 3), 3)
     assert place in refusal.value.problem
+
+
+@pytest.mark.parametrize("name", COMPUTED)
+def test_an_answer_that_code_computes_is_asked_about_with_both_lines(name: str) -> None:
+    kind, place = COMPUTED[name]
+    with pytest.raises(ExportError) as refusal:
+        prepared(lambda: zoo.Computed(kind, 3), 3)
+    kept = {"missing": "['scores']", "named tuple": "[0]"}.get(name, ".scores")
+    assert f'--call "module(tokens){kept}"' in refusal.value.remedy
+    assert f'--call "module(tokens){place}"' in refusal.value.remedy
+    if "logits" in place or "probs" in place:
+        assert refusal.value.remedy.index(place) < refusal.value.remedy.index(kept)
+    taken = [
+        prepared(lambda: zoo.Computed(kind, 3), 3, call=f"module(tokens){part}").reference(torch.tensor([[5, 6, 7]]))
+        for part in (place, kept)
+    ]
+    assert not torch.allclose(*taken)
+
+
+@pytest.mark.parametrize("name", COMPUTED_UNSEEN)
+def test_code_of_an_answer_that_is_not_called_is_told(name: str) -> None:
+    kind, said = COMPUTED_UNSEEN[name]
+    assert said in prepared(lambda: zoo.Computed(kind, 3), 3).convention.provenance["left_out"]
 
 
 @pytest.mark.parametrize("name", mostly_slow(list(NOTHING_LEFT_OUT), 3))

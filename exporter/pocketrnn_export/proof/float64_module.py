@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.module_runs.cpu_run import answer_of
-from pocketrnn_export.module_runs.function_caches import caches_of
+from pocketrnn_export.module_runs.function_caches import caches_of, with_fresh_caches
 from pocketrnn_export.module_runs.kept_attributes import attributes_kept
 from pocketrnn_export.module_runs.whole_copy import copied_again
 from pocketrnn_export.proof.float64_graph import Doubles, Ids, Run64
@@ -152,14 +152,8 @@ def doubled(module: nn.Module) -> nn.Module:
     @contextlib.contextmanager
     def in_doubles(run: nn.Module) -> Iterator[None]:
         """Float64Mode, with nothing kept in one precision for a run in the other."""
-        for cached in caches:
-            cached.cache_clear()
-        try:
-            with attributes_kept(run), Float64Mode():
-                yield
-        finally:
-            for cached in caches:
-                cached.cache_clear()
+        with with_fresh_caches(caches), attributes_kept(run), Float64Mode():
+            yield
 
     own = vars(copied).get("forward")
     if own is not None:

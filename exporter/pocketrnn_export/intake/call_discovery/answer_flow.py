@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from pocketrnn_export.intake.call_discovery.reading import leaves_of
 from pocketrnn_export.intake.convention import Call, left_as_it_was
 from pocketrnn_export.intake.user_frames import called_as
 from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
@@ -56,12 +57,14 @@ class FlowSeen(TorchFunctionMode):
 
     Attributes:
         answer: that of the call, for whoever ran it.
+        leaves: the tensors in it, by what is written behind the call to reach each.
         table_rows: how many rows the tables have that ids of the text were looked up in.
     """
 
     def __init__(self, given: tuple[Tensor, ...]) -> None:
         super().__init__()
         self.answer: Any = None
+        self.leaves: dict[str, Tensor] = {}
         self.table_rows: set[int] = set()
         self._given = {id(tensor) for tensor in given}
         self._of_text = set(self._given)
@@ -198,10 +201,12 @@ def flow_of(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) 
         try:
             with seen:
                 seen.answer = called_as(function, module, *given)
+                seen.leaves = dict(leaves_of(seen.answer))
         # Whatever a user's module raises where a function of torch may not be watched.
         except (Exception, SystemExit):
             seen = FlowSeen(())
             seen.answer = called_as(function, module, tokens.clone(), lengths.clone())
+            seen.leaves = dict(leaves_of(seen.answer))
     return seen
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import functools
+import inspect
 import types
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn_export.intake.call_discovery.asked import Asked
+from pocketrnn_export.intake.call_discovery.computed_parts import Uncalled, computed_parts
 
 __all__ = ["Counts", "Known", "counts_of", "leaves_of", "no_place", "numbers_of_each", "places_of", "unread_in"]
 
@@ -132,7 +134,9 @@ def unread_in(answer: Any) -> Iterator[tuple[str, str]]:
         [('[1]', 'generator')]
     """
     for suffix, part in _parts_of(answer, "", _DEEPEST, set()):
-        if not isinstance(part, Tensor):
+        if isinstance(part, Uncalled):
+            yield suffix, "computed when it is asked"
+        elif not isinstance(part, Tensor):
             yield suffix, type(part).__name__
 
 
@@ -142,13 +146,17 @@ def _parts_of(value: Any, suffix: str, depth: int, seen: set[int]) -> Iterator[t
         return
     if isinstance(value, Set) and all(isinstance(part, _PLAIN) for part in value):
         return
-    inside = _inside(value)
+    inside = None if isinstance(value, Uncalled) else _inside(value)
     if isinstance(value, Tensor) or inside is None or (inside and depth == 0):
         yield suffix, value
     if inside and depth > 0:
         seen.add(id(value))
         for written, part in inside:
             yield from _parts_of(part, suffix + written, depth - 1, seen)
+    if depth > 1 and not isinstance(value, _CODE):
+        for written, part in computed_parts(value, {id(part) for _, part in inside or ()}):
+            # It is another object each time, and looked into once.
+            yield from _parts_of(part, suffix + written, 1, set(seen))
 
 
 def _inside(value: Any) -> list[tuple[str, Any]] | None:
@@ -168,7 +176,8 @@ def _inside(value: Any) -> list[tuple[str, Any]] | None:
 
 
 def _attributes(value: Any) -> dict[str, Any] | None:
-    """The attributes that an object keeps, without a call of its code; None where it keeps none, or is itself code."""
+    """The attributes that an object keeps, without a call of its code; None where it keeps none, or is itself code. One
+    that a property hides is none of them."""
     if isinstance(value, _CODE):
         return None
     slots = {
@@ -187,7 +196,8 @@ def _attributes(value: Any) -> dict[str, Any] | None:
         kept |= object.__getattribute__(value, "__dict__")
     except AttributeError:
         return kept if slots else None
-    return {name: part for name, part in kept.items() if name.isidentifier()}
+    hidden = {name for name in kept if isinstance(inspect.getattr_static(type(value), name, None), property)}
+    return {name: part for name, part in kept.items() if name.isidentifier() and name not in hidden}
 
 
 def numbers_of_each(leaf: Tensor, rows: int, *, values: bool) -> int | None:

@@ -18,6 +18,8 @@ __all__ = ["INPUT_BESIDE", "Fails", "ambiguous", "documents", "raised", "refusal
 
 # The rank of an input beside the text whose value changes the answer.
 INPUT_BESIDE: Final = 4.5
+# How the numbers of labels are called, behind a call.
+_NAMED: Final = re.compile(r"logit|prob")
 _PLAIN: Final = ("module(tokens)", "module(tokens.t())", "module(tokens, lengths)", "module(tokens.t(), lengths)")
 
 
@@ -85,19 +87,25 @@ def _line_of(error: BaseException) -> str:
     return ""
 
 
-def ambiguous(holding: Sequence[str]) -> ExportError:
-    """Two lines or more hold, with other answers."""
-    if len({line.rpartition(")")[0] for line in holding}) == 1:
-        places = ", ".join("answer" + line.rpartition(")")[2] for line in holding)
+def ambiguous(holding: Sequence[tuple[str, str]]) -> ExportError:
+    """Two lines or more hold, with other answers; one whose part is called as logits are is proposed first.
+
+    Args:
+        holding: the calls, each with what is written behind it.
+    """
+    holding = sorted(holding, key=lambda one: not _NAMED.search(one[1]))
+    said = [f'"{call}{suffix}"' for call, suffix in holding]
+    if len({call for call, _ in holding}) == 1:
+        places = ", ".join(f"answer{suffix}" for _, suffix in holding)
         return ExportError(
             f"The module gives {len(holding)} answers that may be those of the labels ({places}), as one with several "
             "heads does.",
-            f'Say which is that of these labels: --call "{holding[0]}", or call=. Export each head by itself.',
+            f"Say which is that of these labels: --call {' or --call '.join(said[:2])}, in Python call=. Export each "
+            "head by itself.",
         )
-    lines = " and ".join(f'"{line}"' for line in holding[:3])
     return ExportError(
-        f"The module can be called in {len(holding)} ways that give other answers: {lines}.",
-        f'Say which is right: --call "{holding[0]}", or call=.',
+        f"The module can be called in {len(holding)} ways that give other answers: {' and '.join(said[:3])}.",
+        f"Say which is right: --call {said[0]}, or call=.",
     )
 
 

@@ -102,7 +102,7 @@ def _found(asked: Asked) -> Convention:
                 if rows_of_rows := [holds for holds in holding if _takes_rows_of_rows(asked, holds)]:
                     raise documents(rows_of_rows[0].convention.line)
                 if len(holding) > 1:
-                    raise ambiguous([holds.convention.line for holds in holding])
+                    raise ambiguous([(one.convention.line.removesuffix(one.suffix), one.suffix) for one in holding])
                 if holding:
                     return _with_notes(asked, holding[0], widths)
                 if any(failed.rank == INPUT_BESIDE for failed in failing):
@@ -191,7 +191,7 @@ def _with_notes(asked: Asked, holds: Holds, widths: Sequence[int]) -> Convention
         return holds.convention
     batches = asked.batches(1 if holds.convention.one_text else asked.rows, widths)
     if (other := either_mask(asked, holds.way, holds.suffix, batches)) is not None:
-        raise ambiguous([holds.convention.line, other])
+        raise ambiguous([(holds.convention.line, ""), (other, "")])
     return replace(holds.convention, notes=notes_on_defaults(asked, holds.way, holds.suffix, batches))
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pocketrnn_export.intake.call_discovery.answer_flow import FlowSeen
 from pocketrnn_export.intake.call_discovery.asked import Asked
-from pocketrnn_export.intake.call_discovery.reading import Counts, Known, counts_of, leaves_of, unread_in
+from pocketrnn_export.intake.call_discovery.reading import Counts, Known, counts_of, unread_in
 from pocketrnn_export.intake.call_discovery.refusals import Fails
 
 __all__ = ["NoAnswer", "left_out_of", "refused_output"]
@@ -46,7 +46,7 @@ def refused_output(asked: Asked, flow: FlowSeen, known: Sequence[Known], line: s
         )
         advice = f"If each text has one of {asked.classes} labels, or the next token is its label, {theirs}"
         return NoAnswer(Fails(line, 4, problem, advice))
-    own, counts = dict(leaves_of(flow.answer)).get(suffix), counts_of(asked, known)
+    own, counts = flow.leaves.get(suffix), counts_of(asked, known)
     for other in _others(flow, counts, suffix):
         if counts.may_follow(suffix) and other.numbers is not None:
             why: str | None = "may hold one for each token: the module answers texts of that length only"
@@ -68,7 +68,7 @@ def refused_output(asked: Asked, flow: FlowSeen, known: Sequence[Known], line: s
 def left_out_of(asked: Asked, flow: FlowSeen, known: Sequence[Known], suffix: str) -> str:
     """The outputs beside the answer that may be answers too, and what else is in it that was not looked into, in a
     sentence each; empty where there are none."""
-    own = dict(leaves_of(flow.answer)).get(suffix)
+    own = flow.leaves.get(suffix)
     found = [
         f"answer{other.suffix}, {other.said(known[0][0])}"
         for other in _others(flow, counts_of(asked, known), suffix)
@@ -105,7 +105,7 @@ class _Other:
 
 def _others(flow: FlowSeen, counts: Counts, suffix: str) -> Iterator[_Other]:
     """The other outputs of other numbers, but for single numbers such as a loss."""
-    for other, leaf in leaves_of(flow.answer):
+    for other, leaf in flow.leaves.items():
         numbers = None if counts.may_follow(other) else counts.fixed.get(other)
         if other != suffix and leaf.dim() > 0 and (numbers is None or numbers != counts.fixed.get(suffix)):
             yield _Other(other, leaf, numbers)

@@ -9,17 +9,17 @@ was tried before (`pocketrnn_export.intake.kept_state`).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
-from pocketrnn_export.module_runs.function_caches import CACHED
+from pocketrnn_export.module_runs.function_caches import CACHED, entries_replaced
 from pocketrnn_export.torch_internals import expression_of, methods_replaced
 from pocketrnn_export.tracing.session import TraceSession
 
-__all__ = ["caches_aside", "entries_replaced", "without_cache"]
+__all__ = ["caches_aside", "without_cache"]
 
 
 def without_cache(value: Any) -> Any:
@@ -52,27 +52,6 @@ def caches_aside(session: TraceSession) -> Iterator[None]:
     ]
     with entries_replaced(kept), methods_replaced(methods):
         yield
-
-
-@contextlib.contextmanager
-def entries_replaced(changes: Iterable[tuple[dict[str, Any], str, Any]]) -> Iterator[None]:
-    """While the block runs, dicts have other values under some names; a name that one did not have is taken out again.
-
-    Args:
-        changes: (dict, name, the value meanwhile), each name of a dict once.
-    """
-    missing: Any = object()
-    shipped: list[tuple[dict[str, Any], str, Any]] = []
-    try:
-        for names, name, value in changes:
-            shipped.append((names, name, names.get(name, missing)))
-            names[name] = value
-        yield
-    finally:
-        for names, name, value in shipped:
-            names[name] = value
-            if value is missing:
-                del names[name]
 
 
 def _stand_in(layer: nn.Module, name: str, value: Any) -> Any:

@@ -23,10 +23,11 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.intake.user_frames import users_line
+from pocketrnn_export.module_runs.function_caches import entries_replaced
 from pocketrnn_export.torch_internals import TRACED_TENSORS, methods_replaced, scripted_from, sym_int
 from pocketrnn_export.tracing.python_semantics import math_of_sizes
 from pocketrnn_export.tracing.python_semantics.arrays import TracedArray, number_of, unwrapped
-from pocketrnn_export.tracing.python_semantics.caches import entries_replaced, without_cache
+from pocketrnn_export.tracing.python_semantics.caches import without_cache
 from pocketrnn_export.tracing.python_semantics.hidden_trace import HIDDEN
 from pocketrnn_export.tracing.python_semantics.loop_unroll import Slices, positions
 from pocketrnn_export.tracing.python_semantics.math_of_sizes import is_size
