@@ -125,6 +125,7 @@ def misleading() -> Iterator[Misleading]:
         _beside_others,
         _rare,
         _forgotten,
+        _copies,
         _caught_errors,
         _text_sides,
     )
@@ -140,7 +141,8 @@ def _inputs() -> Iterator[Misleading]:
     for kind, line in FOUND.items():
         yield Misleading("inputs that a text gives", kind.__name__, kind, line, zoo.CLASSES, zoo.WORDS)
     in_a_dict = dict.fromkeys((zoo.KeyByIn, zoo.KeyElse, zoo.KeysOneByOne), "module({'text': tokens})")
-    calls = {**in_a_dict, zoo.StateFromOutside: "module(tokens, None)", zoo.TextByGet: "module(input_ids=tokens)"}
+    calls = {**in_a_dict, zoo.StateFromOutside: "module(tokens, None)", zoo.TextByGet: "module(input_ids=tokens)",
+             zoo.CharactersOfAText: "module(tokens, lengths)"}  # fmt: skip
     for kind, told in TOLD.items():
         call = calls.get(kind, "module(tokens)")
         yield Misleading("inputs left out", kind.__name__, kind, call, zoo.CLASSES, zoo.WORDS, told=told)
@@ -306,6 +308,15 @@ def _forgotten() -> Iterator[Misleading]:
         yield Misleading(
             "cuts that a recurrent layer forgets", kind.__name__, kind, "module(tokens)", zoo.CLASSES, zoo.WORDS
         )
+
+
+def _copies() -> Iterator[Misleading]:
+    import copied_modules as zoo
+
+    for kind in zoo.OTHERS:
+        yield Misleading("a copy that does something else", kind.__name__, kind, None, zoo.CLASSES, zoo.WORDS)
+    for kind in zoo.ALIKE:
+        yield Misleading("a copy that does the same", kind.__name__, kind, "module(tokens)", zoo.CLASSES, zoo.WORDS)
 
 
 def _caught_errors() -> Iterator[Misleading]:

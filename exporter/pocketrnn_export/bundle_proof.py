@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Final
 
 import onnx
 
@@ -28,6 +29,7 @@ from pocketrnn_export.proof.exact import DOUBLE_TOLERANCE, agreement, graph_proo
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.proof.verdict import passes, proven, write_report
 from pocketrnn_export.tracing.checks.every_size import check_beside_others
+from pocketrnn_export.tracing.checks.same_operators import refuse_other_operators
 from pocketrnn_export.vocabularies.owners_answers import Answered
 
 __all__ = [
@@ -43,6 +45,8 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
+# Texts and tokens of the inputs on which the operators of the owner's module and of its copy are compared.
+_SIZES: Final = ((3, 7), (1, 1), (2, 40))
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ def refuse_mixed_texts(
     prepared: ExportableModule, limits: Limits | None, bounds: Sequence[tuple[int, int]], numbers: Iterable[int]
 ) -> None:
     """Refuse a module that answers a text by the length of the one beside it, by how many there are, or by one of
-    another size before it.
+    another size before it; or of which a copy runs other operators.
 
     Args:
         prepared: the module.
@@ -122,6 +126,10 @@ def refuse_mixed_texts(
         ExportError: it does.
     """
     ids, padding_id = prepared.ids, prepared.padding_id
+    if prepared.given is not None:
+        sizes = [(1 if prepared.one_text else batch, tokens) for batch, tokens in _SIZES]
+        cases = bound_cases(sizes, ids, padding_id, ragged=prepared.takes_lengths)
+        refuse_other_operators(prepared.given, prepared.asked(cases))
     prepared.refuse_kept(bounds)
     if not prepared.one_text and prepared.widths.fixed is None:
         _log.info("Asking the module for a text beside others, at each of their lengths")

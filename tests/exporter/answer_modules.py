@@ -605,4 +605,4 @@ class Computed(Base):
 
 class Distribution(Base):
     def forward(self, x: Tensor) -> Any:
-        return torch.distributions.Categorical(logits=self.fc(self.steps(x)[:, -1]), validate_args=False)
+        return torch.distributions.Categorical(logits=self.fc(self.steps(x)[:, -1]))

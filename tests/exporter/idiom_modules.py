@@ -379,6 +379,15 @@ class PlacesOfASortedAxis(_Layers):
         return self.fc(middle + torch.kthvalue(outputs, 1, dim=1).values * 0.5 + third)
 
 
+class WithoutManyWords(_Layers):
+    """The mean of the steps whose words are none of many."""
+
+    def forward(self, x):
+        outputs, _ = self.rnn(self.embedding(x))
+        kept = torch.isin(x, torch.arange(2, 30), invert=True).unsqueeze(2)
+        return self.fc((outputs * kept).sum(1) / kept.sum(1).clamp(min=1))
+
+
 class SeveralAtOnce(_Layers):
     """What the fast tests export: asserts, prints, a state of `len(x)` rows, and an int of the longest length."""
 

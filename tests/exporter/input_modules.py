@@ -470,3 +470,31 @@ class FirstOfArguments(Base):
     def forward(self, *inputs: Any) -> Tensor:
         (x,) = inputs
         return self.fc(self.last(x))
+
+
+# --- lengths that may be left out, and what is only called a length
+
+
+class CountsWords(Base):
+    """Without lengths, it counts the words that are not the padding."""
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        return self.fc(self.last(x, self.counted(x) if lengths is None else lengths))
+
+    def counted(self, x: Tensor) -> Tensor:
+        return (x != 1).sum(1).clamp(min=1)
+
+
+class CountsByAnId(CountsWords):
+    def counted(self, x: Tensor) -> Tensor:
+        return x.div(7, rounding_mode="floor").clamp(max=1).sum(1).clamp(min=1)
+
+
+class CountsFullRows(CountsWords):
+    def counted(self, x: Tensor) -> Tensor:
+        return torch.full((x.size(0),), x.size(1))
+
+
+class CharactersOfAText(Base):
+    def forward(self, x: Tensor, text_len: Tensor) -> Tensor:
+        return self.fc(self.last(x) / (1 + text_len[:, None] / 100))

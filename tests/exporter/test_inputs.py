@@ -51,6 +51,8 @@ REFUSED = {
     zoo.Numbers: ("takes numbers", "no ids"),
     zoo.Heads: ("several heads", "['mood']"),
     zoo.StateLeftOut: ("2 ways", "init_hidden"),
+    zoo.CountsWords: ('"module(tokens, lengths)"', '"module(tokens)"'),
+    zoo.CountsByAnId: ('"module(tokens, lengths)"', '"module(tokens)"'),
     zoo.Documents: ("rows of rows", "document of sentences"),
     zoo.DocumentsInALoop: ("rows of rows", ""),
     zoo.SentencesFirst: ("rows of rows", ""),
@@ -69,6 +71,7 @@ FOUND = {
     zoo.LabelsInATuple: "module((tokens, lengths, None))",
     zoo.LengthsAndMask: f"module(tokens, lengths, {REAL})",
     zoo.OneTextLength: "module(tokens, lengths)",
+    zoo.CountsFullRows: "module(tokens, lengths)",
 }
 TOLD = {
     zoo.UserLeftOut: "user (None)",
@@ -90,6 +93,7 @@ TOLD = {
     zoo.KeyElse: "vectors (None)",
     zoo.KeysOneByOne: "further keys (nothing)",
     zoo.KeysOfADefault: "extras ({})",
+    zoo.CharactersOfAText: "text_len is given the number of tokens",
 }
 
 
@@ -163,6 +167,23 @@ def test_two_outputs_that_only_rare_texts_part_are_not_taken_for_one(kind: type[
         rare_prepared(kind)
     call = str(refusal.value.remedy).partition('--call "')[2].partition('"')[0]
     assert prepared(kind, ids=rare.WORDS, classes=rare.CLASSES, call=call).convention.line == call
+
+
+@pytest.mark.parametrize("kind", [zoo.CountsWords, zoo.CountsByAnId])
+def test_lengths_that_are_counted_if_none_are_given_are_asked_about(kind: type[nn.Module]) -> None:
+    with pytest.raises(ExportError) as refusal:
+        prepared(kind)
+    for line in ("module(tokens, lengths)", "module(tokens)"):
+        assert f'--call "{line}"' in refusal.value.remedy
+        assert prepared(kind, call=line).convention.line == line
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [(zoo.CharactersOfAText, "text_len is given"), (zoo.CountsFullRows, "")], ids=["other", "lengths"]
+)
+def test_what_is_only_called_a_length_is_told(kind: type[nn.Module], said: str) -> None:
+    notes = " ".join(prepared(kind).convention.notes)
+    assert said in notes if said else not notes
 
 
 def test_an_input_is_what_its_owner_says() -> None:

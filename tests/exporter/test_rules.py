@@ -15,7 +15,16 @@ from torch._dispatch.python import enable_python_dispatcher
 from pocketrnn_export.torch_internals import expression_of, of_unknown_sizes, unknown_sizes
 from pocketrnn_export.tracing.python_semantics.arrays import TracedArray
 from pocketrnn_export.tracing.python_semantics.loop_unroll import ITERATIONS, Positions, Slices
-from pocketrnn_export.tracing.rules import asserts, constructors, lengths, loops, pooling, slicing, spaced
+from pocketrnn_export.tracing.rules import (
+    asserts,
+    constructors,
+    lengths,
+    loops,
+    order_statistics,
+    pooling,
+    slicing,
+    spaced,
+)
 from pocketrnn_export.tracing.session import Call, Declined, Loop, Rule, Topic, TraceSession, declined, rule
 from pocketrnn_export.tracing.sizes.conditions import Sizes
 from pocketrnn_export.tracing.sizes.questions import Branch
@@ -261,6 +270,13 @@ def test_numbers_between_two_ends_are_those_of_pytorch(traced: Callable[..., Tra
     of = traced()
     assert axes_of(spaced.linspace(of.session, 0, 1, of.tokens.shape[1]), of) == ["tokens"]
     assert axes_of(spaced.logspace(of.session, 0, 1, of.tokens.shape[1]), of) == ["tokens"]
+
+
+@pytest.mark.parametrize("invert", [False, True])
+def test_what_is_among_many_numbers_is_compared_with_each(invert: bool) -> None:
+    x, many = torch.arange(24).reshape(2, 3, 4), torch.arange(3, 160)
+    found = order_statistics.isin(TraceSession(nn.Identity()), x, many, invert=invert)
+    assert torch.equal(found, torch.isin(x, many, invert=invert))
 
 
 def test_old_constructors_are_zeros_of_a_size_or_what_they_are_given(traced: Callable[..., Traced]) -> None:

@@ -188,6 +188,14 @@ def test_code_of_an_answer_that_is_not_called_is_told(name: str) -> None:
     assert said in prepared(lambda: zoo.Computed(kind, 3), 3).convention.provenance["left_out"]
 
 
+def test_the_logits_of_a_distribution_are_exported(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = zoo.Distribution(3).eval()
+    export(module, tmp_path / "b", labels=["a", "b", "c"], vocabulary=VOCABULARY, torchscript=False)
+    given = Classifier.load(tmp_path / "b").predict_proba(["w3 w4"])
+    np.testing.assert_allclose(given, module(torch.tensor([[5, 6]])).probs.detach(), atol=1e-5)
+
+
 @pytest.mark.parametrize("name", mostly_slow(list(NOTHING_LEFT_OUT), 3))
 def test_what_belongs_to_the_answer_is_not_told(name: str) -> None:
     made, classes, suffix = NOTHING_LEFT_OUT[name]

@@ -55,12 +55,14 @@ class AsGiven:
         called: what calls it as the copy is called.
         takes_lengths: whether that is given lengths.
         kept: the tensors on a layer, in whatever holds them.
+        copied: what copies it.
     """
 
     module: nn.Module
     called: Callable[[nn.Module], nn.Module]
     takes_lengths: bool
     kept: Callable[[nn.Module], Iterator[Tensor]]
+    copied: Callable[[nn.Module], nn.Module] = whole_copy
 
     def compared(
         self, answered: Sequence[tuple[Case, Logits]], exact: Callable[[Case], Exact | None]

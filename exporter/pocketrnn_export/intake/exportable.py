@@ -20,6 +20,7 @@ from pocketrnn_export.intake.call_discovery.probabilities import BOTH_SIGNS
 from pocketrnn_export.intake.call_discovery.search import asked_convention
 from pocketrnn_export.intake.convention import Call, CallAdapter, Convention
 from pocketrnn_export.intake.export_copy import (
+    copied,
     copied_for_export,
     holds_torchscript,
     kept_tensors,
@@ -256,7 +257,7 @@ def prepare(
         convention=convention,
         multi_label=multi_label,
         widths=widths,
-        given=AsGiven(unwrapped(module), called, convention.takes_lengths, kept_tensors),
+        given=AsGiven(unwrapped(module), called, convention.takes_lengths, kept_tensors, copied),
         refuse_kept=refuse_kept,
         notes=unseen_state(asked, convention),
     )

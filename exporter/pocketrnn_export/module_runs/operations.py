@@ -31,6 +31,8 @@ __all__ = [
     "Operations",
     "Program",
     "beside",
+    "first_difference",
+    "plain_program",
     "same_program",
 ]
 
@@ -59,6 +61,11 @@ _NEUTRAL: Final = {
     "mul": 1, "sub": 0,
 }  # fmt: skip
 _FIRST: Final = frozenset({"div", "masked_fill", "sub"})
+# The names that TorchScript has for operators of another name in Python.
+_ONE_NAME: Final = {"__and__": "bitwise_and", "__or__": "bitwise_or", "__xor__": "bitwise_xor"}
+# What is behind every place of an axis; a slice of all places.
+_END: Final = 2**63 - 1
+_ALL: Final = (0, _END, 1)
 # So many numbers of a constant are compared one by one; of all of them their sum.
 _SAMPLED: Final = 4096
 # Rounding of a number beside a larger cache.
@@ -192,6 +199,11 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
 
     def program_of(self, steps: Iterable[int], label: str) -> Program:
         """How steps make what they make of what has a label. What is made of other things only is a constant."""
+        places = {step: place for place, step in enumerate(self.needed_by(steps, label))}
+        return [(self._steps[step].name, _placed(self._steps[step].arguments, places)) for step in places]
+
+    def needed_by(self, steps: Iterable[int], label: str) -> list[int]:
+        """The steps of `program_of`, in its order."""
         needed: set[int] = set()
         waiting = list(steps)
         while waiting:
@@ -199,8 +211,7 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
             if step not in needed and label in self._steps[step].labels:
                 needed.add(step)
                 waiting += self._steps[step].steps
-        places = {step: place for place, step in enumerate(sorted(needed))}
-        return [(self._steps[step].name, _placed(self._steps[step].arguments, places)) for step in places]
+        return sorted(needed)
 
     def without(
         self, names: Collection[str], tensor: Tensor, label: str
@@ -370,10 +381,71 @@ def beside(value: Any) -> Any:
 
 def same_program(one: Program, other: Program) -> bool:
     """Whether two answers are made by the same operators, given the same constants."""
-    return len(one) == len(other) and all(
-        name == other_name and len(given) == len(other_given) and all(map(_same, given, other_given))
-        for (name, given), (other_name, other_given) in zip(one, other, strict=True)
-    )
+    return first_difference(one, other) is None
+
+
+def first_difference(one: Program, other: Program) -> int | None:
+    """The place of the first operator that is another one in another program, or is given other constants; None where
+    they are the same.
+
+    Example:
+        >>> first_difference(own, copied)
+        7
+    """
+    for place, ((name, given), (other_name, other_given)) in enumerate(zip(one, other, strict=False)):
+        if name != other_name or len(given) != len(other_given) or not all(map(_same, given, other_given)):
+            return place
+    return None if len(one) == len(other) else min(len(one), len(other))
+
+
+def plain_program(program: Program) -> tuple[Program, list[int]]:
+    """A program as Python and TorchScript both write it: without what gives the same numbers in another shape, and with
+    one name for the kinds of an operator; and the place in the program of each of its operators.
+
+    Example:
+        >>> plain_program([("view.default", ()), ("mul.Scalar", ((0,), 2))])[0]
+        [('mul', ((), 2.0))]
+    """
+    plain: list[tuple[str, tuple[Any, ...]]] = []
+    places: list[int] = []
+    origins: list[tuple[int, ...]] = []
+    for place, (full_name, given) in enumerate(program):
+        name = full_name.partition(".")[0]
+        name = _ONE_NAME.get(name, name)
+        whole = name == "slice" and _slice(given)[2:] == _ALL
+        made = [one for one in given if isinstance(one, tuple)]
+        if (name in SHAPES or whole) and len(made) == 1:
+            origins.append(tuple(sorted({origin for step in made[0] for origin in origins[step]})))
+            continue
+        arguments = tuple(
+            tuple(sorted({origin for step in one for origin in origins[step]})) if isinstance(one, tuple) else plain_one
+            for one in (_slice(given) if name == "slice" else given)
+            if (plain_one := _plain_argument(one)) is not None
+        )
+        if name == "rsub" and isinstance(arguments[1], float):
+            # TorchScript's way to write it.
+            plain.append(("neg", arguments[:1]))
+            places.append(place)
+            name, arguments = "add", ((len(plain) - 1,), arguments[1])
+        origins.append((len(plain),))
+        plain.append((name, arguments))
+        places.append(place)
+    return plain, places
+
+
+def _slice(given: Sequence[Any]) -> tuple[Any, ...]:
+    """What a slice is given, with its axis, first and last place and its step."""
+    tensor, axis, first, last, step = (*given, *(None,) * 5)[:5]
+    return tensor, axis or 0, first or 0, _END if last is None else last, step or 1
+
+
+def _plain_argument(one: Any) -> Any:
+    """What tells of an argument: steps, numbers, constants; None for a type, a device or what is not given."""
+    if isinstance(one, _Constant) and one.values.numel() == 1:
+        return float(one.values[0])
+    if isinstance(one, bool | int | float):
+        return float(one)
+    return one if isinstance(one, tuple | _Constant) else None
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -19,11 +19,14 @@ import torch
 from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_max_pool import MaxPool as EvaluatorsMaxPool
 
-__all__ = ["OPERATORS", "one_thread"]
+__all__ = ["OPERATORS", "one_thread", "owners_threads"]
 
 Doubles = npt.NDArray[np.float64]
 # (gates of the input [rows, gates * hidden], state) -> new state; a state is (hidden,) or (hidden, cell).
 CellFunction = Callable[[Doubles, tuple[Doubles, ...]], tuple[Doubles, ...]]
+
+# How many threads there were before each `one_thread` that is entered.
+_before: list[int] = []
 
 
 @contextlib.contextmanager
@@ -31,11 +34,24 @@ def one_thread() -> Iterator[None]:
     """While the block runs, torch works on one thread: the products of single steps are too small to share out. On two
     busy cores they took ten times as long on two threads."""
     before = torch.get_num_threads()
+    _before.append(before)
     torch.set_num_threads(1)
     try:
         yield
     finally:
+        _before.pop()
         torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def owners_threads() -> Iterator[None]:
+    """While the block runs, torch works on as many threads as before `one_thread`."""
+    now = torch.get_num_threads()
+    torch.set_num_threads(_before[0] if _before else now)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(now)
 
 
 def _product(a: Doubles, b: Doubles) -> Doubles:

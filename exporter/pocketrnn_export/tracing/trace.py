@@ -27,7 +27,7 @@ from pocketrnn_export.intake import traceable_torchscript
 from pocketrnn_export.intake.user_frames import is_users, place_of
 from pocketrnn_export.module_runs.cpu_run import gpu_types_on_cpu, on_cpu
 from pocketrnn_export.module_runs.whole_copy import copied_again
-from pocketrnn_export.torch_internals import LOGGERS, lists_of_traced, of_unknown_sizes, unknown_sizes
+from pocketrnn_export.torch_internals import LOGGERS, lists_of_traced, methods_replaced, of_unknown_sizes, unknown_sizes
 from pocketrnn_export.tracing.layers.encoders import encoders_traced
 from pocketrnn_export.tracing.layers.layer_weights import add_onnx_weights
 from pocketrnn_export.tracing.layers.recurrence import recurrence_traced, states_checked
@@ -80,6 +80,8 @@ _USERS_CODE: Final = (
     lambda session: lists_of_traced(lambda x, shipped: lists_as_arrays(session, x, shipped)),
     trace_hidden,
     encoders_traced,
+    # A graph cannot fail by the values of logits, which a distribution asks about.
+    lambda _: methods_replaced({(torch.distributions.Distribution, "_validate_args"): False}),
 )
 
 

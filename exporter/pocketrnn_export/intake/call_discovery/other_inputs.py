@@ -25,7 +25,16 @@ from pocketrnn_export.intake.user_frames import called_as
 from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
 from pocketrnn_export.module_runs.operations import BESIDE, Operations, Program, same_program
 
-__all__ = ["beside_the_text", "constants_of", "either_mask", "notes_on_defaults", "takes_numbers", "unknown_inputs"]
+__all__ = [
+    "beside_the_text",
+    "constants_of",
+    "either_mask",
+    "is_same_answer",
+    "made_answer",
+    "notes_on_defaults",
+    "takes_numbers",
+    "unknown_inputs",
+]
 
 # Answers that differ by more are other answers.
 _NEAR: Final = 1e-6
@@ -208,13 +217,13 @@ def beside_the_text(asked: Asked, way: Way, suffix: str, batches: Sequence[tuple
 
 def _changes(asked: Asked, way: Way, i: int, suffix: str, batch: tuple[Tensor, Tensor]) -> str | None:
     """Of which kind a value is that changes the answer, or that no two values run; None where none changes it."""
-    own = _made(asked, way, suffix, batch)
+    own = made_answer(asked, way, suffix, batch)
     if own is None:
         return "no value that was tried runs twice"
     ran, changing = 0, []
     for kind in _kinds(asked):
         for value in kind.values:
-            answer = _made(asked, way.with_value(i, f"beside({value})"), suffix, batch)
+            answer = made_answer(asked, way.with_value(i, f"beside({value})"), suffix, batch)
             # An answer of another form, as for a switch that adds something to it, says nothing.
             if answer is None or answer.numbers.shape != own.numbers.shape:
                 continue
@@ -242,11 +251,18 @@ class _Made:
 
     def is_like(self, other: _Made) -> bool:
         """Whether it is another answer of the same program, which other texts would not show to be another either."""
-        return _same(self.numbers, other.numbers) and same_program(self.program, other.program)
+        return is_same_answer(self.numbers, other.numbers) and same_program(self.program, other.program)
 
 
-def _made(asked: Asked, way: Way, suffix: str, batch: tuple[Tensor, Tensor], *, neutral: bool = False) -> _Made | None:
-    """An answer of the module, and how it is made of the text; None if it fails, or has no such answer."""
+def made_answer(
+    asked: Asked, way: Way, suffix: str, batch: tuple[Tensor, Tensor], *, neutral: bool = False
+) -> _Made | None:
+    """An answer of the module, and how it is made of the text; None if it fails, or has no such answer.
+
+    Example:
+        >>> made_answer(asked, way, ".logits", batch).reads_beside
+        False
+    """
     operations = Operations(neutral=neutral)
     answer = (_answer(asked, way, batch, operations=operations) or {}).get(suffix)
     if answer is None:
@@ -277,7 +293,13 @@ def _answer(
     return dict(leaves_of(answer)) or None
 
 
-def _same(one: Tensor | None, other: Tensor) -> bool:
+def is_same_answer(one: Tensor | None, other: Tensor) -> bool:
+    """Whether two answers have the same numbers.
+
+    Example:
+        >>> is_same_answer(torch.zeros(2), torch.ones(2))
+        False
+    """
     return one is not None and one.shape == other.shape and bool(torch.allclose(one, other, rtol=_NEAR, atol=_NEAR))
 
 
@@ -287,7 +309,7 @@ def _same(one: Tensor | None, other: Tensor) -> bool:
 def notes_on_defaults(asked: Asked, way: Way, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]) -> tuple[str, ...]:
     """What is assumed of inputs that are left out, or begin in a state that the module does not make itself."""
     notes, telling = [], []
-    own = None if way.signature is None else _made(asked, way, suffix, batches[0])
+    own = None if way.signature is None else made_answer(asked, way, suffix, batches[0])
     if own is None:
         return ()
     made = [f"module.{name}({arguments})" for name, arguments in state_makers(asked.module)]
@@ -295,7 +317,7 @@ def notes_on_defaults(asked: Asked, way: Way, suffix: str, batches: Sequence[tup
         if way.options[i].given == "default" and slot.role in {"other", "state"}:
             values = [v for kind in _kinds(asked) for v in kind.values] if slot.role == "other" else made
             given = [way.with_value(i, f"beside({value})" if slot.role == "other" else value) for value in values]
-            ran = [one for one in (_made(asked, other, suffix, batches[0]) for other in given) if one is not None]
+            ran = [one for one in (made_answer(asked, other, suffix, batches[0]) for other in given) if one is not None]
             same = [not one.reads_beside and one.is_like(own) for one in ran if one.numbers.shape == own.numbers.shape]
             enough = 3 if slot.default is None else 1
             if not all(same) or (slot.role == "other" and len(ran) < enough):
@@ -316,15 +338,19 @@ def notes_on_defaults(asked: Asked, way: Way, suffix: str, batches: Sequence[tup
 
 def _mask_tells(asked: Asked, way: Way, i: int, suffix: str, batch: tuple[Tensor, Tensor]) -> bool:
     """Whether a mask that hides nothing may change what a module answers where it is given none."""
-    own = _made(asked, way, suffix, batch, neutral=True)
+    own = made_answer(asked, way, suffix, batch, neutral=True)
     if own is None:
         return False
     told = False
     for both in _MASKS:
-        of_ones, of_zeros = (_made(asked, way.with_value(i, mask), suffix, batch, neutral=True) for mask in both)
+        of_ones, of_zeros = (made_answer(asked, way.with_value(i, mask), suffix, batch, neutral=True) for mask in both)
         for one, other in ((of_ones, of_zeros), (of_zeros, of_ones)):
             # Under the other mask all is hidden: then this one hides nothing.
-            if one is not None and one.is_like(own) and (other is None or not _same(other.numbers, own.numbers)):
+            if (
+                one is not None
+                and one.is_like(own)
+                and (other is None or not is_same_answer(other.numbers, own.numbers))
+            ):
                 return False
         told = told or any(one is not None and not one.is_like(own) for one in (of_ones, of_zeros))
     return told
@@ -334,11 +360,16 @@ def either_mask(asked: Asked, way: Way, suffix: str, batches: Sequence[tuple[Ten
     """The call with a mask of the other kind, true at the padding or at the tokens, where the texts that were tried are
     answered the same, and the program is another one; None where the mask is of one kind."""
     for i in way.at("mask"):
-        own, masks = _made(asked, way, suffix, batches[0]), masks_of(asked)
+        own, masks = made_answer(asked, way, suffix, batches[0]), masks_of(asked)
         kinds = [value for value in masks if _is_of_padding(value) != _is_of_padding(way.options[i].value)]
         for value in kinds:
-            other = _made(asked, way.with_value(i, value), suffix, batches[0])
-            if own and other and _same(own.numbers, other.numbers) and not same_program(own.program, other.program):
+            other = made_answer(asked, way.with_value(i, value), suffix, batches[0])
+            if (
+                own
+                and other
+                and is_same_answer(own.numbers, other.numbers)
+                and not same_program(own.program, other.program)
+            ):
                 return way.with_value(i, value).line + suffix
     return None
 

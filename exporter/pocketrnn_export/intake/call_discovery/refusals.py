@@ -105,7 +105,7 @@ def ambiguous(holding: Sequence[tuple[str, str]]) -> ExportError:
         )
     return ExportError(
         f"The module can be called in {len(holding)} ways that give other answers: {' and '.join(said[:3])}.",
-        f"Say which is right: --call {said[0]}, or call=.",
+        f"Say which is right: --call {' or --call '.join(said[:2])}, in Python call=.",
     )
 
 

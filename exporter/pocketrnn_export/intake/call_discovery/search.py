@@ -19,6 +19,7 @@ from torch import Tensor
 
 from pocketrnn_export.intake.call_discovery.asked import Asked
 from pocketrnn_export.intake.call_discovery.candidates import LENGTH_FIRST, MOST_LINES, Way, ways_of
+from pocketrnn_export.intake.call_discovery.lengths_given import lengths_left_out
 from pocketrnn_export.intake.call_discovery.other_inputs import (
     either_mask,
     notes_on_defaults,
@@ -28,7 +29,14 @@ from pocketrnn_export.intake.call_discovery.other_inputs import (
 from pocketrnn_export.intake.call_discovery.probabilities import with_activation
 from pocketrnn_export.intake.call_discovery.refusals import INPUT_BESIDE, Fails, ambiguous, documents, refusal
 from pocketrnn_export.intake.call_discovery.states import setups_of
-from pocketrnn_export.intake.call_discovery.trial import Holds, is_one_answer, runs, try_line, try_way
+from pocketrnn_export.intake.call_discovery.trial import (
+    Holds,
+    is_one_answer,
+    runs,
+    try_line,
+    try_way,
+    unlike_lengths,
+)
 from pocketrnn_export.intake.convention import (
     Call,
     Convention,
@@ -192,7 +200,13 @@ def _with_notes(asked: Asked, holds: Holds, widths: Sequence[int]) -> Convention
     batches = asked.batches(1 if holds.convention.one_text else asked.rows, widths)
     if (other := either_mask(asked, holds.way, holds.suffix, batches)) is not None:
         raise ambiguous([(holds.convention.line, ""), (other, "")])
-    return replace(holds.convention, notes=notes_on_defaults(asked, holds.way, holds.suffix, batches))
+    if (other := lengths_left_out(asked, holds.way, holds.suffix, batches[0])) is not None:
+        raise ambiguous([(holds.convention.line, ""), (other, "")])
+    notes = (
+        *notes_on_defaults(asked, holds.way, holds.suffix, batches),
+        *unlike_lengths(asked, holds.convention, holds.way, batches[-1]),
+    )
+    return replace(holds.convention, notes=notes)
 
 
 def _same_answers(one: Holds, other: Holds, asked: Asked, widths: Sequence[int]) -> bool:

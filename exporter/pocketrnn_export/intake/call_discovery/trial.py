@@ -49,6 +49,7 @@ __all__ = [
     "runs",
     "try_line",
     "try_way",
+    "unlike_lengths",
 ]
 
 # Single precision sums a batch otherwise than one text; a module that mixes its texts differs by more.
@@ -449,6 +450,28 @@ def _is_told(asked: Asked, convention: Convention, way: Way, i: int, batch: tupl
         return True
     if "lengths" not in (way.options[i].value or "") and "size(1)" not in (way.options[i].value or ""):
         return True
+    return _ends_where_told(asked, convention, way, i, batch)
+
+
+def unlike_lengths(asked: Asked, convention: Convention, way: Way, batch: tuple[Tensor, Tensor]) -> Iterable[str]:
+    """What is said of inputs that are called as lengths and do not behave so, such as a number of characters.
+
+    Example:
+        >>> list(unlike_lengths(asked, convention, way, batch))
+        ["forward's text_len is given the number of tokens, ..."]
+    """
+    if isinstance(asked.module, torch.jit.ScriptModule) or not convention.takes_lengths or convention.one_text:
+        return
+    for i in way.at("lengths"):
+        if not _ends_where_told(asked, convention, way, i, batch):
+            yield (
+                f"forward's {way.slots[i].name} is given the number of tokens, though what stands past it tells in the "
+                "answer, as it does past no length: if it is another number, say so with --call or call=."
+            )
+
+
+def _ends_where_told(asked: Asked, convention: Convention, way: Way, i: int, batch: tuple[Tensor, Tensor]) -> bool:
+    """Whether what stands past the lengths that one input is told does not change the answer."""
     line = way.with_lengths_at(i).line
     return _ends_at_the_length(
         asked, replace(convention, function=_then(compiled(line), convention.line[len(way.line) :])), batch

@@ -124,10 +124,19 @@ def _refused(name: str) -> Rule:
     return refused
 
 
+@rule("isin", when=exporting)
+def isin(_session: TraceSession, elements: Any, test_elements: Any, **more: Any) -> Any:
+    """`torch.isin(x, stop_words)`: torch sorts and searches many numbers, as no graph can."""
+    if not isinstance(elements, Tensor) or not isinstance(test_elements, Tensor):
+        return declined("of a number")
+    found = (elements.unsqueeze(-1) == test_elements.reshape(-1)).any(-1)
+    return ~found if more.get("invert") else found
+
+
 _TRUTHS: Final = (
     *(Rule((function.__name__,), _of_truths(function), exporting) for function in
       (torch.max, torch.min, torch.amax, torch.amin, torch.maximum, torch.minimum, torch.sort)),
     Rule(("aminmax",), _of_truths(torch.aminmax, 2), exporting),
     Rule(("argsort",), _of_truths(torch.argsort, 0), exporting),
 )  # fmt: skip
-ORDER_STATISTICS: Final = (median, kthvalue, quantile, searchsorted, *_TRUTHS, *map(_refused, _WITHOUT))
+ORDER_STATISTICS: Final = (median, kthvalue, quantile, searchsorted, isin, *_TRUTHS, *map(_refused, _WITHOUT))
