@@ -86,8 +86,8 @@ def refuse_other_operators(given: AsGiven, cases: Iterable[Case]) -> None:
             own, _ran(given, given.copied(given.module), inputs),
             "A copy of the module, which is what is exported, runs other operators than the module itself",
             "Look nothing up by the identity of the module or of a layer (`self is`, id(self), a dict or a "
-            "WeakKeyDictionary with layers as keys), nor by the number of threads: let the module hold it as an "
-            "attribute.",
+            "WeakKeyDictionary with layers as keys, a method under functools.lru_cache), nor by the number of threads: "
+            "let the module hold it as an attribute.",
         )  # fmt: skip
         for replaced, what, advice in (
             (_scripted, "as the function of Python that torch.jit.script was given, which is what is traced,",
