@@ -603,7 +603,7 @@ def logits_of_ids(classifier: Classifier, rows: Sequence[Sequence[int] | Ids]) -
         float32 [texts, labels].
 
     Raises:
-        LimitError: a text would take more than the native engine allows.
+        LimitError: a text is not answered by the native engine, which allows no more work or larger whole numbers.
         PocketRNNError: as `Classifier.logits`.
 
     Example:
@@ -614,7 +614,7 @@ def logits_of_ids(classifier: Classifier, rows: Sequence[Sequence[int] | Ids]) -
     lengths = np.array([len(row) for row in rows], np.int64)
     logits, refused = classifier._engine.logits(np.concatenate([np.asarray(row, np.int64) for row in rows]), lengths)
     if refused:
-        raise too_costly(classifier.name)
+        raise classifier._refusal([int(one) for one in rows[refused[0]]])
     classifier._answers.check_finite(logits)
     return logits
 
@@ -624,10 +624,11 @@ def kinds_refused(classifier: Classifier) -> list[str]:
 
     Example:
         >>> kinds_refused(Classifier.load("news.prnn"))
-        ['too costly for the file']
+        ['too costly, or of too large whole numbers, for the file']
     """
     limits, reads = classifier.manifest.graph.limits, isinstance(classifier._engine, ReadsTexts)
-    return [*([] if limits is None else kinds_outside(limits)), *(["too costly for the file"] if reads else [])]
+    own = ["too costly, or of too large whole numbers, for the file"] if reads else []
+    return [*([] if limits is None else kinds_outside(limits)), *own]
 
 
 def logits_until_refused(classifier: Classifier, texts: Sequence[Text]) -> tuple[Floats, LimitError | None]:

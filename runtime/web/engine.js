@@ -15,6 +15,7 @@ export const STATUS = {
   COSTLY: 17,
   WAITING: 19,
   MISSING: 21,
+  LARGE: 29,
 };
 
 const LARGEST_FILE = 2 ** 31 - 1;

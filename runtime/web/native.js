@@ -106,6 +106,7 @@ export class Classifier extends TextClassifier {
   /** Says why a text was refused, whose place is undefined where it is the only one. */
   #refuse(status, text, place) {
     if (status === STATUS.COSTLY) throw this._tooCostly(whichOf(place));
+    if (status === STATUS.LARGE) throw this._tooLarge(whichOf(place));
     if (LIMITS.has(status)) this._checkLimits(this.encode(text), place);
     throw this._failed(this._engine.sentence(status), status);
   }

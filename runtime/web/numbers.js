@@ -574,6 +574,11 @@ export class NumberClassifier {
   #failed(status) {
     if (status === STATUS.COSTLY)
       return new LimitError(`A sequence would take more memory or time than ${this.name} may ask for.`, "Give shorter sequences.");
+    if (status === STATUS.LARGE)
+      return new LimitError(
+        `A sequence leads ${this.name} to a whole number that 32 bits do not hold, and a packed file has no others.`,
+        "Give it to the bundle that the file was made from, or give shorter sequences.",
+      );
     return new PocketRNNError(
       `The engine of ${this.name} failed: ${this.#engine.sentence(status)}`,
       "Check the file with: pocketrnn verify",

@@ -147,6 +147,7 @@ export class TextClassifier {
 
   _failed(sentence, status) {
     if (status === STATUS.COSTLY) return this._tooCostly("The text");
+    if (status === STATUS.LARGE) return this._tooLarge("The text");
     if (LIMITS.has(status)) return new LimitError(sentence, "Give a text within the limits of the manifest.");
     return new PocketRNNError(`The engine of ${this.name} failed: ${sentence}`, "Check the file with: pocketrnn verify");
   }
@@ -155,6 +156,13 @@ export class TextClassifier {
     return new LimitError(
       `${which} would take more memory or time of ${this.name} than a file of its size may ask for.`,
       "Shorten it; if short ones are refused too, do not use the file.",
+    );
+  }
+
+  _tooLarge(which) {
+    return new LimitError(
+      `${which} leads ${this.name} to a whole number that 32 bits do not hold, and a packed file has no others.`,
+      "Give it to the bundle that the file was made from, or shorten it.",
     );
   }
 

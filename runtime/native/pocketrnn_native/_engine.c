@@ -1063,7 +1063,7 @@ static PyType_Spec error_spec = {"pocketrnn_native._engine.EngineError", 0, 0, P
                                  error_slots};
 
 /* What this module offers: a change of it counts here, and in runtime/pocketrnn/engines/native.py, which refuses another. */
-enum { INTERFACE = 2 };
+enum { INTERFACE = 3 };
 
 static int module_ready(PyObject *module)
 {
@@ -1087,7 +1087,7 @@ static int module_ready(PyObject *module)
                     {"COSTLY", PRNN_COSTLY}, {"STOPPED", PRNN_STOPPED}, {"WAITING", PRNN_WAITING},
                     {"INPUT", PRNN_INPUT}, {"MISSING", PRNN_MISSING}, {"VALUES", PRNN_VALUES}, {"FAR", PRNN_FAR},
                     {"NO_PROGRAM", PRNN_NO_PROGRAM}, {"FEW_IDS", PRNN_FEW_IDS}, {"MANY_IDS", PRNN_MANY_IDS}, {"BEGIN", PRNN_BEGIN},
-                    {"END", PRNN_END},
+                    {"END", PRNN_END}, {"LARGE", PRNN_LARGE},
                     {"FLOAT32", PRNN_FLOAT32},
                     {"FLOAT64", PRNN_FLOAT64}, {"INT16", PRNN_INT16}, {"INT32", PRNN_INT32}};
     for (size_t i = 0; !added && i < sizeof statuses / sizeof *statuses; i++)

@@ -30,6 +30,7 @@ FEW_IDS: int
 MANY_IDS: int
 BEGIN: int
 END: int
+LARGE: int
 FLOAT32: int
 FLOAT64: int
 INT16: int

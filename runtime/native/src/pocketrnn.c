@@ -89,6 +89,7 @@ const char *prnn_error(int status)
     case PRNN_MISSING: return "A sample is missing (NaN), and the classifier has nothing to put in its place.";
     case PRNN_VALUES: return "This gives values, which have no probabilities.";
     case PRNN_FAR: return "A sample is far outside of the range of training; check the sensor's unit.";
+    case PRNN_LARGE: return "This leads to a whole number that 32 bits do not hold, and the engine has no others.";
     case PRNN_WAITING: return "More characters have no space to cut them at than a stream keeps.";
     case PRNN_NO_PROGRAM: return "This file holds text rules only: it makes ids, and has no program that answers.";
     case PRNN_FEW_IDS: return "The text has fewer ids than the rules fill every text up to.";

@@ -68,7 +68,8 @@ enum {
     PRNN_FEW_IDS,    /* the rules fill every text up to more ids; prnn_check_ids alone says this and what follows */
     PRNN_MANY_IDS,   /* the rules cut every text to fewer ids */
     PRNN_BEGIN,      /* the rules begin every text with other ids */
-    PRNN_END         /* the rules end every text with other ids */
+    PRNN_END,        /* the rules end every text with other ids */
+    PRNN_LARGE       /* the program makes a whole number of the text that 32 bits do not hold, or one of NaN */
 };
 
 /* What a file may ask for. A text of so many ids: bytes beside its ids, and multiply-adds of the program, as which all else is

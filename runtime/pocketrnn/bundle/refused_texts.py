@@ -1,5 +1,6 @@
 """Texts that are refused: of fewer or more token ids than the bundle's limits say, or of padding only, which the graph
-cannot take; and those that would take more memory or time than the native engine allows."""
+cannot take; and those that the native engine does not answer: they would take more memory or time than it allows, or
+whole numbers larger than it has."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import LimitError
 
-__all__ = ["SKIP_THEM", "among", "kinds_outside", "limit_error", "outside", "too_costly"]
+__all__ = ["SKIP_THEM", "among", "kinds_outside", "limit_error", "outside", "too_costly", "too_large"]
 
 SKIP_THEM: Final = "skip such texts with on_error='skip'"
 
@@ -55,7 +56,7 @@ def kinds_outside(limits: Limits) -> list[str]:
 
 
 def among(error: LimitError, text: str, otherwise: str = "") -> LimitError:
-    """What `limit_error` and `too_costly` say of the one text, said of one of several.
+    """What `limit_error`, `too_costly` and `too_large` say of the one text, said of one of several.
 
     Args:
         error: theirs.
@@ -80,6 +81,19 @@ def too_costly(name: str) -> LimitError:
     return LimitError(
         f"The text would take more memory or time of {name} than a file of its size may ask for.",
         "Shorten it; if short ones are refused too, do not use the file.",
+    )
+
+
+def too_large(name: str) -> LimitError:
+    """What to raise for a text of which a packed file would make a whole number that the native engine does not have.
+
+    Example:
+        >>> too_large("news").problem
+        'The text leads news to a whole number that 32 bits do not hold, and a packed file has no others.'
+    """
+    return LimitError(
+        f"The text leads {name} to a whole number that 32 bits do not hold, and a packed file has no others.",
+        "Give it to the bundle that the file was made from, or shorten it.",
     )
 
 

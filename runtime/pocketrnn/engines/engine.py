@@ -41,7 +41,7 @@ class Answered(NamedTuple):
     Attributes:
         logits: float32 [texts, labels].
         refused: the indices of texts that are not answered, in their order: the engine bounds what a text may take, and
-            they would take more. Their logits mean nothing.
+            they would take more, or lead to larger whole numbers than it has. Their logits mean nothing.
     """
 
     logits: Floats

@@ -12,7 +12,7 @@ import numpy as np
 
 from pocketrnn.bundle.manifest import TAKES_NUMBERS, Manifest, NumbersError, digest_entry
 from pocketrnn.bundle.packed_file import manifest_of, mapped, takes_numbers
-from pocketrnn.bundle.refused_texts import too_costly
+from pocketrnn.bundle.refused_texts import too_costly, too_large
 from pocketrnn.engines.engine import Answered, Floats, Ids
 from pocketrnn.errors import BundleError, InputError, MissingExtraError, PocketRNNError
 
@@ -20,7 +20,7 @@ __all__ = ["NativeEngine", "engine_failure", "native_module", "opened", "opening
 
 
 # What the extension offers: a change of it counts on both sides, here and in runtime/native/pocketrnn_native/_engine.c.
-_INTERFACE: Final = 2
+_INTERFACE: Final = 3
 
 
 def native_module() -> ModuleType:
@@ -108,6 +108,7 @@ class NativeEngine:
             self.manifest: Manifest = manifest_of(content, self._packed.tokens(), path)
         self._classes = len(self.manifest.labels)
         self._beyond = [self._module.TOO_SHORT, self._module.TOO_LONG, self._module.NO_WORD]
+        self._refused = [self._module.COSTLY, self._module.LARGE]
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -129,21 +130,18 @@ class NativeEngine:
 
     def logits_of_texts(self, texts: Sequence[str]) -> Answered:
         """The logits of many texts; see `ReadsTexts`."""
-        return self._answered(
-            self._packed.logits_of_texts, len(texts), [*self._beyond, self._module.COSTLY], list(texts)
-        )
+        refusals = [*self._beyond, *self._refused]
+        return self._answered(self._packed.logits_of_texts, len(texts), refusals, list(texts))
 
     def logits_of_one(self, tokens: Ids) -> list[float]:
         """One text's logits; see `Engine.logits_of_one`."""
-        logits, refused = self.logits(tokens[0], np.array([tokens.shape[1]], np.int64))
-        if refused:
-            raise too_costly(self.manifest.name)
-        return logits[0].tolist()  # type: ignore[no-any-return]
+        given = tokens[0].astype(np.int32), np.array([tokens.shape[1]], np.int64)
+        return self._answered(self._packed.logits_of_ids, 1, [], *given).logits[0].tolist()  # type: ignore[no-any-return]
 
     def logits(self, ids: Ids, lengths: Ids) -> Answered:
         """The logits of many texts; see `Engine.logits`."""
         given = ids.astype(np.int32), np.ascontiguousarray(lengths, np.int64)
-        return self._answered(self._packed.logits_of_ids, len(lengths), [self._module.COSTLY], *given)
+        return self._answered(self._packed.logits_of_ids, len(lengths), self._refused, *given)
 
     def embeddings(self, ids: Ids, lengths: Ids) -> Answered:
         """The numbers before the last linear layer; see `Engine.embeddings`."""
@@ -154,7 +152,7 @@ class NativeEngine:
                 "Use the logits or the probabilities.",
             )
         given = ids.astype(np.int32), np.ascontiguousarray(lengths, np.int64)
-        return self._answered(self._packed.embeddings_of_ids, len(lengths), [self._module.COSTLY], *given, width=width)
+        return self._answered(self._packed.embeddings_of_ids, len(lengths), self._refused, *given, width=width)
 
     def _answered(
         self, ask: Callable[..., None], count: int, refusals: list[int], *given: object, width: int | None = None
@@ -169,6 +167,7 @@ class NativeEngine:
             width: how many numbers a text is answered by; without it, its logits.
 
         Raises:
+            LimitError: a text has one of the statuses of texts that the engine does not answer, and not among these.
             PocketRNNError: a text has another status than these and OK.
         """
         try:
@@ -216,6 +215,8 @@ class NativeEngine:
         status, sentence = error.args
         if status == self._module.COSTLY:
             return too_costly(self.manifest.name)
+        if status == self._module.LARGE:
+            return too_large(self.manifest.name)
         return engine_failure(self.manifest.name, status, sentence)
 
 

@@ -104,4 +104,9 @@ class NativeNumberEngine:
             return LimitError(
                 f"A sequence would take more memory or time than {name} may ask for.", "Give shorter sequences."
             )
+        if status == self._module.LARGE:
+            return LimitError(
+                f"A sequence leads {name} to a whole number that 32 bits do not hold, and a packed file has no others.",
+                "Give it to the bundle that the file was made from, or give shorter sequences.",
+            )
         return engine_failure(name, status, sentence)

@@ -13,6 +13,7 @@ from pocketrnn.bundle.packed_codes import Binary, Unary
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn_export.forms.packed_file.one_text import Observed, evaluated, needed_nodes
 from pocketrnn_export.forms.packed_file.packed_program import BOOL, FLOAT, INT, Program, float_bits
+from pocketrnn_export.forms.packed_file.precision import IN_FLOAT32, MOST_WHOLE, Precision, keeps_whole
 from pocketrnn_export.forms.packed_file.size_values import Numbers, Size, attributes_of, fitted, times
 from pocketrnn_export.forms.packed_file.whole_numbers import (
     LARGEST,
@@ -28,8 +29,6 @@ __all__ = ["HANDLERS", "Handler", "Lowering", "handles"]
 
 Array = npt.NDArray[Any]
 _ONE: Final = (0, 1)
-# What may make larger whole numbers of others, without end.
-_GROWS: Final = frozenset({"CumSum", "Mul", "Pow", "ReduceProd", "ReduceSum"})
 # A program that takes fewer tokens, since its whole numbers have 32 bits, is not worth having.
 _FEWEST: Final = 512
 _MOST_AXES: Final = 4
@@ -80,8 +79,9 @@ class Lowering:
         self.graph = graph
         self.program = Program(graph.state_size, graph.channels)
         self.known: dict[str, int] = {"samples" if graph.channels else "tokens": 0}
-        # What whole numbers do not exceed, by the names of the graph's values.
+        # What whole numbers do not exceed, by the names of the graph's values, floats among them.
         self.bounds: dict[str, Bound] = {"tokens": (max(0, graph.ids - 1),)}
+        self.precision = Precision(graph, self.bound)
         if graph.state_size:
             self.known["state"] = 1
 
@@ -99,6 +99,7 @@ class Lowering:
                 if handler is None:
                     raise ExportError("The native engine has no such operation.", "")
                 self._check(node)
+                self._follow_precision(node)
                 handler(self, node)
                 self._note_bounds(node)
             except PocketRNNError as error:
@@ -117,33 +118,46 @@ class Lowering:
         return self.program
 
     def bound(self, name: str) -> Bound:
-        """What the whole numbers of a value do not exceed."""
-        if self.is_fixed(name):
-            known = self.graph.size_values.known[name]
-            if isinstance(known, Numbers) and known.all is None:
-                return (int(np.abs(self.graph.values[name][0]).max()),)
-            return of_ends(known.ends)
-        return self.bounds.get(name)
+        """What the whole numbers of a value do not exceed; None where that is not known, or it has others, too."""
+        if not self.is_fixed(name):
+            return self.bounds.get(name)
+        known = self.graph.size_values.known[name]
+        if known == Numbers(None):
+            array = np.abs(self.graph.values[name][0])
+            return (int(array.max()),) if np.isfinite(array).all() and (array == np.rint(array)).all() else None
+        is_whole = all(np.isfinite(b) and b == int(b) for _, b in known.ends)
+        return of_ends(known.ends) if is_whole else None
 
-    def hold_to_32_bits(self, bound: Bound) -> None:
-        """Let the program take no text of which a whole number has more than 32 bits.
+    def hold(self, bound: Bound, largest: int = LARGEST, remedy: str = "") -> None:
+        """Let the program take no text of which a whole number exceeds the largest, where its bound is known.
 
         Raises:
             ExportError: that leaves hardly a text.
         """
         span = self.graph.size_values.span
-        most = most_tokens(bound, span.end)
+        most = span.end if bound is None else most_tokens(bound, span.end, largest)
         if most < min(span.end, max(_FEWEST, span.least)):
-            raise ExportError("Its whole numbers may have more than 32 bits, which the engine's have.", "")
+            raise ExportError(f"Its whole numbers may exceed {largest:,}, and those of the engine do not.", remedy)
         if most < span.end:
             self.program.most = min(most, self.program.most or most)
 
+    def _follow_precision(self, node: onnx.NodeProto) -> None:
+        """Note which floats are whole numbers, and refuse what the engine may decide otherwise in float32."""
+        floats = [name for name in node.input if name and self.graph.values[name][0].dtype.kind == "f"]
+        outputs = [name for name in node.output if name and not self.is_fixed(name)]
+        is_whole = keeps_whole(node) and all(self.bound(name) is not None for name in floats)
+        bound = None
+        if is_whole and outputs and self.graph.values[outputs[0]][0].dtype.kind == "f":
+            bound = _bound_of(self, node)
+            self.bounds |= dict.fromkeys(outputs, bound)
+        self.hold(self.precision.follow(node, bound), MOST_WHOLE, IN_FLOAT32)
+
     def _note_bounds(self, node: onnx.NodeProto) -> None:
         for name in filter(None, node.output):
-            if name and not self.is_fixed(name) and self.graph.values[name][0].dtype.kind in "iu":
+            if not self.is_fixed(name) and self.graph.values[name][0].dtype.kind in "iu":
                 self.bounds[name] = bound = _bound_of(self, node)
-                if bound is not None or node.op_type in _GROWS:
-                    self.hold_to_32_bits(bound)
+                # Where no bound is known, the engine refuses the texts that lead beyond its 32 bits.
+                self.hold(bound)
 
     def _check(self, node: onnx.NodeProto) -> None:
         """Refuse what no operation of the engine means.
@@ -243,7 +257,7 @@ class Lowering:
         firsts = [n[0] for n in numbers]
         kind = self.type(name)
         if kind == INT:
-            self.hold_to_32_bits(self.bound(name))
+            self.hold(self.bound(name))
         if len(set(firsts)) == 1:
             return self.program.constant(np.array([firsts[0]]).astype(["<f4", "<i4", "?"][kind]))
         size = None if kind == BOOL else fitted(self.graph.lengths, firsts)
@@ -265,7 +279,7 @@ class Lowering:
             raise ExportError(f"{name} is made of nothing that the engine has.", "")
         values = self.graph.values[name]
         if self.type(name) == INT:
-            self.hold_to_32_bits(self.bound(name))
+            self.hold(self.bound(name))
         if all(v.shape == values[0].shape and v.tobytes() == values[0].tobytes() for v in values[1:]):
             array = values[0]
             self.known[name] = self.program.constant(array if array.ndim == 2 else array.reshape(-1))
@@ -484,8 +498,7 @@ def _bound_of(lowering: Lowering, node: onnx.NodeProto) -> Bound:
     if kind == "Mod":
         return bounds[1]
     if kind in ("Cast", "CastLike"):
-        source = lowering.graph.values[names[0]][0].dtype.kind
-        return (1,) if source == "b" else None if source == "f" else bounds[0]
+        return (1,) if lowering.graph.values[names[0]][0].dtype == bool else bounds[0]
     if kind in ("ArgMax", "ArgMin"):
         return larger(*(of_ends([size]) for size in lowering.sizes(names[0])))
     if kind == "Mul":

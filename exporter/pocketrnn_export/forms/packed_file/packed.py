@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from pocketrnn.bundle.manifest import Graph, StepGraph
-from pocketrnn.bundle.refused_texts import too_costly
 from pocketrnn.engines.native import NativeEngine
+from pocketrnn.errors import ExportError, LimitError
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.proof.cases import Ids, Logits, Run
 
@@ -59,18 +61,36 @@ def run_of_packed(path: Path, *, in_place: bool = False) -> Run:
 
     Raises:
         MissingExtraError: the native engine is not installed.
-        BundleError: it does not open.
+        BundleError: it does not open. The run raises an ExportError where the engine refuses a row.
     """
     engine = NativeEngine(path, in_place=in_place)
 
     def run(tokens: Ids, lengths: Ids) -> Logits:
         rows = [row[:length] for row, length in zip(tokens, lengths, strict=True)]
         logits, refused = engine.logits(np.concatenate(rows), lengths)
-        if refused:
-            raise too_costly(engine.manifest.name)
+        for index in refused[:1]:
+            with _answering():
+                engine.logits_of_one(rows[index][None])
         return logits
 
     return run
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """That an engine answers a text of the proof.
+
+    Raises:
+        ExportError: it refuses it.
+    """
+    try:
+        yield
+    except LimitError as error:
+        raise ExportError(
+            error.problem,
+            "Bound what becomes a whole number before it does, as in x.clamp(-1000, 1000).long(); or let the text "
+            "rules cut texts: max_width; or use the bundle with onnxruntime.",
+        ) from error
 
 
 def run_of_packed_steps(path: Path, *, cuts: int | None, in_place: bool = False) -> Run:
@@ -83,7 +103,7 @@ def run_of_packed_steps(path: Path, *, cuts: int | None, in_place: bool = False)
 
     Raises:
         MissingExtraError: the native engine is not installed.
-        BundleError: it does not open.
+        BundleError: it does not open. The run raises an ExportError where the engine refuses a row.
     """
     engine, generator = NativeEngine(path, in_place=in_place), np.random.default_rng(0)
     size = 0 if engine.manifest.stream is None else engine.manifest.stream.state_size
@@ -96,7 +116,8 @@ def run_of_packed_steps(path: Path, *, cuts: int | None, in_place: bool = False)
             state = np.zeros((1, size), np.float32)
             for some in np.array_split(row[:length], places):
                 if some.size:
-                    logits, state = engine.step(some.tolist(), state)
+                    with _answering():
+                        logits, state = engine.step(some.tolist(), state)
             rows.append(logits)
         return np.concatenate(rows)
 

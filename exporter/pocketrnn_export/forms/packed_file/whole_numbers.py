@@ -73,8 +73,8 @@ def product(bound: Bound, *sizes: Size) -> Bound:
     return bound
 
 
-def most_tokens(bound: Bound, most: int) -> int:
-    """The most tokens, up to `most`, of which no number has more than 32 bits; 0 where there are none.
+def most_tokens(bound: Bound, most: int, largest: int = LARGEST) -> int:
+    """The most tokens, up to `most`, of which no number exceeds `largest`; 0 where there are none.
 
     Example:
         >>> most_tokens((0, 0, 1), 1 << 31)
@@ -85,7 +85,7 @@ def most_tokens(bound: Bound, most: int) -> int:
     least, beyond = 0, most + 1
     while beyond - least > 1:
         middle = (least + beyond) // 2
-        if sum(c * middle**power for power, c in enumerate(bound)) <= LARGEST:
+        if sum(c * middle**power for power, c in enumerate(bound)) <= largest:
             least = middle
         else:
             beyond = middle

@@ -1,0 +1,175 @@
+"""Where float32 may stand for the double and half precision of a graph: the engine has no other floats.
+
+A sum in double precision is another number in float32, by its last digits. An answer made of it differs by as little,
+unless something on the way has a step: a comparison, or a rounding to whole numbers. There, the last digit decides. So
+what the tokens decide through other floats is followed from where it is made, and refused where a step takes it. Whole
+numbers, such as counts, are the same in float32 up to 2^24, and pass.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import onnx
+
+from pocketrnn.errors import ExportError
+from pocketrnn_export.forms.packed_file.whole_numbers import Bound, larger, most_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pocketrnn_export.forms.packed_file.one_text import Observed
+
+__all__ = ["IN_FLOAT32", "MOST_WHOLE", "Precision", "keeps_whole"]
+
+IN_FLOAT32: Final = "Compute it in float32, or in whole numbers; or use the bundle with onnxruntime."
+# Up to these, every whole number is a float32, and a float16.
+MOST_WHOLE: Final = 1 << 24
+_MOST_HALF: Final = 1 << 11
+# What float32 holds just as the graph does; whole numbers are so up to 2^24. Or but for the last digits of the number
+# itself. Or but for the last digits of numbers that it is a sum of, which may be larger by far.
+_HELD, _CLOSE, _ROUGH = range(3)
+_STEPS: Final = frozenset(
+    {"ArgMax", "ArgMin", "Ceil", "Equal", "Floor", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Mod", "Round",
+     "Sign", "TopK"}
+)  # fmt: skip
+# They give numbers that they were given, or the same with another sign.
+_CHOOSES: Final = frozenset(
+    {"Abs", "Cast", "CastLike", "Clip", "Compress", "Concat", "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather",
+     "GatherElements", "GatherND", "Identity", "Max", "Min", "Neg", "Pad", "ReduceMax", "ReduceMin", "Relu", "Reshape",
+     "ReverseSequence", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze", "Where"}
+)  # fmt: skip
+# Of whole numbers they make such; so do those that choose.
+_KEEPS_WHOLE: Final = _CHOOSES | {"Add", "Ceil", "CumSum", "Floor", "Mul", "ReduceSum", "Round", "Sub"}
+# The last digits of what they are given are the last digits of what they give.
+_KEEPS_DIGITS: Final = frozenset({"Div", "Mul", "Pow", "Reciprocal", "Sqrt"})
+# Near 0 they make a large difference of a small one; of a quotient, the divisor does.
+_STEEP: Final = frozenset({"Div", "Log", "Pow", "Reciprocal", "Sqrt"})
+# What they give differs by no more than the sum of what they are given.
+_SMOOTH: Final = frozenset(
+    {"Add", "Cos", "CumSum", "Elu", "Erf", "Gelu", "Gemm", "HardSigmoid", "LeakyRelu", "LogSoftmax", "MatMul",
+     "ReduceMean", "ReduceSum", "Sigmoid", "Sin", "Softmax", "Softplus", "Sub", "Tanh"}
+)  # fmt: skip
+
+
+class Precision:
+    """How exactly float32 holds the floats of a graph, followed operator by operator, in their order.
+
+    Args:
+        graph: what was observed of the graph.
+        bound: what the whole numbers of a value do not exceed, by its name; None where it has others, too.
+    """
+
+    def __init__(self, graph: Observed, bound: Callable[[str], Bound]) -> None:
+        self._graph, self._bound = graph, bound
+        self._states: dict[str, int] = {}
+        # What the whole numbers in double precision do not exceed that a value was made of.
+        self._needs: dict[str, Bound] = {}
+
+    def follow(self, node: onnx.NodeProto, whole: Bound) -> Bound:
+        """Note how exactly the outputs of an operator are held that depend on the tokens.
+
+        Args:
+            node: the operator.
+            whole: what its output does not exceed, where that is floats that are whole numbers, made of such.
+
+        Returns:
+            what must not exceed 2^24, for this operator to decide as the graph does.
+
+        Raises:
+            ExportError: it decides something by floats that the engine has not, or float32 cannot stand for them.
+        """
+        outputs = [name for name in node.output if name in self._graph.of_tokens]
+        if not outputs:
+            return (0,)
+        inputs = [name for name in node.input if name and self._kind(name).kind not in "iub"]
+        made = self._kind(outputs[0])
+        states = [self._state(name) for name in inputs]
+        need = larger((0,), *(self._need(name) for name in inputs))
+        if made.kind not in "fiub":
+            raise ExportError(f"It computes with {made}, which the engine has not.", IN_FLOAT32)
+        if made == np.float16 and not self._is_held_in_half(node, inputs, whole):
+            raise ExportError("It computes in half precision (float16), whose rounding the engine has not.", IN_FLOAT32)
+        if made.kind != "f" or node.op_type in _STEPS:
+            if any(states):
+                raise ExportError(
+                    "It is decided by numbers in double precision that depend on the tokens. The engine has them in "
+                    "float32, of which the last digit may decide otherwise.", IN_FLOAT32,
+                )  # fmt: skip
+            return need
+        self._needs |= dict.fromkeys(outputs, larger(need, whole) if whole and made == np.float64 else need)
+        self._states |= dict.fromkeys(outputs, self._made(node, inputs, states, whole))
+        return (0,)
+
+    def _kind(self, name: str) -> np.dtype[Any]:
+        return self._graph.values[name][0].dtype
+
+    def _need(self, name: str) -> Bound:
+        if name in self._graph.of_tokens:
+            return self._needs.get(name, (0,))
+        bound = self._bound(name) if self._kind(name) == np.float64 else None
+        # A constant is seen as it is.
+        return bound if bound is not None and any(bound[1:]) else (0,)
+
+    def _state(self, name: str) -> int:
+        """How exactly a value is held.
+
+        Raises:
+            ExportError: it is a constant beyond all that float32 holds.
+        """
+        if name in self._graph.of_tokens or self._kind(name) != np.float64:
+            return self._states.get(name, _HELD)
+        numbers = np.concatenate([value.ravel() for value in self._graph.values[name]])
+        numbers = numbers[np.isfinite(numbers)]
+        with np.errstate(over="ignore", under="ignore"):
+            held = numbers.astype(np.float32)
+        if not np.isfinite(held).all() or ((held == 0) != (numbers == 0)).any():
+            raise ExportError(f"{name} holds a number that is too large or too small for float32.", IN_FLOAT32)
+        return _HELD if (held == numbers).all() else _CLOSE
+
+    def _is_held_in_half(self, node: onnx.NodeProto, inputs: Sequence[str], whole: Bound) -> bool:
+        """Whether float16 holds what an operator makes, for every number of tokens: it makes no new number, or whole
+        numbers that are small enough."""
+        end = self._graph.size_values.span.end
+        if whole is not None and most_tokens(whole, end, _MOST_HALF) == end:
+            return True
+        return node.op_type in _CHOOSES and all(self._kind(name) == np.float16 for name in inputs or node.input[:1])
+
+    def _made(self, node: onnx.NodeProto, inputs: Sequence[str], states: Sequence[int], whole: Bound) -> int:
+        """How exactly the floats that an operator makes are held.
+
+        Raises:
+            ExportError: float32 cannot stand for double precision in it.
+        """
+        kind, worst = node.op_type, max(states, default=_HELD)
+        is_double = self._kind(next(filter(None, node.output))) == np.float64
+        if worst == _HELD and (whole is not None or not is_double):
+            return _HELD
+        if kind in _CHOOSES:
+            # Whole numbers of which not even a bound is known lose digits.
+            return worst if inputs else _CLOSE
+        steep = states[1:] if kind == "Div" else states
+        if kind in _STEEP and _ROUGH in steep:
+            raise ExportError(
+                "It is made of sums in double precision that may be near 0, where float32, which the engine has, is "
+                "too coarse.", IN_FLOAT32,
+            )  # fmt: skip
+        if kind == "ReduceMean" and worst == _HELD and self._bound(inputs[0]) is not None:
+            return _CLOSE
+        if is_double and kind not in _KEEPS_DIGITS | _SMOOTH | {"Log"}:
+            raise ExportError(
+                "It computes in double precision, and its numbers may be too large or too small for float32, which "
+                "the engine has.", IN_FLOAT32,
+            )  # fmt: skip
+        return _CLOSE if kind in _KEEPS_DIGITS and worst != _ROUGH else _ROUGH
+
+
+def keeps_whole(node: onnx.NodeProto) -> bool:
+    """Whether an operator makes whole numbers of whole numbers.
+
+    Example:
+        >>> keeps_whole(onnx.helper.make_node("ReduceMean", ["counts"], ["mean"]))
+        False
+    """
+    return node.op_type in _KEEPS_WHOLE
