@@ -1,4 +1,5 @@
-"""Classifiers that compute with tokens in double or half precision, which the engine of packed files has not.
+"""Classifiers that compute with tokens in double or half precision, which the engine of packed files has not, or with
+whole numbers that are made of tokens.
 
 Each takes tokens [batch, sequence]. Its name says what it does.
 """
@@ -140,10 +141,45 @@ class MaskInHalf(_Recurrent):
         return self.masked(tokens, (tokens > 1).half())
 
 
+class RemaindersOfSums(_Recurrent):
+    def forward(self, tokens: Tensor) -> Tensor:
+        sums = ((tokens - 20) * 31).sum(1)
+        half = torch.div(sums, 2, rounding_mode="floor")
+        found = self.buckets(sums % 97) + self.buckets(half.remainder(89)) + self.buckets(sums.fmod(50) + 50)
+        return self.out(self.states(tokens).mean(1) + found)
+
+
+class LastStepByItsPlace(_Recurrent):
+    def forward(self, tokens: Tensor) -> Tensor:
+        count = (tokens > 1).sum(1).clamp(min=1)
+        return self.out(self.states(tokens)[torch.arange(len(tokens)), count - 1])
+
+
+class LastStepByGather(_Recurrent):
+    def forward(self, tokens: Tensor) -> Tensor:
+        places = ((tokens > 1).sum(1).clamp(min=1) - 1).view(-1, 1, 1).expand(-1, 1, self.rnn.hidden_size)
+        return self.out(self.states(tokens).gather(1, places).squeeze(1))
+
+
+class WordsByGather(_Recurrent):
+    def forward(self, tokens: Tensor) -> Tensor:
+        largest = tokens.argmax(1, keepdim=True)
+        return self.out(self.states(tokens).mean(1) + self.emb(tokens.gather(1, largest))[:, 0, :6])
+
+
+class PowerInDouble(_Recurrent):
+    def forward(self, tokens: Tensor) -> Tensor:
+        count = (tokens > 1).sum(1, keepdim=True).double()
+        return self.out(self.states(tokens).mean(1) * torch.log1p(torch.pow(1.5, count)).float())
+
+
 REFUSED = (
     PercentInDouble, MoreThanTwoThirdsInDouble, CountsInHalf, SpreadInDouble, FloorOfPercentInDouble,
     RunningShareInDouble, ShareInDoubleAsFloat, SumOfStatesInDoubleBucketed, LargestSumInDouble, PairsInDouble,
-    OddsInDouble, TinyNumberInDouble, OddCountInHalf, StatesInHalf,
+    OddsInDouble, TinyNumberInDouble, OddCountInHalf, StatesInHalf, PowerInDouble,
 )  # fmt: skip
 # Of these, float32 gives the answers, or the same whole numbers.
-PACKED = (LastByACountInDouble, MeanInDouble, LogOfACountInDouble, MaskInHalf)
+PACKED = (
+    LastByACountInDouble, RemaindersOfSums, LastStepByItsPlace, LastStepByGather, MeanInDouble, LogOfACountInDouble,
+    MaskInHalf, WordsByGather,
+)  # fmt: skip

@@ -35,7 +35,7 @@ def test_what_the_last_digit_of_other_floats_decides_is_refused(kind: type[nn.Mo
         program_of(content, graph)
 
 
-@pytest.mark.parametrize("kind", mostly_slow(zoo.PACKED, 2), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(zoo.PACKED, 4), ids=lambda kind: kind.__name__)
 def test_what_float32_stands_for_answers_as_the_module_does(kind: type[nn.Module], tmp_path: Path) -> None:
     module = made(kind)
     content, graph = graph_of(module, VOCABULARY, LABELS)

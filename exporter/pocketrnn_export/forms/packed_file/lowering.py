@@ -31,6 +31,8 @@ Array = npt.NDArray[Any]
 _ONE: Final = (0, 1)
 # A program that takes fewer tokens, since its whole numbers have 32 bits, is not worth having.
 _FEWEST: Final = 512
+# A limit from here on is not worth a word; the engine refuses what would lead beyond its whole numbers.
+_MANY: Final = 1 << 30
 _MOST_AXES: Final = 4
 _MOST_MOVED_AXES: Final = 5
 _TYPES: Final = {"f": FLOAT, "i": INT, "u": INT, "b": BOOL}
@@ -138,7 +140,7 @@ class Lowering:
         most = span.end if bound is None else most_tokens(bound, span.end, largest)
         if most < min(span.end, max(_FEWEST, span.least)):
             raise ExportError(f"Its whole numbers may exceed {largest:,}, and those of the engine do not.", remedy)
-        if most < span.end:
+        if most < min(span.end, _MANY):
             self.program.most = min(most, self.program.most or most)
 
     def _follow_precision(self, node: onnx.NodeProto) -> None:
@@ -569,7 +571,7 @@ def _fit_move(lengths: Sequence[int], maps: Sequence[Array]) -> tuple[Size, list
 def _move(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Numbers that are put elsewhere and stay what they are."""
     if any(not lowering.is_fixed(name) for name in node.input[1:] if name):
-        if node.op_type == "Gather" or (node.op_type == "GatherND" and not lowering.is_fixed(node.input[1])):
+        if node.op_type.startswith("Gather"):
             _gather(lowering, node)
             return
         raise ExportError("What is picked depends on the tokens.", "")
@@ -608,9 +610,12 @@ def _is_of_one_sign(lowering: Lowering, name: str) -> bool:
 
 def _gather(lowering: Lowering, node: onnx.NodeProto) -> None:
     """Rows of a table, or what stands at indices along an axis."""
-    if node.op_type != "Gather":
-        raise ExportError("What is picked depends on the tokens.", "")
     source, indices, out = node.input[0], node.input[1], node.output[0]
+    if node.op_type != "Gather":
+        axis, places = (_picked_by_tuples if node.op_type == "GatherND" else _picked_one_by_one)(lowering, node)
+        view = lowering.view(source, axis, axis)
+        lowering.program.add("gather", [lowering.read(source), places, lowering.new(out)], *view)
+        return
     axis = attributes_of(node).get("axis", 0) % lowering.graph.values[source][0].ndim
     from_zero = not lowering.is_fixed(indices) or _is_of_one_sign(lowering, indices)
     is_table = lowering.is_fixed(source) and axis == 0 and lowering.graph.values[source][0].dtype == np.float32
@@ -624,6 +629,46 @@ def _gather(lowering: Lowering, node: onnx.NodeProto) -> None:
     outer, middle, inner = lowering.view(source, axis, axis)
     operands = [lowering.read(source), lowering.read(indices)]
     lowering.program.add("gather", [*operands, lowering.new(out)], outer, middle, inner)
+
+
+def _picked_by_tuples(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
+    """The axis along which GatherND picks, where there is but one number along all others that its tuples of indices
+    name, such as the text's place in its batch; and the value of the program with the indices along it.
+
+    Raises:
+        ExportError: it picks along several axes.
+    """
+    sizes, of_indices = lowering.sizes(node.input[0]), lowering.sizes(node.input[1])
+    first, (_, width) = attributes_of(node).get("batch_dims", 0), of_indices[-1]
+    named = range(first, first + width)
+    axes = [axis for axis in named if sizes[axis] != _ONE] or [first]
+    count = times(of_indices[:-1])
+    if len(axes) > 1 or any(size != _ONE for size in sizes[:first]) or count is None:
+        raise ExportError("What is picked along several axes depends on the tokens.", "")
+    made = lowering.program.value(INT, [count])
+    place = (0, axes[0] - first)
+    lowering._copy(lowering.read(node.input[1]), made, [count], place, [(0, width)], (0, 0), [_ONE])
+    return axes[0], made
+
+
+def _picked_one_by_one(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, int]:
+    """The axis along which GatherElements picks, where it picks the same places for all that the other axes number;
+    and the value of the program with these places.
+
+    Raises:
+        ExportError: it picks other places for some.
+    """
+    source, indices = node.input
+    axis = attributes_of(node).get("axis", 0) % len(lowering.sizes(source))
+    made_by = {name: one for one in lowering.graph.model.graph.node for name in one.output}.get(indices)
+    given = made_by.input[0] if made_by is not None and made_by.op_type == "Expand" else indices
+    own, spread = lowering.sizes(given), lowering.sizes(indices)
+    own = [_ONE] * (len(spread) - len(own)) + own
+    others = [i for i in range(len(spread)) if i != axis]
+    same = own[axis] == spread[axis] and all(own[i] == _ONE for i in others)
+    if not same or any(spread[i] != lowering.sizes(source)[i] for i in others):
+        raise ExportError("The places that are picked differ along several axes, and depend on the tokens.", "")
+    return axis, lowering.read(given)
 
 
 @handles("Concat")
@@ -785,24 +830,34 @@ def _clip(lowering: Lowering, node: onnx.NodeProto) -> None:
 
 @handles("Mod")
 def _remainder(lowering: Lowering, node: onnx.NodeProto) -> None:
-    """x - x / divisor * divisor, of whole numbers from 0 on, for which it does not matter towards what is rounded."""
+    """x - x / divisor * divisor, of whole numbers, with the sign of x; once more, of this and the divisor, for one from
+    0 on."""
     left, right, out = node.input[0], node.input[1], node.output[0]
-    known = lowering.graph.size_values
+    if lowering.type(left) != INT or not lowering.is_fixed(right) or (lowering.constant(right) < 1).any():
+        kind = "a remainder, or a quotient that is rounded down,"
+        raise ExportError(f"It is {kind} by no whole number from 1 on, or by one that depends on the tokens.", "")
+    known, program = lowering.graph.size_values, lowering.program
     from_zero = left == "tokens" or (
         left in known.known
         and all(known.span.holds("GreaterOrEqual", number, (0, 0)) for number in known.known[left].ends)
     )
-    divisor = lowering.constant(right)
-    if divisor.dtype.kind != "i" or (divisor < 1).any() or not from_zero:
-        raise ExportError("It is no remainder of numbers from 0 on by a number from 1 on.", "")
-    operands, words = lowering._walk([left, right], out)
-    *sizes, of_left, of_right = words
-    kind, shape = lowering.type(out), lowering.sizes(out)
-    quotient, whole = lowering.program.value(kind, shape), lowering.program.value(kind, shape)
+    (value, by), (*sizes, of_value, of_divisor) = lowering._walk([left, right], out)
     everywhere = sum(1 << i for i, size in enumerate(sizes) if size != _ONE)
-    lowering.program.add("binary", [*operands, quotient], Binary.DIV, *sizes, of_left, of_right)
-    lowering.program.add("binary", [quotient, operands[1], whole], Binary.MUL, *sizes, everywhere, of_right)
-    lowering.program.add("binary", [operands[0], whole, lowering.new(out)], Binary.SUB, *sizes, of_left, everywhere)
+
+    def add(kind: int, one: int, other: int, of_one: int | Size, of_other: int | Size, made: int | None = None) -> int:
+        made = program.value(INT, lowering.sizes(out)) if made is None else made
+        program.add("binary", [one, other, made], kind, *sizes, of_one, of_other)
+        return made
+
+    def remainder(value: int, of_value: int | Size, made: int | None) -> int:
+        whole = add(Binary.MUL, add(Binary.DIV, value, by, of_value, of_divisor), by, everywhere, of_divisor)
+        return add(Binary.SUB, value, whole, of_value, everywhere, made)
+
+    if from_zero or attributes_of(node).get("fmod"):
+        remainder(value, of_value, lowering.new(out))
+        return
+    signed = remainder(value, of_value, None)
+    remainder(add(Binary.ADD, signed, by, everywhere, of_divisor), everywhere, lowering.new(out))
 
 
 @handles("Cast", "CastLike")

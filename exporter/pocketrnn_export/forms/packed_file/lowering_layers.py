@@ -13,6 +13,7 @@ from pocketrnn.bundle.packed_codes import Binary, Layer, Pooling, Reduction
 from pocketrnn.errors import ExportError
 from pocketrnn_export.forms.packed_file.lowering import Lowering, handles
 from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, float_bits
+from pocketrnn_export.forms.packed_file.precision import IN_FLOAT32, MOST_WHOLE
 from pocketrnn_export.forms.packed_file.size_values import Size, attributes_of, times
 
 __all__ = ["padded_columns"]
@@ -348,6 +349,12 @@ def _argmax(lowering: Lowering, node: onnx.NodeProto) -> None:
     axis = attributes.get("axis", 0) % lowering.graph.values[node.input[0]][0].ndim
     view = lowering.view(node.input[0], axis, axis)
     read = lowering.read(node.input[0])
+    if lowering.type(node.input[0]) != FLOAT:
+        if (bound := lowering.bound(node.input[0])) is None:
+            raise ExportError(f"It is of whole numbers that may exceed {MOST_WHOLE:,}.", IN_FLOAT32)
+        lowering.hold(bound, MOST_WHOLE, IN_FLOAT32)
+        whole, read = read, lowering.program.value(FLOAT, lowering.sizes(node.input[0]))
+        lowering.unary("Cast", whole, read)
     lowering.program.add("argmax", [read, lowering.new(node.output[0])], int(node.op_type == "ArgMin"), *view)
 
 

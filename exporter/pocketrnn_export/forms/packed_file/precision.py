@@ -43,9 +43,11 @@ _CHOOSES: Final = frozenset(
 # Of whole numbers they make such; so do those that choose.
 _KEEPS_WHOLE: Final = _CHOOSES | {"Add", "Ceil", "CumSum", "Floor", "Mul", "ReduceSum", "Round", "Sub"}
 # The last digits of what they are given are the last digits of what they give.
-_KEEPS_DIGITS: Final = frozenset({"Div", "Mul", "Pow", "Reciprocal", "Sqrt"})
+_KEEPS_DIGITS: Final = frozenset({"Div", "Mul", "Reciprocal", "Sqrt"})
 # Near 0 they make a large difference of a small one; of a quotient, the divisor does.
-_STEEP: Final = frozenset({"Div", "Log", "Pow", "Reciprocal", "Sqrt"})
+_STEEP: Final = frozenset({"Div", "Log", "Reciprocal", "Sqrt"})
+# Powers that are a product or two.
+_PRODUCTS: Final = (2.0, 3.0)
 # What they give differs by no more than the sum of what they are given.
 _SMOOTH: Final = frozenset(
     {"Add", "Cos", "CumSum", "Elu", "Erf", "Gelu", "Gemm", "HardSigmoid", "LeakyRelu", "LogSoftmax", "MatMul",
@@ -143,6 +145,9 @@ class Precision:
             ExportError: float32 cannot stand for double precision in it.
         """
         kind, worst = node.op_type, max(states, default=_HELD)
+        if kind == "Pow" and node.input[1] not in self._graph.of_tokens:
+            exponents = self._graph.values[node.input[1]]
+            kind = "Mul" if all(np.isin(one, _PRODUCTS).all() for one in exponents) else kind
         is_double = self._kind(next(filter(None, node.output))) == np.float64
         if worst == _HELD and (whole is not None or not is_double):
             return _HELD
