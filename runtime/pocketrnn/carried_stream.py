@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 
 from pocketrnn.bundle.manifest import Limits, Manifest
-from pocketrnn.engines.engine import Floats
+from pocketrnn.engines.engine import Engine, Floats
 from pocketrnn.errors import InputError, SequenceError
 from pocketrnn.numbers.number_input import Watch, step_or_steps
 from pocketrnn.saved_stream import as_floats, as_text, bundle_digest, damaged, parsed, written
@@ -33,18 +33,6 @@ class Window:
     answer: Any
 
 
-class _Engine(Protocol):
-    """Who reads on."""
-
-    def open_step(self) -> None:
-        """Open what reads on."""
-        ...
-
-    def step(self, samples: Floats, state: Floats) -> tuple[Floats, Floats]:
-        """float32 [time, channels], [1, state_size] -> [1, labels], the new state."""
-        ...
-
-
 class CarriedStream:
     """A recording that arrives, answered for all samples so far at the cost of the new ones; `NumberClassifier.stream`
     makes one. For one thread at a time.
@@ -56,7 +44,7 @@ class CarriedStream:
     def __init__(
         self,
         manifest: Manifest,
-        engine: _Engine,
+        engine: Engine,
         answers_of: Callable[[Floats], list[Any]],
         saved: bytes | None = None,
         watch: Watch | None = None,

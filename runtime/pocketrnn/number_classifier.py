@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from pocketrnn.answers import Answers, Prediction
 from pocketrnn.bundle.manifest import Limits, Manifest, read
 from pocketrnn.bundle.packed_file import is_packed, takes_numbers
+from pocketrnn.bundle.refused_texts import too_costly
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.carried_stream import CarriedStream, Window
 from pocketrnn.engines.batching import MAX_TOKENS
-from pocketrnn.engines.engine import CPU, Floats, Options, checked_threads
+from pocketrnn.engines.engine import CPU, Engine, Floats, Options, checked_threads
 from pocketrnn.engines.parallel import Workers
 from pocketrnn.errors import BundleError, InputError, PocketRNNError, SequenceError, shown
 from pocketrnn.estimator import TrainedEstimator
@@ -32,27 +33,6 @@ __all__ = ["NumberClassifier", "NumberStream", "Window"]
 # So many sequences are prepared at a time.
 _CHUNK: Final = 256
 _log: Final = logging.getLogger(__name__)
-
-
-class _Engine(Protocol):
-    """Who answers: onnxruntime, or the native engine."""
-
-    @property
-    def metadata(self) -> Mapping[str, str]:
-        """What its file says of itself."""
-        ...
-
-    def logits(self, sequences: list[Floats]) -> Floats:
-        """float32 [time, channels] each -> float32 [sequences, labels]."""
-        ...
-
-    def open_step(self) -> None:
-        """Open what reads on from a state."""
-        ...
-
-    def step(self, samples: Floats, state: Floats) -> tuple[Floats, Floats]:
-        """float32 [time, channels], [1, state_size] -> [1, labels], the new state."""
-        ...
 
 
 class NumberClassifier(TrainedEstimator):
@@ -77,7 +57,7 @@ class NumberClassifier(TrainedEstimator):
         self,
         folder: Path,
         manifest: Manifest,
-        engine: _Engine,
+        engine: Engine,
         options: Options,
         threads: int = 1,
         out_of_range: str = "warn",
@@ -400,7 +380,12 @@ class NumberClassifier(TrainedEstimator):
             >>> classifier.logits_of_prepared([classifier.prepared([[0.1, 0.2, 9.7]])]).shape
             (1, 6)
         """
-        logits = self._engine.logits(sequences)
+        if not sequences:
+            return np.empty((0, len(self.labels)), np.float32)
+        lengths = np.array([len(sequence) for sequence in sequences], np.int64)
+        logits, refused = self._engine.logits(np.concatenate(sequences), lengths)
+        if refused:
+            raise too_costly(self.name, "sequence")
         self._check_finite(logits)
         return logits
 
@@ -463,20 +448,20 @@ class NumberClassifier(TrainedEstimator):
 
 
 def _of_packed(path: Path, options: Options, threads: int, out_of_range: str = "warn") -> NumberClassifier:
-    from pocketrnn.engines.native_numbers import NativeNumberEngine
+    from pocketrnn.engines.native import NativeEngine
 
     if not takes_numbers(path):
         raise BundleError(f"{path} is of a classifier of texts.", "Use pocketrnn.Classifier.")
-    engine = NativeNumberEngine(path)
+    engine = NativeEngine(path)
     return NumberClassifier(path, engine.manifest, engine, options, threads, out_of_range)
 
 
 def _of_bundle(
     folder: Path, manifest: Manifest, options: Options, threads: int, out_of_range: str = "warn"
 ) -> NumberClassifier:
-    from pocketrnn.engines.number_engine import NumberEngine
+    from pocketrnn.engines.onnxruntime import OnnxRuntimeEngine
 
-    engine = NumberEngine(folder, manifest, options)
+    engine = OnnxRuntimeEngine(folder, manifest, options)
     return NumberClassifier(folder, manifest, engine, options, threads, out_of_range)
 
 

@@ -18,7 +18,7 @@ from pocketrnn.answers import Answers
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.classifier import Classifier
-from pocketrnn.errors import InputError, require
+from pocketrnn.errors import BundleError, InputError, require
 from pocketrnn.text.checked_texts import OnError
 from pocketrnn.text.text_input import TextInput
 
@@ -104,7 +104,7 @@ def _files(folder: Path) -> dict[str, bytes]:
     """The files of a bundle that a worker needs: their names and contents."""
     manifest = manifests.read(folder)
     if not isinstance(manifest.input, TextInput):
-        raise manifests.NumbersError(f"{folder} takes sequences of numbers, not texts.", manifests.TAKES_NUMBERS)
+        raise BundleError(f"{folder} takes sequences of numbers, not texts.", manifests.TAKES_NUMBERS)
     graph = manifests.checked_bytes(folder / manifest.graph.file, manifest.graph.sha256)
     return {manifests.CLASSIFIER_JSON: (folder / manifests.CLASSIFIER_JSON).read_bytes(), manifest.graph.file: graph}
 

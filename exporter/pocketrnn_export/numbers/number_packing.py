@@ -16,8 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from pocketrnn.bundle.manifest import INTEGERS, Comparison, Limits, Manifest, NumberExample, StepGraph, read
 from pocketrnn.bundle.packed_file import graph_entry, step_entry
 from pocketrnn.bundle.packed_numbers import to_packed_numbers
-from pocketrnn.engines.native import native_module
-from pocketrnn.engines.native_numbers import NativeNumberEngine
+from pocketrnn.bundle.refused_texts import too_costly
+from pocketrnn.engines.native import NativeEngine, native_module
 from pocketrnn.errors import ExportError, InputError, ParityError
 from pocketrnn.graph_check.graph_file import read_graph
 from pocketrnn.number_classifier import NumberClassifier
@@ -205,8 +205,8 @@ def _with_integers(packed: _Packed, data: LabelledSequences | None, allowed: All
         _log.info("Comparing its integers with the statement of the arithmetic")
         exact = [products_compared(file, program, in_place=in_place) for in_place in WAYS.values()]
         _log.info("Measuring what they change")
-        run = _run(NativeNumberEngine(file), packed.table)
-        changed = changed_by_integers_on(made, packed.cases, _run(NativeNumberEngine(before), packed.table), run)
+        run = _run(NativeEngine(file), packed.table)
+        changed = changed_by_integers_on(made, packed.cases, _run(NativeEngine(before), packed.table), run)
         apart = integer_tolerance(changed)
         answers = ReferenceAnswers(Reference(INTEGERS, run), packed.cases, rows_alone=True)
         compared = _compared(file, packed.table, answers)
@@ -314,7 +314,7 @@ def _cases(manifest: Manifest, table: SampleTable, turns: frozenset[int]) -> dic
 
 def _compared(file: Path, table: SampleTable, answers: ReferenceAnswers) -> list[Compared]:
     """The packed file with the graph: both ways of opening it on all cases, and the runtime on sequences."""
-    runs = {opened: _run(NativeNumberEngine(file, in_place=in_place), table) for opened, in_place in WAYS.items()}
+    runs = {opened: _run(NativeEngine(file, in_place=in_place), table) for opened, in_place in WAYS.items()}
     form = Form(OtherFile(file.name), None, file.read_bytes(), runs, one_row=True)
     compared = compared_on_cases(form, answers)
     cases, expected = zip(*answers.of("texts", one_row=True), strict=True)
@@ -331,9 +331,7 @@ def _compared(file: Path, table: SampleTable, answers: ReferenceAnswers) -> list
 
 def _step_runs(file: Path, state_size: int, table: SampleTable) -> dict[str, Run]:
     return {
-        f"{opened} step, {name}": read_in_chunks(
-            NativeNumberEngine(file, in_place=in_place).step, state_size, table, parts
-        )
+        f"{opened} step, {name}": read_in_chunks(NativeEngine(file, in_place=in_place).step, state_size, table, parts)
         for opened, in_place in WAYS.items()
         for name, parts in CHUNKS.items()
     }
@@ -362,9 +360,13 @@ def _as_the_step_graph(
     ]  # fmt: skip
 
 
-def _run(engine: NativeNumberEngine, table: SampleTable) -> Run:
+def _run(engine: NativeEngine, table: SampleTable) -> Run:
     def run(tokens: Ids, lengths: Ids) -> Logits:
-        return engine.logits([table.rows[row[:length]] for row, length in zip(tokens, lengths, strict=True)])
+        samples = table.rows[np.concatenate([row[:length] for row, length in zip(tokens, lengths, strict=True)])]
+        logits, refused = engine.logits(samples, lengths)
+        if refused:
+            raise too_costly(engine.manifest.name, "sequence")
+        return logits
 
     return run
 

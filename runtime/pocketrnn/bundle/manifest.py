@@ -46,7 +46,6 @@ __all__ = [
     "Limits",
     "Manifest",
     "NumberExample",
-    "NumbersError",
     "Parity",
     "StepGraph",
     "TorchScript",
@@ -257,10 +256,6 @@ class Parity:
     comparisons: tuple[Comparison, ...]
 
 
-class NumbersError(BundleError):
-    """A bundle takes sequences of numbers, where one of texts is wanted."""
-
-
 Input = TextInput | NumberInput
 
 
@@ -303,10 +298,10 @@ class Manifest:
         """The input of a classifier of texts.
 
         Raises:
-            NumbersError: it takes sequences of numbers.
+            BundleError: it takes sequences of numbers.
         """
         if not isinstance(self.input, TextInput):
-            raise NumbersError(f"{self.name} takes sequences of numbers, not texts.", TAKES_NUMBERS)
+            raise BundleError(f"{self.name} takes sequences of numbers, not texts.", TAKES_NUMBERS)
         return self.input
 
     @property

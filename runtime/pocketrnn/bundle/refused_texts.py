@@ -71,28 +71,28 @@ def among(error: LimitError, text: str, otherwise: str = "") -> LimitError:
     return LimitError(error.problem.replace("The text", text, 1), remedy)
 
 
-def too_costly(name: str) -> LimitError:
-    """What to raise for a text that would take more of a packed file than the native engine allows.
+def too_costly(name: str, row: str = "text") -> LimitError:
+    """What to raise for a text or a sequence that would take more of a packed file than the native engine allows.
 
     Example:
         >>> too_costly("news").problem
         'The text would take more memory or time of news than a file of its size may ask for.'
     """
     return LimitError(
-        f"The text would take more memory or time of {name} than a file of its size may ask for.",
+        f"The {row} would take more memory or time of {name} than a file of its size may ask for.",
         "Shorten it; if short ones are refused too, do not use the file.",
     )
 
 
-def too_large(name: str) -> LimitError:
-    """What to raise for a text of which a packed file would make a whole number that the native engine does not have.
+def too_large(name: str, row: str = "text") -> LimitError:
+    """What to raise for a text or a sequence of which a packed file would make a whole number that its engine has not.
 
     Example:
         >>> too_large("news").problem
         'The text leads news to a whole number that 32 bits do not hold, and a packed file has no others.'
     """
     return LimitError(
-        f"The text leads {name} to a whole number that 32 bits do not hold, and a packed file has no others.",
+        f"The {row} leads {name} to a whole number that 32 bits do not hold, and a packed file has no others.",
         "Give it to the bundle that the file was made from, or shorten it.",
     )
 

@@ -12,8 +12,6 @@ from pocketrnn.commands.standard_streams import json_line, say
 from pocketrnn.commands.terminal import aligned, one_line, outline
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pocketrnn.bundle.manifest import Graph, Limits, Manifest
     from pocketrnn.numbers.number_input import NumberInput
     from pocketrnn.text import AnyTextRules
@@ -45,19 +43,13 @@ def inspect(bundle: str, as_json: bool) -> None:
 
     folder = bundle_folder(bundle)
     if is_packed(folder):
-        manifest, sizes = _packed(folder), {folder.name: manifests.size_of(folder)}
+        from pocketrnn.engines.native import NativeEngine
+
+        manifest, sizes = NativeEngine(folder).manifest, {folder.name: manifests.size_of(folder)}
     else:
         manifest = manifests.read(folder)
         sizes = {name: manifests.size_of(folder / name) for name in manifests.files_of(manifest)}
     say(json_line(_described(manifest, sizes)) if as_json else "\n".join(_shown(manifest, sizes)))
-
-
-def _packed(file: Path) -> Manifest:
-    from pocketrnn.bundle.packed_file import takes_numbers
-    from pocketrnn.engines.native import NativeEngine
-    from pocketrnn.engines.native_numbers import NativeNumberEngine
-
-    return NativeNumberEngine(file).manifest if takes_numbers(file) else NativeEngine(file).manifest
 
 
 def _described(manifest: Manifest, sizes: Mapping[str, int]) -> dict[str, Any]:

@@ -13,7 +13,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MAX_TOKENS", "holding", "rectangle", "runs"]
+__all__ = ["MAX_TOKENS", "Steps", "holding", "rectangle", "runs"]
+
+# Token ids, or samples of sequences of numbers.
+Steps = NDArray[np.int64] | NDArray[np.float32]
 
 # An LSTM(64 -> 32) takes 30.2 us a text so; 33.6 in runs of 512 tokens, 30.9 in runs of 4,096. At 32,768 an
 # LSTM(50 -> 128) leaves the cache and takes two thirds more. docs/benchmarks.md, "How texts are put into runs".
@@ -69,7 +72,7 @@ def runs(
     yield from by_themselves[:, None]
 
 
-def holding(ids: NDArray[np.int64], lengths: NDArray[np.int64], wanted: Sequence[int]) -> NDArray[np.bool_] | None:
+def holding(ids: Steps, lengths: NDArray[np.int64], wanted: Sequence[int]) -> NDArray[np.bool_] | None:
     """Which texts hold one of some ids.
 
     Args:
@@ -92,28 +95,27 @@ def holding(ids: NDArray[np.int64], lengths: NDArray[np.int64], wanted: Sequence
     return np.logical_or.reduceat(found, np.cumsum(lengths) - lengths) if found.any() else None
 
 
-def rectangle(
-    ids: NDArray[np.int64], starts: NDArray[np.int64], lengths: NDArray[np.int64], padding_id: int
-) -> NDArray[np.int64]:
-    """The ids of some texts as one array; `padding_id` fills the end of every shorter row.
+def rectangle(steps: Steps, starts: NDArray[np.int64], lengths: NDArray[np.int64], padding: float) -> Steps:
+    """The ids of some texts, or the samples of some sequences, as one array; `padding` fills the end of every shorter
+    row.
 
     Args:
-        ids: int64 [tokens], the ids of these and other texts, one text after the other.
-        starts: int64 [rows], the index in `ids` of each row's first id.
-        lengths: int64 [rows], how many ids each row has.
-        padding_id: the id that fills the rest.
+        steps: [tokens] or [time, channels], those of these and other texts, one's after the other's.
+        starts: int64 [rows], the index in `steps` of each row's first.
+        lengths: int64 [rows], how many each row has.
+        padding: the id or the number that fills the rest.
 
     Returns:
-        int64 [rows, lengths.max()].
+        [rows, lengths.max(), ...].
 
     Example:
         >>> ids = np.array([7, 8, 9, 5])
-        >>> rectangle(ids, starts=np.array([0, 3]), lengths=np.array([3, 1]), padding_id=0).tolist()
+        >>> rectangle(ids, starts=np.array([0, 3]), lengths=np.array([3, 1]), padding=0).tolist()
         [[7, 8, 9], [5, 0, 0]]
     """
     across = np.arange(int(lengths.max()))
     inside = across < lengths[:, None]
     # After a row's end the index may leave the array: `clip` keeps it inside, and what it finds is overwritten.
-    tokens = ids.take(starts[:, None] + across, mode="clip")
-    tokens[~inside] = padding_id
-    return tokens
+    made = steps.take(starts[:, None] + across, axis=0, mode="clip")
+    made[~inside] = padding
+    return made

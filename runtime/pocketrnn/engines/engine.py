@@ -9,15 +9,89 @@ from typing import Final, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.engines.batching import MAX_TOKENS
+from pocketrnn.bundle.manifest import Manifest
+from pocketrnn.engines.batching import MAX_TOKENS, Steps
 from pocketrnn.errors import InputError
+from pocketrnn.text.text_input import TextInput
 
-__all__ = ["CPU", "Answered", "Engine", "Floats", "Ids", "Options", "ReadsTexts", "checked_threads"]
+__all__ = [
+    "CPU",
+    "Answered",
+    "Engine",
+    "Floats",
+    "Ids",
+    "Options",
+    "ReadsTexts",
+    "Steps",
+    "Words",
+    "checked_threads",
+    "padding_of",
+    "words_of",
+]
 
 CPU: Final = "CPUExecutionProvider"
 _MOST_THREADS: Final = 1024
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Words:
+    """What messages call a text or a sequence of numbers, and each of its steps; and what is said where none can be
+    read on, for want of a step graph or of a step in a packed file: what cannot be answered, and what to do."""
+
+    row: str
+    step: str
+    without_step_graph: tuple[str, str]
+    without_step: tuple[str, str]
+
+
+_OF_TEXTS: Final = Words(
+    "text",
+    "token",
+    (
+        "while a text arrives",
+        "If it reads in one direction, `pocketrnn pack BUNDLE --streaming -o FILE.prnn`; if not, train one that does "
+        "with `pocketrnn train DATA --one-direction`.",
+    ),
+    (
+        "while a text arrives",
+        "Pack the bundle with --streaming, which classifiers allow that read in one direction.",
+    ),
+)
+_OF_NUMBERS: Final = Words(
+    "sequence",
+    "step",
+    (
+        "while a recording arrives, but in windows",
+        "Say how long a window is: stream(window=128, hop=64); or export it with streaming=True (--streaming).",
+    ),
+    (
+        "while a recording arrives, but in windows",
+        "Say how long a window is: stream(window=128, hop=64); or pack its bundle with --streaming.",
+    ),
+)
+
+
+def words_of(manifest: Manifest) -> Words:
+    """The words of messages about a bundle.
+
+    Example:
+        >>> words_of(Classifier.load("ag_news").manifest).row
+        'text'
+    """
+    return _OF_TEXTS if isinstance(manifest.input, TextInput) else _OF_NUMBERS
+
+
+def padding_of(manifest: Manifest) -> float:
+    """What stands after the end of a shorter text or sequence in a run: an id, or a number.
+
+    Example:
+        >>> padding_of(Classifier.load("ag_news").manifest)
+        1
+    """
+    given = manifest.input
+    return given.rules.padding_id if isinstance(given, TextInput) else given.pad_value
 
 
 def checked_threads(threads: int) -> int:
@@ -58,7 +132,8 @@ class Options:
 
 
 class Engine(Protocol):
-    """Logits of token ids. Several threads may use one engine at the same time, also in a process that was forked.
+    """Logits of steps: of a text its token ids, of a sequence its samples as the graph is given them. Several threads
+    may use one engine at the same time, also in a process that was forked.
 
     How texts share a run, and what a run may hold, is the engine's own affair.
     """
@@ -68,11 +143,11 @@ class Engine(Protocol):
         """What the graph says of itself."""
         ...
 
-    def logits_of_one(self, tokens: Ids) -> list[float]:
-        """One text's logits.
+    def logits_of_one(self, steps: Steps) -> list[float]:
+        """The logits of one text or sequence.
 
         Args:
-            tokens: its ids, int64 [1, tokens], at least one.
+            steps: its ids, int64 [1, tokens], or samples, float32 [1, time, channels]; at least one.
 
         Raises:
             LimitError: the engine bounds what a text may take, and this one would take more.
@@ -80,23 +155,23 @@ class Engine(Protocol):
         """
         ...
 
-    def logits(self, ids: Ids, lengths: Ids) -> Answered:
-        """The logits of many texts.
+    def logits(self, steps: Steps, lengths: Ids) -> Answered:
+        """The logits of many texts or sequences.
 
         Args:
-            ids: int64 [tokens of all texts], one text's after the other's.
-            lengths: int64 [texts], how many ids each text has, at least 1.
+            steps: int64 [tokens of all texts], or float32 [time of all sequences, channels], one's after the other's.
+            lengths: int64 [texts], how many steps each has, at least 1.
 
         Raises:
             PocketRNNError: the graph fails.
         """
         ...
 
-    def embeddings(self, ids: Ids, lengths: Ids) -> Answered:
+    def embeddings(self, steps: Steps, lengths: Ids) -> Answered:
         """The numbers before the last linear layer, in place of the logits: float32 [texts, features].
 
         Args:
-            ids: as for `Engine.logits`.
+            steps: as for `Engine.logits`.
             lengths: as for `Engine.logits`.
 
         Raises:
@@ -106,7 +181,7 @@ class Engine(Protocol):
         ...
 
     def open_step(self) -> None:
-        """Open the step graph, so that what is wrong with it is said before any text is read.
+        """Open the step graph, so that what is wrong with it is said before anything is read.
 
         Raises:
             InputError: the bundle has no step graph.
@@ -114,11 +189,11 @@ class Engine(Protocol):
         """
         ...
 
-    def step(self, ids: Sequence[int], state: Floats) -> tuple[Floats, Floats]:
+    def step(self, steps: Sequence[int] | Floats, state: Floats) -> tuple[Floats, Floats]:
         """Read on.
 
         Args:
-            ids: the new token ids, at least one.
+            steps: the new token ids, or samples float32 [time, channels]; at least one.
             state: the state before them, float32 [1, state_size].
 
         Returns:

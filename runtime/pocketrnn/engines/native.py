@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from pocketrnn.bundle.manifest import TAKES_NUMBERS, Manifest, NumbersError, digest_entry
+from pocketrnn.bundle.manifest import Manifest, digest_entry
 from pocketrnn.bundle.packed_file import manifest_of, mapped, takes_numbers
 from pocketrnn.bundle.refused_texts import too_costly, too_large
-from pocketrnn.engines.engine import Answered, Floats, Ids
+from pocketrnn.engines.engine import Answered, Floats, Ids, Steps, words_of
 from pocketrnn.errors import BundleError, InputError, MissingExtraError, PocketRNNError
+from pocketrnn.text.text_input import TextInput
 
-__all__ = ["NativeEngine", "engine_failure", "native_module", "opened", "opening", "out_of_memory"]
+__all__ = ["NativeEngine", "native_module", "opened", "opening", "out_of_memory"]
 
 
 # What the extension offers: a change of it counts on both sides, here and in runtime/native/pocketrnn_native/_engine.c.
@@ -93,7 +95,7 @@ class NativeEngine:
 
     Raises:
         MissingExtraError: the native engine is not installed.
-        BundleError: the file cannot be read, is no packed classifier, or is damaged. As NumbersError: it takes numbers.
+        BundleError: the file cannot be read, is no packed classifier, or is damaged.
     """
 
     def __init__(self, path: Path, *, in_place: bool = False) -> None:
@@ -103,16 +105,19 @@ class NativeEngine:
             # Held, so that the next Classifier of this file finds it open.
             self._file = opened(path)
             self._packed = self._module.Packed(content, 0, True) if in_place else self._file.packed
-            if takes_numbers(path):
-                raise NumbersError(f"{path} takes sequences of numbers, not texts.", TAKES_NUMBERS)
-            self.manifest: Manifest = manifest_of(content, self._packed.tokens(), path)
+            self.manifest = _manifest(content, self._packed, path)
+        of_texts = isinstance(self.manifest.input, TextInput)
+        # What a step is for the engine, and who answers many.
+        self._type: type[np.int32 | np.float32] = np.int32 if of_texts else np.float32
+        self._many = self._packed.logits_of_ids if of_texts else self._packed.logits_of_samples
+        self._words = words_of(self.manifest)
         self._classes = len(self.manifest.labels)
         self._beyond = [self._module.TOO_SHORT, self._module.TOO_LONG, self._module.NO_WORD]
         self._refused = [self._module.COSTLY, self._module.LARGE]
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """What the file says of itself. Its text rules are those of its document, or it does not open."""
+        """What the file says of itself. Its rules are those of its document, or it does not open."""
         manifest = self.manifest
         return digest_entry(manifest.labels, manifest.input)
 
@@ -133,25 +138,25 @@ class NativeEngine:
         refusals = [*self._beyond, *self._refused]
         return self._answered(self._packed.logits_of_texts, len(texts), refusals, list(texts))
 
-    def logits_of_one(self, tokens: Ids) -> list[float]:
-        """One text's logits; see `Engine.logits_of_one`."""
-        given = tokens[0].astype(np.int32), np.array([tokens.shape[1]], np.int64)
-        return self._answered(self._packed.logits_of_ids, 1, [], *given).logits[0].tolist()  # type: ignore[no-any-return]
+    def logits_of_one(self, steps: Steps) -> list[float]:
+        """The logits of one; see `Engine.logits_of_one`."""
+        given = np.ascontiguousarray(steps[0], self._type), np.array([steps.shape[1]], np.int64)
+        return self._answered(self._many, 1, [], *given).logits[0].tolist()  # type: ignore[no-any-return]
 
-    def logits(self, ids: Ids, lengths: Ids) -> Answered:
-        """The logits of many texts; see `Engine.logits`."""
-        given = ids.astype(np.int32), np.ascontiguousarray(lengths, np.int64)
-        return self._answered(self._packed.logits_of_ids, len(lengths), self._refused, *given)
+    def logits(self, steps: Steps, lengths: Ids) -> Answered:
+        """The logits of many; see `Engine.logits`."""
+        given = np.ascontiguousarray(steps, self._type), np.ascontiguousarray(lengths, np.int64)
+        return self._answered(self._many, len(lengths), self._refused, *given)
 
-    def embeddings(self, ids: Ids, lengths: Ids) -> Answered:
-        """The numbers before the last linear layer; see `Engine.embeddings`."""
+    def embeddings(self, steps: Steps, lengths: Ids) -> Answered:
+        """The numbers before the last linear layer; see `Engine.embeddings`. Of texts only."""
         width = self._packed.embedding_size()
         if not width:
             raise InputError(
                 f"{self.manifest.name} has no last linear layer whose input could be given.",
                 "Use the logits or the probabilities.",
             )
-        given = ids.astype(np.int32), np.ascontiguousarray(lengths, np.int64)
+        given = steps.astype(np.int32), np.ascontiguousarray(lengths, np.int64)
         return self._answered(self._packed.embeddings_of_ids, len(lengths), self._refused, *given, width=width)
 
     def _answered(
@@ -191,16 +196,14 @@ class NativeEngine:
             InputError: the file holds no step.
         """
         if self.manifest.stream is None:
-            raise InputError(
-                f"The packed file of {self.manifest.name} cannot answer while a text arrives: it holds no step.",
-                "Pack the bundle with --streaming, which classifiers allow that read in one direction.",
-            )
+            what, remedy = self._words.without_step
+            raise InputError(f"The packed file of {self.manifest.name} cannot answer {what}: it holds no step.", remedy)
 
-    def step(self, ids: Sequence[int], state: Floats) -> tuple[Floats, Floats]:
+    def step(self, steps: Sequence[int] | Floats, state: Floats) -> tuple[Floats, Floats]:
         """Read on; see `Engine.step`."""
         logits, new_state = np.empty((1, self._classes), np.float32), np.empty_like(state)
         try:
-            self._packed.step(np.array(ids, np.int32), state, logits, new_state)
+            self._packed.step(np.ascontiguousarray(steps, self._type), state, logits, new_state)
         except self._module.EngineError as error:
             raise self._failed(error) from None
         except MemoryError:
@@ -214,17 +217,24 @@ class NativeEngine:
     def _failed(self, error: Exception) -> PocketRNNError:
         status, sentence = error.args
         if status == self._module.COSTLY:
-            return too_costly(self.manifest.name)
+            return too_costly(self.manifest.name, self._words.row)
         if status == self._module.LARGE:
-            return too_large(self.manifest.name)
-        return engine_failure(self.manifest.name, status, sentence)
+            return too_large(self.manifest.name, self._words.row)
+        if status == self._module.MEMORY:
+            return out_of_memory(self.manifest.name)
+        return PocketRNNError(
+            f"The engine of {self.manifest.name} failed: {sentence}", "Check the file with: pocketrnn verify"
+        )
 
 
-def engine_failure(name: str, status: int, sentence: str) -> PocketRNNError:
-    """That the engine failed, by what it says of it; nothing that was asked is at fault."""
-    if status == native_module().MEMORY:
-        return out_of_memory(name)
-    return PocketRNNError(f"The engine of {name} failed: {sentence}", "Check the file with: pocketrnn verify")
+def _manifest(content: mmap.mmap, packed: Any, path: Path) -> Manifest:
+    """What an open file says."""
+    if takes_numbers(path):
+        # Not read for a file of texts.
+        from pocketrnn.bundle.packed_numbers import number_manifest_of
+
+        return number_manifest_of(content, path)
+    return manifest_of(content, packed.tokens(), path)
 
 
 def out_of_memory(name: str) -> PocketRNNError:

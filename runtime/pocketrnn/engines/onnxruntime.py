@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, Final
 
 import numpy as np
 import onnxruntime
@@ -16,22 +16,22 @@ from numpy.typing import NDArray
 
 from pocketrnn.bundle.manifest import Limits, Manifest, StepGraph
 from pocketrnn.engines.batching import holding, rectangle, runs
-from pocketrnn.engines.engine import CPU, Answered, Floats, Ids, Options
+from pocketrnn.engines.engine import CPU, Answered, Floats, Ids, Options, Steps, padding_of, words_of
 from pocketrnn.errors import BundleError, InputError, PocketRNNError, first_line
 from pocketrnn.graph_check.graph_file import ORT_SUFFIX, read_graph
 from pocketrnn.graph_check.last_layer import input_of_last_layer, with_output
+from pocketrnn.text.text_input import TextInput
 
-if TYPE_CHECKING:
-    # Whoever classifies texts imports nothing of numbers.
-    from pocketrnn.bundle.manifest import Manifest
-
-__all__ = ["GraphEngine", "OnnxRuntimeEngine", "checked_options", "signature_of"]
+__all__ = ["OnnxRuntimeEngine", "checked_options"]
 
 _EXPORT_AGAIN: Final = "Export the bundle again."
 # onnxruntime keeps the memory of a run for the next one (its arena). Without it, `predict` of AG News texts takes 1.6
 # times as long, and threads wait for each other in malloc. But a run of 300,000 tokens leaves 1,120 MiB behind: the
 # arena is emptied after a run of more tokens than this, and then 80 MiB are left.
 _LARGEST_KEPT: Final = 1 << 14
+# The inputs of graphs: type and rank; and what the first is made of.
+_INPUTS: Final = {"tokens": ("tensor(int64)", 2), "samples": ("tensor(float)", 3), "lengths": ("tensor(int64)", 1)}
+_TYPES: Final[dict[str, type[np.int64 | np.float32]]] = {"tokens": np.int64, "samples": np.float32}
 
 
 def checked_options(max_batch_tokens: int, providers: Sequence[str], *, trust: bool) -> Options:
@@ -45,33 +45,32 @@ def checked_options(max_batch_tokens: int, providers: Sequence[str], *, trust: b
     return Options(max_batch_tokens, _checked_providers(providers), trust)
 
 
-class GraphEngine:
-    """The session of a bundle's graph, which is opened again in a process that was forked, and its runs.
+class OnnxRuntimeEngine:
+    """A bundle's graphs in onnxruntime, opened again in a process that was forked; see `Engine`.
 
-    Thread-safe: a session is the only state, and it is opened under a lock.
+    Thread-safe: the only mutable state is a pool of bound runs, each used by one call at a time, and the sessions,
+    which are opened under a lock.
 
     Args:
         folder: the bundle's folder.
-        manifest: its classifier.json, of texts or of numbers.
+        manifest: its classifier.json.
         options: how onnxruntime is asked to work.
 
     Raises:
         BundleError: the graph is missing, damaged, or does not fit classifier.json.
     """
 
-    # The graph's first input with its type and rank, and the words of messages for what it holds.
-    _input: ClassVar[str]
-    _input_type: ClassVar[tuple[str, int]]
-    _rows: ClassVar[str]
-    _steps_of_a_row: ClassVar[str]
-    # What is told where no step graph is there: what cannot be answered, and what to do.
-    _without_step: ClassVar[tuple[str, str]]
-
     def __init__(self, folder: Path, manifest: Manifest, options: Options) -> None:
         self._folder = folder
-        self._file, self._sha256, self._name = manifest.graph.file, manifest.graph.sha256, manifest.name
+        self._manifest, self._name = manifest, manifest.name
         self._options = options
-        self._step_graph = manifest.stream
+        self._words = words_of(manifest)
+        self._input = manifest.graph.inputs[0]
+        self._padding = padding_of(manifest)
+        # Bound runs are for the CPU alone; a longer text would leave its memory behind.
+        self._largest_bound = max(_LARGEST_KEPT, options.max_batch_tokens) if options.providers == (CPU,) else 0
+        self._idle: list[_BoundRun] = []
+        self._embedding_session: tuple[onnxruntime.InferenceSession, str] | None = None
         self._step_session: onnxruntime.InferenceSession | None = None
         self._classes = len(manifest.labels)
         self._takes_lengths = "lengths" in manifest.graph.inputs
@@ -80,20 +79,12 @@ class GraphEngine:
         # From here on the current folder may change.
         self._folder = folder.absolute()
         _reopen_after_fork(self)
+        self._check_answer()
 
     @property
     def metadata(self) -> Mapping[str, str]:
         """What the ONNX file says of itself (`metadata_props`)."""
         return dict(self._whole().get_modelmeta().custom_metadata_map)
-
-    def _check_signature(self, session: onnxruntime.InferenceSession, path: Path) -> None:
-        """Compare the inputs and outputs of the graph with classifier.json. A string or None in a shape is a dynamic
-        axis.
-
-        Raises:
-            BundleError: they are others.
-        """
-        raise NotImplementedError
 
     def _whole(self) -> onnxruntime.InferenceSession:
         if self._session is None:
@@ -103,26 +94,28 @@ class GraphEngine:
         return self._session
 
     def _opened(self) -> onnxruntime.InferenceSession:
-        path = self._folder / self._file
-        session = _session(path, self._sha256, self._options)
-        self._check_signature(session, path)
+        graph = self._manifest.graph
+        path = self._folder / graph.file
+        session = _session(path, graph.sha256, self._options)
+        _check_signature(session, self._manifest, path)
         return session
 
     def open_step(self) -> None:
         """Open the step graph; see `Engine.open_step`."""
         self._steps()
 
-    def _read_on(self, given: NDArray[Any], state: Floats) -> tuple[Floats, Floats]:
-        """One run of the step graph, on an array [batch, sequence, ...]: the logits and the new state."""
+    def step(self, steps: Sequence[int] | Floats, state: Floats) -> tuple[Floats, Floats]:
+        """Read on; see `Engine.step`."""
+        given = np.asarray(steps, _TYPES[self._input])[None]
         logits, new_state = self._run_session(
             self._steps(), ["logits", "new_state"], {self._input: given, "state": state}
         )
         return logits, new_state
 
     def _steps(self) -> onnxruntime.InferenceSession:
-        step = self._step_graph
+        step = self._manifest.stream
         if step is None:
-            what, remedy = self._without_step
+            what, remedy = self._words.without_step_graph
             raise InputError(f"The bundle of {self._name} cannot answer {what}: it holds no step graph.", remedy)
         if self._step_session is None:
             with self._lock:
@@ -138,12 +131,12 @@ class GraphEngine:
         outputs = {node.name: (node.type, len(node.shape)) for node in session.get_outputs()}
         widths = {node.name: node.shape[-1] for node in (*session.get_inputs()[1:], *session.get_outputs())}
         if (
-            inputs != {self._input: self._input_type, "state": ("tensor(float)", 2)}
+            inputs != {self._input: _INPUTS[self._input], "state": ("tensor(float)", 2)}
             or outputs != {"logits": ("tensor(float)", 2), "new_state": ("tensor(float)", 2)}
             or widths != {"state": step.state_size, "logits": self._classes, "new_state": step.state_size}
         ):
             raise BundleError(
-                f"{path} takes {signature_of(inputs)} and gives {signature_of(outputs)}; a step graph takes "
+                f"{path} takes {_signature_of(inputs)} and gives {_signature_of(outputs)}; a step graph takes "
                 f"{self._input} and a state of {step.state_size} numbers, and gives {self._classes} logits and a new "
                 "state.",
                 _EXPORT_AGAIN,
@@ -170,11 +163,11 @@ class GraphEngine:
             raise self._failed(next(iter(feed.values())), error) from error
 
     def _failed(self, given: NDArray[Any], error: Exception) -> PocketRNNError:
-        rows, width = given.shape[:2]
+        (rows, width), words = given.shape[:2], self._words
         return PocketRNNError(
-            f"The graph of {self._name} failed on {rows} {self._rows} of up to {width} {self._steps_of_a_row}: "
+            f"The graph of {self._name} failed on {rows} {words.row}s of up to {width} {words.step}s: "
             f"{first_line(error)}.",
-            f"If a {self._rows[:-1]} is very long, shorten it; else check the bundle with: pocketrnn verify",
+            f"If a {words.row} is very long, shorten it; else check the bundle with: pocketrnn verify",
         )
 
     def start_anew(self) -> None:
@@ -184,103 +177,58 @@ class GraphEngine:
         back: of 60 children forked under load, 5 hung in their first answer. The objects are never freed, since freeing
         them may take such a lock too.
         """
-        for inherited in (self._session, self._step_session):
+        for inherited in (self._session, self._step_session, self._embedding_session, self._idle):
             _leave(inherited)
-        self._session = self._step_session = None
+        self._session = self._step_session = self._embedding_session = None
+        self._idle = []
         self._lock = threading.RLock()
 
-
-def _leave(inherited: object) -> None:
-    """Never free an object of another process."""
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
-
-
-class OnnxRuntimeEngine(GraphEngine):
-    """A bundle's graphs in onnxruntime; see `Engine`.
-
-    Thread-safe: the only mutable state is a pool of bound runs, each used by one call at a time, and the sessions of a
-    forked process, which are opened under a lock.
-
-    Args:
-        folder: the bundle's folder.
-        manifest: its classifier.json.
-        options: how onnxruntime is asked to work.
-
-    Raises:
-        BundleError: the graph is missing, damaged, or does not fit classifier.json.
-    """
-
-    _input = "tokens"
-    _input_type = ("tensor(int64)", 2)
-    _rows = "texts"
-    _steps_of_a_row = "tokens"
-    _without_step = (
-        "while a text arrives",
-        "If it reads in one direction, `pocketrnn pack BUNDLE --streaming -o FILE.prnn`; if not, train one that does "
-        "with `pocketrnn train DATA --one-direction`.",
-    )
-
-    def __init__(self, folder: Path, manifest: Manifest, options: Options) -> None:
-        self._manifest = manifest
-        # Bound runs are for the CPU alone; a longer text would leave its memory behind.
-        self._largest_bound = max(_LARGEST_KEPT, options.max_batch_tokens) if options.providers == (CPU,) else 0
-        self._idle: list[_BoundRun] = []
-        self._embedding_session: tuple[onnxruntime.InferenceSession, str] | None = None
-        super().__init__(folder, manifest, options)
-        self._check_answer()
-
-    def logits_of_one(self, tokens: Ids) -> list[float]:
-        """One text's logits; see `Engine.logits_of_one`."""
-        if tokens.size > self._largest_bound:
-            return self._run(tokens, np.array(tokens.shape[1:], np.int64))[0].tolist()  # type: ignore[no-any-return]
+    def logits_of_one(self, steps: Steps) -> list[float]:
+        """The logits of one; see `Engine.logits_of_one`."""
+        if steps.shape[1] > self._largest_bound:
+            return self._run(steps, np.array(steps.shape[1:2], np.int64))[0].tolist()  # type: ignore[no-any-return]
         # Taken out and put back, each in one step of the interpreter: neither another thread nor a signal's handler
         # that classifies finds a bound run in use.
         try:
             bound = self._idle.pop()
         except IndexError:
-            bound = _BoundRun(self._whole(), self._classes, self._takes_lengths)
+            bound = _BoundRun(self._whole(), self._input, self._classes, self._takes_lengths)
         try:
-            logits = bound.run(tokens)
+            logits = bound.run(steps)
         except Exception as error:  # onnxruntime's errors share no base of their own
-            raise self._failed(tokens, error) from error
+            raise self._failed(steps, error) from error
         self._idle.append(bound)
         return logits
 
-    def logits(self, ids: Ids, lengths: Ids) -> Answered:
-        """The logits of many texts; see `Engine.logits`."""
+    def logits(self, steps: Steps, lengths: Ids) -> Answered:
+        """The logits of many; see `Engine.logits`."""
         logits = np.empty((len(lengths), self._classes), np.float32)
-        for rows, tokens in self._rectangles(ids, lengths):
-            logits[rows] = self._run(tokens, lengths[rows])
+        for rows, given in self._rectangles(steps, lengths):
+            logits[rows] = self._run(given, lengths[rows])
         return Answered(logits, [])
 
-    def embeddings(self, ids: Ids, lengths: Ids) -> Answered:
+    def embeddings(self, steps: Steps, lengths: Ids) -> Answered:
         """The numbers before the last linear layer; see `Engine.embeddings`."""
-        parts = [(rows, self._embedded(tokens, lengths[rows])) for rows, tokens in self._rectangles(ids, lengths)]
+        parts = [(rows, self._embedded(given, lengths[rows])) for rows, given in self._rectangles(steps, lengths)]
         width = parts[0][1].shape[1] if parts else 0
         embeddings = np.empty((len(lengths), width), np.float32)
         for rows, part in parts:
             embeddings[rows] = part
         return Answered(embeddings, [])
 
-    def _rectangles(self, ids: Ids, lengths: Ids) -> Iterator[tuple[NDArray[np.intp], Ids]]:
-        """The indices and the tokens of each run. It holds texts of like length, or one text that the graph would
-        answer by its neighbours."""
-        starts = np.cumsum(lengths) - lengths
-        graph, padding_id = self._manifest.graph, self._manifest.text.rules.padding_id
-        most = graph.batch or (None if graph.limits is None else graph.limits.max_batch)
+    def _rectangles(self, steps: Steps, lengths: Ids) -> Iterator[tuple[NDArray[np.intp], Steps]]:
+        """The indices and the steps of each run. It holds texts of like length, or one text that the graph would answer
+        by its neighbours."""
+        starts, graph = np.cumsum(lengths) - lengths, self._manifest.graph
         shapes = runs(
             lengths,
             padding=graph.padding,
             max_tokens=self._options.max_batch_tokens,
-            max_texts=most,
-            alone=holding(ids, lengths, graph.alone),
+            max_texts=graph.batch or (None if graph.limits is None else graph.limits.max_batch),
+            alone=holding(steps, lengths, graph.alone),
         )
         for rows in shapes:
-            yield rows, rectangle(ids, starts[rows], lengths[rows], padding_id)
-
-    def step(self, ids: Sequence[int], state: Floats) -> tuple[Floats, Floats]:
-        """Read on; see `Engine.step`."""
-        return self._read_on(np.array((ids,), np.int64), state)
+            yield rows, rectangle(steps, starts[rows], lengths[rows], self._padding)
 
     def _embedding_graph(self) -> tuple[onnxruntime.InferenceSession, str]:
         """The graph with a second output, opened where it is first asked for; and the output's name."""
@@ -300,68 +248,66 @@ class OnnxRuntimeEngine(GraphEngine):
                     self._embedding_session = session, name
         return self._embedding_session
 
-    def _embedded(self, tokens: Ids, lengths: Ids) -> Floats:
-        """One run: int64 [batch, sequence], int64 [batch] -> float32 [batch, features]."""
+    def _embedded(self, given: Steps, lengths: Ids) -> Floats:
+        """One run: [batch, sequence, ...], int64 [batch] -> float32 [batch, features]."""
         session, name = self._embedding_graph()
-        found = self._output(session, name, tokens, lengths)
+        found = self._output(session, name, given, lengths)
         # A layer's last states are [1, batch, features]; a graph of one text may leave its batch out.
         rows = found[0] if found.ndim == 3 and len(found) == 1 else found
-        rows = rows[None] if rows.ndim == 1 and len(tokens) == 1 else rows
-        if rows.dtype != np.float32 or rows.ndim != 2 or len(rows) != len(tokens):
+        rows = rows[None] if rows.ndim == 1 and len(given) == 1 else rows
+        if rows.dtype != np.float32 or rows.ndim != 2 or len(rows) != len(given):
             raise InputError(
                 f"The graph of {self._manifest.name} gives its last linear layer numbers of shape {list(found.shape)}, "
-                f"not a row for each of {len(tokens)} texts.",
+                f"not a row for each of {len(given)} {self._words.row}s.",
                 "Use the logits or the probabilities.",
             )
         return rows
 
-    def _run(self, tokens: Ids, lengths: Ids) -> Floats:
-        """One run of the graph: int64 [batch, sequence], int64 [batch] -> float32 [batch, labels]."""
-        logits = self._output(self._whole(), "logits", tokens, lengths)
-        if logits.shape != (len(tokens), self._classes):
+    def _run(self, given: Steps, lengths: Ids) -> Floats:
+        """One run of the graph: [batch, sequence, ...], int64 [batch] -> float32 [batch, labels]."""
+        logits = self._output(self._whole(), "logits", given, lengths)
+        if logits.shape != (len(given), self._classes):
             raise PocketRNNError(
-                f"The graph of {self._manifest.name} gave logits of shape {list(logits.shape)} for {len(tokens)} texts "
-                f"and {self._classes} labels.",
+                f"The graph of {self._name} gave logits of shape {list(logits.shape)} for {len(given)} "
+                f"{self._words.row}s and {self._classes} labels.",
                 _EXPORT_AGAIN,
             )
         return logits
 
-    def _shortest(self, limits: Limits) -> Ids:
-        """As short a text as the graph takes, of the highest id; before it a lower one, where that is the padding's."""
-        rows, padding_id = self._manifest.graph.embedding_rows, self._manifest.text.rules.padding_id
-        tokens = np.full((1, limits.min_tokens or 1), rows - 1, np.int64)
-        if limits.real_token and padding_id == rows - 1:
-            tokens = np.append(tokens, tokens[:, :1], axis=1) if limits.allow(tokens.size + 1) else tokens
-            tokens[0, 0] = rows - 2
-        return tokens
-
     def _check_answer(self) -> None:
-        """Ask the graph once, for the embedding's last row: does it have so many, and as many logits as labels?"""
-        name, rows, limits = self._manifest.name, self._manifest.graph.embedding_rows, self._manifest.graph.limits
+        """Ask the graph once: does it take such an input, and give as many logits as there are labels?"""
+        given, asked = _first_input(self._manifest)
         try:
-            tokens = np.full((1, 1), rows - 1, np.int64) if limits is None else self._shortest(limits)
-            logits = self._output(self._whole(), "logits", tokens, np.array(tokens.shape[1:], np.int64))
+            logits = self._output(self._whole(), "logits", given, np.array(given.shape[1:2], np.int64))
         except (PocketRNNError, OverflowError) as error:
             raise BundleError(
-                f"The graph of {name} cannot be run with the highest token id, {rows - 1}: {first_line(error)}.",
-                _EXPORT_AGAIN,
+                f"The graph of {self._name} cannot be run with {asked}: {first_line(error)}.", _EXPORT_AGAIN
             ) from None
         if logits.shape != (1, self._classes):
             raise BundleError(
-                f"The graph of {name} gives logits of shape {list(logits.shape)}, not {[1, self._classes]}.",
+                f"The graph of {self._name} gives logits of shape {list(logits.shape)}, not {[1, self._classes]}.",
                 _EXPORT_AGAIN,
             )
 
-    def start_anew(self) -> None:
-        """See `GraphEngine.start_anew`."""
-        for inherited in (self._embedding_session, self._idle):
-            _leave(inherited)
-        self._embedding_session = None
-        self._idle = []
-        super().start_anew()
 
-    def _check_signature(self, session: onnxruntime.InferenceSession, path: Path) -> None:
-        _check_signature(session, self._manifest, path)
+def _first_input(manifest: Manifest) -> tuple[Steps, str]:
+    """As short a text as the graph takes, of the highest id, which asks for the embedding's last row; before it a lower
+    one, where that is the padding's. Or as short a sequence, of zeros. And what it is, for a message."""
+    given, limits, rows = manifest.input, manifest.graph.limits or Limits(), manifest.graph.embedding_rows
+    least = limits.min_tokens or 1
+    if not isinstance(given, TextInput):
+        steps = given.steps or least
+        return np.zeros((1, steps, len(given.channels)), np.float32), f"{steps} steps of zeros"
+    tokens = np.full((1, least), rows - 1, np.int64)
+    if limits.real_token and given.rules.padding_id == rows - 1:
+        tokens = np.append(tokens, tokens[:, :1], axis=1) if limits.allow(tokens.size + 1) else tokens
+        tokens[0, 0] = rows - 2
+    return tokens, f"the highest token id, {rows - 1}"
+
+
+def _leave(inherited: object) -> None:
+    """Never free an object of another process."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
 
 
 class _BoundRun:
@@ -370,8 +316,8 @@ class _BoundRun:
     `session.run` makes both anew each time and checks their names, which takes 5 % of the time of a text.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession, classes: int, takes_lengths: bool) -> None:
-        self._session = session
+    def __init__(self, session: onnxruntime.InferenceSession, name: str, classes: int, takes_lengths: bool) -> None:
+        self._session, self._name = session, name
         self._length = np.ones(1, np.int64)
         self._logits = np.empty((1, classes), np.float32)
         self._binding = session.io_binding()
@@ -379,18 +325,18 @@ class _BoundRun:
             self._binding.bind_cpu_input("lengths", self._length)
         self._binding.bind_ortvalue_output("logits", onnxruntime.OrtValue.ortvalue_from_numpy(self._logits))
 
-    def run(self, tokens: Ids) -> list[float]:
-        self._length[0] = tokens.shape[1]
-        self._binding.bind_cpu_input("tokens", tokens)
+    def run(self, steps: Steps) -> list[float]:
+        self._length[0] = steps.shape[1]
+        self._binding.bind_cpu_input(self._name, steps)
         self._session.run_with_iobinding(self._binding)
         logits: list[float] = self._logits[0].tolist()
         return logits
 
 
-_engines: weakref.WeakSet[GraphEngine] = weakref.WeakSet()
+_engines: weakref.WeakSet[OnnxRuntimeEngine] = weakref.WeakSet()
 
 
-def _reopen_after_fork(engine: GraphEngine) -> None:
+def _reopen_after_fork(engine: OnnxRuntimeEngine) -> None:
     """Have `engine` start anew in every process that is forked from this one."""
     if hasattr(os, "register_at_fork") and not _registered.is_set():
         _registered.set()
@@ -459,24 +405,29 @@ def _session_of(content: bytes, path: Path, asked: Options) -> onnxruntime.Infer
 
 def _check_signature(session: onnxruntime.InferenceSession, manifest: Manifest, path: Path) -> None:
     """Hold the graph's inputs and outputs against classifier.json. A string or None in a shape is a dynamic axis."""
-    ranks = {"tokens": 2, "lengths": 1}
-    expected = {name: ("tensor(int64)", ranks[name]) for name in manifest.graph.inputs}
+    given = manifest.input
+    expected = {name: _INPUTS[name] for name in manifest.graph.inputs}
     inputs = {node.name: (node.type, len(node.shape)) for node in session.get_inputs()}
     if inputs != expected:
         raise BundleError(
-            f"{path} has the inputs {signature_of(inputs)}; classifier.json says {signature_of(expected)}.",
+            f"{path} has the inputs {_signature_of(inputs)}; classifier.json says {_signature_of(expected)}.",
             _EXPORT_AGAIN,
         )
     outputs = {node.name: (node.type, len(node.shape)) for node in session.get_outputs()}
     if outputs != {"logits": ("tensor(float)", 2)}:
         raise BundleError(
-            f"{path} has the outputs {signature_of(outputs)}; a classifier gives logits (tensor(float), rank 2).",
+            f"{path} has the outputs {_signature_of(outputs)}; a classifier gives logits (tensor(float), rank 2).",
             _EXPORT_AGAIN,
         )
+    fixed = {(0, manifest.graph.batch)}
+    if not isinstance(given, TextInput):
+        fixed |= {(1, given.steps), (2, len(given.channels))}
+        if (channels := session.get_inputs()[0].shape[2]) != len(given.channels):
+            raise BundleError(
+                f"{path} takes {channels} channels, and classifier.json names {len(given.channels)}.", _EXPORT_AGAIN
+            )
     for node in session.get_inputs():
-        if any(
-            isinstance(size, int) and (axis, size) != (0, manifest.graph.batch) for axis, size in enumerate(node.shape)
-        ):
+        if any(isinstance(size, int) and (axis, size) not in fixed for axis, size in enumerate(node.shape)):
             raise BundleError(f"{path} takes {node.name} of the fixed shape {node.shape} only.", _EXPORT_AGAIN)
     classes = session.get_outputs()[0].shape[1]
     if isinstance(classes, int) and classes != len(manifest.labels):
@@ -485,5 +436,5 @@ def _check_signature(session: onnxruntime.InferenceSession, manifest: Manifest, 
         )
 
 
-def signature_of(nodes: dict[str, tuple[str, int]]) -> str:
+def _signature_of(nodes: dict[str, tuple[str, int]]) -> str:
     return ", ".join(f"{name} ({kind}, rank {rank})" for name, (kind, rank) in nodes.items()) or "none"
