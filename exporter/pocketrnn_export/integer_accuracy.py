@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.answers import Answers
-from pocketrnn.classifier import Classifier
+from pocketrnn.classifier import Classifier, logits_of_steps
 from pocketrnn.errors import CompressionError, InputError
-from pocketrnn.number_classifier import NumberClassifier
+from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.verdicts import IntegerVerdict
 from pocketrnn_export.labels_given import Flags, labels_given, labels_named
 
@@ -66,8 +66,8 @@ class _Answers:
 
 
 def changed_by_integers(
-    before: Classifier | NumberClassifier,
-    after: Classifier | NumberClassifier,
+    before: Classifier,
+    after: Classifier,
     data: LabelledTexts | LabelledSequences | None,
     allowed: AllowedChange,
 ) -> IntegerVerdict:
@@ -102,7 +102,7 @@ def changed_by_integers(
         accuracy_before=float(right.mean()) if known.any() else None,
         accuracy=float(right_after.mean()) if known.any() else None,
         interval=accuracy_change(right, right_after) if known.any() else None,
-        of="sequences" if isinstance(before, NumberClassifier) else "texts",
+        of="sequences" if isinstance(before.manifest.input, NumberInput) else "texts",
         several_labels=before.manifest.output.activation == "sigmoid",
     )
     _check(verdict, allowed)
@@ -134,8 +134,8 @@ def accuracy_change(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> tupl
 
 
 def _answered(
-    before: Classifier | NumberClassifier,
-    after: Classifier | NumberClassifier,
+    before: Classifier,
+    after: Classifier,
     data: LabelledTexts | LabelledSequences | None,
 ) -> _Answers:
     rows, right, known = _rows(data)
@@ -175,15 +175,15 @@ def _rows(
     return [rows[place] for place in kept], right[kept], known[kept]
 
 
-def _logits(classifier: Classifier | NumberClassifier, rows: list[Any] | None) -> NDArray[np.float32]:
+def _logits(classifier: Classifier, rows: list[Any] | None) -> NDArray[np.float32]:
     """The logits of rows, NaN of one that is not taken; or of the golden examples."""
     if rows is not None:
         return classifier.logits(rows, on_error="skip")
-    if isinstance(classifier, Classifier):
+    if not isinstance(classifier.manifest.input, NumberInput):
         return classifier.logits([example.text for example in classifier.manifest.texts], on_error="skip")
     # They are what the graph is given: the rules of their samples have been followed.
     golden = [np.array(example.samples, np.float32) for example in classifier.manifest.sequences]
-    return np.concatenate([classifier.logits_of_prepared([one]) for one in golden])
+    return np.concatenate([logits_of_steps(classifier, [one]) for one in golden])
 
 
 def _check(verdict: IntegerVerdict, allowed: AllowedChange) -> None:

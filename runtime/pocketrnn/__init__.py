@@ -1,27 +1,40 @@
-"""pocketrnn: classify text with exported recurrent classifiers, on numpy and onnxruntime alone."""
+"""pocketrnn: exported recurrent classifiers of texts and of numbers, answered on numpy and onnxruntime alone."""
 
 # Not from typing, whose import takes longer than all else here; type checkers know the name.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pocketrnn.answers import Prediction
+    from pocketrnn.bundle.output import LabelOutput, ValueOutput
     from pocketrnn.classifier import Classifier
     from pocketrnn.errors import PocketRNNError
-    from pocketrnn.number_classifier import NumberClassifier
     from pocketrnn.numbers.number_input import NumberInput
+    from pocketrnn.text.text_input import TextInput
     from pocketrnn.verification import verify
 
 __version__ = "0.1.0"
 
-__all__ = ["Classifier", "NumberClassifier", "NumberInput", "PocketRNNError", "Prediction", "__version__", "verify"]
+__all__ = [
+    "Classifier",
+    "LabelOutput",
+    "NumberInput",
+    "PocketRNNError",
+    "Prediction",
+    "TextInput",
+    "ValueOutput",
+    "__version__",
+    "verify",
+]
 
 # Where each name is from. It is imported when it is asked for, so that the command line can take care of signals before
 # numpy and onnxruntime are read.
 _FROM = {
     "Classifier": "pocketrnn.classifier",
-    "NumberClassifier": "pocketrnn.number_classifier",
+    "LabelOutput": "pocketrnn.bundle.output",
     "NumberInput": "pocketrnn.numbers.number_input",
     "PocketRNNError": "pocketrnn.errors",
     "Prediction": "pocketrnn.answers",
+    "TextInput": "pocketrnn.text.text_input",
+    "ValueOutput": "pocketrnn.bundle.output",
     "verify": "pocketrnn.verification",
 }
 

@@ -7,6 +7,7 @@ import operator
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import exp, isfinite, tanh
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +50,8 @@ class Answers:
     Attributes:
         name: what the classifier is called, for messages.
         labels: the classes, in the order of the logits.
-        activation: `softmax`, of which one label is right; `sigmoid`, where each label is right or wrong by itself.
+        activation: `softmax`, of which one label is right; `sigmoid`, where each label is right or wrong by itself;
+            `values`, where the logits are values and the labels their names.
         thresholds: for each label the probability from which it is given; None where the bundle keeps none.
     """
 
@@ -81,6 +83,7 @@ class Answers:
             >>> Answers("mood", ("bad", "good"), "softmax").probabilities(np.zeros((1, 2), np.float32)).tolist()
             [[0.5, 0.5]]
         """
+        self.check_labels()
         return _softmax(logits) if self.activation == "softmax" else _sigmoid(logits)
 
     def prediction(self, logits: Sequence[float], top: int = 1) -> Prediction:
@@ -93,7 +96,7 @@ class Answers:
             top: how many labels to give, from 1 to the number of labels.
 
         Raises:
-            InputError: `top` is out of its range.
+            InputError: `top` is out of its range; or these are values.
             PocketRNNError: the logits are no probabilities (NaN or infinite).
 
         Example:
@@ -106,6 +109,7 @@ class Answers:
             powers = [exp(logit - largest) for logit in logits]
             total = sum(powers)
         else:
+            self.check_labels()
             powers, total = [0.5 * (tanh(0.5 * logit) + 1.0) for logit in logits], 1.0
         if not isfinite(largest) or total != total:
             raise self._not_finite()
@@ -169,6 +173,20 @@ class Answers:
                 labels[start + index] = None
         return labels
 
+    def answered(self, logits: Floats, top: int) -> list[Any]:
+        """The answer to each row of logits: a `Prediction`; or its values, float32 [values].
+
+        Raises:
+            InputError: `top` is out of its range.
+            PocketRNNError: the logits are NaN or infinite.
+
+        Example:
+            >>> Answers("mood", ("bad", "good"), "softmax").answered(np.float32([[0, 1]]), 1)[0].label
+            'good'
+        """
+        self.check_finite(logits)
+        return list(logits) if self.gives_values else [self.prediction(row, top) for row in logits.tolist()]
+
     def predictions(self, answered: Generator[Chunk, None, None], top: int) -> Iterator[Prediction | None]:
         """The answer to each of many texts, whose logits come chunk by chunk; None for one that was skipped. Whoever
         stops before the end ends what the chunks come from, too.
@@ -225,15 +243,33 @@ class Answers:
             return self.thresholds
         return (0.5 if threshold is None else threshold,) * len(self.labels)
 
+    @property
+    def gives_values(self) -> bool:
+        """Whether the logits are values, and there is no label."""
+        return self.activation == "values"
+
+    def check_labels(self) -> None:
+        """Refuse to give labels where there are values.
+
+        Raises:
+            InputError: there are.
+
+        Example:
+            >>> Answers("mood", ("bad", "good"), "softmax").check_labels()
+        """
+        if self.gives_values:
+            raise InputError(f"{self.name} gives values, not labels.", "Use values() or predict().")
+
     def check_top(self, top: int) -> None:
         """Refuse a number of labels that cannot be given.
 
         Raises:
-            InputError: `top` is not a whole number from 1 to the number of labels.
+            InputError: `top` is not a whole number from 1 to the number of labels; or these are values.
 
         Example:
             >>> Answers("mood", ("bad", "good"), "softmax").check_top(2)
         """
+        self.check_labels()
         try:
             number = operator.index(top)
         except TypeError:
@@ -257,7 +293,8 @@ class Answers:
         Example:
             >>> Answers("mood", ("bad", "good"), "softmax").check_finite(np.zeros((3, 2), np.float32))
         """
-        if not np.isfinite(logits.max(1)).all():
+        # Values are finite, and logits have probabilities.
+        if not np.isfinite(logits if self.gives_values else logits.max(1)).all():
             raise self._not_finite()
 
     def _not_finite(self) -> PocketRNNError:

@@ -1,4 +1,4 @@
-"""Classifier: a bundle, ready to answer. Text -> token ids -> engine -> logits -> answers."""
+"""Classifier: a bundle, ready to answer. Texts or sequences of numbers -> steps -> engine -> logits -> answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,20 +15,23 @@ from numpy.typing import NDArray
 from pocketrnn.answers import Answers, Prediction
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.bundle.packed_file import is_packed, takes_numbers
-from pocketrnn.bundle.refused_texts import SKIP_THEM, among, kinds_outside, limit_error, outside, too_costly
+from pocketrnn.bundle.packed_file import is_packed
+from pocketrnn.bundle.refused_texts import too_costly
 from pocketrnn.bundle.zoo import bundle_folder
-from pocketrnn.engines.batching import MAX_TOKENS
-from pocketrnn.engines.engine import CPU, Answered, Engine, Ids, Options, ReadsTexts, checked_threads
+from pocketrnn.engines.batching import MAX_TOKENS, Steps
+from pocketrnn.engines.engine import CPU, Engine, Options, checked_threads, type_of, words_of
 from pocketrnn.engines.parallel import Workers
 from pocketrnn.errors import InputError, LimitError
 from pocketrnn.estimator import TrainedEstimator
-from pocketrnn.text.checked_texts import Chunk, OnError, checked_batches, chunks
-from pocketrnn.text.pretokenized import ReadyTexts, Text, Tokenizer
+from pocketrnn.text.checked_texts import OnError
+from pocketrnn.text.pretokenized import Text, Tokenizer
 from pocketrnn.text.text_input import TextInput
+from pocketrnn.text_intake import TextIntake
 
 if TYPE_CHECKING:
     from pocketrnn.explanation import Explanation
+    from pocketrnn.number_intake import NumberIntake
+    from pocketrnn.number_streams import CarriedStream, NumberStream, Window
     from pocketrnn.numbers.range_watch import OutOfRange
     from pocketrnn.stream import Stream
 
@@ -38,7 +41,7 @@ __all__ = [
     "graph_metadata",
     "kinds_refused",
     "logits_of_batches",
-    "logits_of_ids",
+    "logits_of_steps",
     "logits_until_refused",
     "refusal",
 ]
@@ -49,7 +52,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class Classifier(TrainedEstimator):
-    """A classifier read from a bundle. Make one with `Classifier.load`.
+    """A classifier of texts, or of sequences of numbers, read from a bundle. Make one with `Classifier.load`.
 
     Thread-safe: the only mutable state is a pool of buffers, each used by one call at a time. It may be used after a
     fork. A pickled one is loaded again from its folder. scikit-learn's tools take it as an estimator.
@@ -71,18 +74,17 @@ class Classifier(TrainedEstimator):
         threads: int,
         options: Options,
         tokenizer: Tokenizer | None = None,
+        out_of_range: str | None = None,
     ) -> None:
         self.manifest = manifest
         self._folder = folder
         self._engine = engine
         self._workers = Workers(threads)
         self._options = options
-        self._encoder = manifest.text.encoder()
-        self._ready = ReadyTexts(manifest.name, self._encoder, manifest.graph.embedding_rows, tokenizer)
+        self._tokenizer, self._out_of_range = tokenizer, out_of_range
         self._answers = Answers.of(manifest)
-        self._limits = manifest.graph.limits
-        # An engine that reads texts itself, where the class is not asked for ids.
-        self._reader = engine if isinstance(engine, ReadsTexts) and self._ready.splits else None
+        self._gives_values = self._answers.gives_values
+        self._intake: _Intake = _intake_of(manifest, engine, self._answers, tokenizer, out_of_range)
 
     @classmethod
     def load(
@@ -94,7 +96,7 @@ class Classifier(TrainedEstimator):
         providers: Sequence[str] = (CPU,),
         trust: bool = False,
         tokenizer: Tokenizer | None = None,
-        out_of_range: str | None = None,
+        out_of_range: OutOfRange | None = None,
     ) -> Classifier:
         """Read and check a bundle, or a packed file.
 
@@ -109,11 +111,9 @@ class Classifier(TrainedEstimator):
                 yourself: see SECURITY.md.
             tokenizer: your own function, text -> its tokens, or its ids, which splits every string in place of the
                 bundle's tokenizer. One whose tokenizer is `external` splits none itself (docs/text-rules.md).
-            out_of_range: of a bundle that takes sequences of numbers: what becomes of numbers far outside of those of
-                training, as `NumberClassifier.load` takes it.
-
-        Returns:
-            the classifier; of a bundle that takes sequences of numbers, a NumberClassifier (docs/numbers.md).
+            out_of_range: of a bundle that takes sequences of numbers: what becomes of numbers far outside of the range
+                of the training rows, where the bundle knows it: `warn`, which is the default, says it once, `refuse`
+                refuses the sequence, `ignore` does neither.
 
         Raises:
             InputError: `threads` or `max_batch_tokens` is not a number from 1, onnxruntime has no such provider, or
@@ -131,37 +131,17 @@ class Classifier(TrainedEstimator):
             from pocketrnn.engines.native import NativeEngine
 
             options = Options(max_batch_tokens, tuple(providers), trust)
-            if takes_numbers(folder):
-                return cls._of_numbers(folder, options, threads, tokenizer, out_of_range)
-            _refuse_range(out_of_range)
             native = NativeEngine(folder)
-            return cls(folder.absolute(), native.manifest, native, threads, options, tokenizer)
+            return cls(folder.absolute(), native.manifest, native, threads, options, tokenizer, out_of_range)
         # A packed classifier does without onnxruntime, which takes most of the time of a start.
         from pocketrnn.engines.onnxruntime import OnnxRuntimeEngine, checked_options
 
         options = checked_options(max_batch_tokens, providers, trust=trust)
         manifest = manifests.read(folder)
-        if not isinstance(manifest.input, TextInput):
-            return cls._of_numbers(folder, options, threads, tokenizer, out_of_range)
-        _refuse_range(out_of_range)
         engine = OnnxRuntimeEngine(folder, manifest, options)
-        classifier = cls(folder.absolute(), manifest, engine, threads, options, tokenizer)
+        classifier = cls(folder.absolute(), manifest, engine, threads, options, tokenizer, out_of_range)
         _log.debug("Loaded %s from %s with %d threads and %s", manifest.name, folder, threads, options)
         return classifier
-
-    @classmethod
-    def _of_numbers(
-        cls, folder: Path, options: Options, threads: int, tokenizer: Tokenizer | None, out_of_range: str | None
-    ) -> Classifier:
-        """A NumberClassifier, which has the methods of this class that make sense of numbers."""
-        from pocketrnn.number_classifier import NumberClassifier
-
-        if tokenizer is not None:
-            raise InputError(f"{folder} takes sequences of numbers, not texts.", "Leave tokenizer out.")
-        return cast("Classifier", NumberClassifier.load(
-            folder, threads=threads, max_batch_tokens=options.max_batch_tokens,
-            providers=options.providers, trust=options.trust, out_of_range=cast("OutOfRange", out_of_range or "warn"),
-        ))  # fmt: skip
 
     @property
     def name(self) -> str:
@@ -175,7 +155,7 @@ class Classifier(TrainedEstimator):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The classes, in the order of the columns of `predict_proba`.
+        """The classes, in the order of the columns of `predict_proba`; of a bundle that gives values, their names.
 
         Example:
             >>> Classifier.load("ag_news").labels
@@ -193,6 +173,19 @@ class Classifier(TrainedEstimator):
         """
         return self.manifest.output.thresholds
 
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The channels of a sequence of numbers, in their order.
+
+        Raises:
+            InputError: the bundle takes texts.
+
+        Example:
+            >>> Classifier.load("walking").channels
+            ('ax', 'ay', 'az')
+        """
+        return self.manifest.numbers.channels
+
     def encode(self, text: Text) -> list[int]:
         """The token ids of one text; never empty.
 
@@ -201,74 +194,142 @@ class Classifier(TrainedEstimator):
 
         Raises:
             TextError: as `classify`.
+            InputError: the bundle takes sequences of numbers, of which `prepared` says what the graph is given.
 
         Example:
             >>> classifier = Classifier.load("ag_news")
             >>> classifier.encode("Oil prices") == classifier.encode(["oil", "prices"])
             True
         """
-        return self._ready.ids(text)
+        return self._texts("prepared()").ready.ids(text)
 
-    def stream(self, saved: bytes | None = None) -> Stream:
-        """A text that arrives in fragments, answered for after each: `stream.push("Wall St. ")`.
-
-        Args:
-            saved: what `Stream.save` gave, to go on from there.
+    def prepared(self, sequence: object) -> Floats:
+        """What the graph is given for a sequence of numbers, float32 [time, channels].
 
         Raises:
-            InputError: the bundle was not exported for streaming, or `saved` is damaged or another bundle's.
+            SequenceError: it is no such sequence, or beyond the graph's limits.
+            InputError: the bundle takes texts, of which `encode` gives the ids.
+
+        Example:
+            >>> Classifier.load("walking").prepared([[0.1, 0.2, 9.7]]).shape
+            (1, 3)
+        """
+        return self._sequences("encode()").prepared(sequence)
+
+    def _texts(self, instead: str) -> TextIntake:
+        if not isinstance(self._intake, TextIntake):
+            raise InputError(f"{self.name} takes sequences of numbers, not texts.", f"Use {instead}.")
+        return self._intake
+
+    def _sequences(self, instead: str) -> NumberIntake:
+        if isinstance(self._intake, TextIntake):
+            raise InputError(f"{self.name} takes texts, not sequences of numbers.", f"Use {instead}.")
+        return cast("NumberIntake", self._intake)
+
+    @overload
+    def stream(self, saved: bytes | None = None) -> Stream: ...
+    @overload
+    def stream(
+        self, saved: bytes | None = None, *, window: int | None = None, hop: int | None = None, top: int = 1
+    ) -> NumberStream | CarriedStream: ...
+    def stream(
+        self, saved: bytes | None = None, *, window: int | None = None, hop: int | None = None, top: int | None = None
+    ) -> Stream | NumberStream | CarriedStream:
+        """A text that arrives in fragments, answered for after each: `stream.push("Wall St. ")`. Or a recording that
+        arrives, `stream.push(samples)`: answered window by window; or, where neither the bundle nor you say a window
+        and the bundle was exported with `streaming=True`, for all samples so far, at the cost of the new ones.
+
+        Args:
+            saved: what `Stream.save` or `CarriedStream.save` gave, to go on from there.
+            window: of a recording, how many steps are answered at once; by default as the bundle says.
+            hop: how far the next window begins after; by default as the bundle says, else the window.
+            top: how many labels an answer to a recording has; `Stream.push` takes it for a text.
+
+        Raises:
+            InputError: the bundle was not exported for streaming, and nobody says a window; a window cannot be one; or
+                `saved` is damaged or another bundle's.
             BundleError: the step graph is damaged or does not fit its classifier.json.
 
         Example:
             >>> stream = Classifier.load("one-way").stream()    # a bundle exported with --streaming
             >>> stream.push("Wall St. ").label
             'Business'
+            >>> stream = Classifier.load("walking").stream(window=128, hop=64)
+            >>> [answer.start for answer in stream.push(np.zeros((200, 3)))]
+            [0, 64]
         """
-        # Most programs that classify texts never stream one: without it, importing pocketrnn takes 4 ms less.
-        from pocketrnn.stream import Stream
-
-        if self._ready.tokenizer is not None:
+        intake = self._intake
+        if not isinstance(intake, TextIntake):
+            return self._recording_stream(saved, window, hop, 1 if top is None else top)
+        if (window, hop, top) != (None, None, None):
+            raise InputError(f"{self.name} takes texts, and a text has no windows.", "Leave out window, hop and top.")
+        if self._tokenizer is not None:
             raise InputError(
                 "A text that arrives in fragments is split by the bundle's tokenizer, not by another one.",
                 "Load the classifier without tokenizer= for streams.",
             )
-        return Stream(self.manifest, self._encoder, self._engine, self._answers, saved)
+        # Most programs that classify texts never stream one: without it, importing pocketrnn takes 4 ms less.
+        from pocketrnn.stream import Stream
 
-    def classify(self, text: Text, top: int = 1) -> Prediction:
-        """Classify one text.
+        return Stream(self.manifest, intake.encoder, self._engine, self._answers, saved)
+
+    def _recording_stream(
+        self, saved: bytes | None, window: int | None, hop: int | None, top: int
+    ) -> NumberStream | CarriedStream:
+        from pocketrnn.number_streams import CarriedStream, NumberStream, window_and_hop
+
+        intake = self._sequences("Stream.push()")
+        if not self._gives_values:
+            self._answers.check_top(top)
+        wanted = window_and_hop(self.manifest, window, hop)
+        if wanted is None:
+            return CarriedStream(self.manifest, self._engine, intake, self._answers, top, saved)
+        if saved is not None:
+            raise InputError("A stream in windows has no saved state.", "Leave out saved, or the window.")
+        return NumberStream(intake, self._answers, *wanted, top)
+
+    def recording(
+        self, recording: object, *, window: int | None = None, hop: int | None = None, top: int = 1
+    ) -> list[Window]:
+        """The answers to the windows of a whole recording; see `stream`. What is left at the end is not answered.
+
+        Raises:
+            SequenceError: it has fewer steps than a window.
+            InputError: the bundle takes texts; or as `stream`.
+
+        Example:
+            >>> walking = Classifier.load("walking")
+            >>> [window.start for window in walking.recording(np.zeros((300, 3)), window=128, hop=64)]
+            [0, 64, 128]
+        """
+        self._sequences("classify()")
+        return self._recording_stream(None, window, hop, top).whole(recording)
+
+    def classify(self, given: object, top: int = 1) -> Prediction:
+        """Classify one text, or one sequence of numbers.
 
         Args:
-            text: any string; one without a known token is answered as the empty text is. Or a text that is split
-                already: a list of its tokens, which are looked up, or of all its ids (docs/text-rules.md).
+            given: a text is any string; one without a known token is answered as the empty text is. Or a text that is
+                split already: a list of its tokens, which are looked up, or of all its ids (docs/text-rules.md). A
+                sequence is an array of numbers [time, channels] as the sensor gives them, of a single channel also
+                [time]; or lists, a table with a column for each channel, an array of Arrow (docs/numbers.md).
             top: how many labels to give, from 1 to the number of labels.
 
         Raises:
-            TextError: `text` is no string and no such list, or the rules could give no such ids.
-            LimitError: `text` has fewer or more tokens than the graph takes, or no known word where the graph needs one
+            TextError: it is no string and no such list, or the rules could give no such ids.
+            SequenceError: it is no such sequence, or beyond the graph's limits.
+            LimitError: a text has fewer or more tokens than the graph takes, or no known word where the graph needs one
                 (`manifest.graph.limits`).
-            InputError: `top` is out of its range; `text` is a string, and the bundle's tokenizer is external; or the
-                tokenizer that it was loaded with fails.
+            InputError: `top` is out of its range; the bundle gives values; a text is a string, and the bundle's
+                tokenizer is external; or the tokenizer that it was loaded with fails.
 
         Example:
             >>> Classifier.load("ag_news").classify("Striker scores twice in cup final").label
             'Sports'
         """
-        if top != 1:
+        if top != 1 or self._gives_values:
             self._answers.check_top(top)
-        if isinstance(text, str) and self._ready.splits:
-            return self._answers.prediction(self._logits_of_string(text), top)
-        return self._answers.prediction(self._logits_of_row(np.array([self._ready.ids(text)], np.int64)), top)
-
-    def _logits_of_string(self, text: str) -> list[float]:
-        if self._reader is not None and (logits := self._reader.logits_of_text(text)) is not None:
-            return logits
-        return self._logits_of_row(self._encoder.encode_row(text))
-
-    def _logits_of_row(self, tokens: Ids) -> list[float]:
-        """The logits of int64 [1, tokens]."""
-        if self._limits is not None and not self._limits.take(tokens[0], self.manifest.text.rules.padding_id):
-            raise limit_error(self.name, self._limits, tokens.shape[1])
-        return self._engine.logits_of_one(tokens)
+        return self._answers.prediction(self._intake.one(given), top)
 
     def explain(self, text: Text, label: str | None = None, *, most_fragments: int = 64) -> Explanation:
         """Which words decided: each is left out once, and what the label loses by it is told.
@@ -284,7 +345,8 @@ class Classifier(TrainedEstimator):
         Raises:
             TextError: `text` is no string and no list of tokens.
             LimitError: `text` is beyond the graph's limits.
-            InputError: there is no such label, or `most_fragments` is out of its range.
+            InputError: there is no such label, `most_fragments` is out of its range, or the bundle takes sequences of
+                numbers.
 
         Example:
             >>> explanation = Classifier.load("ag_news").explain("Oil prices rise again")
@@ -294,7 +356,8 @@ class Classifier(TrainedEstimator):
         # Imported only when needed, as the stream is.
         from pocketrnn.explanation import Explainer
 
-        whole = text if isinstance(text, str) and self._ready.splits else self._ready.tokens(text)
+        ready = self._texts("predict_proba()").ready
+        whole = text if isinstance(text, str) and ready.splits else ready.tokens(text)
         return Explainer(self.manifest, self.encode, self._logits_of_variants).explained(whole, label, most_fragments)
 
     def _logits_of_variants(self, texts: Sequence[str | list[str]]) -> tuple[Floats, list[int]]:
@@ -310,63 +373,88 @@ class Classifier(TrainedEstimator):
             refused += [before + index for index in skipped]
             parts.append(logits)
         if refused and refused[0] == 0:
-            raise self._refusal(texts[0])
+            raise refusal(self, texts[0])
         return np.concatenate(parts), refused
 
     @overload
-    def predict(self, texts: Iterable[Text], *, on_error: Literal["raise"] = "raise") -> list[str]: ...
+    def predict(self, given: Iterable[object], *, on_error: Literal["raise"] = "raise") -> list[str]: ...
     @overload
-    def predict(self, texts: Iterable[Text], *, on_error: OnError) -> list[str] | list[str | None]: ...
-    def predict(self, texts: Iterable[Text], *, on_error: OnError = "raise") -> list[str] | list[str | None]:
-        """The likeliest label of every text, in the texts' order.
+    def predict(self, given: Iterable[object], *, on_error: OnError) -> list[str] | list[str | None]: ...
+    def predict(self, given: Iterable[object], *, on_error: OnError = "raise") -> list[str] | list[str | None]:
+        """The likeliest label of every text or sequence, in their order; of a bundle that gives values, `values`.
 
         Args:
-            texts: a list, a column of numpy or pandas, or any iterable; a generator is read lazily, chunk by chunk. An
-                item is a string, or a list of the text's tokens or ids, as in `classify`.
-            on_error: what becomes of an item that is no text (None, bytes, a number, a list of other things), or is a
-                text that the graph does not take (`manifest.graph.limits`): of fewer or more tokens, or without a known
-                word. `raise` refuses it, `skip` gives None as its label.
+            given: texts: a list, a column of numpy or pandas, or any iterable; a generator is read lazily, chunk by
+                chunk. An item is a string, or a list of the text's tokens or ids, as in `classify`. Or sequences of
+                numbers: a list of arrays [time, channels], or one array [sequences, time, channels].
+            on_error: what becomes of an item that is no text (None, bytes, a number, a list of other things) or no
+                sequence, or is one that the graph does not take (`manifest.graph.limits`): of fewer or more tokens or
+                steps, or without a known word. `raise` refuses it, `skip` gives None as its label.
 
         Raises:
-            TextError: `texts` is one string, or an item of it is no text.
-            LimitError: an item of it is beyond the graph's limits.
+            TextError: `given` is one string, or an item of it is no text.
+            SequenceError: an item is no such sequence, or beyond the graph's limits.
+            LimitError: a text is beyond the graph's limits.
 
         Example:
             >>> Classifier.load("ag_news").predict(["Oil prices rise again", "Striker scores twice in cup final"])
             ['Business', 'Sports']
         """
-        return self._answers.likeliest(self._logits_of_chunks(texts, on_error))
+        if self._gives_values:
+            return cast("list[str]", self.values(given, on_error=on_error))
+        return self._answers.likeliest(self._logits_of_chunks(given, on_error))
 
-    def classify_all(
-        self, texts: Iterable[Text], *, top: int = 1, on_error: OnError = "raise"
-    ) -> Iterator[Prediction | None]:
-        """Yields predictions lazily, in the texts' order, reading only a few chunks ahead.
-
-        Neither the texts nor the answers are held: memory does not grow with their number. An error leaves the answers
-        that came before it.
+    def values(self, given: Iterable[object], *, on_error: OnError = "raise") -> Floats:
+        """The values of every sequence, where the bundle gives values and not labels.
 
         Args:
-            texts: any iterable.
+            given: as in `predict`.
+            on_error: `raise` refuses an item as in `predict`, `skip` gives a row of NaN for it.
+
+        Returns:
+            float32 [sequences, values], the columns in the order of `labels`.
+
+        Raises:
+            InputError: the bundle gives labels.
+            SequenceError: as `predict`.
+
+        Example:
+            >>> forecast.values([[[0.4], [0.5]]]).shape
+            (1, 1)
+        """
+        if not self._gives_values:
+            raise InputError(f"{self.name} gives labels, not values.", "Use predict() or predict_proba().")
+        return self.logits(given, on_error=on_error)
+
+    def classify_all(
+        self, given: Iterable[object], *, top: int = 1, on_error: OnError = "raise"
+    ) -> Iterator[Prediction | None]:
+        """Yields predictions lazily, in the order of what is given, reading only a few chunks ahead.
+
+        Neither what is given nor the answers are held: memory does not grow with their number. An error leaves the
+        answers that came before it.
+
+        Args:
+            given: any iterable of texts or sequences, as in `predict`.
             top: how many labels to give, from 1 to the number of labels.
             on_error: `raise` refuses an item as in `predict`, `skip` gives None for it.
 
         Raises:
-            TextError: `texts` is one string, or an item of it is no text.
-            LimitError: an item of it is beyond the graph's limits.
-            InputError: `top` is out of its range.
+            TextError, SequenceError, LimitError: as `predict`.
+            InputError: `top` is out of its range, or the bundle gives values.
 
         Example:
             >>> [answer.label for answer in Classifier.load("ag_news").classify_all(iter(["Oil prices rise again"]))]
             ['Business']
         """
         self._answers.check_top(top)
-        yield from self._answers.predictions(self._logits_of_chunks(texts, on_error), top)
+        yield from self._answers.predictions(self._logits_of_chunks(given, on_error), top)
 
-    def predict_proba(self, texts: Iterable[Text], *, on_error: OnError = "raise") -> Floats:
-        """The probabilities of every label for every text.
+    def predict_proba(self, given: Iterable[object], *, on_error: OnError = "raise") -> Floats:
+        """The probabilities of every label for every text or sequence.
 
         Args:
-            texts: as in `predict`.
+            given: as in `predict`.
             on_error: `raise` refuses an item as in `predict`, `skip` gives a row of NaN for it.
 
         Returns:
@@ -374,24 +462,23 @@ class Classifier(TrainedEstimator):
             is multi-label.
 
         Raises:
-            TextError: `texts` is one string, or an item of it is no text.
-            LimitError: an item of it is beyond the graph's limits.
+            TextError, SequenceError, LimitError: as `predict`.
 
         Example:
             >>> Classifier.load("ag_news").predict_proba(["Oil prices rise again"]).shape
             (1, 4)
         """
-        return self._answers.probabilities(self.logits(texts, on_error=on_error))
+        return self._answers.probabilities(self.logits(given, on_error=on_error))
 
     def predict_labels(
-        self, texts: Iterable[Text], threshold: float | None = None, *, on_error: OnError = "raise"
+        self, given: Iterable[object], threshold: float | None = None, *, on_error: OnError = "raise"
     ) -> list[tuple[str, ...]]:
         """Every label of every text that reaches its threshold: what a multi-label classifier is asked for.
 
         Of a classifier of which one label is right, that is the likeliest label, or none: "none of these".
 
         Args:
-            texts: as in `predict`.
+            given: as in `predict`.
             threshold: a probability, for all labels; None for the thresholds that the bundle keeps, or else 0.5.
             on_error: `raise` refuses an item as in `predict`, `skip` gives it no label.
 
@@ -399,28 +486,26 @@ class Classifier(TrainedEstimator):
             for each text its labels, in the order of `labels`; none, one or several.
 
         Raises:
-            TextError: `texts` is one string, or an item of it is no text.
-            LimitError: an item of it is beyond the graph's limits.
+            TextError, SequenceError, LimitError: as `predict`.
 
         Example:
             >>> Classifier.load("ag_news").predict_labels(["Oil prices rise again"], 0.5)
             [('Business',)]
         """
-        return self._answers.labels_reached(self.predict_proba(texts, on_error=on_error), threshold)
+        return self._answers.labels_reached(self.predict_proba(given, on_error=on_error), threshold)
 
-    def logits(self, texts: Iterable[Text], *, on_error: OnError = "raise") -> Floats:
+    def logits(self, given: Iterable[object], *, on_error: OnError = "raise") -> Floats:
         """The graph's own answers, before they are made probabilities.
 
         Args:
-            texts: as in `predict`.
+            given: as in `predict`.
             on_error: `raise` refuses an item as in `predict`, `skip` gives a row of NaN for it.
 
         Returns:
             float32 [texts, labels], the columns in the order of `labels`.
 
         Raises:
-            TextError: `texts` is one string, or an item of it is no text.
-            LimitError: an item of it is beyond the graph's limits.
+            TextError, SequenceError, LimitError: as `predict`.
             PocketRNNError: the graph fails, for instance because a text is too long for this machine's memory, or its
                 logits are no probabilities (NaN or infinite).
 
@@ -428,7 +513,7 @@ class Classifier(TrainedEstimator):
             >>> Classifier.load("ag_news").logits(["Oil prices rise again"]).argmax()
             2
         """
-        return self._answers.joined(self._logits_of_chunks(texts, on_error))
+        return self._answers.joined(self._logits_of_chunks(given, on_error))
 
     def embed(self, texts: Iterable[Text], *, on_error: OnError = "raise") -> Floats:
         """Numbers that stand for each text: what the graph computes before its last linear layer.
@@ -455,45 +540,27 @@ class Classifier(TrainedEstimator):
             >>> Classifier.load("ag_news").embed(["Oil prices rise again", "A cup final"]).shape
             (2, 192)
         """
-        given = chunks(texts, self._ready, on_error=on_error, threads=self._workers.threads)
-        work = partial(self._embedded, on_error=on_error)
+        intake = self._texts("logits()")
+        given = intake.chunks(texts, on_error, self._workers.threads)
+        work = partial(intake.embeddings, on_error=on_error)
         parts, skipped = [], 0
         for _, (part, left_out) in self._workers.mapped(work, given):
             parts.append(part)
-            skipped += left_out
+            skipped += len(left_out)
         self._warn_of_skipped(skipped)
         width = max((part.shape[1] for part in parts), default=0)
         # Of texts that were all passed over nobody knows how many numbers they would have.
         parts = [part if part.shape[1] else np.full((len(part), width), np.nan, np.float32) for part in parts]
         return np.concatenate([np.empty((0, width), np.float32), *parts])
 
-    def _embedded(self, chunk: Chunk, on_error: OnError) -> tuple[Floats, int]:
-        """float32 [texts, features], and how many of them were skipped, whose rows are NaN."""
-        ids, lengths = self._encoder.encode_all(chunk.texts)
-        refused = np.zeros(len(lengths), bool)
-        if self._limits is not None:
-            refused |= outside(self._limits, ids, lengths, self.manifest.text.rules.padding_id)
-        if refused.any() and on_error == "raise":
-            raise self._refusal_in(chunk, int(refused.argmax()))
-        refused[chunk.skipped] = True
-        kept = np.flatnonzero(~refused)
-        found, costly = self._engine.embeddings(ids[np.repeat(~refused, lengths)], lengths[kept])
-        if costly and on_error == "raise":
-            raise self._refusal_in(chunk, int(kept[costly[0]]))
-        refused[kept[costly]] = True
-        embeddings = np.full((len(lengths), found.shape[1]), np.nan, np.float32)
-        embeddings[kept] = found
-        embeddings[refused] = np.nan
-        return embeddings, int(refused.sum())
-
     def _logits_of_chunks(
-        self, texts: Iterable[Text], on_error: OnError, *, warns: bool = True
+        self, given: Iterable[Any], on_error: OnError, *, warns: bool = True
     ) -> Generator[tuple[Floats, list[int]], None, None]:
         """Chunk by chunk, in order: the logits, and the indices of what was skipped, whose logits mean nothing."""
-        total = 0
-        given = chunks(texts, self._ready, on_error=on_error, threads=self._workers.threads)
-        work = partial(self._logits_of, on_error=on_error)
-        for _, (logits, skipped) in self._workers.mapped(work, given, self._stop):
+        total, intake = 0, self._intake
+        work = partial(intake.logits, on_error=on_error)
+        chunks = intake.chunks(given, on_error, self._workers.threads)
+        for _, (logits, skipped) in self._workers.mapped(work, chunks, intake.stop):
             total += len(skipped)
             yield logits, skipped
         if warns:
@@ -501,64 +568,57 @@ class Classifier(TrainedEstimator):
 
     def _warn_of_skipped(self, count: int) -> None:
         if count:
-            kinds = ["that are no texts", *kinds_refused(self)]
-            _log.warning("%s passed over %d items %s", self.name, count, ", or ".join(kinds))
-
-    def _stop(self) -> None:
-        if isinstance(self._engine, ReadsTexts):
-            self._engine.stop()
-
-    def _logits_of(self, chunk: Chunk, on_error: OnError) -> tuple[Floats, list[int]]:
-        """float32 [texts, labels], and the indices of what was skipped, whose logits mean nothing."""
-        strings = chunk.strings
-        if strings is not None and self._reader is not None:
-            logits, refused = self._reader.logits_of_texts(strings)
-        else:
-            logits, refused = self._logits_within(*self._encoder.encode_all(chunk.texts))
-        if not refused:
-            self._answers.check_finite(logits)
-            return logits, chunk.skipped
-        if on_error == "raise":
-            raise self._refusal_in(chunk, refused[0])
-        logits[refused] = 0
-        self._answers.check_finite(logits)
-        # An item that is no text stands there as an empty one, which may be refused.
-        return logits, sorted({*chunk.skipped, *refused})
-
-    def _logits_within(self, ids: Ids, lengths: Ids) -> Answered:
-        """The logits of ids; refused are also those beyond the limits."""
-        if self._limits is None:
-            return self._engine.logits(ids, lengths)
-        beyond = outside(self._limits, ids, lengths, self.manifest.text.rules.padding_id)
-        if not beyond.any():
-            return self._engine.logits(ids, lengths)
-        within = np.flatnonzero(~beyond)
-        logits = np.zeros((len(lengths), len(self.labels)), np.float32)
-        logits[within], refused = self._engine.logits(ids[np.repeat(~beyond, lengths)], lengths[within])
-        return Answered(logits, sorted({*np.flatnonzero(beyond).tolist(), *within[refused].tolist()}))
-
-    def _refusal_in(self, chunk: Chunk, index: int) -> LimitError:
-        """Why a text of a chunk is refused, with its position among all."""
-        text = f"The text at position {chunk.first + index} (counted from 0)"
-        return among(self._refusal(chunk.texts[index]), text, SKIP_THEM)
-
-    def _refusal(self, text: Text) -> LimitError:
-        """Why a text is refused, as `classify` says it: a string, its tokens, or ids that were checked."""
-        try:
-            if isinstance(text, str):
-                self._logits_of_string(text)
-            else:
-                ids = text if text and isinstance(text[0], int) else self._ready.ids(text)
-                self._logits_of_row(np.array([ids], np.int64))
-        except LimitError as error:
-            return error
-        return too_costly(self.name)
+            _log.warning("%s passed over %d items %s", self.name, count, ", or ".join(self._intake.kinds_skipped))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _loaded_again, (self._folder, self._workers.threads, self._options, self._ready.tokenizer)
+        return _loaded_again, (
+            self._folder, self._workers.threads, self._options, self._tokenizer, self._out_of_range,
+        )  # fmt: skip
 
     def __repr__(self) -> str:
-        return f"<Classifier {self.name!r}: {len(self.labels)} labels>"
+        given = self.manifest.input
+        takes = "" if isinstance(given, TextInput) else f"{len(given.channels)} channels, "
+        return f"<Classifier {self.name!r}: {takes}{len(self.labels)} {'values' if self._gives_values else 'labels'}>"
+
+
+class _Intake(Protocol):
+    """What stands between what users give and the engine: a `TextIntake` or a `NumberIntake`."""
+
+    @property
+    def kinds_skipped(self) -> Sequence[str]:
+        """What is wrong with items that are passed over, as ends of a sentence."""
+        ...
+
+    def one(self, given: object) -> list[float]:
+        """The logits of one text or sequence."""
+        ...
+
+    def chunks(self, given: Iterable[Any], on_error: OnError, threads: int) -> Iterable[Any]:
+        """Many, shared out in chunks."""
+        ...
+
+    def logits(self, chunk: Any, on_error: OnError) -> tuple[Floats, list[int]]:
+        """float32 [rows, labels] of a chunk, and the indices of what was skipped."""
+        ...
+
+    def stop(self) -> None:
+        """End what the engine does for other threads."""
+        ...
+
+
+def _intake_of(
+    manifest: Manifest, engine: Engine, answers: Answers, tokenizer: Tokenizer | None, out_of_range: str | None
+) -> _Intake:
+    if isinstance(manifest.input, TextInput):
+        if out_of_range is not None:
+            raise InputError("out_of_range is of sequences of numbers, and the bundle takes texts.", "Leave it out.")
+        return TextIntake(manifest, engine, answers, tokenizer)
+    if tokenizer is not None:
+        raise InputError(f"{manifest.name} takes sequences of numbers, not texts.", "Leave tokenizer out.")
+    # Whoever classifies texts imports nothing of numbers.
+    from pocketrnn.number_intake import NumberIntake
+
+    return NumberIntake(manifest, engine, answers, "warn" if out_of_range is None else out_of_range)
 
 
 def logits_of_batches(
@@ -586,35 +646,43 @@ def logits_of_batches(
         >>> [logits.shape for logits in logits_of_batches(Classifier.load("ag_news"), [["Oil"], ["Cup", "Final"]])]
         [(1, 4), (2, 4)]
     """
-    work = partial(classifier._logits_of, on_error=on_error)
-    for _, (logits, skipped) in classifier._workers.mapped(work, checked_batches(batches, classifier._ready)):
+    intake = classifier._texts("logits()")
+    work = partial(intake.logits, on_error=on_error)
+    for _, (logits, skipped) in classifier._workers.mapped(work, intake.batches(batches)):
         logits[skipped] = np.nan
         yield logits
 
 
-def logits_of_ids(classifier: Classifier, rows: Sequence[Sequence[int] | Ids]) -> Floats:
-    """The logits of texts that are ids already, put into runs as `Classifier.logits` puts them.
+def logits_of_steps(classifier: Classifier, rows: Sequence[Sequence[int] | Steps]) -> Floats:
+    """The logits of texts that are ids already, or of sequences that are samples as the graph is given them, put into
+    runs as `Classifier.logits` puts them.
 
     Args:
         classifier: who answers.
-        rows: the ids of each text, at least one; none of these beyond the graph's limits.
+        rows: the ids of each text, or its samples, float32 [time, channels]; at least one. None of these is beyond the
+            graph's limits.
 
     Returns:
         float32 [texts, labels].
 
     Raises:
-        LimitError: a text is not answered by the native engine, which allows no more work or larger whole numbers.
+        LimitError: one is not answered by the native engine, which allows no more work or larger whole numbers.
         PocketRNNError: as `Classifier.logits`.
 
     Example:
         >>> classifier = Classifier.load("ag_news")
-        >>> logits_of_ids(classifier, [classifier.encode("Oil prices")]).shape
+        >>> logits_of_steps(classifier, [classifier.encode("Oil prices")]).shape
         (1, 4)
     """
+    words, kind = words_of(classifier.manifest), type_of(classifier.manifest)
     lengths = np.array([len(row) for row in rows], np.int64)
-    logits, refused = classifier._engine.logits(np.concatenate([np.asarray(row, np.int64) for row in rows]), lengths)
+    steps: Any = np.concatenate([np.asarray(row, kind) for row in rows])
+    logits, refused = classifier._engine.logits(steps, lengths)
     if refused:
-        raise classifier._refusal([int(one) for one in rows[refused[0]]])
+        # Asked alone, it is refused with the reason.
+        first = int(lengths[: refused[0]].sum())
+        classifier._engine.logits_of_one(steps[None, first : first + int(lengths[refused[0]])])
+        raise too_costly(classifier.name, words.row)
     classifier._answers.check_finite(logits)
     return logits
 
@@ -626,9 +694,7 @@ def kinds_refused(classifier: Classifier) -> list[str]:
         >>> kinds_refused(Classifier.load("news.prnn"))
         ['too costly, or of too large whole numbers, for the file']
     """
-    limits, reads = classifier.manifest.graph.limits, isinstance(classifier._engine, ReadsTexts)
-    own = ["too costly, or of too large whole numbers, for the file"] if reads else []
-    return [*([] if limits is None else kinds_outside(limits)), *own]
+    return classifier._texts("classify()").kinds_refused
 
 
 def logits_until_refused(classifier: Classifier, texts: Sequence[Text]) -> tuple[Floats, LimitError | None]:
@@ -651,7 +717,7 @@ def logits_until_refused(classifier: Classifier, texts: Sequence[Text]) -> tuple
         if skipped:
             parts.append(logits[: skipped[0]])
             answered = np.concatenate(parts)
-            return answered, classifier._refusal(texts[len(answered)])
+            return answered, refusal(classifier, texts[len(answered)])
         parts.append(logits)
     return np.concatenate(parts), None
 
@@ -663,7 +729,7 @@ def refusal(classifier: Classifier, text: Text) -> LimitError:
         >>> refusal(classifier, "oil " * 500).problem
         'The text becomes 500 token ids, but news takes at most 300.'
     """
-    return classifier._refusal(text)
+    return classifier._texts("classify()").refusal(text)
 
 
 def graph_metadata(classifier: Classifier) -> Mapping[str, str]:
@@ -676,7 +742,9 @@ def graph_metadata(classifier: Classifier) -> Mapping[str, str]:
     return classifier._engine.metadata
 
 
-def _loaded_again(folder: Path, threads: int, options: Options, tokenizer: Tokenizer | None) -> Classifier:
+def _loaded_again(
+    folder: Path, threads: int, options: Options, tokenizer: Tokenizer | None, out_of_range: OutOfRange | None
+) -> Classifier:
     return Classifier.load(
         folder,
         threads=threads,
@@ -684,9 +752,5 @@ def _loaded_again(folder: Path, threads: int, options: Options, tokenizer: Token
         providers=options.providers,
         trust=options.trust,
         tokenizer=tokenizer,
+        out_of_range=out_of_range,
     )
-
-
-def _refuse_range(out_of_range: str | None) -> None:
-    if out_of_range is not None:
-        raise InputError("out_of_range is of sequences of numbers, and the bundle takes texts.", "Leave it out.")

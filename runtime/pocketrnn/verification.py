@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +15,16 @@ from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import check_digest, is_packed
 from pocketrnn.bundle.zoo import bundle_folder
-from pocketrnn.classifier import Classifier, graph_metadata
+from pocketrnn.classifier import Classifier, graph_metadata, logits_of_steps
 from pocketrnn.errors import BundleError, ParityError, PocketRNNError
 from pocketrnn.text import EXTERNAL
-
-if TYPE_CHECKING:
-    from pocketrnn.number_classifier import NumberClassifier
 
 __all__ = ["Replay", "Verification", "logit_differences", "streamed_logits", "verify"]
 
 _MAKE_AGAIN: Final = "Copy the bundle again from where it was made, or export it again."
 _SHOWN: Final = 5
+_ALONE: Final = "each alone"
+_TOGETHER: Final = "all in one batch"
 # No word's length, so that fragments begin and end within words.
 _FRAGMENT: Final = 7
 
@@ -96,54 +95,18 @@ def verify(bundle: str | os.PathLike[str]) -> Verification:
     folder = bundle_folder(bundle)
     if is_packed(folder):
         check_digest(folder)
-    classifier: Any = Classifier.load(folder)
-    if not isinstance(classifier, Classifier):
-        return _verified_numbers(classifier, folder)
+    classifier = Classifier.load(folder)
     manifest = classifier.manifest
-    if is_packed(folder):
-        return Verification(manifest.name, (folder.name,), _replayed(classifier), manifest.parity.tolerance, manifest)
-    # The graph's digest was checked when it was loaded; the step graph's is when the examples are replayed.
-    if manifest.torchscript is not None:
-        path = folder / manifest.torchscript.file
-        if manifests.sha256_of(path) != manifest.torchscript.sha256:
-            raise BundleError(f"{path} was changed after it was made: its digest does not match.", _MAKE_AGAIN)
-    _check_metadata(classifier, folder / manifest.graph.file)
-    files = manifests.files_of(manifest)
+    files: tuple[str, ...] = (folder.name,)
+    if not is_packed(folder):
+        # The graph's digest was checked when it was loaded; the step graph's is when the examples are replayed.
+        if manifest.torchscript is not None:
+            path = folder / manifest.torchscript.file
+            if manifests.sha256_of(path) != manifest.torchscript.sha256:
+                raise BundleError(f"{path} was changed after it was made: its digest does not match.", _MAKE_AGAIN)
+        _check_metadata(classifier, folder / manifest.graph.file)
+        files = manifests.files_of(manifest)
     return Verification(manifest.name, files, _replayed(classifier), manifest.parity.tolerance, manifest)
-
-
-def _verified_numbers(classifier: NumberClassifier, folder: Path) -> Verification:
-    """What is found right of a classifier of numbers, whose graph's digest was checked when it was loaded."""
-    manifest, tolerance = classifier.manifest, classifier.manifest.parity.tolerance
-    if not manifests.digest_entry(manifest.labels, manifest.input).items() <= classifier.metadata.items():
-        raise BundleError(
-            f"{manifest.graph.file} does not say that it was made for these labels and numbers.", "Export it again."
-        )
-    sequences = [np.array(example.samples, np.float32) for example in manifest.sequences]
-    golden = np.array([example.logits for example in manifest.examples], np.float64)
-    answers = {
-        "each alone": np.concatenate([classifier.logits_of_prepared([sequence]) for sequence in sequences]),
-        "all in one batch": classifier.logits_of_prepared(sequences),
-    }
-    replays = []
-    for how, logits in answers.items():
-        differences = logit_differences(golden, logits)
-        of_labels = manifest.output.activation != "values"
-        wrong = ~(differences <= tolerance) | (of_labels & (golden.argmax(1) != logits.argmax(1)))
-        if wrong.any():
-            raise _answered_otherwise(
-                manifest.name, f"number {int(wrong.argmax()) + 1}, {how}, differs by {differences[wrong].max():.2g}"
-            )
-        replays.append(Replay(how, len(sequences), float(differences.max()), tuple(differences.tolist())))
-    files = (folder.name,) if is_packed(folder) else manifests.files_of(manifest)
-    return Verification(manifest.name, files, tuple(replays), tolerance, manifest)
-
-
-def _answered_otherwise(name: str, faults: str) -> ParityError:
-    return ParityError(
-        f"{name} does not answer its golden examples as it did when it was made: {faults}.",
-        "Do not use it on this machine; report the versions of Python, numpy and onnxruntime and the processor.",
-    )
 
 
 def streamed_logits(classifier: Classifier, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -161,7 +124,7 @@ def streamed_logits(classifier: Classifier, texts: Sequence[str]) -> NDArray[np.
 
 
 def _check_metadata(classifier: Classifier, path: Path) -> None:
-    """Does the graph say itself that it belongs to these labels, text rules and this vocabulary?
+    """Does the graph say itself that it belongs to these labels, and to these text rules and vocabulary, or numbers?
 
     Loading leaves this out: there the graph's sha256 in classifier.json has already tied the two together, and this
     takes another 1.7 ms where loading a 20,000-word bundle takes 15. It is what a lone graph can be recognised by.
@@ -170,52 +133,70 @@ def _check_metadata(classifier: Classifier, path: Path) -> None:
     stated = graph_metadata(classifier)
     expected = manifests.digest_entry(manifest.labels, manifest.input)
     if not expected.items() <= stated.items():
+        what = "text rules and vocabulary" if manifest.texts else "channels"
         problem = (
-            "was made for other labels, text rules or another vocabulary than classifier.json holds"
+            f"was made for other labels or {what} than classifier.json holds"
             if expected.keys() <= stated.keys()
-            else "does not say which labels, text rules and vocabulary it was made for"
+            else f"does not say for which labels and {what} it was made"
         )
         raise BundleError(f"{path} {problem}.", "Export the bundle again.")
 
 
 def _replayed(classifier: Classifier) -> tuple[Replay, ...]:
     manifest = classifier.manifest
-    # Texts that the bundle cannot split are given as ids.
-    splits = manifest.text.rules.tokenizer != EXTERNAL
-    texts = [example.text if splits else list(example.ids) for example in manifest.texts]
     golden = np.array([example.logits for example in manifest.examples], np.float64)
     try:
-        answers = {
-            "each alone": np.concatenate([classifier.logits([text]) for text in texts]),
-            "all in one batch": classifier.logits(texts),
-        }
-        if manifest.stream is not None:
-            answers["each as a stream"] = streamed_logits(classifier, [example.text for example in manifest.texts])
+        answers, faults = _of_texts(classifier) if manifest.texts else (_of_numbers(classifier), [])
     except BundleError:
         raise
     except PocketRNNError as error:
         raise BundleError(f"A golden example cannot be answered. {error.problem}", _MAKE_AGAIN) from error
-    ids = [classifier.encode(text) == list(example.ids) for text, example in zip(texts, manifest.texts, strict=True)]
-    faults = [
-        f"{e.text[:40]!r} becomes other token ids" for e, equal in zip(manifest.texts, ids, strict=True) if not equal
-    ]
     for how, logits in answers.items():
         faults += _faults(manifest, golden, logits, how)
     if faults:
         shown = "; ".join(faults[:_SHOWN]) + (f"; and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else "")
-        raise _answered_otherwise(manifest.name, shown)
+        raise ParityError(
+            f"{manifest.name} does not answer its golden examples as it did when it was made: {shown}.",
+            "Do not use it on this machine; report the versions of Python, numpy and onnxruntime and the processor.",
+        )
     apart = {how: tuple(logit_differences(golden, logits).tolist()) for how, logits in answers.items()}
-    return tuple(Replay(how, len(texts), max(differences), differences) for how, differences in apart.items())
+    return tuple(Replay(how, len(golden), max(differences), differences) for how, differences in apart.items())
+
+
+def _of_texts(classifier: Classifier) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
+    """The answers to the golden texts, by how they are asked; and what is wrong with their ids."""
+    examples = classifier.manifest.texts
+    # Texts that the bundle cannot split are given as ids.
+    splits = classifier.manifest.text.rules.tokenizer != EXTERNAL
+    texts = [example.text if splits else list(example.ids) for example in examples]
+    answers = {
+        _ALONE: np.concatenate([classifier.logits([text]) for text in texts]),
+        _TOGETHER: classifier.logits(texts),
+    }
+    if classifier.manifest.stream is not None:
+        answers["each as a stream"] = streamed_logits(classifier, [example.text for example in examples])
+    ids = [classifier.encode(text) == list(example.ids) for text, example in zip(texts, examples, strict=True)]
+    return answers, [
+        f"{e.text[:40]!r} becomes other token ids" for e, equal in zip(examples, ids, strict=True) if not equal
+    ]
+
+
+def _of_numbers(classifier: Classifier) -> dict[str, NDArray[np.float32]]:
+    """The answers to the golden sequences, which are what the graph is given, by how they are asked."""
+    sequences = [np.array(example.samples, np.float32) for example in classifier.manifest.sequences]
+    alone = np.concatenate([logits_of_steps(classifier, [sequence]) for sequence in sequences])
+    return {_ALONE: alone, _TOGETHER: logits_of_steps(classifier, sequences)}
 
 
 def _faults(manifest: Manifest, golden: NDArray[np.float64], logits: NDArray[np.float32], how: str) -> list[str]:
     faults = []
     differences = logit_differences(golden, logits)
-    for example, was, now, difference in zip(
-        manifest.texts, golden.argmax(1), logits.argmax(1), differences, strict=True
-    ):
+    of_labels = manifest.output.activation != "values"
+    for number, (was, now, difference) in enumerate(zip(golden.argmax(1), logits.argmax(1), differences, strict=True)):
+        other = of_labels and was != now
         # Not "difference > tolerance": a NaN is no pass.
-        if was != now or not difference <= manifest.parity.tolerance:
-            label = "" if was == now else f", the label {manifest.labels[now]}, not {manifest.labels[was]}"
-            faults.append(f"{example.text[:40]!r}, {how}, differs by {difference:.2g}{label}")
+        if other or not difference <= manifest.parity.tolerance:
+            label = f", the label {manifest.labels[now]}, not {manifest.labels[was]}" if other else ""
+            called = repr(manifest.texts[number].text[:40]) if manifest.texts else f"number {number + 1}"
+            faults.append(f"{called}, {how}, differs by {difference:.2g}{label}")
     return faults

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from pocketrnn import Classifier, NumberClassifier
+from pocketrnn import Classifier
 from pocketrnn.bundle.output import ValueOutput
 from pocketrnn.commands.cli import main as command_line
 from pocketrnn.errors import InputError
@@ -190,7 +190,7 @@ def test_values_with_units_are_exported_by_name(values: Path, tmp_path: Path) ->
 
 
 def test_values_are_no_labels(values: Path) -> None:
-    classifier = NumberClassifier.load(values)
+    classifier = Classifier.load(values)
     sequences = [np.ones((4, 3)), np.zeros((9, 3))]
     assert classifier.manifest.output == ValueOutput(("speed",), ("m/s",))
     assert np.array_equal(classifier.predict(sequences), classifier.values(sequences))

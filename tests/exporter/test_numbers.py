@@ -27,7 +27,7 @@ from number_modules import (
 )
 from torch import Tensor, nn
 
-from pocketrnn import Classifier, NumberClassifier, verify
+from pocketrnn import Classifier, verify
 from pocketrnn.errors import BundleError, ExportError, InputError, ParityError, PocketRNNError, SequenceError
 from pocketrnn_export import export, export_numbers
 from pocketrnn_export.forms.onnx.kept_nans import without_guards
@@ -74,7 +74,7 @@ def test_a_bundle_answers_as_its_module(name: str, tmp_path: Path) -> None:
     before = {key: value.clone() for key, value in module.state_dict().items()}
     manifest = export(module, tmp_path / "b", **how)
     classifier: Any = Classifier.load(tmp_path / "b")
-    assert isinstance(classifier, NumberClassifier)
+    assert isinstance(classifier, Classifier)
     generator = np.random.default_rng(5)
     lengths = [20] * 4 if "steps" in how else [1, 2, 19, 64, 200]
     limits = manifest.graph.limits
@@ -108,7 +108,7 @@ def test_the_fewest_and_the_most_steps_are_found_and_stated(
     limits = export_numbers(kind().eval(), tmp_path / "b", **XYZ).graph.limits
     assert limits is not None
     assert (limits.min_tokens, limits.max_tokens) == (least, most)
-    classifier = NumberClassifier.load(tmp_path / "b")
+    classifier = Classifier.load(tmp_path / "b")
     refused, named = (least - 1, f"{least - 1} steps.*{least}") if least else (21, "21 steps.*20")
     with pytest.raises(SequenceError, match=named):
         classifier.classify(np.zeros((refused, 3)))
@@ -194,7 +194,7 @@ def test_a_recording_that_has_no_answer_in_pytorch_has_none(
         pack(tmp_path / "b", tmp_path / "b.pocketrnn", progress=False)
         files.append(tmp_path / "b.pocketrnn")
     for file in files:
-        classifier = NumberClassifier.load(file, out_of_range="ignore")
+        classifier = Classifier.load(file, out_of_range="ignore")
         np.testing.assert_allclose(classifier.logits([usual]), expected[0].numpy(), atol=1e-5)
         with pytest.raises(PocketRNNError, match="NaN"):
             classifier.logits([large])
@@ -225,7 +225,7 @@ def test_what_a_module_makes_in_doubles_is_of_float32_in_the_copy_that_is_export
 def test_sequences_of_several_lengths_are_answered_as_each_alone_and_by_the_module(
     packed: tuple[nn.Module, Path],
 ) -> None:
-    classifier = NumberClassifier.load(packed[1], threads=2)
+    classifier = Classifier.load(packed[1], threads=2)
     sequences = [np.random.default_rng(n).normal(0, 3, (1 + n % 9, 3)) for n in range(100)]
     together = classifier.logits(sequences)
     assert np.allclose(together, np.concatenate([classifier.logits([s]) for s in sequences]), atol=1e-6)
@@ -240,7 +240,7 @@ def test_sequences_of_several_lengths_are_answered_as_each_alone_and_by_the_modu
 
 
 def test_a_number_classifier_can_be_pickled(packed: tuple[nn.Module, Path]) -> None:
-    classifier = NumberClassifier.load(packed[1])
+    classifier = Classifier.load(packed[1])
     sequence = [[1.0, 2.0, 3.0]]
     again = pickle.loads(pickle.dumps(classifier))  # noqa: S301 - it was made above
     assert again.classify(sequence) == classifier.classify(sequence)
@@ -249,7 +249,7 @@ def test_a_number_classifier_can_be_pickled(packed: tuple[nn.Module, Path]) -> N
 def test_bad_sequences_are_named_by_their_place_or_passed_over(
     packed: tuple[nn.Module, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    classifier = NumberClassifier.load(packed[1])
+    classifier = Classifier.load(packed[1])
     given = [[[1, 2, 3]], [[1, 2]], "text", [[1, 2, float("nan")]]]
     with pytest.raises(SequenceError, match="position 1"):
         classifier.predict(given)
@@ -266,7 +266,7 @@ def test_bad_sequences_are_named_by_their_place_or_passed_over(
 
 
 def test_a_recording_is_answered_window_by_window_however_it_arrives(packed: tuple[nn.Module, Path]) -> None:
-    classifier = NumberClassifier.load(packed[1])
+    classifier = Classifier.load(packed[1])
     recording = np.random.default_rng(0).normal(0, 2, (103, 3))
     whole = classifier.recording(recording, window=20, hop=7)
     assert [w.start for w in whole] == list(range(0, 84, 7))
@@ -309,7 +309,7 @@ def test_integers_of_a_sensor_are_scaled_and_those_of_others_are_not(tmp_path: P
 def test_given_sequences_become_golden_examples_only_where_they_may(
     packed: tuple[nn.Module, Path], beside: tuple[nn.Module, Path]
 ) -> None:
-    shown, hidden = (NumberClassifier.load(bundle).manifest for _, bundle in (packed, beside))
+    shown, hidden = (Classifier.load(bundle).manifest for _, bundle in (packed, beside))
     assert np.array_equal(np.array(shown.examples[0].samples) * SCALE + MEAN, REAL[0])
     assert shown.provenance["golden_examples"] == "given sequences"
     assert "7.25" not in (beside[1] / "classifier.json").read_text()
@@ -338,7 +338,7 @@ def test_a_module_that_answers_by_the_zeros_of_its_neighbours_goes_one_by_one_or
     except ExportError:
         return
     assert manifest.graph.batch == 1
-    classifier = NumberClassifier.load(tmp_path / "b")
+    classifier = Classifier.load(tmp_path / "b")
     sequences = [np.zeros((6, 3)), np.ones((6, 3)), np.eye(6)[:, :3]]
     for sequence, found in zip(sequences, classifier.logits(sequences), strict=True):
         with torch.no_grad():
@@ -375,7 +375,7 @@ def test_recordings_without_a_steady_answer_are_left_out_of_the_proof_and_that_i
     sequence = np.random.default_rng(0).normal(3, 2, (40, 3)).astype(np.float32)
     with torch.no_grad():
         wanted = module(torch.from_numpy(sequence)[None])[0].numpy()
-    assert np.allclose(NumberClassifier.load(tmp_path / "b").logits([sequence])[0], wanted, atol=1e-5)
+    assert np.allclose(Classifier.load(tmp_path / "b").logits([sequence])[0], wanted, atol=1e-5)
 
 
 class Tagger(LastStep):
@@ -641,7 +641,7 @@ def ranged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_numbers_far_outside_of_the_training_range_are_said_once(
     ranged: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    classifier = NumberClassifier.load(ranged)
+    classifier = Classifier.load(ranged)
     known = classifier.manifest.numbers.training_range
     assert known is not None
     assert all(-2 <= least < -1.8 and 1.8 < most <= 2 for least, most in known)
@@ -657,7 +657,7 @@ def test_numbers_far_outside_of_the_training_range_are_said_once(
 
 
 def test_numbers_far_outside_are_refused_where_that_is_wanted(ranged: Path) -> None:
-    classifier = pickle.loads(pickle.dumps(NumberClassifier.load(ranged, out_of_range="refuse")))  # noqa: S301 - own
+    classifier = pickle.loads(pickle.dumps(Classifier.load(ranged, out_of_range="refuse")))  # noqa: S301 - own
     with pytest.raises(SequenceError, match=r"position 1.*'y' is 1e\+30 at step 1.*integer_scale"):
         classifier.predict([[[0, 0, 0]], [[0, 0, 0], [0, 1e30, 0]]])
     stream = classifier.stream(window=2)
@@ -669,14 +669,14 @@ def test_numbers_far_outside_are_refused_where_that_is_wanted(ranged: Path) -> N
         Classifier.load(ranged, out_of_range="refuse").classify([[0, 1e30, 0]])
     with pytest.raises(InputError, match="out_of_range"):
         Classifier.load("ag_news", out_of_range="refuse")
-    NumberClassifier.load(ranged, out_of_range="ignore").classify([[0, 1e30, 0]])
+    Classifier.load(ranged, out_of_range="ignore").classify([[0, 1e30, 0]])
     with pytest.raises(InputError, match="'never'"):
-        NumberClassifier.load(ranged, out_of_range="never")  # type: ignore[arg-type]
+        Classifier.load(ranged, out_of_range="never")  # type: ignore[arg-type]
 
 
 def test_a_range_may_be_said_and_is_checked(tmp_path: Path) -> None:
     made = export_numbers(LastStep().eval(), tmp_path / "b", **XYZ, training_range=[[-1, 1], [0, 0], [5, 5]])
-    rules = NumberClassifier.load(tmp_path / "b").manifest.numbers
+    rules = Classifier.load(tmp_path / "b").manifest.numbers
     assert rules.training_range == made.numbers.training_range == ((-1.0, 1.0), (0.0, 0.0), (5.0, 5.0))
     # Of a channel that never changed, its size is the width, or 1.
     assert rules.far(np.array([[9.0, 4.0, 25.0], [9.1, -4.1, -15.1], [np.nan, np.nan, np.nan]])).tolist() == [

@@ -25,7 +25,7 @@ from refused_packed import File
 from sampling import examples, mostly_slow
 from torch import Tensor, nn
 
-from pocketrnn import Classifier, NumberClassifier, NumberInput, verify
+from pocketrnn import Classifier, NumberInput, verify
 from pocketrnn.bundle.manifest import Comparison, Graph, Parity, sha256_of, to_bytes
 from pocketrnn.bundle.packed_file import sums_of
 from pocketrnn.bundle.packed_numbers import to_packed_numbers
@@ -200,7 +200,7 @@ def test_a_bundle_of_numbers_is_packed_and_answers_as_it_did(name: str, tmp_path
     manifest = pack(bundle, path)
     before: Any = Classifier.load(bundle)
     packed: Any = Classifier.load(path)
-    assert isinstance(packed, NumberClassifier)
+    assert isinstance(packed, Classifier)
     assert packed.manifest == manifest
     assert packed.labels == before.labels
     assert packed.channels == before.channels
@@ -399,13 +399,24 @@ def test_values_have_no_probabilities() -> None:
     assert classifier.values([[1.0, 2.0]]).shape == (1, 2)
 
 
-def test_classifiers_of_texts_and_of_numbers_refuse_each_others_files() -> None:
+def test_a_classifier_refuses_what_is_of_the_other_kind_of_input() -> None:
     with pytest.raises(BundleError, match="numbers"):
         assert NativeEngine(PACKED / "numbers-plain.prnn").manifest.text
-    with pytest.raises(BundleError, match="texts"):
-        NumberClassifier.load(PACKED / "words.prnn")
-    with pytest.raises(InputError, match="tokenizer"):
-        Classifier.load(PACKED / "numbers-plain.prnn", tokenizer=str.split)
+    of_texts, of_numbers = Classifier.load(PACKED / "words.prnn"), Classifier.load(PACKED / "numbers-plain.prnn")
+    for ask in (
+        lambda: of_texts.prepared([[1.0, 2.0]]), lambda: of_texts.recording([[1.0, 2.0]]), lambda: of_texts.channels,
+        lambda: of_texts.stream(window=2), lambda: Classifier.load(PACKED / "words.prnn", out_of_range="refuse"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match="texts"):
+            ask()
+    for ask in (
+        lambda: of_numbers.encode("a"), lambda: of_numbers.explain("a"), lambda: of_numbers.embed(["a"]),
+        lambda: Classifier.load(PACKED / "numbers-plain.prnn", tokenizer=str.split),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match="numbers"):
+            ask()
+    with pytest.raises(InputError, match="labels"):
+        of_texts.values(["a"])
 
 
 def test_a_step_beside_windows_is_refused_before_anything_is_made(tmp_path: Path) -> None:
@@ -481,11 +492,11 @@ def test_integers_of_numbers_are_exact_and_what_they_change_is_measured_on_seque
     assert (verdict.texts, verdict.of, verdict.accuracy_before) == (60, "sequences", 1.0)
     assert "On 60 sequences of some swings" in graph_sentence(made)
     assert "not equal to the PyTorch module" in graph_sentence(made)
-    given, exact = (NumberClassifier.load(one).logits(data.sequences) for one in (path, swinging))
+    given, exact = (Classifier.load(one).logits(data.sequences) for one in (path, swinging))
     assert not np.array_equal(given, exact)
     np.testing.assert_allclose(given, exact, atol=0.05)
     assert verify(path).name == "swings"
-    classifier = NumberClassifier.load(path)
+    classifier = Classifier.load(path)
     stream = classifier.stream()
     answers = [stream.push(sample)[0].answer for sample in data.sequences[0]]
     assert answers[-1].probability == pytest.approx(classifier.classify(data.sequences[0]).probability, abs=1e-6)
@@ -598,7 +609,7 @@ def test_a_packed_file_knows_the_training_range_in_every_language(tmp_path: Path
            integer_scale=[0.001, 1.0])  # fmt: skip
     path = tmp_path / "b.prnn"
     pack(tmp_path / "b", path)
-    refusing = NumberClassifier.load(path, out_of_range="refuse")
+    refusing = Classifier.load(path, out_of_range="refuse")
     assert refusing.manifest.numbers.training_range == known
     refusing.predict([[[18.0, 45.0]], np.array([[-18_000, -36]], np.int16)])
     for far in ([[18.1, 0.0]], [[0.0, -36.1]], np.array([[18_001, 0]], np.int16)):

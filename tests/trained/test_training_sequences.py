@@ -13,9 +13,9 @@ import torch
 from click.testing import CliRunner
 from training_data import easy_texts, noting
 
+from pocketrnn.classifier import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import CheckpointError, DataError, InputError
-from pocketrnn.number_classifier import NumberClassifier
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training.architecture import SequenceArchitecture, SequenceClassifier
@@ -333,7 +333,7 @@ def test_a_checkpoint_of_numbers_is_exported_with_units_and_a_scale_of_whole_num
     line = ["export", str(tmp_path / "c"), "-o", str(tmp_path / "b"), "--integer-scale", "0.25", "--units", "g,m"]
     done = CliRunner().invoke(main, line)
     assert done.exit_code == 0, done.output
-    rules = NumberClassifier.load(tmp_path / "b").manifest.numbers
+    rules = Classifier.load(tmp_path / "b").manifest.numbers
     assert (rules.integer_scale, rules.units) == ((0.25, 0.25), ("g", "m"))
     assert isinstance(checkpoint.rules, NumberInput)
     assert rules.training_range == checkpoint.rules.training_range

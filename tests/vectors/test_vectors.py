@@ -47,7 +47,7 @@ def test_texts_that_are_split_already_are_answered_as_the_vectors_say() -> None:
     vectors = vectors_in(EXTERNAL / "vectors.jsonl")
     for classifier in (Classifier.load(EXTERNAL), Classifier.load(EXTERNAL, tokenizer=json.loads)):
         texts = [vector["text"] for vector in vectors]
-        given = texts if classifier._ready.tokenizer is None else list(map(json.dumps, texts))
+        given = texts if classifier._tokenizer is None else list(map(json.dumps, texts))
         assert [classifier.encode(text) for text in given] == [vector["ids"] for vector in vectors]
         expected = [vector["logits"] for vector in vectors]
         np.testing.assert_allclose(classifier.logits(given), expected, atol=1e-5, rtol=0)

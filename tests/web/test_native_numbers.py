@@ -71,7 +71,7 @@ def answers(node: Node, wasm: Path) -> dict[tuple[str, str], dict[str, Any]]:
     cases = [*itertools.product(NAMES, ENGINES)]
     questions = []
     for name, engine in cases:
-        channels = len(Classifier.load(PACKED / f"{name}.prnn").channels)  # type: ignore[attr-defined]
+        channels = len(Classifier.load(PACKED / f"{name}.prnn").channels)
         window, hop = WINDOWS[name]
         questions.append({
             "file": str(PACKED / f"{name}.prnn"), "wasm": str(wasm / engine),
@@ -95,7 +95,7 @@ def test_samples_as_a_sensor_gives_them_are_answered_as_in_python(
     answers: dict[tuple[str, str], dict[str, Any]], name: str, engine: str
 ) -> None:
     answer, classifier = answers[name, engine], Classifier.load(PACKED / f"{name}.prnn")
-    channels: list[str] = list(classifier.channels)  # type: ignore[attr-defined]
+    channels: list[str] = list(classifier.channels)
     sequences = [array_of(one, len(channels)) for one in sequences_of(name, refused=False)]
     assert len(sequences) > 3
     assert (answer["kind"], answer["name"], answer["channels"]) == (True, name, channels)
@@ -122,7 +122,7 @@ def test_what_is_no_sequence_is_refused_in_the_words_of_python(
     answers: dict[tuple[str, str], dict[str, Any]], name: str
 ) -> None:
     answer, classifier = answers[name, ENGINES[0]], Classifier.load(PACKED / f"{name}.prnn")
-    channels = len(classifier.channels)  # type: ignore[attr-defined]
+    channels = len(classifier.channels)
     refused = refused_of(name, channels)
     for one, found in zip(refused, answer["refused"], strict=True):
         array = array_of(one, channels) if one["samples"] != "abc" else "abc"

@@ -14,7 +14,6 @@ from torch import Tensor
 from pocketrnn.answers import Answers
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import CheckpointError, DataError
-from pocketrnn.number_classifier import NumberClassifier
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.tables.checks import check_labels
 from pocketrnn_training.checkpoint import Checkpoint
@@ -93,7 +92,7 @@ class Evaluation:
     outside: OutsideScore | None = None
 
 
-def evaluate(classifier: Classifier | NumberClassifier | Checkpoint, data: LabelledRows) -> Evaluation:
+def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluation:
     """Classify the texts, or the sequences of numbers, and compare the answers with the labels.
 
     A classifier of several labels gives those that reach the thresholds that it keeps, or else 0.5.
@@ -103,7 +102,7 @@ def evaluate(classifier: Classifier | NumberClassifier | Checkpoint, data: Label
     never pads.
 
     Args:
-        classifier: a bundle's `Classifier` or `NumberClassifier`, or a checkpoint.
+        classifier: a bundle's `Classifier`, or a checkpoint.
         data: the rows, with the labels of the classifier in its order; several a text if it gives several.
 
     Raises:
@@ -121,7 +120,7 @@ def evaluate(classifier: Classifier | NumberClassifier | Checkpoint, data: Label
     labels = tuple(classifier.labels)
     if isinstance(data, LabelledSequences):
         return _evaluated_sequences(classifier, data)
-    if isinstance(classifier, NumberClassifier) or rules_of_numbers(classifier) is not None:
+    if rules_of_numbers(classifier) is not None:
         raise DataError(f"{classifier.name} takes sequences of numbers, and the rows are texts.", _READ_SEQUENCES)
     check_labels(data.labels, labels)
     check_labelled(data, "row", "Evaluate with labelled rows only.")
@@ -156,21 +155,19 @@ def _outside_score(classifier: Classifier | Checkpoint, data: LabelledRows) -> O
     return OutsideScore(len(data.outside), float(none.mean()), float(right.mean()))
 
 
-def rules_of_numbers(classifier: Classifier | NumberClassifier | Checkpoint) -> NumberInput | None:
+def rules_of_numbers(classifier: Classifier | Checkpoint) -> NumberInput | None:
     """What a bundle's classifier or a checkpoint does to sequences of numbers; None where it takes texts.
 
     Example:
         >>> rules_of_numbers(Classifier.load("ag_news")) is None
         True
     """
-    if isinstance(classifier, NumberClassifier):
-        return classifier.manifest.numbers
-    rules = classifier.rules if isinstance(classifier, Checkpoint) else None
+    rules = classifier.rules if isinstance(classifier, Checkpoint) else classifier.manifest.input
     return rules if isinstance(rules, NumberInput) else None
 
 
-def _evaluated_sequences(classifier: Classifier | NumberClassifier | Checkpoint, data: LabelledSequences) -> Evaluation:
-    if not isinstance(classifier, NumberClassifier | Checkpoint) or rules_of_numbers(classifier) is None:
+def _evaluated_sequences(classifier: Classifier | Checkpoint, data: LabelledSequences) -> Evaluation:
+    if rules_of_numbers(classifier) is None:
         raise DataError("The classifier takes texts, and the rows are sequences of numbers.", "Read texts.")
     labels = tuple(classifier.labels)
     check_labels(data.labels, labels)
@@ -185,7 +182,7 @@ def _evaluated_sequences(classifier: Classifier | NumberClassifier | Checkpoint,
     return score(labels, data.targets, predicted)
 
 
-def gives_several(classifier: Classifier | NumberClassifier | Checkpoint) -> bool:
+def gives_several(classifier: Classifier | Checkpoint) -> bool:
     """Whether a bundle's classifier or a checkpoint gives a text any number of labels.
 
     Example:

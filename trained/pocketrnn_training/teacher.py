@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from pocketrnn.classifier import Classifier
 from pocketrnn.errors import DataError, shown
-from pocketrnn.number_classifier import NumberClassifier
 from pocketrnn.tables.checks import listed
 from pocketrnn.text import TextEncoder
+from pocketrnn.text.text_input import TextInput
 from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training.batches import EncodedTexts
 from pocketrnn_training.checkpoint import Checkpoint
@@ -91,7 +91,7 @@ def _asked(path_or_name: str, data: LabelledTexts) -> TeacherAnswers:
         values = _probabilities_of(checkpoint, data.texts)
     else:
         classifier = Classifier.load(path_or_name)
-        if isinstance(classifier, NumberClassifier):
+        if not isinstance(classifier.manifest.input, TextInput):
             raise DataError(f"The teacher {classifier.name} takes sequences of numbers.", "Name one of texts.")
         _check_one_label(classifier.name, classifier.manifest.output.activation)
         name, labels = classifier.name, classifier.labels

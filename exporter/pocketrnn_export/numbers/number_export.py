@@ -30,8 +30,8 @@ from pocketrnn.bundle.manifest import (
     to_bytes,
 )
 from pocketrnn.bundle.output import Activation, output_of
+from pocketrnn.classifier import Classifier, logits_of_steps
 from pocketrnn.errors import ExportError, ParityError, PocketRNNError, SequenceError
-from pocketrnn.number_classifier import NumberClassifier
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import TextRules
 from pocketrnn_export.bundle_proof import (
@@ -580,7 +580,7 @@ def _written(
         (work / ONNX_FILE).write_bytes(content)
         manifest = replace(_manifest(wanted, prepared, form, content, table, answers, layout, parity), stream=stream)
         (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
-        compared += _end_to_end(NumberClassifier.load(work), answers, table)
+        compared += _end_to_end(Classifier.load(work), answers, table)
         manifest = replace(manifest, parity=_in_words(verdict(plan, compared, answers)))
         (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
     return manifest
@@ -603,7 +603,7 @@ def _on_samples(content: bytes, form: Form, table: SampleTable) -> Form:
     return Form(OtherFile(ONNX_FILE), None, content, runs, one_row=form.one_row)
 
 
-def _end_to_end(classifier: NumberClassifier, answers: ReferenceAnswers, table: SampleTable) -> list[Compared]:
+def _end_to_end(classifier: Classifier, answers: ReferenceAnswers, table: SampleTable) -> list[Compared]:
     """The runtime on sequences as the graph is given them: beside the module, all in one call and each alone; and rows
     of hazards in batches of its own beside the same rows alone."""
     cases, expected = zip(*answers.of("texts", one_row=False), strict=True)
@@ -620,11 +620,11 @@ def _end_to_end(classifier: NumberClassifier, answers: ReferenceAnswers, table: 
 
 
 def _together_and_alone(
-    classifier: NumberClassifier, cases: Sequence[Case], table: SampleTable
+    classifier: Classifier, cases: Sequence[Case], table: SampleTable
 ) -> tuple[Logits, list[Logits]]:
     """What the runtime answers to cases of one row, in one call and each in its own."""
     given = [table.rows[case.tokens[0]] for case in cases]
-    return classifier.logits_of_prepared(given), [classifier.logits_of_prepared([sequence]) for sequence in given]
+    return logits_of_steps(classifier, given), [logits_of_steps(classifier, [sequence]) for sequence in given]
 
 
 def _manifest(

@@ -17,10 +17,10 @@ from pocketrnn.bundle.manifest import INTEGERS, Comparison, Limits, Manifest, Nu
 from pocketrnn.bundle.packed_file import graph_entry, step_entry
 from pocketrnn.bundle.packed_numbers import to_packed_numbers
 from pocketrnn.bundle.refused_texts import too_costly
+from pocketrnn.classifier import Classifier, logits_of_steps
 from pocketrnn.engines.native import NativeEngine, native_module
 from pocketrnn.errors import ExportError, InputError, ParityError
 from pocketrnn.graph_check.graph_file import read_graph
-from pocketrnn.number_classifier import NumberClassifier
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.bundle_proof import compared_on_cases
 from pocketrnn_export.bundle_writer import versions
@@ -213,8 +213,8 @@ def _with_integers(packed: _Packed, data: LabelledSequences | None, allowed: All
         if made.stream is not None:
             compared += _steps_compared(file, made.stream.state_size, packed.table, answers)
         parity = proven(compared, apart)
-        classifier = NumberClassifier.load(file)
-        verdict = changed_by_integers(NumberClassifier.load(before), classifier, data, allowed)
+        classifier = Classifier.load(file)
+        verdict = changed_by_integers(Classifier.load(before), classifier, data, allowed)
         examples = _answered_anew(made.sequences, classifier)
     lines = [*(one.line for one in (*exact, *changed)), *in_one_line(parity.comparisons)]
     lines = [replace(line, inputs=in_words_of_numbers(line.inputs)) for line in lines]
@@ -222,10 +222,10 @@ def _with_integers(packed: _Packed, data: LabelledSequences | None, allowed: All
     return made, to_packed_numbers(made, program)
 
 
-def _answered_anew(examples: Sequence[NumberExample], classifier: NumberClassifier) -> tuple[NumberExample, ...]:
+def _answered_anew(examples: Sequence[NumberExample], classifier: Classifier) -> tuple[NumberExample, ...]:
     """The golden examples with the answers of a classifier."""
     return tuple(
-        replace(one, logits=tuple(classifier.logits_of_prepared([np.array(one.samples, np.float32)])[0].tolist()))
+        replace(one, logits=tuple(logits_of_steps(classifier, [np.array(one.samples, np.float32)])[0].tolist()))
         for one in examples
     )
 
@@ -318,7 +318,7 @@ def _compared(file: Path, table: SampleTable, answers: ReferenceAnswers) -> list
     form = Form(OtherFile(file.name), None, file.read_bytes(), runs, one_row=True)
     compared = compared_on_cases(form, answers)
     cases, expected = zip(*answers.of("texts", one_row=True), strict=True)
-    together = NumberClassifier.load(file).logits_of_prepared([table.rows[case.tokens[0]] for case in cases])
+    together = logits_of_steps(Classifier.load(file), [table.rows[case.tokens[0]] for case in cases])
     rows = iter(together)
     compared.append(
         compare(

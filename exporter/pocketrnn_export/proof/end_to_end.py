@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from pocketrnn.classifier import Classifier, logits_of_ids
+from pocketrnn.classifier import Classifier, logits_of_steps
 from pocketrnn.verification import streamed_logits
 from pocketrnn_export.proof.cases import Case, Logits, each_row
 from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Compared, Difference, difference, summary
@@ -58,8 +58,8 @@ def rows_end_to_end(classifier: Classifier, answers: ReferenceAnswers) -> list[C
         return []
     # Of a batch of 300 rows, the first ones show as much.
     rows = hazard_rows(answers)
-    together = logits_of_ids(classifier, [row.tokens[0] for row in rows])
-    alone = [logits_of_ids(classifier, [row.tokens[0]]) for row in rows]
+    together = logits_of_steps(classifier, [row.tokens[0] for row in rows])
+    alone = [logits_of_steps(classifier, [row.tokens[0]]) for row in rows]
     return [compared_rows("together", together, rows, alone, answers, reference="alone", inputs="rows of special ids")]
 
 

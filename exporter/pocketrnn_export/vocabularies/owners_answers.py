@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.answers import Answers
-from pocketrnn.classifier import Classifier, logits_of_ids
+from pocketrnn.classifier import Classifier, logits_of_steps
 from pocketrnn.errors import LimitError, ParityError, PocketRNNError, shown
 from pocketrnn.text import AnyTextRules, TextRules
 from pocketrnn.text.framing import cut, framed
@@ -263,7 +263,7 @@ def _other_size(classifier: Classifier, rows: Sequence[Row], wrong: Sequence[int
 
 
 def _apart_by(classifier: Classifier, answer: Answer, ids: Sequence[int]) -> float:
-    found = Answers.of(classifier.manifest).probabilities(logits_of_ids(classifier, [ids]))[0]
+    found = Answers.of(classifier.manifest).probabilities(logits_of_steps(classifier, [ids]))[0]
     return _apart(answer, np.asarray(found, np.float64), classifier)
 
 

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,7 +20,6 @@ from pocketrnn.tables.rows import LABEL_SEPARATOR
 if TYPE_CHECKING:
     from pocketrnn.answers import Answers, Prediction
     from pocketrnn.classifier import Classifier
-    from pocketrnn.number_classifier import NumberClassifier
     from pocketrnn.text.pretokenized import Text as Given
 
 __all__ = ["classify"]
@@ -150,6 +149,7 @@ def classify(
     from pocketrnn.answers import Answers
     from pocketrnn.classifier import Classifier
     from pocketrnn.commands.labels_reached import check_separable
+    from pocketrnn.text.text_input import TextInput
 
     if files.are_given and (texts or as_stream or as_tokens or explains):
         raise click.UsageError("TEXTS, --stream, --tokens and --explain are not for files; see --top.")
@@ -159,8 +159,8 @@ def classify(
         raise click.UsageError("--explain is not for --stream, --threshold and --top: it explains the likeliest label.")
     if threshold is not None and (threshold != threshold or top is not None):
         raise click.UsageError("--threshold is not a number, or given beside --top: these exclude each other.")
-    classifier: Any = Classifier.load(bundle, threads=threads)
-    if not isinstance(classifier, Classifier):
+    classifier = Classifier.load(bundle, threads=threads)
+    if not isinstance(classifier.manifest.input, TextInput):
         of_texts = as_stream or explains or as_tokens or threshold is not None
         _answer_numbers(classifier, texts, files, sequence_column, top or 1, as_json, of_texts)
         return
@@ -196,7 +196,7 @@ def classify(
 
 
 def _answer_numbers(
-    classifier: NumberClassifier,
+    classifier: Classifier,
     texts: Sequence[str],
     files: FileOptions,
     by: str | None,

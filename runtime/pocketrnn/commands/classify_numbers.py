@@ -12,13 +12,15 @@ from typing import Any, Final
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
+from pocketrnn.answers import Answers
+from pocketrnn.classifier import Classifier, logits_of_steps
 from pocketrnn.commands.classify_file import answers_written
 from pocketrnn.commands.file_options import DECIMALS, FileOptions, answer_columns
 from pocketrnn.commands.standard_streams import arriving_lines, json_line, say, standard_input
 from pocketrnn.commands.terminal import one_line
 from pocketrnn.errors import InputError, shown
-from pocketrnn.number_classifier import NumberClassifier
 from pocketrnn.tables.encodings import UTF8
 from pocketrnn.tables.recordings import columns_of, no_number, parted, recording_of
 from pocketrnn.tables.rows import Column, CsvRows, RowBatch, kind_of
@@ -42,9 +44,13 @@ class NumberAnswers:
         as_json: whether an answer is a JSON object.
     """
 
-    classifier: NumberClassifier
+    classifier: Classifier
     top: int
     as_json: bool
+
+    def to(self, prepared: list[NDArray[np.float32]]) -> list[Any]:
+        """The answers to sequences as the graph is given them: predictions, or values."""
+        return Answers.of(self.classifier.manifest).answered(logits_of_steps(self.classifier, prepared), self.top)
 
     def line(self, name: str, answer: Any) -> str:
         """One answer as a line: what it is of, and the labels with their probabilities, or the values."""
@@ -74,7 +80,7 @@ class NumberAnswers:
 
 
 def classify_numbers(
-    classifier: NumberClassifier,
+    classifier: Classifier,
     texts: Sequence[str],
     files: FileOptions,
     *,
@@ -131,7 +137,7 @@ def _say_all(wanted: NumberAnswers, texts: list[str], kind: str, before: int) ->
             problem = error.problem.replace("The sequence", f"{kind} {number}", 1)
             said = problem if problem != error.problem else f"{kind} {number}: {problem}"
             raise type(error)(said, error.remedy) from None
-        (answer,) = wanted.classifier.answers_of([sequence], wanted.top)
+        (answer,) = wanted.to([sequence])
         say(wanted.line(text if len(text) <= 60 else f"{text[:57]}...", answer))
 
 
@@ -168,7 +174,7 @@ def _of_file(wanted: NumberAnswers, files: FileOptions, by: str | None) -> Itera
                 prepared.append(classifier.prepared(sequence))
             except InputError as error:
                 raise type(error)(f"{name}, {label}: {error.problem}", error.remedy) from None
-        yield [label for label, _ in some_parts], classifier.answers_of(prepared, wanted.top)
+        yield [label for label, _ in some_parts], wanted.to(prepared)
 
 
 def _write(wanted: NumberAnswers, files: FileOptions, by: str | None) -> None:

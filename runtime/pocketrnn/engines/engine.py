@@ -26,6 +26,7 @@ __all__ = [
     "Words",
     "checked_threads",
     "padding_of",
+    "type_of",
     "words_of",
 ]
 
@@ -81,6 +82,16 @@ def words_of(manifest: Manifest) -> Words:
         'text'
     """
     return _OF_TEXTS if isinstance(manifest.input, TextInput) else _OF_NUMBERS
+
+
+def type_of(manifest: Manifest) -> type[np.int64 | np.float32]:
+    """What a step is for the graph: an id, or numbers.
+
+    Example:
+        >>> type_of(Classifier.load("ag_news").manifest).__name__
+        'int64'
+    """
+    return np.int64 if isinstance(manifest.input, TextInput) else np.float32
 
 
 def padding_of(manifest: Manifest) -> float:

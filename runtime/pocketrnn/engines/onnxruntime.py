@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pocketrnn.bundle.manifest import Limits, Manifest, StepGraph
 from pocketrnn.engines.batching import holding, rectangle, runs
-from pocketrnn.engines.engine import CPU, Answered, Floats, Ids, Options, Steps, padding_of, words_of
+from pocketrnn.engines.engine import CPU, Answered, Floats, Ids, Options, Steps, padding_of, type_of, words_of
 from pocketrnn.errors import BundleError, InputError, PocketRNNError, first_line
 from pocketrnn.graph_check.graph_file import ORT_SUFFIX, read_graph
 from pocketrnn.graph_check.last_layer import input_of_last_layer, with_output
@@ -29,9 +29,8 @@ _EXPORT_AGAIN: Final = "Export the bundle again."
 # times as long, and threads wait for each other in malloc. But a run of 300,000 tokens leaves 1,120 MiB behind: the
 # arena is emptied after a run of more tokens than this, and then 80 MiB are left.
 _LARGEST_KEPT: Final = 1 << 14
-# The inputs of graphs: type and rank; and what the first is made of.
+# The inputs of graphs: type and rank.
 _INPUTS: Final = {"tokens": ("tensor(int64)", 2), "samples": ("tensor(float)", 3), "lengths": ("tensor(int64)", 1)}
-_TYPES: Final[dict[str, type[np.int64 | np.float32]]] = {"tokens": np.int64, "samples": np.float32}
 
 
 def checked_options(max_batch_tokens: int, providers: Sequence[str], *, trust: bool) -> Options:
@@ -66,7 +65,7 @@ class OnnxRuntimeEngine:
         self._options = options
         self._words = words_of(manifest)
         self._input = manifest.graph.inputs[0]
-        self._padding = padding_of(manifest)
+        self._type, self._padding = type_of(manifest), padding_of(manifest)
         # Bound runs are for the CPU alone; a longer text would leave its memory behind.
         self._largest_bound = max(_LARGEST_KEPT, options.max_batch_tokens) if options.providers == (CPU,) else 0
         self._idle: list[_BoundRun] = []
@@ -106,7 +105,7 @@ class OnnxRuntimeEngine:
 
     def step(self, steps: Sequence[int] | Floats, state: Floats) -> tuple[Floats, Floats]:
         """Read on; see `Engine.step`."""
-        given = np.asarray(steps, _TYPES[self._input])[None]
+        given = np.asarray(steps, self._type)[None]
         logits, new_state = self._run_session(
             self._steps(), ["logits", "new_state"], {self._input: given, "state": state}
         )

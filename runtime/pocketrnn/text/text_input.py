@@ -50,7 +50,12 @@ class TextInput:
         return rules_document(self.rules)
 
     def encoder(self) -> TextEncoder:
-        """What makes ids of texts."""
+        """What makes ids of texts.
+
+        Example:
+            >>> TextInput(TextRules(), ("<unk>", "oil")).encoder().encode("oil")
+            [1]
+        """
         return TextEncoder(self.rules, self.vocabulary)
 
 

@@ -19,7 +19,6 @@ from pocketrnn_training.data_source import DataSource
 
 if TYPE_CHECKING:
     from pocketrnn.classifier import Classifier
-    from pocketrnn.number_classifier import NumberClassifier
     from pocketrnn_training.checkpoint import Checkpoint
     from pocketrnn_training.evaluation import Evaluation
 
@@ -86,7 +85,7 @@ def evaluate(classifier: str, source: DataSource, threads: int, as_json: bool) -
         tell(line)
 
 
-def _loaded(path_or_name: str, threads: int) -> Classifier | NumberClassifier | Checkpoint:
+def _loaded(path_or_name: str, threads: int) -> Classifier | Checkpoint:
     from pocketrnn.classifier import Classifier
     from pocketrnn_training import checkpoint as checkpoints
 

@@ -1,0 +1,217 @@
+"""A recording of numbers that arrives: answered in windows, or by a state that is carried from sample to sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketrnn.answers import Answers
+from pocketrnn.bundle.manifest import Limits, Manifest
+from pocketrnn.engines.engine import Engine, Floats
+from pocketrnn.errors import InputError, SequenceError, shown
+from pocketrnn.number_intake import NumberIntake
+from pocketrnn.numbers.number_input import array_of, step_or_steps
+from pocketrnn.saved_stream import as_floats, as_text, bundle_digest, damaged, parsed, written
+
+__all__ = ["CarriedStream", "NumberStream", "Window", "window_and_hop"]
+
+_MEMBERS: Final = frozenset({"bundle", "steps", "state", "logits"})
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The answer to one window of a recording.
+
+    Attributes:
+        start, stop: its first step, counted from 0, and the one after its last.
+        answer: a `Prediction`; of a bundle that gives values, float32 [values].
+    """
+
+    start: int
+    stop: int
+    answer: Any
+
+
+def window_and_hop(manifest: Manifest, window: int | None, hop: int | None) -> tuple[int, int] | None:
+    """How many steps of a recording are answered at once, and how far the next begin after; None where neither the
+    bundle nor the caller says, and the bundle can carry a state.
+
+    Raises:
+        InputError: nobody says and it cannot; or a number is none from 1.
+
+    Example:
+        >>> window_and_hop(manifest, window=128, hop=None)
+        (128, 128)
+    """
+    rules = manifest.numbers
+    size = window or rules.window or rules.steps
+    if size is None and (manifest.stream is None or hop is not None):
+        raise InputError(
+            f"{manifest.name} does not say how long a window of a recording is.",
+            "Say it: stream(window=128, hop=64); or export it with a window.",
+        )
+    after = hop or (rules.hop if window is None else None) or size
+    if size is None or after is None:
+        return None
+    for name, number in (("window", size), ("hop", after)):
+        if type(number) is not int or number < 1:
+            raise InputError(f"{name} is {shown(number)}.", "Give a whole number from 1.")
+    return size, after
+
+
+class CarriedStream:
+    """A recording that arrives, answered for all samples so far at the cost of the new ones; `Classifier.stream`
+    makes one. For one thread at a time.
+
+    Attributes:
+        steps: how many were read.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        engine: Engine,
+        intake: NumberIntake,
+        answers: Answers,
+        top: int,
+        saved: bytes | None = None,
+    ) -> None:
+        # Opened now, so that what is wrong with the step graph is said before any sample is read.
+        engine.open_step()
+        self._manifest, self._engine, self._intake = manifest, engine, intake
+        self._answers, self._top = answers, top
+        self._size = 0 if manifest.stream is None else manifest.stream.state_size
+        self.steps = 0
+        self._state: Floats = np.zeros((1, self._size), np.float32)
+        self._logits: Floats | None = None
+        if saved is not None:
+            self._resume(saved)
+
+    def push(self, samples: object) -> list[Window]:
+        """The answer to all samples so far, as the one window that they are.
+
+        Args:
+            samples: the next steps, numbers [time, channels]; or one step, [channels].
+
+        Raises:
+            SequenceError: they are no such samples, or the recording gets more steps than the graph takes. The stream
+                is then as it was before.
+
+        Example:
+            >>> stream = classifier.stream()                  # of a bundle exported with streaming=True
+            >>> stream.push([0.1, 0.2, 9.7])[0].answer.label
+            'standing'
+        """
+        rules, limits = self._intake.input, self._manifest.graph.limits or Limits()
+        given = step_or_steps(samples, rules.channels)
+        prepared = rules.scaled(given, self.steps, self._intake.watch)
+        if not limits.allow(self.steps + len(prepared)):
+            raise SequenceError(
+                f"The recording has {self.steps + len(prepared):,} steps, and {self._manifest.name} takes at most "
+                f"{limits.max_tokens:,}.",
+                "Begin another stream.",
+            )
+        logits, state = self._engine.step(prepared, self._state)
+        (answer,) = self._answers.answered(logits, self._top)
+        self._logits, self._state, self.steps = logits, state, self.steps + len(prepared)
+        return [Window(0, self.steps, answer)]
+
+    def whole(self, recording: object) -> list[Window]:
+        """The answer to a whole recording, as `push` gives it."""
+        return self.push(recording)
+
+    def save(self) -> bytes:
+        """All that is needed to go on elsewhere, with `stream(saved=...)` of the same bundle: JSON, some kilobytes.
+
+        Example:
+            >>> stream = classifier.stream(saved=stream.save())
+        """
+        logits = None if self._logits is None else as_text(self._logits)
+        return written({
+            "bundle": bundle_digest(self._manifest), "steps": self.steps, "state": as_text(self._state),
+            "logits": logits,
+        })  # fmt: skip
+
+    def _resume(self, saved: bytes) -> None:
+        document = parsed(saved, _MEMBERS)
+        if document["bundle"] != bundle_digest(self._manifest):
+            raise InputError(
+                f"The stream was saved by another bundle than {self._manifest.name}.",
+                "Resume it with the bundle that it was begun with, byte for byte.",
+            )
+        steps, logits = document["steps"], document["logits"]
+        if type(steps) is not int or steps < 0 or (steps > 0) != (logits is not None):
+            raise damaged("says where it stands in a way that cannot be")
+        self.steps = steps
+        self._state = as_floats(document["state"], self._size)
+        self._logits = None if logits is None else as_floats(logits, len(self._manifest.labels))
+
+
+class NumberStream:
+    """A recording that arrives in pieces of any length; `Classifier.stream` makes one. Not thread-safe.
+
+    Attributes:
+        window, hop: in steps.
+    """
+
+    def __init__(self, intake: NumberIntake, answers: Answers, window: int, hop: int, top: int) -> None:
+        self._intake, self._answers, self._top = intake, answers, top
+        self.window = window
+        self.hop = hop
+        self._held: NDArray[Any] = np.empty((0, len(intake.input.channels)), np.float64)
+        # The step at which what is held begins, and that of the next window.
+        self._first = self._next = 0
+
+    def push(self, samples: object) -> list[Window]:
+        """The answers to the windows that are whole with these samples, in their order; none, one or several.
+
+        Args:
+            samples: the next steps, numbers [time, channels]; or one step, [channels].
+
+        Raises:
+            SequenceError: they are no such samples. The stream is then as it was before.
+
+        Example:
+            >>> classifier.stream(window=2).push([[0.1, 0.2, 9.7], [0.3, 0.1, 9.9]])[0].answer.label
+            'standing'
+        """
+        given = step_or_steps(samples, self._intake.input.channels)
+        if self._intake.input.integer_scale is None:
+            # Whole numbers are numbers as others are.
+            given = given.astype(np.float64)
+        if len(self._held) and given.dtype.kind != self._held.dtype.kind:
+            raise SequenceError(
+                f"The samples are of {given.dtype}, and those before of {self._held.dtype}.",
+                "Give all of a recording as integers, or all as floats.",
+            )
+        # Here, and not in each window that holds it: what is refused is no part of the recording.
+        self._intake.check_arrived(given, self._first + len(self._held))
+        held = np.concatenate([self._held, given]) if len(self._held) else given
+        starts = list(range(self._next, self._first + len(held) - self.window + 1, self.hop))
+        prepared = [
+            self._intake.prepared(held[start - self._first : start - self._first + self.window]) for start in starts
+        ]
+        answers = self._answers.answered(self._intake.logits_of_prepared(prepared), self._top)
+        if starts:
+            self._next = starts[-1] + self.hop
+        # Of a window that begins later, nothing is held yet.
+        dropped = min(self._next - self._first, len(held))
+        self._held, self._first = held[dropped:].copy(), self._first + dropped
+        return [Window(start, start + self.window, answer) for start, answer in zip(starts, answers, strict=True)]
+
+    def whole(self, recording: object) -> list[Window]:
+        """The answers to the windows of a whole recording.
+
+        Raises:
+            SequenceError: it has fewer steps than a window.
+        """
+        given = array_of(recording, self._intake.input.channels)
+        if len(given) < self.window:
+            raise SequenceError(
+                f"The recording has {len(given):,} steps, fewer than a window of {self.window:,}.",
+                "Give a longer one; or in Python another window: recording(..., window=...).",
+            )
+        return self.push(given)
