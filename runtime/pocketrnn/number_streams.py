@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,9 @@ from pocketrnn.engines.engine import Engine, Floats
 from pocketrnn.errors import InputError, SequenceError, shown
 from pocketrnn.number_intake import NumberIntake
 from pocketrnn.numbers.number_input import array_of, step_or_steps
-from pocketrnn.saved_stream import as_floats, as_text, bundle_digest, damaged, parsed, written
+from pocketrnn.saved_stream import damaged, resumed, written
 
 __all__ = ["CarriedStream", "NumberStream", "Window", "window_and_hop"]
-
-_MEMBERS: Final = frozenset({"bundle", "steps", "state", "logits"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +81,8 @@ class CarriedStream:
         engine.open_step()
         self._manifest, self._engine, self._intake = manifest, engine, intake
         self._answers, self._top = answers, top
-        self._size = 0 if manifest.stream is None else manifest.stream.state_size
         self.steps = 0
-        self._state: Floats = np.zeros((1, self._size), np.float32)
+        self._state: Floats = np.zeros((1, 0 if manifest.stream is None else manifest.stream.state_size), np.float32)
         self._logits: Floats | None = None
         if saved is not None:
             self._resume(saved)
@@ -129,25 +126,12 @@ class CarriedStream:
         Example:
             >>> stream = classifier.stream(saved=stream.save())
         """
-        logits = None if self._logits is None else as_text(self._logits)
-        return written({
-            "bundle": bundle_digest(self._manifest), "steps": self.steps, "state": as_text(self._state),
-            "logits": logits,
-        })  # fmt: skip
+        return written(self._manifest, {"steps": self.steps}, self._state, self._logits)
 
     def _resume(self, saved: bytes) -> None:
-        document = parsed(saved, _MEMBERS)
-        if document["bundle"] != bundle_digest(self._manifest):
-            raise InputError(
-                f"The stream was saved by another bundle than {self._manifest.name}.",
-                "Resume it with the bundle that it was begun with, byte for byte.",
-            )
-        steps, logits = document["steps"], document["logits"]
-        if type(steps) is not int or steps < 0 or (steps > 0) != (logits is not None):
+        self.steps, self._state, self._logits = resumed(saved, self._manifest, "steps")
+        if type(self.steps) is not int or self.steps < 0 or (self.steps > 0) != (self._logits is not None):
             raise damaged("says where it stands in a way that cannot be")
-        self.steps = steps
-        self._state = as_floats(document["state"], self._size)
-        self._logits = None if logits is None else as_floats(logits, len(self._manifest.labels))
 
 
 class NumberStream:

@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -14,25 +15,58 @@ from pocketrnn.bundle.manifest import Manifest, input_digest
 from pocketrnn.engines.engine import Floats
 from pocketrnn.errors import InputError
 
-__all__ = ["as_floats", "as_text", "bundle_digest", "damaged", "parsed", "written"]
+__all__ = ["damaged", "resumed", "written"]
 
 _FORMAT: Final = "pocketrnn-stream"
 _VERSION: Final = 1
 _MAKE_AGAIN: Final = "Begin the stream again from its text, or its samples."
 
 
-def written(members: dict[str, Any]) -> bytes:
-    """What a stream saves, as bytes."""
-    document = {"format": _FORMAT, "version": _VERSION, **members}
+def written(manifest: Manifest, at: Mapping[str, Any], state: Floats, logits: Floats | None) -> bytes:
+    """What a stream saves, as bytes.
+
+    Args:
+        manifest: the bundle's.
+        at: where the stream stands, as one member.
+        state: float32 [1, state_size].
+        logits: the answer to what was read for good; None where that is nothing.
+    """
+    document = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "bundle": _bundle_digest(manifest),
+        **at,
+        "state": _as_text(state),
+        "logits": None if logits is None else _as_text(logits),
+    }
     return _json({**document, "digest": _digest_of(document)})
 
 
-def parsed(saved: bytes, members: frozenset[str]) -> dict[str, Any]:
-    """What a saved stream says, of exactly these members.
+def resumed(saved: object, manifest: Manifest, at: str) -> tuple[Any, Floats, Floats | None]:
+    """Where a saved stream stands, not checked yet; its state and its answer.
+
+    Args:
+        saved: what `written` gave.
+        manifest: the bundle's that goes on.
+        at: the name of the member that says where it stands.
 
     Raises:
-        InputError: it is no saved stream, of another version, or was changed.
+        InputError: it is no saved stream, of another version or bundle, or was changed.
     """
+    document = _parsed(saved, {at, "bundle", "state", "logits"})
+    if document["bundle"] != _bundle_digest(manifest):
+        raise InputError(
+            f"The stream was saved by another bundle than {manifest.name}.",
+            "Resume it with the bundle that it was begun with, byte for byte.",
+        )
+    size = 0 if manifest.stream is None else manifest.stream.state_size
+    logits = document["logits"]
+    state = _as_floats(document["state"], size)
+    return document[at], state, None if logits is None else _as_floats(logits, len(manifest.labels))
+
+
+def _parsed(saved: object, members: set[str]) -> dict[str, Any]:
+    """What a saved stream says, of exactly these members."""
     if not isinstance(saved, bytes):
         raise InputError(f"A saved stream is bytes, not {type(saved).__name__}.", "Give what Stream.save gave.")
     try:
@@ -52,18 +86,18 @@ def parsed(saved: bytes, members: frozenset[str]) -> dict[str, Any]:
     return document
 
 
-def bundle_digest(manifest: Manifest) -> str:
+def _bundle_digest(manifest: Manifest) -> str:
     """What tells a bundle's streams from another's: a sha256 of its step graph, its labels and its input."""
     step = "" if manifest.stream is None else manifest.stream.sha256
     return hashlib.sha256(f"{step} {input_digest(manifest.labels, manifest.input)}".encode()).hexdigest()
 
 
-def as_text(numbers: Floats) -> str:
+def _as_text(numbers: Floats) -> str:
     """Numbers as text."""
     return base64.b64encode(numbers.astype("<f4").tobytes()).decode("ascii")
 
 
-def as_floats(text: Any, size: int) -> Floats:
+def _as_floats(text: Any, size: int) -> Floats:
     """float32 [1, size] of such a text.
 
     Raises:

@@ -25,7 +25,7 @@ from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.refused_texts import among, limit_error
 from pocketrnn.engines.engine import Engine, Floats
 from pocketrnn.errors import InputError, LimitError, TextError
-from pocketrnn.saved_stream import as_floats, as_text, bundle_digest, damaged, parsed, written
+from pocketrnn.saved_stream import damaged, resumed, written
 from pocketrnn.text import TOKENIZERS, AnyTextRules, TextEncoder, TextRules
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Arriving", "Stream", "read_on"]
 
-_MEMBERS: Final = frozenset({"bundle", "at", "state", "logits"})
 _SIGMA: Final = "\N{GREEK CAPITAL LETTER SIGMA}"
 _FINAL_SIGMA: Final = "\N{GREEK SMALL LETTER FINAL SIGMA}"
 # What basic_english puts spaces around or turns into one, so that a word ends there whatever follows.
@@ -204,16 +203,11 @@ class Stream:
             self._cuts = SubwordCuts(rules, manifest.text.vocabulary, cast("SubwordIds", encoder.pieces))
             self._read_on = self._pieces_read_on
         self._at = Arriving()
-        self._state: Floats = np.zeros((1, self._state_size), np.float32)
+        self._state: Floats = np.zeros((1, 0 if manifest.stream is None else manifest.stream.state_size), np.float32)
         # The answer to what was read for good; None before the first id.
         self._logits: Floats | None = None
         if saved is not None:
             self._resume(saved)
-
-    @property
-    def _state_size(self) -> int:
-        """How many numbers the state has."""
-        return 0 if self._manifest.stream is None else self._manifest.stream.state_size
 
     def push(self, fragment: str, top: int = 1) -> Prediction:
         """Read a further fragment of the text and answer for all of it so far.
@@ -302,29 +296,15 @@ class Stream:
             >>> saved = stream.save()
             >>> stream = Classifier.load("one-way").stream(saved)
         """
-        return written({
-            "bundle": bundle_digest(self._manifest),
-            "at": asdict(self._at),
-            "state": as_text(self._state),
-            "logits": None if self._logits is None else as_text(self._logits),
-        })  # fmt: skip
+        return written(self._manifest, {"at": asdict(self._at)}, self._state, self._logits)
 
     def _resume(self, saved: bytes) -> None:
-        document = parsed(saved, _MEMBERS)
-        if document["bundle"] != bundle_digest(self._manifest):
-            raise InputError(
-                f"The stream was saved by another bundle than {self._manifest.name}.",
-                "Resume it with the bundle that it was begun with, byte for byte.",
-            )
-        at = document["at"]
+        at, self._state, self._logits = resumed(saved, self._manifest, "at")
         if not _is_position(at, self._manifest.text.rules):
             raise damaged("says where it stands in a way that cannot be")
         self._at = Arriving(**at)
-        self._state = as_floats(document["state"], self._state_size)
-        if (document["logits"] is None) != (self._at.ids == 0):
+        if (self._logits is None) != (self._at.ids == 0):
             raise damaged("has no answer to what it has read, or one to nothing")
-        if document["logits"] is not None:
-            self._logits = as_floats(document["logits"], len(self._manifest.labels))
 
 
 def _is_position(at: Any, rules: AnyTextRules) -> bool:
