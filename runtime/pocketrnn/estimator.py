@@ -17,7 +17,7 @@ __all__ = ["TrainedEstimator"]
 
 
 class TrainedEstimator:
-    """A trained classifier of texts, as scikit-learn's scorers, displays and pipelines take one.
+    """A trained classifier, as scikit-learn's scorers, displays and pipelines take one.
 
     It cannot be trained further. Where a tool calls `fit`, as `Pipeline.fit` and cross-validation do, wrap it:
     `sklearn.frozen.FrozenEstimator(classifier)`.
