@@ -31,7 +31,7 @@ PACKAGES = {"pocketrnn": "runtime", "pocketrnn_training": "trained", "pocketrnn_
 WINGS = (
     *("torch_internals", "progress", "module_runs", "proof", "json_file", "inert_pickle", "vocabularies"),
     *("source_code", "description", "intake", "tracing", "forms", "bundle_proof", "bundle_writer", "one_export"),
-    *("labels_given", "integer_accuracy", "integer_packing", "numbers", "bundle", "trained"),
+    *("labels_given", "integer_accuracy", "integer_packing", "numbers", "export_arguments", "bundle", "trained"),
     *("compression", "c_array", "board_memory", "packing", "text_rules_file", "mobile", "commands"),
 )
 # And within the runtime: its folders, below the files that join them; `commands` is above these.
@@ -221,8 +221,9 @@ def public_names(package: str) -> list[str]:
 
 
 def definition_of(module: str, name: str) -> Definition | None:
-    """The function or class that a module has under a name, also when it imports it; None for another value."""
-    for node in source_of(module).body:
+    """The function or class that a module has under a name, also when it imports it; None for another value. Of a
+    function with overloads, the one that does the work, which stands last."""
+    for node in reversed(source_of(module).body):
         if isinstance(node, Definition) and node.name == name:
             return node
     for imported in nodes_of(module):

@@ -12,15 +12,13 @@ from pocketrnn.errors import require
 if TYPE_CHECKING:
     from pocketrnn.verification import verify
     from pocketrnn_export.bundle import export
-    from pocketrnn_export.numbers.number_arguments import export_numbers
     from pocketrnn_export.trained import export_trained
     from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
 
-__all__ = ["export", "export_numbers", "export_trained", "read_tokenizer", "verify"]
+__all__ = ["export", "export_trained", "read_tokenizer", "verify"]
 
 _HOMES = {
     "export": "pocketrnn_export.bundle",
-    "export_numbers": "pocketrnn_export.numbers.number_arguments",
     "export_trained": "pocketrnn_export.trained",
     "read_tokenizer": "pocketrnn_export.vocabularies.tokenizer_files",
     "verify": "pocketrnn.verification",

@@ -8,19 +8,29 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Unpack, overload
 
 from torch import nn
 
 from pocketrnn.bundle.folder import check_free, name_of
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Graph, Limits, Manifest
+from pocketrnn.bundle.output import LabelOutput, Output, ValueOutput
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line, shown
+from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn.text.pretokenized import Text, Tokenizer
+from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import LOGGER, TEXT_RULES, TextVerdict, graph_sentence, text_verdict
 from pocketrnn_export.bundle_proof import ProofPlan, proof_cases, refuse_mixed_texts, texts_within
 from pocketrnn_export.bundle_writer import versions, write_bundle
 from pocketrnn_export.description import Description, checked_labels, checked_name, checked_thresholds
+from pocketrnn_export.export_arguments import (
+    AnyNumberArguments,
+    CommonArguments,
+    DescribedArguments,
+    NumberArguments,
+    OwnersPair,
+)
 from pocketrnn_export.forms.edge import EDGE
 from pocketrnn_export.forms.form import Form, FormKind, not_compared
 from pocketrnn_export.forms.onnx.onnx_graph import ONNX, whole_numbers_of
@@ -30,7 +40,11 @@ from pocketrnn_export.intake.as_given import random_state_kept
 from pocketrnn_export.intake.convention import Call
 from pocketrnn_export.intake.exportable import ExportableModule, prepare, with_ids_tried
 from pocketrnn_export.intake.padding_effect import answered_alone, candidate_ids, padding_effect
-from pocketrnn_export.numbers.number_arguments import export_numbers, refuse_arguments_of_texts
+from pocketrnn_export.numbers.number_arguments import (
+    export_numbers,
+    refuse_arguments_of_texts,
+    refuse_short_form,
+)
 from pocketrnn_export.one_export import check_wanted, one_export_at_a_time, told_in_a_sentence
 from pocketrnn_export.progress import told_on_stderr
 from pocketrnn_export.proof.cases import MADE_TEXTS, made_texts, texts_for_proof
@@ -53,15 +67,66 @@ _log = logging.getLogger(__name__)
 _FILLED: Final = 12
 
 
+@overload
 def export(
     module: nn.Module,
     path: str | Path,
     *,
+    labels: Sequence[str],
+    vocabulary: VocabularySource | None = None,
+    tokenizer: str | os.PathLike[str] | Tokenizer | None = None,
+    rules: AnyTextRules | Subwords | None = None,
+    example_ids: Iterable[OwnersPair] = (),
+    example_texts: Sequence[Text] = (),
+    torchscript: bool | None = None,
+    edge: bool = False,
+    **common: Unpack[CommonArguments],
+) -> Manifest: ...
+@overload
+def export(
+    module: nn.Module,
+    path: str | Path,
+    *,
+    channels: Sequence[str] | int,
+    labels: Sequence[str] | None = None,
+    **numbers: Unpack[AnyNumberArguments],
+) -> Manifest: ...
+@overload
+def export(
+    module: nn.Module,
+    path: str | Path,
+    *,
+    input: TextInput,
+    output: LabelOutput,
+    example_ids: Iterable[OwnersPair] = (),
+    example_texts: Sequence[Text] = (),
+    torchscript: bool | None = None,
+    edge: bool = False,
+    **common: Unpack[DescribedArguments],
+) -> Manifest: ...
+@overload
+def export(
+    module: nn.Module,
+    path: str | Path,
+    *,
+    input: NumberInput,
+    output: Output,
+    layout: str | None = None,
+    sequences: Iterable[object] = (),
+    **common: Unpack[DescribedArguments],
+) -> Manifest: ...
+def export(
+    module: nn.Module,
+    path: str | Path,
+    *,
+    input: TextInput | NumberInput | None = None,  # noqa: A002 - the field's name for it
+    output: Output | None = None,
     labels: Sequence[str] | None = None,
     vocabulary: VocabularySource | None = None,
     tokenizer: str | os.PathLike[str] | Tokenizer | None = None,
     rules: AnyTextRules | Subwords | None = None,
-    example_ids: Iterable[tuple[Any, ...]] = (),
+    channels: Sequence[str] | int | None = None,
+    example_ids: Iterable[OwnersPair] = (),
     lengths: bool | None = None,
     call: str | Call | None = None,
     gives: str | None = None,
@@ -75,14 +140,14 @@ def export(
     streaming: bool = False,
     edge: bool = False,
     tolerance: float | None = None,
-    provenance: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, object] | None = None,
     report: str | Path | None = None,
     force: bool = False,
     progress: bool = True,
-    channels: Sequence[str] | int | None = None,
-    **of_numbers: Any,
+    **numbers: Unpack[NumberArguments],
 ) -> Manifest:
-    """Export a recurrent text classifier as a bundle that is proven to give the same answers.
+    """Export a recurrent classifier of texts, or of sequences of numbers, as a bundle that is proven to give the same
+    answers.
 
     Long because every argument is described here; the work is in `prepare`, in the forms and in `write_bundle`.
 
@@ -94,6 +159,10 @@ def export(
         module: the classifier; nn.RNN, nn.LSTM and nn.GRU in it are exported with dynamic batch and sequence length,
             packed or not.
         path: the folder to write.
+        input: all that is known of what it takes, `TextInput` or `NumberInput`; in short form by `vocabulary`,
+            `tokenizer` and `rules`, or by `channels` and `numbers`.
+        output: all that is known of what it gives, `LabelOutput` or `ValueOutput`; in short form by `labels`,
+            `multi_label` and `thresholds`, or by `values` and `value_units`.
         labels: the classes, in the order of the logits. Always needed, but for a module of numbers that gives values.
         vocabulary: the tokens in the order of their ids, or whatever else `read_vocabulary` takes: a token -> id map, a
             torchtext Vocab, or the path of a file that holds one of these. None where the tokenizer holds it.
@@ -142,9 +211,11 @@ def export(
         force: replace a bundle at `path`.
         progress: say on standard error what is done, once it has taken two seconds. Where your program sets logging up,
             its handlers get these lines instead, at the level INFO.
-        channels: the channels of a module that takes sequences of numbers, not texts: their names, or how many. The
-            arguments of `export_numbers` are taken then (docs/numbers.md).
-        of_numbers: further arguments of `export_numbers`, such as mean, scale and window.
+        channels: the channels of a module that takes sequences of numbers, not texts: their names, or how many. It is
+            called, traced and proven on numbers that are drawn for it (docs/numbers.md).
+        numbers: the members of `NumberInput` beside the channels (mean, scale, window and others), and what
+            `NumberArguments` says: values, scaler, layout, sequences. Without a training range, that of four sequences
+            or more is kept, where so many are given.
 
     Returns:
         what was written to classifier.json, with the proof.
@@ -163,16 +234,30 @@ def export(
         ('World', 'Sports')
     """
     path = Path(path)
-    if channels is not None or of_numbers:
+    if input is not None or output is not None:
+        shortly = {"labels": labels, "vocabulary": vocabulary, "tokenizer": tokenizer, "rules": rules,
+                   "channels": channels, "multi_label": multi_label, "thresholds": thresholds, **numbers}  # fmt: skip
+        refuse_short_form(shortly, input, output)
+    if isinstance(input, TextInput):
+        rules, vocabulary = input.rules, input.vocabulary
+    if isinstance(output, LabelOutput):
+        labels, thresholds = output.labels, output.thresholds
+        multi_label = output.activation == "sigmoid"
+    if isinstance(input, NumberInput) or channels is not None or numbers:
         of_texts = {"vocabulary": vocabulary, "tokenizer": tokenizer, "rules": rules, "example_ids": example_ids,
-                 "example_texts": example_texts, "torchscript": torchscript, "edge": edge}  # fmt: skip
-        refuse_arguments_of_texts(of_texts, channels, of_numbers)
+                    "example_texts": example_texts, "torchscript": torchscript, "edge": edge}  # fmt: skip
+        stated = input if isinstance(input, NumberInput) else None
+        refuse_arguments_of_texts(of_texts, channels if stated is None else stated.channels, numbers)
+        if isinstance(output, ValueOutput):
+            numbers |= {"values": output.names, "value_units": output.units}
         return export_numbers(
-            module, path, labels=labels, channels=channels, lengths=lengths, call=call, gives=gives,
+            module, path, given=stated, labels=labels, channels=channels, lengths=lengths, call=call, gives=gives,
             one_sequence=one_text, multi_label=multi_label, thresholds=thresholds, examples=examples, name=name,
             tolerance=tolerance, provenance=provenance, report=report, force=force,
-            streaming=streaming, progress=progress, **of_numbers,
+            streaming=streaming, progress=progress, **numbers,
         )  # fmt: skip
+    if isinstance(output, ValueOutput):
+        raise InputError("A classifier of texts gives labels, not values.", "Give output=LabelOutput(...).")
     if labels is None:
         raise InputError("There are no labels.", "Give the classes, in the order of the logits: labels=[...].")
     check_free(path, force=force, made_by=CLASSIFIER_JSON)

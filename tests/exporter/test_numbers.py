@@ -16,6 +16,7 @@ from number_modules import (
     EXPORTED,
     XYZ,
     FarStep,
+    Forecast,
     InDoubles,
     LastStep,
     OverNumbers,
@@ -27,9 +28,10 @@ from number_modules import (
 )
 from torch import Tensor, nn
 
-from pocketrnn import Classifier, verify
+from pocketrnn import Classifier, LabelOutput, NumberInput, TextInput, ValueOutput, verify
 from pocketrnn.errors import BundleError, ExportError, InputError, ParityError, PocketRNNError, SequenceError
-from pocketrnn_export import export, export_numbers
+from pocketrnn.text import TextRules
+from pocketrnn_export import export
 from pocketrnn_export.forms.onnx.kept_nans import without_guards
 from pocketrnn_export.intake.export_copy import copied_for_export
 from pocketrnn_export.numbers.input_cut import with_samples_as_input
@@ -105,7 +107,7 @@ def test_a_bundle_answers_as_its_module(name: str, tmp_path: Path) -> None:
 def test_the_fewest_and_the_most_steps_are_found_and_stated(
     kind: Callable[[], nn.Module], least: int | None, most: int | None, tmp_path: Path
 ) -> None:
-    limits = export_numbers(kind().eval(), tmp_path / "b", **XYZ).graph.limits
+    limits = export(kind().eval(), tmp_path / "b", **XYZ).graph.limits
     assert limits is not None
     assert (limits.min_tokens, limits.max_tokens) == (least, most)
     classifier = Classifier.load(tmp_path / "b")
@@ -116,14 +118,14 @@ def test_the_fewest_and_the_most_steps_are_found_and_stated(
 
 def test_a_module_of_one_number_of_steps_is_told_how_to_say_it(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"20 steps.*--steps 20"):
-        export_numbers(Window().eval(), tmp_path / "b", **XYZ)
+        export(Window().eval(), tmp_path / "b", **XYZ)
 
 
 @pytest.mark.parametrize("kind", [OverNumbers, Unread])
 def test_attention_over_numbers_and_inputs_that_are_not_read_are_no_hindrance(
     kind: Callable[[], nn.Module], tmp_path: Path
 ) -> None:
-    made = export_numbers(kind().eval(), tmp_path / "b", **XYZ)
+    made = export(kind().eval(), tmp_path / "b", **XYZ)
     assert (made.graph.inputs, made.provenance["numbers_in_proof"]) == (("samples",), "numbers of every size")
 
 
@@ -134,7 +136,7 @@ def test_a_number_that_is_taken_out_of_a_tensor_is_told_as_such(tmp_path: Path) 
             return super().forward(x - least)  # type: ignore[no-any-return]
 
     with pytest.raises(ExportError, match=r"float\(x\.min\(\)\).*x\.amin\(1, keepdim=True\)"):
-        export_numbers(Least().eval(), tmp_path / "b", one_sequence=True, **XYZ)
+        export(Least().eval(), tmp_path / "b", one_text=True, **XYZ)
 
 
 def test_refusals_speak_of_numbers_and_of_values(tmp_path: Path) -> None:
@@ -144,10 +146,10 @@ def test_refusals_speak_of_numbers_and_of_values(tmp_path: Path) -> None:
             self.positions = nn.Embedding(4, 3)
 
     with pytest.raises(ExportError, match=r"steps=4.*--steps 4") as error:
-        export_numbers(Few().eval(), tmp_path / "b", **XYZ)
+        export(Few().eval(), tmp_path / "b", **XYZ)
     assert "max_width" not in str(error.value)
     with pytest.raises(ExportError, match=r"4 numbers.*2 values") as error:
-        export_numbers(LastStep().eval(), tmp_path / "b", channels=3, values=["speed", "load"])
+        export(LastStep().eval(), tmp_path / "b", channels=3, values=["speed", "load"])
     assert "label" not in str(error.value)
 
 
@@ -182,7 +184,7 @@ def test_a_recording_that_has_no_answer_in_pytorch_has_none(
     kind: type[nn.RNNBase], make: Callable[[Tensor], Tensor], streaming: bool, tmp_path: Path
 ) -> None:
     module = Overflowing(kind, make).eval()
-    export_numbers(module, tmp_path / "b", channels=3, labels=["a", "b", "c"], streaming=streaming)
+    export(module, tmp_path / "b", channels=3, labels=["a", "b", "c"], streaming=streaming)
     usual = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
     large = usual.copy()
     large[4] = [3e37, -2e37, 1e37]
@@ -334,7 +336,7 @@ def test_a_module_that_answers_by_the_zeros_of_its_neighbours_goes_one_by_one_or
     torch.manual_seed(0)
     module = SeesZeros().eval()
     try:
-        manifest = export_numbers(module, tmp_path / "b", **XYZ)
+        manifest = export(module, tmp_path / "b", **XYZ)
     except ExportError:
         return
     assert manifest.graph.batch == 1
@@ -358,7 +360,7 @@ def test_numbers_without_a_finite_answer_are_left_out_of_the_proof_and_that_is_s
 ) -> None:
     torch.manual_seed(0)
     with caplog.at_level(logging.WARNING):
-        manifest = export_numbers(Logarithm().eval(), tmp_path / "b", **XYZ, call="module(samples)")
+        manifest = export(Logarithm().eval(), tmp_path / "b", **XYZ, call="module(samples)")
     assert manifest.provenance["numbers_in_proof"] == "numbers from 0 to 1"
     assert "numbers from 0 to 1" in caplog.text
 
@@ -370,7 +372,7 @@ def test_recordings_without_a_steady_answer_are_left_out_of_the_proof_and_that_i
     torch.manual_seed(0)
     module = OwnScale().eval()
     with caplog.at_level(logging.WARNING):
-        export_numbers(module, tmp_path / "b", **XYZ)
+        export(module, tmp_path / "b", **XYZ)
     assert "never change" in caplog.text
     sequence = np.random.default_rng(0).normal(3, 2, (40, 3)).astype(np.float32)
     with torch.no_grad():
@@ -406,7 +408,7 @@ def test_what_cannot_be_exported_is_refused_in_the_words_of_numbers(
     module: nn.Module, said: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ExportError) as caught:
-        export_numbers(module, tmp_path / "b", **XYZ)
+        export(module, tmp_path / "b", **XYZ)
     message = str(caught.value)
     assert said in message
     assert "token" not in message
@@ -431,16 +433,16 @@ class AnyShape(nn.Module):
 def test_a_layout_that_only_runs_is_not_guessed_where_a_likelier_one_runs(tmp_path: Path) -> None:
     torch.manual_seed(0)
     with pytest.raises(ExportError):
-        export_numbers(AnyShape().eval(), tmp_path / "b", **XYZ)
+        export(AnyShape().eval(), tmp_path / "b", **XYZ)
 
 
 @pytest.mark.slow
 def test_a_call_that_the_owner_writes_is_taken(tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = Tagger().eval()
-    manifest = export_numbers(module, tmp_path / "b", **XYZ, call="module(samples)[:, 0]")
+    manifest = export(module, tmp_path / "b", **XYZ, call="module(samples)[:, 0]")
     assert manifest.provenance["call"] == "module(samples)[:, 0]"
-    other = export_numbers(module, tmp_path / "c", **XYZ, call=lambda m, samples, _lengths: m(samples)[:, 0])
+    other = export(module, tmp_path / "c", **XYZ, call=lambda m, samples, _lengths: m(samples)[:, 0])
     assert other.examples[0].logits == manifest.examples[0].logits
 
 
@@ -489,7 +491,7 @@ def test_whole_numbers_of_a_call_are_not_taken_for_ids(beside: tuple[nn.Module, 
 )
 def test_arguments_that_cannot_be_used_are_refused_before_any_work(arguments: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(InputError):
-        export_numbers(LastStep(), tmp_path / "b", channels=3, **arguments)
+        export(LastStep(), tmp_path / "b", channels=3, **arguments)
     assert not (tmp_path / "b").exists()
 
 
@@ -603,7 +605,7 @@ class NoDeviation(nn.Module):
 def test_rounding_that_is_too_far_apart_near_zero_too_is_a_refusal_of_its_own(tmp_path: Path) -> None:
     torch.manual_seed(0)
     with pytest.raises(ParityError):
-        export_numbers(NoDeviation().eval(), tmp_path / "b", channels=3, labels=["a", "b", "c"])
+        export(NoDeviation().eval(), tmp_path / "b", channels=3, labels=["a", "b", "c"])
 
 
 def test_rows_that_are_drawn_hold_what_a_sensor_gives() -> None:
@@ -634,7 +636,7 @@ def ranged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("ranged") / "moves"
     generator = np.random.default_rng(0)
     sequences = [generator.uniform(-2, 2, (20, 3)) for _ in range(4)]
-    export_numbers(LastStep().eval(), path, **XYZ, units=["g"] * 3, integer_scale=[0.001] * 3, sequences=sequences)
+    export(LastStep().eval(), path, **XYZ, units=["g"] * 3, integer_scale=[0.001] * 3, sequences=sequences)
     return path
 
 
@@ -675,7 +677,7 @@ def test_numbers_far_outside_are_refused_where_that_is_wanted(ranged: Path) -> N
 
 
 def test_a_range_may_be_said_and_is_checked(tmp_path: Path) -> None:
-    made = export_numbers(LastStep().eval(), tmp_path / "b", **XYZ, training_range=[[-1, 1], [0, 0], [5, 5]])
+    made = export(LastStep().eval(), tmp_path / "b", **XYZ, training_range=[[-1, 1], [0, 0], [5, 5]])
     rules = Classifier.load(tmp_path / "b").manifest.numbers
     assert rules.training_range == made.numbers.training_range == ((-1.0, 1.0), (0.0, 0.0), (5.0, 5.0))
     # Of a channel that never changed, its size is the width, or 1.
@@ -686,4 +688,38 @@ def test_a_range_may_be_said_and_is_checked(tmp_path: Path) -> None:
     ]
     for wrong in ([[1, -1]] * 3, [[0, float("nan")]] * 3, [[0, 1]], [[0, 1, 2]] * 3, 5):
         with pytest.raises(InputError, match="training_range"):
-            export_numbers(LastStep().eval(), tmp_path / "c", **XYZ, training_range=wrong)
+            export(LastStep().eval(), tmp_path / "c", **XYZ, training_range=wrong)
+
+
+def test_an_input_and_an_output_say_what_the_short_form_says(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    module, scaled = LastStep().eval(), {"mean": (0.5, 0.0, 1.0), "scale": (2.0, 1.0, 3.0)}
+    short = export(module, tmp_path / "short", **XYZ, **scaled, multi_label=True, thresholds=[0.5] * 4)
+    given, gives = NumberInput(("x", "y", "z"), **scaled), LabelOutput(tuple("abcd"), "sigmoid", (0.5,) * 4)
+    described = export(module, tmp_path / "described", input=given, output=gives, name="short")
+    assert (described.input, described.output) == (short.input, short.output) == (given, gives)
+    assert described.graph == short.graph
+    forecast = export(Forecast().eval(), tmp_path / "f", input=NumberInput(("x", "y", "z")), output=ValueOutput(("v",)))
+    assert forecast.output == ValueOutput(("v",))
+
+
+TEXTS = TextInput(TextRules(unknown_id=0), ("<unk>", "oil"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"input": NumberInput(("x",))}, "output="),
+        ({"output": ValueOutput(("v",))}, "input="),
+        ({"input": NumberInput(("x",)), "output": LabelOutput(("a", "b")), "labels": ["a", "b"]}, "labels"),
+        ({"input": NumberInput(("x",)), "output": LabelOutput(("a", "b")), "mean": [1.0]}, "mean"),
+        ({"input": TEXTS, "output": LabelOutput(("a", "b")), "vocabulary": ["a"]}, "vocabulary"),
+        ({"input": TEXTS, "output": ValueOutput(("v",))}, "LabelOutput"),
+        ({"input": 3, "output": 4}, "int.*TextInput"),
+    ],
+)
+def test_what_contradicts_an_input_or_an_output_is_refused(
+    arguments: dict[str, Any], named: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=named):
+        export(LastStep().eval(), tmp_path / "b", **arguments)

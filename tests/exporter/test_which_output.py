@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn.text import TextRules
-from pocketrnn_export import export, export_numbers
+from pocketrnn_export import export
 from pocketrnn_export.intake.exportable import ExportableModule, prepare
 from pocketrnn_export.proof.cases import Widths
 
@@ -310,9 +310,9 @@ class OfSamples(nn.Module):
 def test_numbers_that_follow_the_steps_of_a_sequence_are_no_answer(named: dict[str, Any], tmp_path: Path) -> None:
     said = rf"4 numbers .* 6 {next(iter(named))} \(answer\[1\]; answer\[0\] .* sequence\)"
     with pytest.raises(ExportError, match=said):
-        export_numbers(OfSamples(4).eval(), tmp_path / "b", channels=3, steps=6, **named)
+        export(OfSamples(4).eval(), tmp_path / "b", channels=3, steps=6, **named)
 
 
 def test_a_second_head_of_sequences_is_told_in_their_words(tmp_path: Path) -> None:
-    manifest = export_numbers(OfSamples(3, other=5).eval(), tmp_path / "b", channels=3, steps=6, labels=list("abc"))
+    manifest = export(OfSamples(3, other=5).eval(), tmp_path / "b", channels=3, steps=6, labels=list("abc"))
     assert "answer[0], 5 numbers for each sequence" in manifest.provenance["left_out"]

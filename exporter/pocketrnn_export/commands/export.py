@@ -239,14 +239,14 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
 
 def _export_trained_numbers(module: Any, description: dict[str, Any], output: Path, options: dict[str, Any]) -> None:
     """The bundle of a checkpoint of sequences of numbers."""
-    from pocketrnn_export.numbers.number_arguments import export_numbers
+    from pocketrnn_export.bundle import export as export_module
 
     refuse_options_of_texts(options, options["source"])
     if options["name"] is not None:
         description["name"] = options["name"]
     given = {name: options[name] for name in ("tolerance", "report", "force", "streaming")}
     with stages_on_stderr():
-        manifest = export_numbers(module, output, **description, examples=not options["no_examples"], **given)
+        manifest = export_module(module, output, **description, examples=not options["no_examples"], **given)
     for line in lines_of_numbers(manifest, output):
         tell(line)
 

@@ -130,7 +130,7 @@ def export_with_numbers(module: Any, output: Path, numbers: NumberOptions, optio
         click.UsageError: an option is of texts.
         InputError: an option cannot be used.
     """
-    from pocketrnn_export.numbers.number_arguments import export_numbers
+    from pocketrnn_export.bundle import export
     from pocketrnn_export.vocabularies.labels import read_labels
 
     refuse_options_of_texts(options, "--channels")
@@ -138,7 +138,7 @@ def export_with_numbers(module: Any, output: Path, numbers: NumberOptions, optio
         raise click.UsageError("A module of numbers needs --labels, or --values where it gives numbers.")
     values, units = (None, None) if numbers.values is None else _values(numbers.values)
     with stages_on_stderr():
-        manifest = export_numbers(
+        manifest = export(
             module,
             output,
             channels=_channels(str(numbers.channels)),
@@ -150,7 +150,7 @@ def export_with_numbers(module: Any, output: Path, numbers: NumberOptions, optio
             sequences=[] if numbers.sequences is None else _sequences(numbers.sequences),
             call=options["call"],
             gives=options["gives"],
-            one_sequence=options["one_text"],
+            one_text=options["one_text"],
             multi_label=options["multi_label"],
             examples=not options["no_examples"],
             name=options["name"],

@@ -12,9 +12,11 @@ from torch import nn
 
 from pocketrnn.bundle.folder import check_free, name_of
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Manifest
+from pocketrnn.bundle.output import LabelOutput, ValueOutput
 from pocketrnn.errors import InputError, SequenceError, did_you_mean, shown
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.numbers.range_watch import range_of
+from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.description import checked_labels, checked_name, checked_thresholds
 from pocketrnn_export.intake.as_given import random_state_kept
 from pocketrnn_export.intake.convention import Call
@@ -24,7 +26,7 @@ from pocketrnn_export.numbers.scaler_file import read_scaler, scaler_numbers
 from pocketrnn_export.one_export import check_wanted, one_export_at_a_time, told_in_a_sentence
 from pocketrnn_export.progress import told_on_stderr
 
-__all__ = ["checked_values", "export_numbers", "number_rules", "refuse_arguments_of_texts"]
+__all__ = ["checked_values", "export_numbers", "number_rules", "refuse_arguments_of_texts", "refuse_short_form"]
 
 # So many sequences say in which range numbers are.
 _ENOUGH: Final = 4
@@ -33,9 +35,10 @@ _RULES: Final = frozenset(field.name for field in fields(NumberInput)) - {"chann
 
 def export_numbers(
     module: nn.Module,
-    path: str | Path,
+    path: Path,
     *,
-    channels: Sequence[str] | int | None,
+    given: NumberInput | None,
+    channels: Sequence[str] | int | None = None,
     labels: Sequence[str] | None = None,
     values: Sequence[str] | None = None,
     value_units: Sequence[str] | None = None,
@@ -51,56 +54,24 @@ def export_numbers(
     examples: bool = True,
     name: str | None = None,
     tolerance: float | None = None,
-    provenance: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, object] | None = None,
     streaming: bool = False,
     report: str | Path | None = None,
     force: bool = False,
     progress: bool = True,
-    **rules: Any,
+    **rules: object,
 ) -> Manifest:
-    """Export a recurrent module that takes sequences of numbers, proven to give the same answers.
+    """Check what `export` is given of a classifier of sequences of numbers, and export it.
 
-    Long because every argument is described and checked here; the work is in `number_export`.
-
-    It is called, traced and proven as classifiers of texts are (`export`), on numbers that are drawn for it: of unit
-    size for the most part, with zeros, constants, spikes, far outliers and tiny ones, of one step and of thousands.
+    Long because every argument is checked here; the work is in `number_export`.
 
     Args:
-        module: nn.RNN, nn.LSTM and nn.GRU in it are exported with dynamic batch and length, packed or not.
-        path: the folder to write.
-        channels: the names of the channels, in the order of the module's input; or how many there are.
-        labels: the classes, in the order of the logits; or
-        values: the names of the values that the module gives, for a regression or a forecast.
-        value_units: the unit of each value.
-        scaler: a scaler of scikit-learn, or the file of one, that says mean and scale: `.joblib`, `.pkl`, `.npz` or
-            `.json`. Nothing in a file is executed.
-        layout: what forward takes: `btc` for [batch, time, channels], `bct` for [batch, channels, time], `bt` for
-            [batch, time]; by default found out, and time before the batch, too.
-        sequences: real sequences, as the sensor gives them; the first become golden examples.
-        lengths, gives, multi_label, thresholds, name, tolerance, provenance, report, force, progress: as for `export`.
-        call: a line of Python, such as `"module(samples, lengths)[0]"`, or a function of (module, samples float32
-            [batch, time, channels], lengths int64 [batch]), where that is not found out.
-        one_sequence: ask the module one sequence at a time, though it takes a batch.
-        examples: whether given sequences become golden examples, which whoever has the bundle can read.
-        streaming: whether to write a step graph too, by which `stream()` carries a state from sample to sample; for
-            modules that read in one direction, without window and steps.
-        rules: the members of NumberInput: mean, scale, integer_scale, clip, missing, steps, pad_side, pad_value,
-            window, hop, rate, units, training_range. Without the last, the range of four sequences or more is kept,
-            where so many are given.
-
-    Returns:
-        what was written to classifier.json, with the proof.
+        given: the input; None where `channels`, `scaler` and `rules` say it.
+        rules: the members of NumberInput.
 
     Raises:
-        InputError: an argument is unusable.
-        ExportError: the module cannot be called with sequences of numbers, cannot be traced, or is not reproducible.
-        ParityError: PyTorch, ONNX and the runtime do not agree. Nothing was written.
-
-    Example:
-        >>> export_numbers(module, "har", channels=["ax", "ay", "az"], labels=["walking", "standing"]).labels
-        ('walking', 'standing')
+        PocketRNNError: as `export`.
     """
-    path = Path(path)
     check_free(path, force=force, made_by=CLASSIFIER_JSON)
     of_values = values is not None
     if of_values == (labels is not None):
@@ -113,12 +84,12 @@ def export_numbers(
     if layout is not None and layout not in LAYOUTS:
         raise InputError(f"layout is {shown(layout)}.", f"Use one of {', '.join(LAYOUTS)}.")
     names = checked_values(values or ()) if of_values else checked_labels(labels or ())
-    made = number_rules(channels, scaler, rules)
-    given = list(sequences)
+    made = given or number_rules(channels, scaler, rules)
+    samples = list(sequences)
     wanted = NumberExport(
         name=checked_name(name if name is not None else name_of(path)),
         labels=names,
-        rules=_with_range(made, given),
+        rules=_with_range(made, samples),
         activation="values" if of_values else "sigmoid" if multi_label else "softmax",
         value_units=None if value_units is None else _units(value_units, names, of_values=of_values),
         thresholds=None if of_values else checked_thresholds(thresholds, names),
@@ -127,7 +98,7 @@ def export_numbers(
         call=call,
         gives=gives,
         one_sequence=one_sequence,
-        sequences=given,
+        sequences=samples,
         examples=examples,
         provenance=provenance,
         streaming=streaming,
@@ -230,6 +201,29 @@ def _units(units: Sequence[str], values: Sequence[str], *, of_values: bool) -> t
     ):
         raise InputError(f"value_units is {shown(units)}.", "Give the unit of each of the values.")
     return tuple(units)
+
+
+def refuse_short_form(shortly: Mapping[str, object], given: object, output: object) -> None:
+    """Refuse arguments of the short form beside an input and an output that say the same.
+
+    Raises:
+        InputError: there is one; or only one of input and output is given.
+
+    Example:
+        >>> refuse_short_form({"labels": None}, TextInput(TextRules(), ("oil",)), LabelOutput(("a", "b")))
+    """
+    if given is None or output is None:
+        missing = "input" if given is None else "output"
+        raise InputError(f"There is no {missing}.", "Give both input= and output=, or neither.")
+    if not isinstance(given, TextInput | NumberInput) or not isinstance(output, LabelOutput | ValueOutput):
+        raise InputError(
+            f"input is of type {type(given).__name__}, and output of type {type(output).__name__}.",
+            "Give TextInput or NumberInput, and LabelOutput or ValueOutput.",
+        )
+    beside = ("layout", "sequences")
+    said = [name for name, value in shortly.items() if value is not None and value is not False and name not in beside]
+    if said:
+        raise InputError(f"input and output say what {', '.join(said)} would say.", "Leave one of them out.")
 
 
 def refuse_arguments_of_texts(given: Mapping[str, object], channels: object, of_numbers: Mapping[str, object]) -> None:

@@ -1,0 +1,75 @@
+"""What `export` is given by name beside its module: of all classifiers, and of those of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TypedDict
+
+from pocketrnn_export.intake.convention import Call
+
+__all__ = ["AnyNumberArguments", "CommonArguments", "DescribedArguments", "NumberArguments", "OwnersPair"]
+
+# A text with its ids, tokens or None; and what the owner's classifier answers, where that is said.
+OwnersPair = tuple[str, object] | tuple[str, object, object]
+
+
+class DescribedArguments(TypedDict, total=False):
+    """Of any classifier whose input and output are described; `export` says what each means."""
+
+    lengths: bool | None
+    call: str | Call | None
+    gives: str | None
+    one_text: bool
+    examples: bool
+    name: str | None
+    streaming: bool
+    tolerance: float | None
+    provenance: Mapping[str, object] | None
+    report: str | Path | None
+    force: bool
+    progress: bool
+
+
+class CommonArguments(DescribedArguments, total=False):
+    """Of any classifier in the short form."""
+
+    multi_label: bool
+    thresholds: Sequence[float] | None
+
+
+class NumberArguments(TypedDict, total=False):
+    """Of a classifier of sequences of numbers: the members of `NumberInput` beside the channels, which have one number
+    for each channel, or one for all; and what is said of the module, of its values and of its sequences.
+
+    Attributes:
+        values, value_units: the names of the values that a module gives in place of labels, and the unit of each.
+        scaler: a scaler of scikit-learn, or the file of one, that says mean and scale: `.joblib`, `.pkl`, `.npz` or
+            `.json`. Nothing in a file is executed.
+        layout: what forward takes: `btc` for [batch, time, channels], `bct` for [batch, channels, time], `bt` for
+            [batch, time]; by default found out, and time before the batch, too.
+        sequences: real sequences, as the sensor gives them; the first become golden examples.
+    """
+
+    values: Sequence[str] | None
+    value_units: Sequence[str] | None
+    scaler: object
+    layout: str | None
+    sequences: Iterable[object]
+    units: Sequence[str] | str | None
+    integer_scale: Sequence[float] | float | None
+    mean: Sequence[float] | None
+    scale: Sequence[float] | None
+    clip: Sequence[float] | None
+    missing: float | None
+    steps: int | None
+    pad_side: str | None
+    pad_value: float
+    window: int | None
+    hop: int | None
+    rate: float | None
+    training_range: Sequence[Sequence[float]] | None
+
+
+class AnyNumberArguments(CommonArguments, NumberArguments, total=False):
+    """All of a classifier of numbers in the short form."""
