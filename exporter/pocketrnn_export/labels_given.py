@@ -100,12 +100,13 @@ def check_data(manifest: Manifest, data: LabelledTexts | LabelledSequences | Non
             f"The data has any number of labels for each row, and {manifest.name} gives one.",
             "Give targets as whole numbers [rows], the place of each row's label.",
         )
-    fits = (len(data),) if targets.ndim < 2 else (len(data), len(manifest.labels))
+    rows = len(data.inputs)
+    fits = (rows,) if targets.ndim < 2 else (rows, len(manifest.labels))
     if targets.shape != fits or targets.dtype.kind not in ("b" if targets.ndim == 2 else "iu"):
         raise InputError(
-            f"The targets of the data are {targets.dtype} {list(targets.shape)}, for {len(data):,} rows and "
+            f"The targets of the data are {targets.dtype} {list(targets.shape)}, for {rows:,} rows and "
             f"{len(manifest.labels)} labels.",
-            f"Give whole numbers [{len(data)}], or booleans [{len(data)}, {len(manifest.labels)}].",
+            f"Give whole numbers [{rows}], or booleans [{rows}, {len(manifest.labels)}].",
         )
     if targets.ndim < 2 and len(odd := np.flatnonzero((targets < -1) | (targets >= len(manifest.labels)))):
         raise InputError(

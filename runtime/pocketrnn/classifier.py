@@ -16,10 +16,9 @@ from pocketrnn.answers import Answers, Prediction
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import is_packed
-from pocketrnn.bundle.refused_texts import too_costly
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.engines.batching import MAX_TOKENS, Steps
-from pocketrnn.engines.engine import CPU, Engine, Options, checked_threads, type_of, words_of
+from pocketrnn.engines.engine import CPU, Engine, Options, answered, checked_threads, type_of
 from pocketrnn.engines.parallel import Workers
 from pocketrnn.errors import InputError, LimitError
 from pocketrnn.estimator import TrainedEstimator
@@ -674,15 +673,8 @@ def logits_of_steps(classifier: Classifier, rows: Sequence[Sequence[int] | Steps
         >>> logits_of_steps(classifier, [classifier.encode("Oil prices")]).shape
         (1, 4)
     """
-    words, kind = words_of(classifier.manifest), type_of(classifier.manifest)
-    lengths = np.array([len(row) for row in rows], np.int64)
-    steps: Any = np.concatenate([np.asarray(row, kind) for row in rows])
-    logits, refused = classifier._engine.logits(steps, lengths)
-    if refused:
-        # Asked alone, it is refused with the reason.
-        first = int(lengths[: refused[0]].sum())
-        classifier._engine.logits_of_one(steps[None, first : first + int(lengths[refused[0]])])
-        raise too_costly(classifier.name, words.row)
+    kind = type_of(classifier.manifest)
+    logits = answered(classifier._engine, classifier.name, [np.asarray(row, kind) for row in rows])
     classifier._answers.check_finite(logits)
     return logits
 

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Limits, Manifest
-from pocketrnn.bundle.refused_texts import too_costly
-from pocketrnn.engines.engine import Engine, Floats
+from pocketrnn.engines.engine import Engine, Floats, answered
 from pocketrnn.errors import InputError, SequenceError, shown
 from pocketrnn.numbers.range_watch import RangeWatch
 from pocketrnn.text.checked_texts import OnError
@@ -132,10 +131,7 @@ class NumberIntake:
         """
         if not sequences:
             return np.empty((0, len(self._answers.labels)), np.float32)
-        lengths = np.array([len(sequence) for sequence in sequences], np.int64)
-        logits, refused = self._engine.logits(np.concatenate(sequences), lengths)
-        if refused:
-            raise too_costly(self._name, "sequence")
+        logits = answered(self._engine, self._name, sequences)
         self._answers.check_finite(logits)
         return logits
 

@@ -12,7 +12,7 @@ from sampling import mostly_slow
 from torch import nn
 
 from pocketrnn import Classifier
-from pocketrnn.classifier import logits_of_ids
+from pocketrnn.classifier import logits_of_steps
 from pocketrnn_export import export
 from pocketrnn_export.tracing.checks.lasting_states import with_lasting_states
 
@@ -28,7 +28,7 @@ def test_steps_that_are_cut_are_cut_in_the_graph(kind: type[zoo.Base], tmp_path:
         row = [7, 8, 9, 20, *[zoo.HELD] * held]
         with torch.no_grad():
             expected = module(torch.tensor([row])).numpy()
-        np.testing.assert_allclose(logits_of_ids(classifier, [row]), expected, atol=1e-4, err_msg=str(len(row)))
+        np.testing.assert_allclose(logits_of_steps(classifier, [row]), expected, atol=1e-4, err_msg=str(len(row)))
 
 
 @pytest.mark.parametrize(

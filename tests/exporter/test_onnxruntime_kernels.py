@@ -145,6 +145,7 @@ OF_DOUBLES: Final[dict[str, Function]] = {
     "equal": lambda x: (x * 0 + torch.tensor(0.57, dtype=torch.float64) == 0.57).double(),
     "product of two": lambda x: torch.addcmul(x, x, x, value=0.57),
     "quotient of two": lambda x: torch.addcdiv(x, x, x.abs() + 1, value=0.57),
+    "logarithms": lambda x: torch.log2(x.abs() + 0.57) + torch.log10(x.abs() + 0.57),
     "share of a count": lambda x: (x.abs() * 100).long() * torch.tensor(0.57, dtype=torch.float64),
 }
 

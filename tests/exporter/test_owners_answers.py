@@ -242,7 +242,8 @@ def test_labels_are_those_that_users_are_given(more: dict[str, Any], given: Any,
 )
 def test_labels_that_may_be_exchanged_are_named(answers: list[Any], unordered: list[str]) -> None:
     rows = {"Sports": [0.25, 0.5, 0.15, 0.1], "World": [0.5, 0.2, 0.2, 0.1], "Science": [0.2, 0.2, 0.1, 0.5]}
-    manifest = SimpleNamespace(activation="softmax", text=TextRules(max_width=9))
+    output = LabelOutput(tuple(LABELS))
+    manifest = SimpleNamespace(output=output, text=TextInput(TextRules(max_width=9), ()))
     classifier: Any = SimpleNamespace(
         labels=tuple(LABELS), thresholds=None, manifest=manifest,
         predict_proba=lambda texts: np.float32([rows[text] for text in texts]),

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import bundle_maker
+import numpy as np
 import pytest
 
 from pocketrnn import LabelOutput, NumberInput, TextInput, ValueOutput
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Comparison, Graph, Limits, Manifest, NumberExample, Parity, StepGraph
 from pocketrnn.bundle.output import output_of
-from pocketrnn.errors import BundleError, InputError
+from pocketrnn.engines.engine import Answered, answered
+from pocketrnn.errors import BundleError, InputError, LimitError
 from pocketrnn.text import TextRules
 
 LINE = Comparison("numpy", "onnx", "sequences", 1, 1, 0.0, 0)
@@ -101,3 +103,18 @@ def test_a_text_input_encodes_by_its_rules() -> None:
     given = TextInput(TextRules(padding_id=1), ("<unk>", "<pad>", "oil"))
     assert given.encoder().encode("Oil wins") == [2, 0]
     assert given.document["padding_id"] == 1
+
+
+def test_a_sequence_that_is_refused_among_others_is_refused_with_its_own_reason() -> None:
+    class Refusing:
+        def logits(self, steps: np.ndarray, lengths: np.ndarray) -> Answered:
+            assert (steps.shape, lengths.tolist()) == ((5, 2), [2, 3])
+            return Answered(np.zeros((2, 4), np.float32), [1])
+
+        def logits_of_one(self, steps: np.ndarray) -> list[float]:
+            assert steps.shape == (1, 3, 2)
+            raise LimitError("It leads to a number beyond 32 bits.", "Shorten it.")
+
+    engine: Any = Refusing()
+    with pytest.raises(LimitError, match="32 bits"):
+        answered(engine, "load", [np.zeros((2, 2), np.float32), np.zeros((3, 2), np.float32)])

@@ -16,8 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from pocketrnn.bundle.manifest import INTEGERS, Comparison, Limits, Manifest, NumberExample, StepGraph, read
 from pocketrnn.bundle.packed_file import graph_entry, step_entry
 from pocketrnn.bundle.packed_numbers import to_packed_numbers
-from pocketrnn.bundle.refused_texts import too_costly
 from pocketrnn.classifier import Classifier, logits_of_steps
+from pocketrnn.engines.engine import answered
 from pocketrnn.engines.native import NativeEngine, native_module
 from pocketrnn.errors import ExportError, InputError, ParityError
 from pocketrnn.graph_check.graph_file import read_graph
@@ -362,11 +362,8 @@ def _as_the_step_graph(
 
 def _run(engine: NativeEngine, table: SampleTable) -> Run:
     def run(tokens: Ids, lengths: Ids) -> Logits:
-        samples = table.rows[np.concatenate([row[:length] for row, length in zip(tokens, lengths, strict=True)])]
-        logits, refused = engine.logits(samples, lengths)
-        if refused:
-            raise too_costly(engine.manifest.name, "sequence")
-        return logits
+        rows = [table.rows[row[:length]] for row, length in zip(tokens, lengths, strict=True)]
+        return answered(engine, engine.manifest.name, rows)
 
     return run
 

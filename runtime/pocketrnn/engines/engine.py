@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.bundle.manifest import Manifest
+from pocketrnn.bundle.refused_texts import too_costly
 from pocketrnn.engines.batching import MAX_TOKENS, Steps
 from pocketrnn.errors import InputError
 from pocketrnn.text.text_input import TextInput
@@ -24,6 +25,7 @@ __all__ = [
     "ReadsTexts",
     "Steps",
     "Words",
+    "answered",
     "checked_threads",
     "padding_of",
     "type_of",
@@ -215,6 +217,34 @@ class Engine(Protocol):
             PocketRNNError: the graph fails.
         """
         ...
+
+
+def answered(engine: Engine, name: str, rows: Sequence[NDArray[Any]]) -> Floats:
+    """The logits of texts or sequences of which none may be refused.
+
+    Args:
+        engine: who answers.
+        name: what the classifier is called.
+        rows: int64 [tokens] or float32 [time, channels] each, at least one of at least one step.
+
+    Returns:
+        float32 [rows, labels].
+
+    Raises:
+        LimitError: one is not answered by the native engine, which allows no more work or larger whole numbers.
+        PocketRNNError: the graph fails.
+
+    Example:
+        >>> answered(engine, "news", [np.array([17, 254])]).shape
+        (1, 4)
+    """
+    steps: Any = np.concatenate(rows)
+    logits, refused = engine.logits(steps, np.array([len(row) for row in rows], np.int64))
+    if refused:
+        # Asked for alone, it is refused with the reason.
+        engine.logits_of_one(rows[refused[0]][None])
+        raise too_costly(name)
+    return logits
 
 
 @runtime_checkable

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -32,7 +32,7 @@ from onnxscript.function_libs.torch_lib.ops.nn import aten_scaled_dot_product_at
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.user_frames import line_of_stack
 
-__all__ = ["FUNCTION_TRANSLATIONS", "refuse_rounded_doubles"]
+__all__ = ["FUNCTION_TRANSLATIONS", "refuse_rounded_doubles", "single_numbers"]
 
 # Its stubs name types of numbers that no value here is known by.
 op: Final[Any] = opset18
@@ -72,7 +72,8 @@ def _scalar_tensor(s: Any, dtype: int = -1, **_layout: Any) -> Any:
 
 
 def _full(size: Any, fill_value: Any, dtype: int = -1, **layout: Any) -> Any:
-    return aten_full(size, _scalar_tensor(fill_value, dtype), dtype=dtype, **layout)
+    # Without a type, that of the number decides: truths stay truths.
+    return aten_full(size, fill_value if dtype == -1 else _scalar_tensor(fill_value, dtype), dtype=dtype, **layout)
 
 
 def _full_like(x: Any, fill_value: Any, dtype: int = -1, **layout: Any) -> Any:
@@ -117,6 +118,11 @@ def _log_add_exp2(first: Any, second: Any) -> Any:
     scaled = op.Div(_softplus_of_difference(op.Mul(first, two), op.Mul(second, two)), two)
     more = op.Where(op.Equal(first, second), _number(1.0, first), scaled)
     return op.Add(op.Max(first, second), more)
+
+
+def _log_to_base(base: float) -> Callable[[Any], Any]:
+    """`torch.log2(x)` and `torch.log10(x)`, by a constant of the type of x: torch's takes the logarithm in float32."""
+    return lambda x: op.Div(op.Log(x), _number(math.log(base), x))
 
 
 def _log1p(x: Any) -> Any:
@@ -444,6 +450,8 @@ FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     _ATEN.log_sigmoid.default: _log_sigmoid,
     _ATEN.logaddexp.default: _log_add_exp,
     _ATEN.logaddexp2.default: _log_add_exp2,
+    _ATEN.log2.default: _log_to_base(2.0),
+    _ATEN.log10.default: _log_to_base(10.0),
     _ATEN.log1p.default: _log1p,
     _ATEN.expm1.default: _expm1,
     _ATEN.clamp.default: _clamp,
@@ -482,25 +490,57 @@ FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
 }
 
 
-def refuse_rounded_doubles(graph: ir.Graph, of_module: Iterable[str]) -> None:
+def single_numbers(graph: ir.Graph) -> frozenset[float]:
+    """The numbers that translations hold in float32 and may use beside doubles: attributes, constants that are cast
+    where they are used, and the step of a range, which torch's translation makes of float32. A tensor of float32 that
+    forward makes is none, whatever is made of it.
+
+    Args:
+        graph: as it was translated, before anything is folded.
+    """
+    found: set[float] = set()
+    for node in graph.all_nodes():
+        found |= {float(a.value) for a in node.attributes.values() if a.type == ir.AttributeType.FLOAT}
+        to = node.attributes.get("to")
+        if node.op_type == "CastLike" or (node.op_type == "Cast" and to is not None and to.value == ir.DataType.DOUBLE):
+            found |= set(_single_number(node.inputs[0]))
+        if node.op_type == "Range":
+            ends = [number for value in node.inputs for number in _single_number(value)]
+            found |= {*ends, sum(ends[::2])}
+    with np.errstate(over="ignore"):
+        return frozenset(float(np.float32(number)) for number in found)
+
+
+def _single_number(value: ir.Value | None) -> list[float]:
+    """The number of a constant of float32, which may be cast."""
+    maker = None if value is None else value.producer()
+    if maker is not None and maker.op_type == "Cast":
+        maker = None if maker.inputs[0] is None else maker.inputs[0].producer()
+    if maker is None or maker.op_type != "Constant" or "value" not in maker.attributes:
+        return []
+    tensor = maker.attributes["value"].as_tensor()
+    is_single = tensor.size == 1 and tensor.dtype in (ir.DataType.FLOAT, ir.DataType.INT64)
+    return [float(tensor.numpy().reshape(()))] if is_single else []
+
+
+def refuse_rounded_doubles(graph: ir.Graph, held: Collection[float]) -> None:
     """Refuse a graph that computes in double precision with a number that its translation rounded to single precision,
     such as the slope of a LeakyRelu: whatever is rounded down afterwards may be another whole number.
 
     Args:
         graph: without operations of constants.
-        of_module: the names of the module's own tensors, which are as they are.
+        held: what `single_numbers` gave.
 
     Raises:
         ExportError: there is such a number; the line of forward is named.
     """
-    own = frozenset(of_module)
     for node in graph.all_nodes():
-        given = [value for value in node.inputs if value is not None and value.name not in own]
+        given = [value for value in node.inputs if value is not None]
         numbers = [number for value in given for number in _double_numbers(value)]
         if any(value.dtype == ir.DataType.DOUBLE for value in (*given, *node.outputs)):
             singles = [np.float32(a.value) for a in node.attributes.values() if a.type == ir.AttributeType.FLOAT]
             numbers += [float(single) for single in singles]
-        if (rounded := next(filter(_was_rounded, numbers), None)) is not None:
+        if (rounded := next((n for n in numbers if n in held and _was_rounded(n)), None)) is not None:
             line = line_of_stack(node.metadata_props.get("pkg.torch.onnx.stack_trace", ""))
             raise ExportError(
                 f"ONNX rounds the number {rounded:.7g} to single precision, and the module computes with it in double "

@@ -15,7 +15,11 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass, CommonSubexpres
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
 from pocketrnn_export.forms.onnx.exact_rewriting import optimize
-from pocketrnn_export.forms.onnx.function_translations import FUNCTION_TRANSLATIONS, refuse_rounded_doubles
+from pocketrnn_export.forms.onnx.function_translations import (
+    FUNCTION_TRANSLATIONS,
+    refuse_rounded_doubles,
+    single_numbers,
+)
 from pocketrnn_export.forms.onnx.number_translations import NUMBER_TRANSLATIONS, round_numbers
 from pocketrnn_export.forms.onnx.onnx_translations import TRANSLATIONS
 from pocketrnn_export.intake.user_frames import line_of_node
@@ -106,8 +110,9 @@ def converted(traced: TracedProgram, metadata: Mapping[str, str], names: Names) 
             )
             assert exported is not None  # noqa: S101 - it is None for the deprecated exporter only
             round_numbers(exported.model)
+            held = single_numbers(exported.model.graph)
             optimize(exported.model)
-            refuse_rounded_doubles(exported.model.graph, [*traced.program.state_dict, *traced.program.constants])
+            refuse_rounded_doubles(exported.model.graph, held)
         except ExportError:
             raise
         except Exception as error:
