@@ -37,9 +37,11 @@ def test_steps_that_are_cut_are_cut_in_the_graph(kind: type[zoo.Base], tmp_path:
         nn.GRU(4, 6, 2, batch_first=True),
         nn.LSTM(4, 6, batch_first=True),
         nn.RNN(4, 6, batch_first=True),
+        nn.RNN(4, 6, nonlinearity="relu", batch_first=True),
     ],
 )
 def test_a_step_long_ago_shows_in_a_layer_that_lasts(layer: nn.RNNBase) -> None:
+    torch.manual_seed(0)
     lasting = with_lasting_states(layer)
     assert lasting is not None
     steps = torch.randn(1, 1500, 4)

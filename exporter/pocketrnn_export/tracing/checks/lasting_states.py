@@ -21,9 +21,11 @@ __all__ = ["with_lasting_states"]
 _KEPT: Final = 7.5
 # An LSTM adds up what its input gate lets through, which is one part in 150.
 _LET_IN: Final = -5.0
-# A layer without gates passes its state on, and adds a little.
+# A layer without gates passes its state on, and adds a little: of a large one, tanh forgets what came before.
 _PASSED_ON: Final = 0.9995
-_ADDED: Final = 0.03
+_ADDED: Final = 0.003
+# With this, a rectified state never falls to 0.
+_RISEN: Final = 0.01
 
 
 def with_lasting_states(module: nn.Module) -> nn.Module | None:
@@ -38,12 +40,13 @@ def with_lasting_states(module: nn.Module) -> nn.Module | None:
     with torch.no_grad():
         for layer in copy.modules():
             if isinstance(layer, nn.RNNBase | nn.RNNCellBase) and layer.bias:
+                rectified = "relu" in str(getattr(layer, "nonlinearity", "")).lower()
                 for name, weight in layer.named_parameters(recurse=False):
-                    changed |= _kept(name, weight, int(layer.hidden_size))
+                    changed |= _kept(name, weight, int(layer.hidden_size), rectified=rectified)
     return copy if changed else None
 
 
-def _kept(name: str, weight: Tensor, size: int) -> bool:
+def _kept(name: str, weight: Tensor, size: int, *, rectified: bool) -> bool:
     """Change a weight of a layer, in place; whether it is one of a layer's."""
     kind = name.partition("_l")[0]
     if kind not in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
@@ -52,6 +55,8 @@ def _kept(name: str, weight: Tensor, size: int) -> bool:
     for gate, rows in zip(gates, torch.split(weight, size), strict=True):
         if gate in "izf":
             rows.fill_({"bias_ihi": _LET_IN, "bias_ihz": _KEPT, "bias_ihf": _KEPT}.get(kind + gate, 0.0))
+        elif gates == "n" and kind.startswith("bias"):
+            rows.fill_(_RISEN if rectified and kind == "bias_ih" else 0.0)
         elif gates == "n":
             square = kind == "weight_hh" and rows.shape == (size, size)
             rows.copy_(torch.eye(size) * _PASSED_ON) if square else rows.mul_(_ADDED)
