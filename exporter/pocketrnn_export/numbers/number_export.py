@@ -61,7 +61,7 @@ from pocketrnn_export.numbers.sample_lookup import (
     given_ids,
 )
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, sample_table
-from pocketrnn_export.proof.cases import Case, Logits, Run, Widths
+from pocketrnn_export.proof.cases import Case, Logits, Run, Widths, each_row
 from pocketrnn_export.proof.chosen_cases import noted_sizes, widths_of
 from pocketrnn_export.proof.comparing import Compared, Reference, run_of_onnx
 from pocketrnn_export.proof.end_to_end import compared_rows, hazard_rows
@@ -483,7 +483,8 @@ def answered_steadily(reference: Reference, cases: Mapping[str, Sequence[Case]])
     rounding of the mean, in any engine another, and in one batch another than alone.
     """
     furthest = 0.0
-    for case in (case for some in cases.values() for case in some if _never_changes(case)):
+    # Each alone: a graph may take one sequence a run.
+    for case in filter(_never_changes, each_row(case for some in cases.values() for case in some)):
         # A module that has no answer, or none in double precision, is told so by the proof.
         with contextlib.suppress(ExportError):
             if reference.float64_run is not None:
