@@ -315,7 +315,7 @@ def traced_alike(
     of_plan = example if like.plan is None else example_of(example, like.plan.example)
     names = Names(WHOLE_TEXTS.inputs[: len(example)], WHOLE_TEXTS.outputs)
     traced = traced_program(module, of_plan, like.plan, TraceLog(), one_text=one_text, cut_counted=like.cut_counted)
-    return converted(traced, metadata, names)
+    return converted(traced, metadata, names, in_doubles=True)
 
 
 def _run_of_graph(graph: OnnxGraph) -> Callable[[tuple[Tensor, ...]], Any]:
