@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from sampling import mostly_slow
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from pocketrnn_export import export
 from pocketrnn_export.tracing.checks.across_rows import place_across_rows
 from pocketrnn_export.tracing.right_program import right_program
 from pocketrnn_export.tracing.sizes.questions import UntraceableError
@@ -498,3 +500,24 @@ def test_an_order_of_lengths_that_is_taken_back_stays_in_batches(kind: type[nn.M
 
 def test_flat_rows_and_groups_of_a_text_stay_in_batches() -> None:
     right_program(row_modules.GatedByItself().eval(), (torch.full((3, 7), 2),))
+
+
+class SixteenNumbers(nn.Module):
+    """As many features as the batch has rows that is looked at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.rnn = nn.Embedding(50, 8), nn.GRU(8, 8, batch_first=True, bidirectional=True)
+        self.fc = nn.Linear(16, 3)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        packed = nn.utils.rnn.pack_padded_sequence(self.embedding(x), lengths, True, enforce_sorted=False)
+        states = nn.utils.rnn.pad_packed_sequence(self.rnn(packed)[0], True, padding_value=float("-inf"))[0]
+        return self.fc(states.amax(1))
+
+
+def test_an_axis_of_as_many_numbers_as_there_are_rows_is_none_of_rows(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    words = [f"w{number}" for number in range(50)]
+    manifest = export(SixteenNumbers().eval(), tmp_path / "b", labels=list("abc"), vocabulary=words, torchscript=False)
+    assert manifest.graph.batch is None

@@ -29,11 +29,11 @@ from pocketrnn_export.tracing.checks.what_of_words import OfWords, name_of_node,
 
 __all__ = ["place_of_other_owners"]
 
-# Rows of a batch, whose numbers have so many bits; more than most kernels and dilations reach.
-_ROWS: Final = 16
-_BITS: Final = 4
-# Steps of a text, until the program takes it.
-_STEPS: Final = (16, 40)
+# Rows of two batches, whose numbers have so many bits; more than most kernels and dilations reach.
+_ROWS: Final = (16, 32)
+_BITS: Final = 5
+# So many more steps than rows has a text, until the program takes it.
+_STEPS: Final = (0, 24)
 # So often an operator runs with other numbers, until each result has shown whose it is.
 _DRAWS: Final = 8
 _NONE: Final = -1
@@ -84,12 +84,27 @@ def place_of_other_owners(
         >>> place_of_other_owners(program, inputs_of, batch)
         'model.py:12: `pooled = F.max_pool2d(rare[None, None], (3, 1), padding=(1, 0))`'
     """
+    # An axis of 16 numbers may be taken for the rows of a batch of 16: what mixes rows mixes those of each number.
+    found = ""
+    for rows in _ROWS:
+        found = _place_among(program, inputs_of, batch, rows)
+        if not found:
+            return ""
+    return found
+
+
+def _place_among(
+    program: torch.export.ExportedProgram,
+    inputs_of: Callable[[int, int], tuple[Tensor, ...]],
+    batch: set[Any],
+    rows: int,
+) -> str:
     # In falling order, a sort of lengths moves nothing; equal ones have several orders.
-    orders = (torch.arange(_ROWS).view(_BITS, -1).t().flatten(), torch.arange(_ROWS - 1, -1, -1))
-    for steps in _STEPS:
+    orders = (torch.arange(rows).view(4, -1).t().flatten(), torch.arange(rows - 1, -1, -1))
+    for more in _STEPS:
         for order in orders:
-            owners, inputs = _Owners(program, batch), inputs_of(_ROWS, steps)
-            if owners(tuple(order + steps - _ROWS + 1 if value.dim() == 1 else value for value in inputs)):
+            owners, inputs = _Owners(program, batch, rows), inputs_of(rows, rows + more)
+            if owners(tuple(order + more + 1 if value.dim() == 1 else value for value in inputs)):
                 return owners.place
     return ""
 
@@ -101,8 +116,9 @@ class _Owners(ValuesOfNodes):
         place: the first line at which a number belongs to two texts, or is another's in the answer to one.
     """
 
-    def __init__(self, program: torch.export.ExportedProgram, batch: set[Any]) -> None:
+    def __init__(self, program: torch.export.ExportedProgram, batch: set[Any], rows: int) -> None:
         super().__init__(program)
+        self._rows = rows
         self.place = ""
         self._owners: dict[Node, Any] = {}
         self._batch, self._words, self._needed = batch, what_of_words(program), set(needed_nodes(program))
@@ -181,8 +197,8 @@ class _Owners(ValuesOfNodes):
                     owners = torch.where(owners == _NONE, given.expand(result.shape), owners)
         for axis in self._axes(stated, result)[:1]:
             # As what else is in that row of the batch.
-            rows = owners.movedim(axis, 0).reshape(_ROWS, -1).amax(1)
-            rows = torch.where(rows == _NONE, torch.arange(_ROWS), rows)
+            rows = owners.movedim(axis, 0).reshape(self._rows, -1).amax(1)
+            rows = torch.where(rows == _NONE, torch.arange(self._rows), rows)
             rows = rows.view([-1 if i == axis else 1 for i in range(result.dim())])
             owners = torch.where(owners == _NONE, rows.expand(result.shape), owners)
         return owners
@@ -193,7 +209,7 @@ class _Owners(ValuesOfNodes):
         return [
             axis
             for axis, size in enumerate(stated.shape)
-            if isinstance(size, torch.SymInt) and expression_of(size) in self._batch and value.shape[axis] == _ROWS
+            if isinstance(size, torch.SymInt) and expression_of(size) in self._batch and value.shape[axis] == self._rows
         ]
 
     def _check_answers(self, output: Node) -> None:
@@ -201,7 +217,7 @@ class _Owners(ValuesOfNodes):
             owners = self._owners.get(node)
             if isinstance(owners, Tensor):
                 for axis in self._axes(node.meta.get("val"), owners)[:1]:
-                    rows = torch.arange(_ROWS).view([-1 if i == axis else 1 for i in range(owners.dim())])
+                    rows = torch.arange(self._rows).view([-1 if i == axis else 1 for i in range(owners.dim())])
                     if bool(((owners != rows) & (owners != _NONE)).any()):
                         self.place = line_of_node(node) or "a line that is not known"
 
