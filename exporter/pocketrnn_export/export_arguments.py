@@ -1,4 +1,4 @@
-"""What `export` is given by name beside its module: of all classifiers, and of those of numbers."""
+"""The arguments that `export` takes by name beside its module: of all classifiers, and of those of numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training run does by what its rows are: texts, or sequences of numbers."""
+"""The parts of a training run that depend on the kind of its rows: texts, or sequences of numbers."""
 
 from __future__ import annotations
 

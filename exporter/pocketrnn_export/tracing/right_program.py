@@ -185,7 +185,10 @@ class _Lasting:
         form = judged(replace(program, program=with_state(program.program, self.weights))).run
         for sizes in bounds:
             inputs = self.asked.inputs(sizes)
-            expected = answer_if_any(lambda sizes=sizes: run(sizes))
+            # onnxruntime ends the process for a recurrent layer without a step, where PyTorch raises an error.
+            if answer_if_any(self.asked, inputs) is None:
+                continue
+            expected = answer_if_any(run, sizes)
             if expected is not None and furthest(form(inputs), expected) > APART:
                 raise ExportError(
                     f"The graph loses something of forward on {in_words(sizes)} where a recurrent layer keeps its "

@@ -1,4 +1,4 @@
-"""What a classifier gives: labels, or values."""
+"""The output of a classifier: labels, or values."""
 
 from __future__ import annotations
 

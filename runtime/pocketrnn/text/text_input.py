@@ -1,4 +1,4 @@
-"""What a classifier of texts takes: texts, which text rules and a vocabulary make ids of."""
+"""The input of a classifier of texts: text rules and a vocabulary make ids of each text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an object in an answer gives by code, and does not keep: properties, `__getattr__`, `__getitem__`, methods."""
+"""The parts that an object in an answer computes: properties, `__getattr__`, `__getitem__`, methods."""
 
 from __future__ import annotations
 

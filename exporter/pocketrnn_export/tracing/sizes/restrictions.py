@@ -101,7 +101,6 @@ class _Search(Generic[Traced]):
         lasting: Judge | None,
     ) -> None:
         self.lasting = lasting
-        self._lasted: dict[tuple[int, Sizes], bool] = {}
         self.judge, self.regions, self.trace = judge, regions, trace
         self.known: list[Question] = []
         self.periods: set[int] = set()
@@ -201,11 +200,7 @@ class _Search(Generic[Traced]):
     def _lasts(self, attempt: Attempt[Traced], case: Sizes) -> bool:
         """Whether the program agrees, too, where nothing is forgotten: a recurrent layer hides what was left out before
         a few dozens of steps."""
-        if self.lasting is None:
-            return True
-        if (id(attempt), case) not in self._lasted:
-            self._lasted[id(attempt), case] = not self.lasting.contradicts(attempt, case)
-        return self._lasted[id(attempt), case]
+        return self.lasting is None or not self.lasting.contradicts(attempt, case)
 
     def _together(self) -> TracePlan | None:
         """A plan of several programs, each of which is right for some of the sizes; None where there is none."""
