@@ -21,7 +21,14 @@ import functools
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import (
+    BuiltinFunctionType,
+    FunctionType,
+    MethodDescriptorType,
+    MethodWrapperType,
+    ModuleType,
+    WrapperDescriptorType,
+)
 from typing import Any, Final
 
 import torch
@@ -36,6 +43,7 @@ from torch.fx.experimental.symbolic_shapes import (
     StatelessSymbolicContext,
     statically_known_true,
 )
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._sympy import functions as size_functions
@@ -51,6 +59,7 @@ __all__ = [
     "TRACED_TENSORS",
     "BatchNorm",
     "DispatchMode",
+    "FunctionMode",
     "buffer_hooks_aside",
     "buffers_of",
     "code_exchanged",
@@ -278,6 +287,59 @@ def writes_to(tensor: Tensor) -> int:
 def place_in_memory(tensor: Tensor) -> int:
     """Where the numbers of a tensor stand that has memory, those of its views too; 0 for one without numbers."""
     return tensor.untyped_storage().data_ptr()
+
+
+# The methods of a tensor that torch wrote in Python, but for those that were replaced before this file was read.
+_METHODS: Final[dict[str, Any]] = {
+    name: value
+    for name, value in vars(Tensor).items()
+    if str(getattr(value, "__module__", "torch")).startswith("torch")
+}
+
+
+def torchs_own(function: Any) -> Any:
+    """The method of a tensor that ran, in the place of what replaces it (`torch.Tensor.squeeze = mine`).
+
+    torch's C code looks a method up by its name to hand it to a mode, and finds the replacement, which has run already.
+    Every other function is given back as it is.
+
+    Example:
+        >>> torchs_own(torch.Tensor.squeeze) is torch.Tensor.squeeze
+        True
+    """
+    if isinstance(function, _OF_C):
+        return function
+    # A property is handed over as its `__get__` or `__set__`.
+    accessor = function.__name__ if isinstance(function, MethodWrapperType) else ""
+    replacement = function.__self__ if accessor else function
+    code = replacement.fget if isinstance(replacement, property) else replacement
+    if str(getattr(code, "__module__", "torch")).startswith("torch"):
+        return function
+    for name, value in vars(Tensor).items():
+        if value is replacement:
+            own = _METHODS.get(name) or getattr(torch._C.TensorBase, name, function)
+            return getattr(own, accessor) if accessor else own
+    return function
+
+
+_OF_C: Final = (MethodDescriptorType, WrapperDescriptorType, BuiltinFunctionType)
+
+
+class FunctionMode(TorchFunctionMode):
+    """A TorchFunctionMode that is handed the functions that ran.
+
+    Without: the wrapper that a repository puts around a method of a tensor runs twice.
+    """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        handled: Any = cls.__torch_function__
+
+        @functools.wraps(handled)
+        def handle(self: Any, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            return handled(self, torchs_own(func), types, args, kwargs)
+
+        cls.__torch_function__ = handle  # type: ignore[method-assign]
 
 
 # What sees every operator that runs, below the functions of torch that call several.

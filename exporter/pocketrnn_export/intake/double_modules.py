@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+
+from pocketrnn_export.torch_internals import FunctionMode
 
 __all__ = ["said_in_float32"]
 
@@ -49,7 +50,7 @@ def said_in_float32(module: nn.Module) -> nn.Module:
     return module
 
 
-class _SaidInFloat32(TorchFunctionMode):
+class _SaidInFloat32(FunctionMode):
     """While it is entered, types of double precision that a function of torch is given are float32."""
 
     def __torch_function__(

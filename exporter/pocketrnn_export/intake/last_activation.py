@@ -18,9 +18,9 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from pocketrnn_export.intake.user_frames import frames_of_call
+from pocketrnn_export.torch_internals import FunctionMode
 
 __all__ = ["ActivationCall", "CallsSeen", "Passing", "activated"]
 
@@ -45,7 +45,7 @@ class ActivationCall:
     line: str
 
 
-class CallsSeen(TorchFunctionMode):
+class CallsSeen(FunctionMode):
     """While it is entered, notes the calls of activations.
 
     Args:
@@ -75,7 +75,7 @@ class CallsSeen(TorchFunctionMode):
         return result
 
 
-class Passing(TorchFunctionMode):
+class Passing(FunctionMode):
     """While it is entered, one call of an activation gives back what it was given.
 
     Args:

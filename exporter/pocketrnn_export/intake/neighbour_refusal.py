@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+
+from pocketrnn_export.torch_internals import FunctionMode
 
 __all__ = ["said_of_neighbours"]
 
@@ -43,7 +44,7 @@ def said_of_neighbours(ask: Callable[[], object]) -> tuple[str, str]:
     )
 
 
-class _TypesSeen(TorchFunctionMode):
+class _TypesSeen(FunctionMode):
     """Notes the types of what is computed, where they are narrower than float32."""
 
     def __init__(self) -> None:

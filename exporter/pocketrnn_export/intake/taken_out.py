@@ -11,7 +11,6 @@ from typing import Any, Final
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from pocketrnn_export.intake.as_given import untouched
 from pocketrnn_export.intake.call_discovery.asked import Asked
@@ -20,6 +19,7 @@ from pocketrnn_export.intake.user_frames import called_as, frames_of_call
 from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
 from pocketrnn_export.module_runs.kept_attributes import Kept, changed_by
 from pocketrnn_export.module_runs.operations import Operations
+from pocketrnn_export.torch_internals import FunctionMode
 
 __all__ = ["unseen_state"]
 
@@ -60,7 +60,7 @@ def unseen_state(asked: Asked, convention: Convention) -> tuple[str, ...]:
     return ()
 
 
-class _TakenOut(TorchFunctionMode):
+class _TakenOut(FunctionMode):
     """While it is entered, notes where numbers made of words are taken out of tensors, and whether they are floats."""
 
     def __init__(self, operations: Operations) -> None:

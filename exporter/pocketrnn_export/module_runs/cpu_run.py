@@ -16,7 +16,8 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+
+from pocketrnn_export.torch_internals import FunctionMode
 
 __all__ = ["answer_of", "gpu_types_on_cpu", "on_cpu", "quietly_on_cpu", "silent", "tensors_in"]
 
@@ -113,7 +114,7 @@ def gpu_types_on_cpu() -> Iterator[None]:
 _TO_A_DEVICE: Final = frozenset({Tensor.cuda, Tensor.to, Tensor.type})
 
 
-class _OnTheCPU(TorchFunctionMode):
+class _OnTheCPU(FunctionMode):
     """Every function of torch as it is, but that every device is the CPU."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from pocketrnn_export.torch_internals import (
     DispatchMode,
+    FunctionMode,
     flattened,
     overload_name,
     place_in_memory,
@@ -350,7 +350,7 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
         return self._constants[key]
 
 
-class _WholeLayers(TorchFunctionMode):
+class _WholeLayers(FunctionMode):
     """Recurrent layers as one operator each: of a long text they are made of thousands."""
 
     def __init__(self, operations: Operations) -> None:

@@ -20,11 +20,11 @@ import onnx
 import torch
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from pocketrnn_export.module_runs.cpu_run import answer_of, tensors_in
 from pocketrnn_export.proof.float64_graph import in_float64
 from pocketrnn_export.proof.float64_operators import OPERATORS
+from pocketrnn_export.torch_internals import FunctionMode
 
 __all__ = ["Place", "departure"]
 
@@ -84,7 +84,7 @@ def departure(
     return ""
 
 
-class _Noted(TorchFunctionMode):
+class _Noted(FunctionMode):
     def __init__(self, steps: list[_Step], place: Place) -> None:
         super().__init__()
         self.steps, self.place = steps, place

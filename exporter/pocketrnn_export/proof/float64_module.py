@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import multi_head_attention_forward
-from torch.overrides import TorchFunctionMode
 
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.module_runs.cpu_run import answer_of
@@ -24,7 +23,7 @@ from pocketrnn_export.module_runs.function_caches import caches_of, with_fresh_c
 from pocketrnn_export.module_runs.kept_attributes import attributes_kept
 from pocketrnn_export.module_runs.whole_copy import copied_again
 from pocketrnn_export.proof.float64_graph import Doubles, Ids, Run64
-from pocketrnn_export.torch_internals import operators_given
+from pocketrnn_export.torch_internals import FunctionMode, operators_given
 
 __all__ = ["Float64Mode", "doubled", "float64_run_of", "run_of_doubled"]
 
@@ -40,7 +39,7 @@ _TYPES: Final[dict[Any, Any]] = {
 }
 
 
-class Float64Mode(TorchFunctionMode):
+class Float64Mode(FunctionMode):
     """While it is entered, this thread computes in float64 what PyTorch would compute in float32.
 
     - `.float()`, `.to(torch.float32)`, `dtype=torch.float32` mean float64.

@@ -25,12 +25,12 @@ from typing import Any, Final, Self
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from pocketrnn_export.intake.user_frames import users_line
 from pocketrnn_export.module_runs.cpu_run import silent
 from pocketrnn_export.module_runs.kept_attributes import attributes_kept
 from pocketrnn_export.torch_internals import (
+    FunctionMode,
     buffer_hooks_aside,
     environment_of,
     expression_of,
@@ -382,7 +382,7 @@ class TraceSession:
         return KEEP(answer, made) if isinstance(answer, Tensor) else answer
 
 
-class _Mode(TorchFunctionMode):
+class _Mode(FunctionMode):
     """Gives every function of torch that is called to the topics of a session from a level on."""
 
     def __init__(self, session: TraceSession, level: int) -> None:

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
+from pocketrnn_export.torch_internals import FunctionMode
 from pocketrnn_export.tracing.session import Call
 
 __all__ = ["ORDERS", "orders_in", "ties_the_other_way"]
@@ -29,7 +29,7 @@ def ties_the_other_way(run: Callable[[tuple[Tensor, ...]], Any], inputs: tuple[T
         return run(inputs)
 
 
-class _Reversed(TorchFunctionMode):
+class _Reversed(FunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         call = Call(func, args, kwargs or {}).input_first
         name, args, kwargs = call.name, call.args, call.kwargs

@@ -12,12 +12,12 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from pocketrnn_export.intake.call_discovery.reading import leaves_of
 from pocketrnn_export.intake.convention import Call, left_as_it_was
 from pocketrnn_export.intake.user_frames import called_as
 from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
+from pocketrnn_export.torch_internals import FunctionMode
 
 __all__ = ["FlowSeen", "flow_of"]
 
@@ -49,7 +49,7 @@ class _Made:
         return bool(self.sizes)
 
 
-class FlowSeen(TorchFunctionMode):
+class FlowSeen(FunctionMode):
     """While it is entered, notes what each tensor is made of.
 
     Args:

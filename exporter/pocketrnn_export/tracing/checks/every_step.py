@@ -19,13 +19,12 @@ from typing import Any, Final
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
 from pocketrnn_export.module_runs.cpu_run import answer_of, tensors_in
 from pocketrnn_export.module_runs.whole_copy import copied_again
-from pocketrnn_export.torch_internals import DispatchMode, scripted_from
+from pocketrnn_export.torch_internals import DispatchMode, FunctionMode, scripted_from
 from pocketrnn_export.tracing.python_semantics.users_globals import globals_of
 from pocketrnn_export.tracing.sizes.conditions import Sizes
 from pocketrnn_export.tracing.sizes.module_answers import inside
@@ -185,7 +184,7 @@ def scripted_as_written(module: nn.Module) -> Iterator[None]:
             names[name] = value
 
 
-class _Functions(TorchFunctionMode):
+class _Functions(FunctionMode):
     """Every call of a function of torch, in a log."""
 
     def __init__(self, log: _Log) -> None:

@@ -19,7 +19,6 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake import traceable_torchscript
@@ -27,7 +26,7 @@ from pocketrnn_export.intake.user_frames import is_installed_file, is_users, pla
 from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
 from pocketrnn_export.module_runs.operations import SHAPES, Operations, Program, same_program
 from pocketrnn_export.module_runs.whole_copy import copied_again
-from pocketrnn_export.torch_internals import flattened
+from pocketrnn_export.torch_internals import FunctionMode, flattened
 from pocketrnn_export.tracing.checks.every_step import scripted_as_written
 from pocketrnn_export.tracing.rules.asserts import TRUTHS, in_an_assert
 
@@ -177,7 +176,7 @@ def _is_made_of(operations: Operations, tensor: Tensor, tokens: frozenset[int]) 
     return "ids" if operations.without(SHAPES, tensor, _TEXT)[0] <= tokens else "made"
 
 
-class _Calls(TorchFunctionMode):
+class _Calls(FunctionMode):
     """While it is entered, notes the calls that may fail by a text where something may catch that, and lets one fail.
 
     Args:

@@ -15,7 +15,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
-from torch.overrides import TorchFunctionMode
+
+from pocketrnn_export.torch_internals import FunctionMode
 
 __all__ = ["is_stateless", "stateless_layers"]
 
@@ -70,7 +71,7 @@ _CELLS: Final[dict[Any, _Cell]] = {
 }
 
 
-class _StatelessLayers(TorchFunctionMode):
+class _StatelessLayers(FunctionMode):
     """The functions that PyTorch's recurrent layers call, without memory; every other function as it is."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
