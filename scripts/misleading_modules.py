@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import functools
 import itertools
+import logging
+import multiprocessing
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -55,6 +57,7 @@ class Misleading:
         probabilities: whether it gives probabilities, of one unit or of each label.
         options: further arguments of `export`.
         packed: whether the bundle's packed file answers in its place.
+        channels: how many numbers a step has, for what takes sequences of numbers; None for what takes texts.
     """
 
     family: str
@@ -68,6 +71,7 @@ class Misleading:
     probabilities: bool = False
     options: dict[str, Any] = field(default_factory=dict)
     packed: bool = False
+    channels: int | None = None
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -77,9 +81,11 @@ class Misleading:
             >>> next(misleading()).arguments["labels"]
             ['label 0', 'label 1', 'label 2', 'label 3']
         """
+        labels = [f"label {i}" for i in range(self.classes)]
+        if self.channels is not None:
+            return {"labels": labels, "channels": self.channels, **self.options}
         words = [f"w{i}" for i in range(self.ids)]
         words[self.padding_id] = "<pad>"
-        labels = [f"label {i}" for i in range(self.classes)]
         rules = replace(_RULES, padding_id=self.padding_id)
         return {"labels": labels, "vocabulary": words, "rules": rules, **self.options}
 
@@ -95,15 +101,31 @@ class Outcome:
     what: str
 
 
-def outcomes() -> Iterator[Outcome]:
-    """What becomes of each module, one after the other.
+def outcomes(processes: int = 1) -> Iterator[Outcome]:
+    """What becomes of each module, in the order of `misleading`.
 
     Example:
         >>> sum(one.verdict == "wrong" for one in outcomes())
         0
     """
-    for one in misleading():
-        yield _outcome(one)
+    count = len(_all())
+    # A process that runs out of memory is one module's, and modules hold functions that no process can be sent.
+    with multiprocessing.get_context("spawn").Pool(processes, _one_thread, maxtasksperchild=20) as pool:
+        yield from pool.imap(_outcome_of, range(count))
+
+
+@functools.cache
+def _all() -> tuple[Misleading, ...]:
+    return tuple(misleading())
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+    logging.disable(logging.WARNING)
+
+
+def _outcome_of(place: int) -> Outcome:
+    return _outcome(_all()[place])
 
 
 def misleading() -> Iterator[Misleading]:
@@ -128,6 +150,8 @@ def misleading() -> Iterator[Misleading]:
         _copies,
         _caught_errors,
         _text_sides,
+        _packed_precision,
+        _numbers,
     )
     return itertools.chain.from_iterable(family() for family in families)
 
@@ -142,7 +166,7 @@ def _inputs() -> Iterator[Misleading]:
         yield Misleading("inputs that a text gives", kind.__name__, kind, line, zoo.CLASSES, zoo.WORDS)
     in_a_dict = dict.fromkeys((zoo.KeyByIn, zoo.KeyElse, zoo.KeysOneByOne), "module({'text': tokens})")
     calls = {**in_a_dict, zoo.StateFromOutside: "module(tokens, None)", zoo.TextByGet: "module(input_ids=tokens)",
-             zoo.CharactersOfAText: "module(tokens, lengths)"}  # fmt: skip
+             **dict.fromkeys((zoo.CharactersOfAText, zoo.UserLeftOut), "module(tokens, lengths)")}  # fmt: skip
     for kind, told in TOLD.items():
         call = calls.get(kind, "module(tokens)")
         yield Misleading("inputs left out", kind.__name__, kind, call, zoo.CLASSES, zoo.WORDS, told=told)
@@ -358,6 +382,25 @@ def _text_sides() -> Iterator[Misleading]:
             yield Misleading(family, f"{name}, {what}", zoo.net, None, 4, ids, options=options)
 
 
+def _packed_precision() -> Iterator[Misleading]:
+    import packed_precision_modules as zoo
+    from packed_size_modules import LABELS, WORDS
+
+    for kind in (*zoo.PACKED, *zoo.REFUSED):
+        yield Misleading(
+            "precision, in packed files", kind.__name__, kind, "module(tokens)", len(LABELS), WORDS, packed=True
+        )
+
+
+def _numbers() -> Iterator[Misleading]:
+    import misleading_number_modules as zoo
+
+    for packed in (False, True):
+        for kind in (*zoo.PACKED, *zoo.NOT_PACKED, *(() if packed else zoo.REFUSED)):
+            family = "sequences of numbers" + (", in packed files" if packed else "")
+            yield Misleading(family, kind.__name__, kind, "module(tokens)", 4, 0, packed=packed, channels=3)
+
+
 def _padded(kind: Callable[..., nn.Module]) -> Callable[[], nn.Module]:
     return lambda: kind(1, 40)
 
@@ -381,22 +424,23 @@ def _outcome(one: Misleading) -> Outcome:
         classifier = Classifier.load(bundle)
         if one.call is None:
             return Outcome(one.family, one.name, "wrong", limited=False, what="exported, and nobody said its call")
-        return _compared(one, module, classifier, one.arguments["vocabulary"])
+        return _compared(one, module, classifier)
 
 
-def _compared(one: Misleading, module: nn.Module, classifier: Classifier, words: Sequence[str]) -> Outcome:
-    """Texts of every length, alone and in batches of neighbours, against the owner's call of the module."""
+def _compared(one: Misleading, module: nn.Module, classifier: Classifier) -> Outcome:
+    """Texts or sequences of every length, alone and in batches, against the owner's call of the module."""
     generator, limited = np.random.default_rng(0), False
-    texts, rows = [], []
+    texts: list[Any] = []
+    rows: list[np.ndarray] = []
     for length in (*range(1, LENGTHS + 1), *LONGER):
-        ids = generator.integers(0, one.ids, length)
+        text, row = _drawn(one, generator, length)
         try:
-            classifier.logits([" ".join(words[i] for i in ids)])
+            classifier.logits([text])
         except LimitError:
             limited = True
             continue
-        texts.append(" ".join(words[i] for i in ids))
-        rows.append(ids)
+        texts.append(text)
+        rows.append(row)
     order = generator.permutation(len(texts))
     together = classifier.predict_proba([texts[i] for i in order]) if one.probabilities else classifier.logits(
         [texts[i] for i in order]
@@ -412,6 +456,16 @@ def _compared(one: Misleading, module: nn.Module, classifier: Classifier, words:
                 what = f"{off:.1e} off on a text of {len(rows[i])} tokens"
                 return Outcome(one.family, one.name, "wrong", limited, what)
     return Outcome(one.family, one.name, "right", limited, "")
+
+
+def _drawn(one: Misleading, generator: np.random.Generator, length: int) -> tuple[Any, np.ndarray]:
+    """A text or a sequence, as a user gives it and as the module takes it."""
+    if one.channels is not None:
+        sequence = generator.normal(0, 300 if length % 3 == 0 else 1, (length, one.channels)).astype(np.float32)
+        return sequence, sequence
+    ids = generator.integers(0, one.ids, length)
+    words: Sequence[str] = one.arguments["vocabulary"]
+    return " ".join(words[i] for i in ids), ids
 
 
 def _own(one: Misleading, module: nn.Module, tokens: Tensor) -> np.ndarray:
