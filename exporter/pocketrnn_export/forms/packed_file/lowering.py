@@ -222,7 +222,7 @@ class Lowering:
         if not self.is_fixed(name):
             raise ExportError("A number that must be known before a text is read depends on the tokens.", "")
         if any(v.shape != values[0].shape or v.tobytes() != values[0].tobytes() for v in values[1:]):
-            raise ExportError("A number that must be known before a text is read depends on how many tokens it has.", "")
+            raise ExportError("A number that must be known before a text is read depends on its length.", "")
         return values[0]
 
     def optional(self, node: onnx.NodeProto, index: int) -> str | None:
@@ -574,7 +574,7 @@ def _move(lowering: Lowering, node: onnx.NodeProto) -> None:
         if node.op_type.startswith("Gather"):
             _gather(lowering, node)
             return
-        raise ExportError("What is picked depends on the tokens, or on their number by more than a sum or a product.", "")
+        raise ExportError("What is picked depends on the tokens, or on their number by more than sums or products.", "")
     if node.op_type.startswith("Gather") and not _is_of_one_sign(lowering, node.input[1]):
         # A place below 0 counts from the end, which the engine does for each.
         _gather(lowering, node)
