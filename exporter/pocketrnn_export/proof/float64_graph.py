@@ -163,12 +163,18 @@ def _name_unused_outputs(graph: GraphProto, place: int) -> None:
 
 def _round_products_of_int8(graph: GraphProto) -> None:
     whole = {tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.INT8}
+    # Only what is a float by now: a product of int8 is whole, and is the module's own.
+    widened: set[str] = set()
     nodes = []
     for node in graph.node:
         nodes.append(node)
-        if node.op_type in {"Gather", "Cast"} and node.input[0] in whole:
+        if node.op_type == "Gather" and node.input[0] in whole:
             whole.add(node.output[0])
-        elif node.op_type == "Mul" and whole.intersection(node.input):
+        elif (node.op_type == "Cast" and node.input[0] in whole) or (
+            node.op_type == "Gather" and node.input[0] in widened
+        ):
+            widened.add(node.output[0])
+        elif node.op_type == "Mul" and widened.intersection(node.input):
             name = str(node.output[0])
             node.output[0] = f"{name}.pocketrnn.product"
             nodes.append(helper.make_node("Cast", [node.output[0]], [name + SINGLE], to=_FLOAT))
