@@ -17,8 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pocketrnn.bundle.manifest import INTEGERS, Comparison, Graph, Manifest, NumberExample, Parity
 from pocketrnn.bundle.output import Activation, output_of
-from pocketrnn.bundle.packed_file import graph_entry, step_entry
-from pocketrnn.bundle.packed_numbers import to_packed_numbers
+from pocketrnn.bundle.packed_file import graph_entry, step_entry, to_packed
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.forms.packed_file.integer_program import with_integers
 from pocketrnn_export.forms.packed_file.program_of_graph import program_on_samples
@@ -187,7 +186,7 @@ def made(name: str) -> MadeOfNumbers:
         for steps in _STEPS[name]
         for kind in KINDS
     ]
-    return MadeOfNumbers(to_packed_numbers(manifest, program), content, manifest, [*vectors, *_refused(rules)])
+    return MadeOfNumbers(to_packed(manifest, program), content, manifest, [*vectors, *_refused(rules)])
 
 
 def _golden(

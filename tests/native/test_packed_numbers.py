@@ -27,8 +27,7 @@ from torch import Tensor, nn
 
 from pocketrnn import Classifier, NumberInput, verify
 from pocketrnn.bundle.manifest import Comparison, Graph, Parity, sha256_of, to_bytes
-from pocketrnn.bundle.packed_file import sums_of
-from pocketrnn.bundle.packed_numbers import to_packed_numbers
+from pocketrnn.bundle.packed_file import sums_of, to_packed
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.commands.cli import main
 from pocketrnn.engines.native import NativeEngine
@@ -130,7 +129,7 @@ def gesture() -> number_vectors.MadeOfNumbers:
 def packed_with(made: number_vectors.MadeOfNumbers, rules: NumberInput) -> Packed:
     """A file with other rules, which no golden example minds."""
     program = program_on_samples(made.graph, made.manifest.graph, rules).finished()
-    return Packed(to_packed_numbers(replace(made.manifest, input=rules), program))
+    return Packed(to_packed(replace(made.manifest, input=rules), program))
 
 
 @settings(max_examples=examples(15, 150))

@@ -14,8 +14,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from pocketrnn.bundle.manifest import INTEGERS, Comparison, Limits, Manifest, NumberExample, StepGraph, read
-from pocketrnn.bundle.packed_file import graph_entry, step_entry
-from pocketrnn.bundle.packed_numbers import to_packed_numbers
+from pocketrnn.bundle.packed_file import graph_entry, step_entry, to_packed
 from pocketrnn.classifier import Classifier, logits_of_steps
 from pocketrnn.engines.engine import answered
 from pocketrnn.engines.native import NativeEngine, native_module
@@ -181,7 +180,7 @@ def _packed_and_proven(folder: Path, manifest: Manifest, *, streaming: bool) -> 
     reference = graph_reference(_GRAPH, with_table_as_input(content, table.rows))
     cases = answered_steadily(reference, _cases(manifest, table, turns_of(programs)))
     answers = ReferenceAnswers(reference, cases, rows_alone=manifest.graph.batch != 1)
-    with one_thread(), written(to_packed_numbers(made, program)) as file:
+    with one_thread(), written(to_packed(made, program)) as file:
         compared = _compared(file, table, answers)
         if made.stream is not None:
             compared += _steps_compared(file, made.stream.state_size, table, answers)
@@ -193,7 +192,7 @@ def _packed_and_proven(folder: Path, manifest: Manifest, *, streaming: bool) -> 
     allowed = max(parity.tolerance, manifest.parity.tolerance)
     whole = replace(parity, tolerance=allowed, comparisons=(*manifest.parity.comparisons, *in_one_line(lines), rules))
     made = replace(made, parity=whole)
-    return _Packed(made, to_packed_numbers(made, program), programs, table, cases)
+    return _Packed(made, to_packed(made, program), programs, table, cases)
 
 
 def _with_integers(packed: _Packed, data: LabelledSequences | None, allowed: AllowedChange) -> tuple[Manifest, bytes]:
@@ -201,7 +200,7 @@ def _with_integers(packed: _Packed, data: LabelledSequences | None, allowed: All
     form, program = integer_programs(packed.programs, packed.manifest.name, "step")
     made = replace(packed.manifest, graph=graph_entry(packed.manifest.graph, program), stream=step_entry(program))
     made = replace(made, parity=not_measured(made.parity))
-    with one_thread(), written(packed.content) as before, written(to_packed_numbers(made, program)) as file:
+    with one_thread(), written(packed.content) as before, written(to_packed(made, program)) as file:
         _log.info("Comparing its integers with the statement of the arithmetic")
         exact = [products_compared(file, program, in_place=in_place) for in_place in WAYS.values()]
         _log.info("Measuring what they change")
@@ -219,7 +218,7 @@ def _with_integers(packed: _Packed, data: LabelledSequences | None, allowed: All
     lines = [*(one.line for one in (*exact, *changed)), *in_one_line(parity.comparisons)]
     lines = [replace(line, inputs=in_words_of_numbers(line.inputs)) for line in lines]
     made = measured(replace(made, examples=examples), packed.manifest.parity, lines, apart, form, verdict)
-    return made, to_packed_numbers(made, program)
+    return made, to_packed(made, program)
 
 
 def _answered_anew(examples: Sequence[NumberExample], classifier: Classifier) -> tuple[NumberExample, ...]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import mmap
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,12 +15,13 @@ import numpy as np
 
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.json_schema import parsed
-from pocketrnn.bundle.manifest import Example, Graph, Manifest, StepGraph, document_of
+from pocketrnn.bundle.manifest import Example, Graph, Limits, Manifest, StepGraph, document_of
 from pocketrnn.bundle.packed_codes import Section, Storage
 from pocketrnn.bundle.packed_strings import merged_ranges, strings, utf8, whole, words
 from pocketrnn.errors import BundleError, reason
 from pocketrnn.text import TextRules
 from pocketrnn.text.cleaning_steps import CleaningStep
+from pocketrnn.text.text_input import TextInput
 from pocketrnn.text.tokenizers import PACKED_TOKENIZERS
 
 if TYPE_CHECKING:
@@ -46,7 +47,6 @@ __all__ = [
     "section_of",
     "step_entry",
     "sums_of",
-    "takes_numbers",
     "to_packed",
 ]
 
@@ -55,11 +55,11 @@ PACKED_SUFFIX: Final = ".prnn"
 _MAGIC: Final = b"PRNN"
 _VERSION: Final = 1
 _HEADER: Final = 256
-# How many values a program has, among the words of the header; none in a file of text rules alone.
+# Words of the header: how many values a program has, 0 in a file of text rules alone; how many channels, 0 of texts.
 _VALUES_IN_HEADER: Final = 6
+_CHANNELS_IN_HEADER: Final = 11
 _ALIGN: Final = 64
 _NUMBERS_AT: Final = 64
-_CHANNELS_AT: Final = 108
 _SECTIONS_AT: Final = 128
 _NONE: Final = -1
 # A value's 13 words: of a constant, the second is this one, and the third says how it is stored.
@@ -136,7 +136,7 @@ def graph_entry(graph: Graph, program: PackedProgram) -> Graph:
         program: what was made.
     """
     limits = graph.limits if graph.limits is None else replace(graph.limits, max_batch=None)
-    if limits == manifests.Limits():
+    if limits == Limits():
         limits = None
     return replace(
         graph,
@@ -166,20 +166,6 @@ def is_packed(path: Path) -> bool:
         return False
 
 
-def takes_numbers(path: Path) -> bool:
-    """Whether a packed file takes sequences of numbers, and not texts.
-
-    Args:
-        path: of a file of which `is_packed` is true.
-
-    Example:
-        >>> takes_numbers(Path("har.prnn"))
-        True
-    """
-    with path.open("rb") as file:
-        return any(file.read(_CHANNELS_AT + 4)[_CHANNELS_AT:])
-
-
 def mapped(path: Path) -> mmap.mmap:
     """The bytes of a packed file, read when they are needed and shared among processes.
 
@@ -196,38 +182,44 @@ def mapped(path: Path) -> mmap.mmap:
         raise BundleError(f"{path} cannot be read: {reason(error)}.", "Check the file and its rights.") from None
 
 
-def manifest_of(content: mmap.mmap, tokens: Iterable[str], path: Path) -> Manifest:
+def manifest_of(content: mmap.mmap, tokens: Callable[[], Iterable[str]], path: Path) -> Manifest:
     """What a packed file says, after the engine has opened it: nothing points out of the file.
 
     Args:
         content: the file's bytes.
-        tokens: its vocabulary.
+        tokens: gives its vocabulary, where it takes texts.
         path: for messages.
 
     Raises:
         BundleError: the document is not valid, or says other than the sections that the engine reads.
     """
-    # Both know of subwords, which most files have none of.
-    from pocketrnn.bundle.packed_subwords import normal_forms_of, with_model
-
     header = header_words(content)
     if not header[_VALUES_IN_HEADER]:
         raise BundleError(
             f"{path} holds the text rules of a bundle, and no program that answers.",
             "Give the bundle, or a file that `pocketrnn pack` wrote without --text-rules.",
         )
-    vocabulary = list(tokens)
-    document = document_of_packed(content, path)
-    rules = section_of(content, Section.RULES)
-    manifest = manifests.of_document(
-        {**with_model(document, rules, len(vocabulary)), "vocabulary": vocabulary, "digest": "0" * 64}, path
-    )
-    stated = [section_of(content, name) for name in (Section.LABELS, Section.RULES, Section.STOPS, Section.EXAMPLES)]
-    step = section_of(content, Section.STEP)
+    document, forms = document_of_packed(content, path), None
+    if header[_CHANNELS_IN_HEADER]:
+        # Both know of what most files have none of: numbers and subwords.
+        from pocketrnn.bundle.packed_numbers import number_examples
+
+        labels, count, channels = (header[word] for word in (0, 9, _CHANNELS_IN_HEADER))
+        examples = number_examples(section_of(content, Section.EXAMPLES), count, labels, channels)
+        document |= {"examples": examples}
+    else:
+        from pocketrnn.bundle.packed_subwords import normal_forms_of, with_model
+
+        vocabulary, rules = list(tokens()), section_of(content, Section.RULES)
+        document = {**with_model(document, rules, len(vocabulary)), "vocabulary": vocabulary}
+        forms = normal_forms_of(rules, len(vocabulary))
+    manifest = manifests.of_document({**document, "digest": "0" * 64}, path)
+    stated, step = _stated_sections(manifest, forms), section_of(content, Section.STEP)
     state_size = struct.unpack_from("<I", step)[0] if step else None
+    first, last = _stated_numbers(manifest)
     if (
-        [*_stated_sections(manifest, normal_forms_of(rules, len(vocabulary))), _examples(manifest)] != stated
-        or [*header[:5], *header[10:]] != [*_stated_numbers(manifest), _needs_word(manifest), 0]
+        any(section_of(content, name) != said for name, said in stated.items())
+        or (header[:5], header[9:]) != (first, [len(manifest.examples), *last])
         or state_size != (None if manifest.stream is None else manifest.stream.state_size)
         # A file of integers that does not say so would be shown as proven equal.
         or holds_integers(section_of(content, Section.VALUES))
@@ -253,7 +245,8 @@ def document_of_packed(content: mmap.mmap, path: Path) -> dict[str, Any]:
         remedy=PACK_AGAIN,
         again=PACK_AGAIN,
     )
-    if {"vocabulary", "digest"} & document.keys():
+    elsewhere = {"vocabulary", "digest", "examples"} if "numbers" in document else {"vocabulary", "digest"}
+    if elsewhere & document.keys():
         raise BundleError(f"{path} holds no valid document.", PACK_AGAIN)
     return document
 
@@ -281,23 +274,29 @@ def to_packed(manifest: Manifest, program: PackedProgram | None) -> bytes:
     Raises:
         BundleError: it would be larger than 2 GiB.
     """
-    document = document_of(manifest)
-    if not isinstance(manifest.text.rules, TextRules):
-        from pocketrnn.bundle.packed_subwords import without_model
+    document, stated = document_of(manifest), _stated_sections(manifest)
+    if not isinstance(manifest.input, TextInput):
+        # The section of the examples holds them in a third of the bytes that they take as JSON.
+        del document["examples"]
+    else:
+        stated[Section.VOCABULARY] = strings(manifest.input.vocabulary, looked_up=True)
+        if not isinstance(manifest.input.rules, TextRules):
+            from pocketrnn.bundle.packed_subwords import without_model
 
-        document = without_model(document)
-    sections = [
-        compact_document(document),
-        *_stated_sections(manifest),
-        strings(manifest.text.vocabulary, looked_up=True),
-    ]
-    examples = len(manifest.examples) if program else 0
-    told = _examples(manifest) if program else b""
+            document = without_model(document)
+    count, examples = (len(manifest.examples), stated[Section.EXAMPLES]) if program else (0, b"")
     program = program or _NO_PROGRAM
-    sections += [program.values, program.ops, program.weights, told]
-    sections += [program.step] if program.step else []
-    header = [*_stated_numbers(manifest), *program.numbers, examples, _needs_word(manifest)]
-    return assembled(header, sections)
+    made = {
+        Section.DOCUMENT: compact_document(document),
+        **stated,
+        Section.VALUES: program.values,
+        Section.OPS: program.ops,
+        Section.WEIGHTS: program.weights,
+        Section.EXAMPLES: examples,
+        **({Section.STEP: program.step} if program.step else {}),
+    }
+    first, last = _stated_numbers(manifest)
+    return assembled([*first, *program.numbers, count, *last], [made[name] for name in sorted(made)])
 
 
 def packed_text_rules(manifest: Manifest) -> bytes:
@@ -406,30 +405,39 @@ def _example(example: Example) -> bytes:
     return words([len(text), len(example.ids)]) + whole(text) + words(example.ids) + logits
 
 
-def _stated_sections(manifest: Manifest, forms: Forms | None = None) -> list[bytes]:
-    """What a manifest says that the engine reads: labels, rules, stop words; normal forms may be those of a file."""
-    labels, rules = strings(manifest.labels), manifest.text.rules
-    if not isinstance(rules, TextRules):
-        from pocketrnn.bundle.packed_subwords import subwords_section
+def _stated_sections(manifest: Manifest, forms: Forms | None = None) -> dict[int, bytes]:
+    """What a manifest says that the engine reads, by section: labels, rules, stop words, golden examples; and channels,
+    but no vocabulary, which stands nowhere else. Normal forms may be those of a file."""
+    given, stops = manifest.input, tuple[str, ...]()
+    made: dict[int, bytes] = {Section.LABELS: strings(manifest.labels)}
+    if not isinstance(given, TextInput):
+        from pocketrnn.bundle.packed_numbers import number_example, number_rules
 
-        return [labels, subwords_section(rules, manifest.text.vocabulary, forms), strings((), looked_up=True)]
-    return [labels, _rules(rules), strings(rules.stop_words, looked_up=True)]
+        made |= {Section.RULES: number_rules(given), Section.VOCABULARY: strings(given.channels)}
+        examples = map(number_example, manifest.sequences)
+    else:
+        examples = map(_example, manifest.texts)
+        if isinstance(given.rules, TextRules):
+            made[Section.RULES], stops = _rules(given.rules), given.rules.stop_words
+        else:
+            from pocketrnn.bundle.packed_subwords import subwords_section
+
+            made[Section.RULES] = subwords_section(given.rules, given.vocabulary, forms)
+    return {**made, Section.STOPS: strings(stops, looked_up=True), Section.EXAMPLES: b"".join(examples)}
 
 
-def _stated_numbers(manifest: Manifest) -> list[int]:
-    limits = manifest.graph.limits
-    return [
+def _stated_numbers(manifest: Manifest) -> tuple[list[int], list[int]]:
+    """The words of the header in front of what the program says, and those behind the number of golden examples."""
+    limits, given = manifest.graph.limits or Limits(), manifest.input
+    steps, channels = (None, 0) if isinstance(given, TextInput) else (given.steps, len(given.channels))
+    first = [
         len(manifest.labels),
-        ("softmax", "sigmoid").index(manifest.output.activation),
+        ("softmax", "sigmoid", "values").index(manifest.output.activation),
         manifest.graph.embedding_rows,
-        1 if limits is None else limits.min_tokens or 1,
-        LARGEST if limits is None else limits.max_tokens or LARGEST,
+        steps or limits.min_tokens or 1,
+        steps or limits.max_tokens or LARGEST,
     ]
-
-
-def _needs_word(manifest: Manifest) -> int:
-    limits = manifest.graph.limits
-    return int(limits is not None and limits.real_token is True)
+    return first, [int(limits.real_token is True), channels]
 
 
 def section_of(content: mmap.mmap, name: int) -> bytes:
@@ -441,7 +449,3 @@ def section_of(content: mmap.mmap, name: int) -> bytes:
 def header_words(content: mmap.mmap) -> list[int]:
     """The words of the header from the number of labels on, up to the number of channels."""
     return list(struct.unpack_from("<12I", content, _NUMBERS_AT))
-
-
-def _examples(manifest: Manifest) -> bytes:
-    return b"".join(map(_example, manifest.texts))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from pocketrnn.bundle.manifest import Manifest, digest_entry
-from pocketrnn.bundle.packed_file import manifest_of, mapped, takes_numbers
+from pocketrnn.bundle.manifest import digest_entry
+from pocketrnn.bundle.packed_file import manifest_of, mapped
 from pocketrnn.bundle.refused_texts import too_costly, too_large
 from pocketrnn.engines.engine import Answered, Floats, Ids, Steps, words_of
 from pocketrnn.errors import BundleError, InputError, MissingExtraError, PocketRNNError
@@ -105,7 +104,7 @@ class NativeEngine:
             # Held, so that the next Classifier of this file finds it open.
             self._file = opened(path)
             self._packed = self._module.Packed(content, 0, True) if in_place else self._file.packed
-            self.manifest = _manifest(content, self._packed, path)
+            self.manifest = manifest_of(content, self._packed.tokens, path)
         of_texts = isinstance(self.manifest.input, TextInput)
         # What a step is for the engine, and who answers many.
         self._type: type[np.int32 | np.float32] = np.int32 if of_texts else np.float32
@@ -225,16 +224,6 @@ class NativeEngine:
         return PocketRNNError(
             f"The engine of {self.manifest.name} failed: {sentence}", "Check the file with: pocketrnn verify"
         )
-
-
-def _manifest(content: mmap.mmap, packed: Any, path: Path) -> Manifest:
-    """What an open file says."""
-    if takes_numbers(path):
-        # Not read for a file of texts.
-        from pocketrnn.bundle.packed_numbers import number_manifest_of
-
-        return number_manifest_of(content, path)
-    return manifest_of(content, packed.tokens(), path)
 
 
 def out_of_memory(name: str) -> PocketRNNError:
