@@ -20,7 +20,7 @@ from pocketrnn_export.bundle_proof import ProofPlan, compared_in_float64, first_
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.proof.cases import Case, Logits, text_cases
-from pocketrnn_export.proof.end_to_end import rows_end_to_end, texts_end_to_end
+from pocketrnn_export.proof.end_to_end import end_to_end, rows_end_to_end
 from pocketrnn_export.proof.float64_operators import one_thread
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.vocabularies.owners_answers import compared_answers
@@ -91,7 +91,7 @@ def write_bundle(
         compared = [*compared_in_float64(proven_forms, answers), *compared]
         (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
         classifier, given = Classifier.load(work), description.given(plan.texts)
-        compared += texts_end_to_end(classifier, given, answers, reference=plan.reference.name)
+        compared += end_to_end(classifier, given, answers, reference=plan.reference.name)
         compared += rows_end_to_end(classifier, answers)
         manifest = replace(
             manifest,

@@ -1,4 +1,4 @@
-"""What packing with products of integers has in common, of texts and of sequences of numbers."""
+"""What packing with products of integers takes: the programs of integers, and what is said of them."""
 
 from __future__ import annotations
 
@@ -76,13 +76,12 @@ def written(content: bytes) -> Iterator[Path]:
         yield file
 
 
-def integer_programs(programs: Programs, name: str, each: str) -> tuple[IntegerForm, PackedProgram]:
+def integer_programs(programs: Programs, name: str) -> tuple[IntegerForm, PackedProgram]:
     """The programs with products of integers: what became of the first, and the sections of both.
 
     Args:
         programs: in float32.
         name: the classifier's, for the message.
-        each: what a linear layer has an integer form for where it is asked for every one: a token, a step.
 
     Raises:
         InputError: nothing of the program has an integer form.
@@ -92,7 +91,7 @@ def integer_programs(programs: Programs, name: str, each: str) -> tuple[IntegerF
     if not form.matrices:
         raise InputError(
             f"Nothing of {name} has an integer form: it has no LSTM, GRU or tanh layer, and no linear layer of some "
-            f"size for every {each}.",
+            "size for every token.",
             "Pack it in float32.",
         )
     return form, finished((form.program, None if step is None else with_integers(step).program))

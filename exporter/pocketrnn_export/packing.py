@@ -3,44 +3,52 @@ measured."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.folder import file_written_whole
-from pocketrnn.bundle.manifest import INTEGERS, Example, Limits, Manifest, StepGraph
+from pocketrnn.bundle.manifest import (
+    INTEGERS,
+    Comparison,
+    Example,
+    Limits,
+    Manifest,
+    NumberExample,
+    StepGraph,
+)
 from pocketrnn.bundle.packed_file import PackedProgram, graph_entry, is_packed, step_entry, to_packed
 from pocketrnn.bundle.zoo import bundle_folder
-from pocketrnn.classifier import Classifier
+from pocketrnn.classifier import Classifier, logits_of_steps
 from pocketrnn.engines.native import native_module
 from pocketrnn.errors import InputError
 from pocketrnn.graph_check.graph_file import read_graph
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextRules
+from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import graph_name
 from pocketrnn_export.board_memory import memory_of
 from pocketrnn_export.bundle_proof import compared_on_cases, texts_within
 from pocketrnn_export.bundle_writer import versions
 from pocketrnn_export.c_array import array_name, to_c_array
 from pocketrnn_export.description import Description
-from pocketrnn_export.forms.form import sha256
+from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.packed_file.packed import (
     WAYS,
     packed_form,
     packed_step_form,
     run_of_packed,
-    run_of_packed_steps,
 )
 from pocketrnn_export.forms.packed_file.program_of_graph import program_of
-from pocketrnn_export.forms.step import STEP_FILE, run_of_steps
-from pocketrnn_export.forms.step_of_graph import step_of_graph
+from pocketrnn_export.forms.step import step_form
 from pocketrnn_export.integer_accuracy import AllowedChange, changed_by_integers
 from pocketrnn_export.integer_packing import (
     Programs,
@@ -55,12 +63,15 @@ from pocketrnn_export.integer_packing import (
     written,
 )
 from pocketrnn_export.labels_given import check_data
-from pocketrnn_export.numbers.number_packing import packed_numbers, packed_numbers_with_integers
+from pocketrnn_export.numbers.number_export import lines_of_numbers, told_of_numbers
+from pocketrnn_export.numbers.number_packing import number_programs, number_proof, number_rules_compared
+from pocketrnn_export.numbers.number_step import check_carrying, step_graph
+from pocketrnn_export.numbers.sample_table import Samples
 from pocketrnn_export.progress import told_on_stderr
-from pocketrnn_export.proof.cases import Case, Ids, Logits, Run, text_cases, texts_for_proof
+from pocketrnn_export.proof.cases import Case, Ids, Logits, text_cases, texts_for_proof
 from pocketrnn_export.proof.chosen_cases import cases_for_graph, widths_of
 from pocketrnn_export.proof.comparing import Compared, Reference, compare, graph_reference
-from pocketrnn_export.proof.end_to_end import texts_end_to_end
+from pocketrnn_export.proof.end_to_end import end_to_end
 from pocketrnn_export.proof.float64_operators import one_thread
 from pocketrnn_export.proof.integer_products import products_compared
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
@@ -72,7 +83,7 @@ if TYPE_CHECKING:
     from pocketrnn_training.data import LabelledTexts
     from pocketrnn_training.sequences import LabelledSequences
 
-__all__ = ["Arithmetic", "bundle_takes_numbers", "check_packable", "pack", "packable", "program_of_bundle"]
+__all__ = ["Arithmetic", "check_packable", "pack", "packable", "program_of_bundle"]
 
 # What products are computed in.
 Arithmetic = Literal["float32", "int8"]
@@ -141,13 +152,11 @@ def pack(
         raise InputError("Products in float32 change nothing that data could measure.", "Use arithmetic='int8'.")
     path = Path(path)
     with told_on_stderr(progress), file_written_whole(path, force=force) as work:
-        made: Manifest
-        if bundle_takes_numbers(bundle):
-            made, content = _packed_numbers(bundle_folder(bundle), arithmetic, data, allowed, streaming=streaming)
-        else:
-            if hasattr(data, "sequences"):
-                raise InputError(f"{bundle} takes texts, and the data holds sequences of numbers.", "Give texts.")
-            made, content = _packed_texts(bundle, arithmetic, data, allowed, streaming=streaming)
+        folder, manifest = packable(bundle, arithmetic)
+        _check_kind(manifest, data)
+        check_data(manifest, data)
+        with _told_of(manifest):
+            made, content = _packed(folder, manifest, arithmetic, data, allowed or AllowedChange(), streaming)
         work.write(_c_array(made, content, array_name(path)) if c_array else content)
     return made
 
@@ -157,31 +166,28 @@ def _c_array(made: Manifest, content: bytes, name: str) -> bytes:
     return to_c_array(content, name, "" if needed is None else needed.definitions(name)).encode("ascii")
 
 
-def _packed_numbers(
+def _check_kind(manifest: Manifest, data: LabelledTexts | LabelledSequences | None) -> None:
+    if isinstance(manifest.input, TextInput) and hasattr(data, "sequences"):
+        raise InputError(f"{manifest.name} takes texts, and the data holds sequences of numbers.", "Give texts.")
+    if isinstance(manifest.input, NumberInput) and hasattr(data, "texts"):
+        raise InputError(f"{manifest.name} takes sequences of numbers, and the data holds texts.", "Give sequences.")
+
+
+def _told_of(manifest: Manifest) -> contextlib.AbstractContextManager[None]:
+    """For the block, all that is logged and raised in the words of what a bundle takes."""
+    if isinstance(manifest.input, TextInput):
+        return contextlib.nullcontext()
+    return told_of_numbers(of_values=manifest.output.activation == "values")
+
+
+def _packed(
     folder: Path,
+    manifest: Manifest,
     arithmetic: Arithmetic,
     data: LabelledTexts | LabelledSequences | None,
-    allowed: AllowedChange | None,
-    *,
+    allowed: AllowedChange,
     streaming: bool,
 ) -> tuple[Manifest, bytes]:
-    if hasattr(data, "texts"):
-        raise InputError(f"{folder.name} takes sequences of numbers, and the data holds texts.", "Give sequences.")
-    if arithmetic == "float32":
-        return packed_numbers(folder, streaming=streaming)
-    return packed_numbers_with_integers(folder, data, allowed or AllowedChange(), streaming=streaming)
-
-
-def _packed_texts(
-    bundle: str | Path,
-    arithmetic: Arithmetic,
-    data: LabelledTexts | None,
-    allowed: AllowedChange | None,
-    *,
-    streaming: bool,
-) -> tuple[Manifest, bytes]:
-    folder, manifest = packable(bundle)
-    check_data(manifest, data)
     # As the runtime does: a bundle may be a stranger's.
     content = read_graph(folder / manifest.graph.file, manifest.graph.sha256)
     step = None
@@ -189,35 +195,23 @@ def _packed_texts(
         step = read_graph(folder / manifest.stream.file, manifest.stream.sha256)
     elif streaming:
         limits = manifest.graph.limits
-        step, size = step_of_graph(content, most=None if limits is None else limits.max_tokens)
-        manifest = replace(manifest, stream=StepGraph(STEP_FILE, sha256(step), size))
+        if isinstance(manifest.input, NumberInput):
+            check_carrying(manifest.input, limits)
+        stream, step = step_graph(content, most=None if limits is None else limits.max_tokens)
+        manifest = replace(manifest, stream=stream)
     packed = _packed_and_proven(manifest, content, step)
     if arithmetic == "float32":
         return packed.manifest, packed.content
-    return _with_integers(packed, data, allowed or AllowedChange())
+    return _with_integers(packed, data, allowed)
 
 
-def bundle_takes_numbers(bundle: str | Path) -> bool:
-    """Whether a bundle, packed or not, takes sequences of numbers.
-
-    Raises:
-        BundleError: there is no such bundle, or it is damaged.
-
-    Example:
-        >>> bundle_takes_numbers("ag_news")
-        False
-    """
-    folder = bundle_folder(bundle)
-    if is_packed(folder):
-        return False
-    return isinstance(manifests.read(folder).input, NumberInput)
-
-
-def packable(bundle: str | Path) -> tuple[Path, Manifest]:
+def packable(bundle: str | Path, arithmetic: Arithmetic = "float32") -> tuple[Path, Manifest]:
     """The folder of a bundle that can be packed, and what it says.
 
     Raises:
-        InputError: it is packed already, its graph is not an ONNX file, or the engine takes no text by its rules.
+        BundleError: there is no such bundle, or it is damaged.
+        InputError: it is packed already, its graph is not an ONNX file, or the engine takes no text by its rules; or it
+            gives values, and integers are asked for.
 
     Example:
         >>> packable("ag_news")[1].name
@@ -227,7 +221,12 @@ def packable(bundle: str | Path) -> tuple[Path, Manifest]:
     if is_packed(folder):
         raise InputError(f"{folder} is packed already.", "Give the bundle that it was made from.")
     manifest = manifests.read(folder)
-    check_packable(manifest.text.rules, manifest.name)
+    if isinstance(manifest.input, TextInput):
+        check_packable(manifest.input.rules, manifest.name)
+    if arithmetic == "int8" and manifest.output.activation == "values":
+        raise InputError(
+            f"{manifest.name} gives values, and what integers change is measured by labels.", "Pack it in float32."
+        )
     if not manifest.graph.file.endswith(".onnx"):
         raise InputError(f"The graph of {manifest.name} is no ONNX file.", "Give the bundle that it was made from.")
     return folder, manifest
@@ -273,10 +272,29 @@ def program_of_bundle(manifest: Manifest, content: bytes, step: bytes | None) ->
 
 
 def _programs(manifest: Manifest, content: bytes, step: bytes | None) -> Programs:
-    whole = program_of(content, manifest.graph, padding_id=manifest.text.rules.padding_id)
+    if not isinstance(manifest.input, TextInput):
+        return number_programs(manifest, content, step)
+    whole = program_of(content, manifest.graph, padding_id=manifest.input.rules.padding_id)
     if manifest.stream is None or step is None:
         return whole, None
     return whole, program_of(step, manifest.graph, state_size=manifest.stream.state_size)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a packed file is compared with, and on what.
+
+    Attributes:
+        reference: the bundle's graph.
+        cases: of the proof, by kind.
+        given: what the runtime is given for those of the texts: texts, or samples.
+        rows: the samples that the ids of cases stand for; None of a classifier of texts.
+    """
+
+    reference: Reference
+    cases: Mapping[str, Sequence[Case]]
+    given: Sequence[Any]
+    rows: Samples | None = None
 
 
 @dataclass(frozen=True)
@@ -287,14 +305,14 @@ class _Packed:
     manifest: Manifest
     content: bytes
     programs: Programs
-    cases: Mapping[str, Sequence[Case]]
-    texts: Sequence[str]
+    asked: _Asked
 
 
 def _packed_and_proven(manifest: Manifest, content: bytes, step: bytes | None) -> _Packed:
     _log.info("Making the program")
-    widths = widths_of(manifest.text.rules)
-    manifest = _held_to(manifest, widths.least, widths.most)
+    if isinstance(manifest.input, TextInput):
+        widths = widths_of(manifest.input.rules)
+        manifest = _held_to(manifest, widths.least, widths.most)
     programs = _programs(manifest, content, step)
     if (most := most_of(programs)) is not None:
         _log.warning(
@@ -311,21 +329,24 @@ def _packed_and_proven(manifest: Manifest, content: bytes, step: bytes | None) -
         provenance={**manifest.provenance, "packed": {"from_graph": manifest.graph.sha256, "versions": versions()}},
     )
     _log.info("Proving it equal to the bundle's graph")
-    cases, texts = _cases(manifest, turns_of(programs))
-    answers = ReferenceAnswers(
-        graph_reference(graph_name(manifest), content), cases, rows_alone=manifest.graph.batch != 1
-    )
+    asked = _asked(manifest, content, turns_of(programs))
+    answers = ReferenceAnswers(asked.reference, asked.cases, rows_alone=manifest.graph.batch != 1)
     with one_thread(), written(to_packed(made, program)) as file:
-        compared = _compared(file, made, answers, texts)
+        compared = _compared(file, made, asked, answers)
         if step is not None and made.stream is not None:
-            for opened, in_place in WAYS.items():
-                compared.append(_as_the_step_graph(file, made.stream, step, answers, opened=opened, in_place=in_place))
+            compared += _as_the_step_graph(file, step_form(step, made.stream, asked.rows), made.stream, asked, answers)
+        rules = [] if asked.rows is None else [number_rules_compared(file, asked.rows, made.numbers)]
     parity = proven(compared, None, allowed=answers.tolerance, float64_error=answers.float64_error)
     # What the bundle was proven with stays part of the proof; the golden examples are still those of its module.
     allowed = max(parity.tolerance, manifest.parity.tolerance)
-    parity = replace(parity, tolerance=allowed, comparisons=(*manifest.parity.comparisons, *parity.comparisons))
-    made = replace(made, parity=parity)
-    return _Packed(made, to_packed(made, program), programs, cases, texts)
+    lines = (*manifest.parity.comparisons, *_lines(asked, parity.comparisons), *rules)
+    made = replace(made, parity=replace(parity, tolerance=allowed, comparisons=lines))
+    return _Packed(made, to_packed(made, program), programs, asked)
+
+
+def _lines(asked: _Asked, comparisons: Sequence[Comparison]) -> Sequence[Comparison]:
+    """Lines of a proof, in the words of what is given."""
+    return comparisons if asked.rows is None else lines_of_numbers(comparisons)
 
 
 def _held_to(manifest: Manifest, least: int, most: int | None) -> Manifest:
@@ -340,18 +361,21 @@ def _held_to(manifest: Manifest, least: int, most: int | None) -> Manifest:
     return replace(manifest, graph=replace(manifest.graph, limits=None if narrowed == Limits() else narrowed))
 
 
-def _compared(file: Path, made: Manifest, answers: ReferenceAnswers, texts: Sequence[str]) -> list[Compared]:
-    """A packed file with a reference: both ways of opening it, its step and streams, and the runtime on texts."""
-    compared = compared_on_cases(packed_form(file, made.graph), answers)
+def _compared(file: Path, made: Manifest, asked: _Asked, answers: ReferenceAnswers) -> list[Compared]:
+    """A packed file with a reference: both ways of opening it, its step and streams, and the runtime."""
+    compared = compared_on_cases(packed_form(file, made.graph, asked.rows), answers)
     if made.stream is not None:
-        compared += compared_on_cases(packed_step_form(file, made.stream), answers)
+        compared += compared_on_cases(packed_step_form(file, made.stream, asked.rows), answers)
         # The engine's own streams are of words; Python's, of subwords too, are among the runtime's answers.
-        for opened, in_place in WAYS.items() if isinstance(made.text.rules, TextRules) else ():
-            compared.append(_streams_compared(file, texts, answers, opened=opened, in_place=in_place))
-    return compared + texts_end_to_end(Classifier.load(file), texts, answers, reference=answers.reference.name)
+        words = isinstance(made.input, TextInput) and isinstance(made.input.rules, TextRules)
+        for opened, in_place in WAYS.items() if words else ():
+            compared.append(_streams_compared(file, asked.given, answers, opened=opened, in_place=in_place))
+    return compared + end_to_end(Classifier.load(file), asked.given, answers, reference=answers.reference.name)
 
 
-def _with_integers(packed: _Packed, data: LabelledTexts | None, allowed: AllowedChange) -> tuple[Manifest, bytes]:
+def _with_integers(
+    packed: _Packed, data: LabelledTexts | LabelledSequences | None, allowed: AllowedChange
+) -> tuple[Manifest, bytes]:
     """The same with products of integers: each of them exact, and what they change measured.
 
     Raises:
@@ -360,53 +384,61 @@ def _with_integers(packed: _Packed, data: LabelledTexts | None, allowed: Allowed
         CompressionError: more has changed than is allowed.
     """
     _log.info("Making the program of integers")
-    form, program = integer_programs(packed.programs, packed.manifest.name, "token")
+    asked = packed.asked
+    form, program = integer_programs(packed.programs, packed.manifest.name)
     made = replace(packed.manifest, graph=graph_entry(packed.manifest.graph, program), stream=step_entry(program))
     made = replace(made, parity=not_measured(made.parity))
     with one_thread(), written(packed.content) as before, written(to_packed(made, program)) as file:
         _log.info("Comparing its integers with the statement of the arithmetic")
         exact = [products_compared(file, program, in_place=in_place) for in_place in WAYS.values()]
         _log.info("Measuring what they change")
-        changed = changed_by_integers_on(made, packed.cases, run_of_packed(before), run_of_packed(file))
+        first, run = (run_of_packed(path, rows=asked.rows) for path in (before, file))
+        changed = changed_by_integers_on(made, asked.cases, first, run)
         apart = integer_tolerance(changed)
-        answers = ReferenceAnswers(Reference(INTEGERS, run_of_packed(file)), packed.cases, rows_alone=True)
-        parity = proven(_compared(file, made, answers, packed.texts), apart)
-        verdict = changed_by_integers(Classifier.load(before), Classifier.load(file), data, allowed)
-        examples = _answered_anew(made.texts, run_of_packed(file))
-    lines = (*(one.line for one in (*exact, *changed)), *parity.comparisons)
+        answers = ReferenceAnswers(Reference(INTEGERS, run), asked.cases, rows_alone=True)
+        parity = proven(_compared(file, made, asked, answers), apart)
+        classifier = Classifier.load(file)
+        verdict = changed_by_integers(Classifier.load(before), classifier, data, allowed)
+        examples: Any = tuple(_answered_anew(one, classifier) for one in made.examples)
+    lines = _lines(asked, [*(one.line for one in (*exact, *changed)), *parity.comparisons])
     made = measured(replace(made, examples=examples), packed.manifest.parity, lines, apart, form, verdict)
     return made, to_packed(made, program)
 
 
-def _answered_anew(examples: Sequence[Example], run: Run) -> tuple[Example, ...]:
-    """The golden examples with the answers of a run."""
-    return tuple(
-        replace(one, logits=tuple(run(np.array([one.ids], np.int64), np.array([len(one.ids)], np.int64))[0].tolist()))
-        for one in examples
-    )
+def _answered_anew(example: Example | NumberExample, classifier: Classifier) -> Example | NumberExample:
+    """A golden example with the answer of a classifier."""
+    given = example.ids if isinstance(example, Example) else np.array(example.samples, np.float32)
+    return replace(example, logits=tuple(logits_of_steps(classifier, [given])[0].tolist()))
 
 
-def _cases(manifest: Manifest, turns: frozenset[int]) -> tuple[dict[str, Sequence[Case]], list[str]]:
-    """The cases of the proof by kind, those of the sizes at which the programs turn among them; and the texts."""
-    graph = manifest.graph
-    description = Description.of(manifest)
-    given = texts_for_proof([example.text for example in manifest.texts], manifest.text.vocabulary, manifest.text.rules)
-    texts = texts_within(graph.limits, given, description)
-    cases = cases_for_graph(manifest.text.rules, graph, manifest.provenance, turns=turns)
-    return {**cases, "texts": text_cases(texts, description.encoder())}, texts
+def _asked(manifest: Manifest, content: bytes, turns: frozenset[int]) -> _Asked:
+    """What a packed file is asked, at the sizes too at which the programs turn."""
+    given = manifest.input
+    if not isinstance(given, TextInput):
+        reference, cases, rows = number_proof(manifest, content, turns)
+        return _Asked(reference, cases, [rows[case.tokens[0]] for case in cases["texts"]], rows)
+    reference, description = graph_reference(graph_name(manifest), content), Description.of(manifest)
+    texts = texts_for_proof([example.text for example in manifest.texts], given.vocabulary, given.rules)
+    texts = texts_within(manifest.graph.limits, texts, description)
+    drawn = cases_for_graph(given.rules, manifest.graph, manifest.provenance, turns=turns)
+    return _Asked(reference, {**drawn, "texts": text_cases(texts, description.encoder())}, texts)
 
 
 def _as_the_step_graph(
-    file: Path, stream: StepGraph, step: bytes, answers: ReferenceAnswers, *, opened: str, in_place: bool
-) -> Compared:
-    """The step against the step graph, token by token."""
+    file: Path, graph: Form, stream: StepGraph, asked: _Asked, answers: ReferenceAnswers
+) -> list[Compared]:
+    """The step against the step graph, token by token or sample by sample."""
     cases = [case for case, _ in answers.of("texts", one_row=True)]
-    stepped = run_of_steps(step, stream.state_size, cuts=10**9)
-    expected = [stepped(case.tokens, case.lengths) for case in cases]
-    run = run_of_packed_steps(file, cuts=10**9, in_place=in_place)
-    return compare(
-        f"{opened} step", run, cases, expected, inputs="texts", reference="step graph", exact=answers.with_spread
-    )
+    stepped = next(run for name, run in graph.runs.items() if name.endswith(" each"))
+    expected, steps = [stepped(case.tokens, case.lengths) for case in cases], packed_step_form(file, stream, asked.rows)
+    return [
+        compare(
+            name.partition(",")[0], run, cases, expected,
+            inputs="texts", reference="step graph", exact=answers.with_spread,
+        )
+        for name, run in steps.runs.items()
+        if name.endswith(" each")
+    ]  # fmt: skip
 
 
 def _streams_compared(

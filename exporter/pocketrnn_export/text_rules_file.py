@@ -13,7 +13,7 @@ from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.engines.native import native_module
 from pocketrnn.errors import BundleError, InputError, ParityError, shown
 from pocketrnn.text import EXTERNAL, TextEncoder
-from pocketrnn_export.packing import bundle_takes_numbers
+from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.progress import told_on_stderr
 from pocketrnn_export.proof.cases import texts_for_proof
 
@@ -49,10 +49,10 @@ def pack_text_rules(bundle: str | Path, path: str | Path, *, force: bool = False
     folder = bundle_folder(bundle)
     if is_packed(folder):
         raise InputError(f"{folder} is packed already.", "Give the bundle that it was made from.")
-    if bundle_takes_numbers(bundle):
+    manifest = manifests.read(folder)
+    if not isinstance(manifest.input, TextInput):
         raise InputError(f"{folder.name} takes sequences of numbers, which have no text rules.", "Pack it as a whole.")
     with told_on_stderr(progress), file_written_whole(Path(path), force=force) as work:
-        manifest = manifests.read(folder)
         content = packed_text_rules(manifest)
         _log.info("Comparing its ids with those of the bundle's rules")
         _compare(manifest, content)

@@ -14,6 +14,7 @@ from pocketrnn.tables.rows import LABEL_SEPARATOR
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest
+    from pocketrnn.numbers.number_input import NumberInput
     from pocketrnn_export.integer_accuracy import AllowedChange
     from pocketrnn_training.data import LabelledTexts
     from pocketrnn_training.sequences import LabelledSequences
@@ -22,7 +23,6 @@ __all__ = [
     "arithmetic_options",
     "check_measured",
     "integer_arguments",
-    "integer_arguments_of_numbers",
     "lines_of_integers",
 ]
 
@@ -69,19 +69,32 @@ def integer_arguments(
     text_column: str,
     label_column: str,
     label_separator: str,
-    several_labels: bool,
-) -> tuple[LabelledTexts | None, AllowedChange]:
-    """The texts that the options name, and what may change on them.
+    several_labels: bool = False,
+    numbers: NumberInput | None = None,
+) -> tuple[LabelledTexts | LabelledSequences | None, AllowedChange]:
+    """The rows that the options name, and what may change on them: texts, or sequences of `numbers`, whose windows are
+    those of the classifier.
 
     A file without the column `label` holds texts only, which is told; a column that is named must be there.
     """
+    for option, is_given in (
+        ("--text-column", text_column != _TEXT_COLUMN),
+        ("--label-separator", label_separator != LABEL_SEPARATOR),
+    ):
+        if numbers is not None and is_given:
+            raise click.UsageError(f"{option} is of texts, and the bundle takes sequences of numbers.")
     allowed = _allowed(data, max_loss, max_changed)
     if data is None:
         return None, allowed
     require("pyarrow", "train")
     from pocketrnn_training.column_files import column_names
     from pocketrnn_training.data import read_files, read_texts
+    from pocketrnn_training.sequence_files import read_sequences
+    from pocketrnn_training.sequence_options import SequenceOptions
 
+    if numbers is not None:
+        options = SequenceOptions().of_classifier(numbers)
+        return read_sequences([data], options, label_column=label_column, labels=labels), allowed
     if label_column != _LABEL_COLUMN or _LABEL_COLUMN in column_names(data):
         rows = read_files(
             [data],
@@ -101,34 +114,6 @@ def integer_arguments(
         "holds the labels, name it: --label-column"
     )
     return read_texts([data], labels, text_column=text_column), allowed
-
-
-def integer_arguments_of_numbers(
-    manifest: Manifest,
-    *,
-    data: Path | None,
-    max_loss: float | None,
-    max_changed: float | None,
-    text_column: str,
-    label_column: str,
-    label_separator: str,
-) -> tuple[LabelledSequences | None, AllowedChange]:
-    """The sequences that the options name, and what may change on them. Windows are those of the classifier."""
-    for option, is_given in (
-        ("--text-column", text_column != _TEXT_COLUMN),
-        ("--label-separator", label_separator != LABEL_SEPARATOR),
-    ):
-        if is_given:
-            raise click.UsageError(f"{option} is of texts, and {manifest.name} takes sequences of numbers.")
-    allowed = _allowed(data, max_loss, max_changed)
-    if data is None:
-        return None, allowed
-    require("pyarrow", "train")
-    from pocketrnn_training.sequence_files import read_sequences
-    from pocketrnn_training.sequence_options import SequenceOptions
-
-    options = SequenceOptions().of_classifier(manifest.numbers)
-    return read_sequences([data], options, label_column=label_column, labels=manifest.labels), allowed
 
 
 def _allowed(data: Path | None, max_loss: float | None, max_changed: float | None) -> AllowedChange:

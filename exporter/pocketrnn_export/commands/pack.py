@@ -16,7 +16,6 @@ from pocketrnn_export.commands.arithmetic_options import (
     arithmetic_options,
     check_measured,
     integer_arguments,
-    integer_arguments_of_numbers,
     lines_of_integers,
 )
 from pocketrnn_export.commands.smaller_bundle import check_is_bundle, data_options
@@ -112,25 +111,20 @@ def pack(
     with said_if_slow("Loading PyTorch ..."):
         for package in ("torch", "onnx", "onnxscript"):
             require(package, "export")
-        from pocketrnn_export.packing import bundle_takes_numbers, packable
+        from pocketrnn.numbers.number_input import NumberInput
         from pocketrnn_export.packing import pack as packed
+        from pocketrnn_export.packing import packable
 
     if text_rules:
         _pack_text_rules(bundle, path, force=force)
         return
     data: Any = None
     allowed = None
-    of_numbers = bundle_takes_numbers(bundle)
-    if arithmetic == "int8" and of_numbers:
-        from pocketrnn.bundle.zoo import bundle_folder
-        from pocketrnn_export.numbers.number_packing import packable_numbers
-
-        data, allowed = integer_arguments_of_numbers(packable_numbers(bundle_folder(bundle)), **measured_with)
-    elif arithmetic == "int8":
-        before = packable(bundle)[1]
-        data, allowed = integer_arguments(
-            before.labels, several_labels=before.output.activation == "sigmoid", **measured_with
-        )
+    if arithmetic == "int8":
+        before = packable(bundle, arithmetic)[1]
+        numbers = before.input if isinstance(before.input, NumberInput) else None
+        several = before.output.activation == "sigmoid"
+        data, allowed = integer_arguments(before.labels, several_labels=several, numbers=numbers, **measured_with)
     with stages_on_stderr():
         manifest = packed(
             bundle,
@@ -144,6 +138,7 @@ def pack(
         )
     _tell_verdict(manifest)
     tell(f"Wrote {path}: {path.stat().st_size:,} bytes.")
+    of_numbers = isinstance(manifest.input, NumberInput)
     if of_numbers and (needed := _memory(path, manifest)) is not None:
         tell(needed)
     if output is not None:

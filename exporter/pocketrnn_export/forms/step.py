@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pocketrnn.bundle.manifest import StepGraph
@@ -23,9 +25,14 @@ from pocketrnn_export.proof.comparing import session_of
 from pocketrnn_export.proof.float64_graph import Doubles, Run64, evaluator, in_float64
 from pocketrnn_training.architecture import RecurrentClassifier
 
-__all__ = ["STEP", "STEP_FILE", "run_of_steps", "step_form"]
+__all__ = ["STEP", "STEP_FILE", "chunks_read", "read_in_chunks", "step_form"]
 
 STEP_FILE: Final = "model.step.onnx"
+Floats = NDArray[np.float32]
+# Reads on from a state: some ids or samples, the state -> the logits, the new state.
+ReadOn = Callable[[NDArray[Any], Floats], tuple[Floats, Floats]]
+# Each step by itself.
+_EACH: Final = 10**9
 
 
 class _Step(nn.Module):
@@ -69,25 +76,45 @@ class _Step(nn.Module):
         return classifier.fc(pooled), torch.cat(new, dim=1)
 
 
-def step_form(content: bytes, graph: StepGraph) -> Form:
-    """A step graph as a form: run on whole texts, each read token by token, and in three chunks.
+def chunks_read(each: str) -> dict[str, int | None]:
+    """Into how many chunks a text or sequence is cut, as the proof calls them; None: at random.
 
-    A text's prefix is a text too: reading it token by token covers every prefix of the cases.
+    Args:
+        each: what a step is: `token`, `step`.
+
+    Example:
+        >>> list(chunks_read("token"))
+        ['3 chunks', '1 token each', 'chunks at random']
+    """
+    return {"3 chunks": 3, f"1 {each} each": _EACH, "chunks at random": None}
+
+
+def step_form(content: bytes, graph: StepGraph, rows: Floats | None = None) -> Form:
+    """A step graph as a form: run on whole texts or sequences, each read step by step and in chunks.
+
+    What a text begins with is a text too: reading it step by step covers every beginning of the cases.
 
     Args:
         content: the file's bytes.
         graph: what classifier.json says of it; the digest is set here.
+        rows: of one that takes samples, those that ids stand for. Each sequence is read alone, also in random chunks.
     """
-    runs = {
-        "step graph, 3 chunks": run_of_steps(content, graph.state_size, cuts=2),
-        "step graph, 1 token each": run_of_steps(content, graph.state_size, cuts=10**9),
-    }
+    chunks = chunks_read("token" if rows is None else "step")
+    if rows is None:
+        del chunks["chunks at random"]
+    session, name = session_of(content), "tokens" if rows is None else "samples"
+
+    def read_on(some: NDArray[Any], state: Floats) -> tuple[Floats, Floats]:
+        logits, new = session.run(["logits", "new_state"], {name: some[None], "state": state})
+        return logits, new
+
     return Form(
         replace(graph, sha256=sha256(content)),
         "stream",
         content,
-        runs,
-        float64_run=lambda: float64_run_of_steps(content, graph.state_size, cuts=2),
+        {f"step graph, {cut}": read_in_chunks(read_on, graph.state_size, parts, rows) for cut, parts in chunks.items()},
+        one_row=rows is not None,
+        float64_run=lambda: _float64_run_of_steps(content, graph.state_size, name, rows),
     )
 
 
@@ -147,37 +174,52 @@ def _unfollowed(held: str) -> ExportError:
     return ExportError(f"The text rules hold {held}, which a stream cannot follow.", "Leave streaming out.")
 
 
-def run_of_steps(content: bytes, state_size: int, *, cuts: int) -> Run:
-    """A step graph as a run on whole texts, each read in `cuts` + 1 chunks of equal length (fewer for a short text)."""
-    session = session_of(content)
+def read_in_chunks(read_on: ReadOn, state_size: int, parts: int | None, rows: Floats | None = None) -> Run:
+    """A run on whole texts or sequences, each read in so many chunks of equal length, or fewer where it is short.
+
+    Args:
+        read_on: what reads some more.
+        state_size: of the state that it begins with, zeros.
+        parts: as `chunks_read` has them.
+        rows: as for `step_form`.
+    """
+    generator = np.random.default_rng(0)
 
     def run(tokens: Ids, lengths: Ids) -> Logits:
-        rows = []
-        for row, length in zip(tokens, lengths, strict=True):
+        answers = []
+        for ids, length in zip(tokens, lengths, strict=True):
             state = np.zeros((1, state_size), np.float32)
-            for some in np.array_split(row[None, :length], min(cuts + 1, length), axis=1):
-                logits, state = session.run(["logits", "new_state"], {"tokens": some, "state": state})
-            rows.append(logits)
-        return np.concatenate(rows)
+            for some in _cut(ids[:length], parts, generator):
+                logits, state = read_on(some if rows is None else rows[some], state)
+            answers.append(logits)
+        return np.concatenate(answers)
 
     return run
 
 
-def float64_run_of_steps(content: bytes, state_size: int, *, cuts: int) -> Run64:
-    """A step graph in double precision, as `run_of_steps` runs it."""
+def _cut(ids: Ids, parts: int | None, generator: np.random.Generator) -> Iterator[Ids]:
+    places: Any = min(parts or 0, len(ids))
+    if parts is None:
+        places = np.sort(generator.integers(0, len(ids) + 1, len(ids) // 3))
+    yield from (some for some in np.array_split(ids, places) if len(some))
+
+
+def _float64_run_of_steps(content: bytes, state_size: int, name: str, rows: Floats | None) -> Run64:
+    """A step graph in double precision, each text or sequence read in three chunks."""
     evaluate = evaluator(in_float64(onnx.load_from_string(content)))
 
     def run(tokens: Ids, lengths: Ids) -> Doubles:
         # Rows of one length are read together: the graph takes a batch, and Python is slow.
         logits = np.empty((len(lengths), 0))
         for length in np.unique(lengths):
-            rows = np.flatnonzero(lengths == length)
-            state = np.zeros((len(rows), state_size))
-            for some in np.array_split(tokens[rows, :length], min(cuts + 1, length), axis=1):
-                answer, state = evaluate({"tokens": some, "state": state})
+            alike = np.flatnonzero(lengths == length)
+            state = np.zeros((len(alike), state_size))
+            for some in np.array_split(tokens[alike, :length], min(3, length), axis=1):
+                given = some if rows is None else rows[some].astype(np.float64)
+                answer, state = evaluate({name: given, "state": state})
             if not logits.size:
                 logits = np.empty((len(lengths), answer.shape[1]))
-            logits[rows] = answer
+            logits[alike] = answer
         return logits
 
     return run

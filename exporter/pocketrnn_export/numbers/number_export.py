@@ -7,7 +7,7 @@ import functools
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from pocketrnn.bundle.folder import written_whole
 from pocketrnn.bundle.manifest import (
     CLASSIFIER_JSON,
     VERSION,
+    Comparison,
     Graph,
     Manifest,
     NumberExample,
@@ -30,7 +31,7 @@ from pocketrnn.bundle.manifest import (
     to_bytes,
 )
 from pocketrnn.bundle.output import Activation, output_of
-from pocketrnn.classifier import Classifier, logits_of_steps
+from pocketrnn.classifier import Classifier
 from pocketrnn.errors import ExportError, ParityError, PocketRNNError, SequenceError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import TextRules
@@ -47,11 +48,12 @@ from pocketrnn_export.bundle_proof import (
 from pocketrnn_export.bundle_writer import versions
 from pocketrnn_export.forms.form import Form, OtherFile, not_compared, sha256
 from pocketrnn_export.forms.onnx.onnx_graph import ONNX_FILE, OPSET, form_of_module, whole_numbers_of
+from pocketrnn_export.forms.step import step_form
 from pocketrnn_export.intake.convention import Call, compiled, left_as_it_was
 from pocketrnn_export.intake.export_copy import unwrapped
 from pocketrnn_export.intake.exportable import ExportableModule, prepare
 from pocketrnn_export.numbers.input_cut import with_samples_as_input
-from pocketrnn_export.numbers.number_step import check_carrying, in_one_line, step_graph, step_on_samples
+from pocketrnn_export.numbers.number_step import check_carrying, in_one_line, step_graph
 from pocketrnn_export.numbers.sample_lookup import (
     LAYOUTS,
     LOOKUP,
@@ -63,12 +65,19 @@ from pocketrnn_export.numbers.sample_lookup import (
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, sample_table
 from pocketrnn_export.proof.cases import Case, Logits, Run, Widths, each_row
 from pocketrnn_export.proof.chosen_cases import noted_sizes, widths_of
-from pocketrnn_export.proof.comparing import Compared, Reference, run_of_onnx
-from pocketrnn_export.proof.end_to_end import compared_rows, hazard_rows
+from pocketrnn_export.proof.comparing import Reference, run_of_onnx
+from pocketrnn_export.proof.end_to_end import end_to_end, rows_end_to_end
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.tracing.sizes.questions import UntraceableError
 
-__all__ = ["NumberExport", "answered_steadily", "export_numbers_of", "in_words_of_numbers"]
+__all__ = [
+    "NumberExport",
+    "answered_steadily",
+    "export_numbers_of",
+    "lines_of_numbers",
+    "rules_of_ids",
+    "told_of_numbers",
+]
 
 _log = logging.getLogger(__name__)
 # Padding is the first row of the table.
@@ -142,23 +151,9 @@ class NumberExport:
         return ("btc", "bct", "bt") if len(self.rules.channels) == 1 else ("btc", "bct")
 
     @property
-    def rules_of_ids(self) -> TextRules:
-        """The rules of a proof whose sequences are ids of rows."""
-        steps = self.rules.steps
-        return TextRules(
-            "external",
-            unknown_id=1,
-            empty_id=1,
-            padding_id=_PADDING,
-            min_width=steps if self.least == 1 else self.least,
-            max_width=steps,
-            pad_side=self.rules.pad_side or "right",
-        )
-
-    @property
     def widths(self) -> Widths:
         """How many steps a sequence has that the module is given."""
-        return replace(widths_of(self.rules_of_ids), filled=self.least == 1)
+        return replace(widths_of(rules_of_ids(self.rules, self.least)), filled=self.least == 1)
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -169,6 +164,19 @@ class NumberExport:
             "pocketrnn.labels": json.dumps(self.labels),
             **digest_entry(self.labels, self.rules),
         }
+
+
+def rules_of_ids(rules: NumberInput, least: int) -> TextRules:
+    """The rules of a proof whose sequences are ids of rows, and have at least so many steps."""
+    return TextRules(
+        "external",
+        unknown_id=1,
+        empty_id=1,
+        padding_id=_PADDING,
+        min_width=rules.steps if least == 1 else least,
+        max_width=rules.steps,
+        pad_side=rules.pad_side or "right",
+    )
 
 
 def export_numbers_of(module: nn.Module, path: Path, wanted: NumberExport, *, force: bool = False) -> Manifest:
@@ -189,7 +197,7 @@ def export_numbers_of(module: nn.Module, path: Path, wanted: NumberExport, *, fo
     if wanted.streaming:
         check_carrying(wanted.rules, None)
     given = [_prepared(wanted, number, sequence) for number, sequence in enumerate(wanted.sequences)]
-    with _in_words_of_numbers(of_values=wanted.activation == "values"):
+    with told_of_numbers(of_values=wanted.activation == "values"):
         wanted = _with_least_steps(module, wanted)
         held = _found(module, wanted, given)
         for record in held.said:
@@ -467,7 +475,7 @@ def _exported(module: nn.Module, path: Path, wanted: NumberExport, held: _Held, 
     every = [*table.sequences, *table.made]
     sequences = [Case(f"sequence {i}", ids[None], np.array([len(ids)])) for i, ids in enumerate(every)]
     inside = [case for case in sequences if graph.limits is None or graph.limits.allow(case.tokens.shape[1])]
-    proof = proof_cases(prepared, wanted.rules_of_ids, graph, form.bounds)
+    proof = proof_cases(prepared, rules_of_ids(wanted.rules, wanted.least), graph, form.bounds)
     cases = answered_steadily(prepared.as_reference(), proof)
     cases["texts"] = inside or [next(iter(cases.values()))[0]]
     plan = ProofPlan.of(prepared, cases, tolerance=wanted.tolerance, report=wanted.report)
@@ -571,7 +579,7 @@ def _written(
         compared += compared_on_cases(_on_samples(content, form, table), answers)
         stream, step = _stepped(form, content) if wanted.streaming else (None, b"")
         if stream is not None:
-            of_step = step_on_samples(step, stream, table)
+            of_step = step_form(step, stream, table.rows)
             compared += [*compared_in_float64([of_step], answers), *compared_on_cases(of_step, answers)]
             (work / stream.file).write_bytes(step)
         try:
@@ -581,7 +589,9 @@ def _written(
         (work / ONNX_FILE).write_bytes(content)
         manifest = replace(_manifest(wanted, prepared, form, content, table, answers, layout, parity), stream=stream)
         (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
-        compared += _end_to_end(Classifier.load(work), answers, table)
+        classifier, rows = Classifier.load(work), [table.rows[case.tokens[0]] for case in plan.cases["texts"]]
+        compared += end_to_end(classifier, rows, answers, reference=plan.reference.name)
+        compared += rows_end_to_end(classifier, answers, table.rows)
         manifest = replace(manifest, parity=_in_words(verdict(plan, compared, answers)))
         (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
     return manifest
@@ -604,30 +614,6 @@ def _on_samples(content: bytes, form: Form, table: SampleTable) -> Form:
     return Form(OtherFile(ONNX_FILE), None, content, runs, one_row=form.one_row)
 
 
-def _end_to_end(classifier: Classifier, answers: ReferenceAnswers, table: SampleTable) -> list[Compared]:
-    """The runtime on sequences as the graph is given them: beside the module, all in one call and each alone; and rows
-    of hazards in batches of its own beside the same rows alone."""
-    cases, expected = zip(*answers.of("texts", one_row=False), strict=True)
-    together, each = _together_and_alone(classifier, cases, table)
-    compared = [
-        compared_rows("runtime", together, cases, expected, answers, reference="pytorch", inputs="sequences"),
-        compared_rows("together", together, cases, each, answers, reference="alone", inputs="sequences"),
-    ]
-    if classifier.manifest.graph.batch != 1 and "hazards" in answers.kinds:
-        rows, inputs = hazard_rows(answers), "rows of special numbers"
-        together, each = _together_and_alone(classifier, rows, table)
-        compared.append(compared_rows("together", together, rows, each, answers, reference="alone", inputs=inputs))
-    return compared
-
-
-def _together_and_alone(
-    classifier: Classifier, cases: Sequence[Case], table: SampleTable
-) -> tuple[Logits, list[Logits]]:
-    """What the runtime answers to cases of one row, in one call and each in its own."""
-    given = [table.rows[case.tokens[0]] for case in cases]
-    return logits_of_steps(classifier, given), [logits_of_steps(classifier, [sequence]) for sequence in given]
-
-
 def _manifest(
     wanted: NumberExport,
     prepared: ExportableModule,
@@ -640,7 +626,7 @@ def _manifest(
 ) -> Manifest:
     graph = form.entry
     assert isinstance(graph, Graph)  # noqa: S101 - it is the ONNX form
-    said = {name: in_words_of_numbers(value) for name, value in prepared.convention.provenance.items()}
+    said = {name: _in_words_of_numbers(value) for name, value in prepared.convention.provenance.items()}
     return Manifest(
         name=wanted.name,
         input=wanted.rules,
@@ -687,13 +673,18 @@ def _golden(wanted: NumberExport, table: SampleTable, answers: ReferenceAnswers)
 
 
 def _in_words(parity: Parity) -> Parity:
-    lines = [replace(line, inputs=_said(line.inputs)) for line in parity.comparisons]
-    return replace(parity, comparisons=tuple(in_one_line(lines)))
+    return replace(parity, comparisons=tuple(lines_of_numbers(parity.comparisons)))
 
 
-def _said(inputs: str) -> str:
-    """What the proof calls its inputs, of numbers."""
-    return {"texts": "sequences", "every id": "every drawn row"}.get(inputs, inputs)
+def lines_of_numbers(comparisons: Iterable[Comparison]) -> list[Comparison]:
+    """The lines of a proof in the words of numbers; those of a step are one.
+
+    Example:
+        >>> lines_of_numbers([Comparison("onnx", "packed", "texts", 9, 9, 0.0, 0)])[0].inputs
+        'sequences'
+    """
+    inputs = {"texts": "sequences", "every id": "every drawn row"}
+    return in_one_line([replace(line, inputs=inputs.get(line.inputs, line.inputs)) for line in comparisons])
 
 
 _LOGGERS: Final = "pocketrnn_export"
@@ -723,11 +714,11 @@ _SAID_OF_TEXTS: Final = re.compile(
 )
 
 
-def in_words_of_numbers(said: str) -> str:
+def _in_words_of_numbers(said: str) -> str:
     """A sentence about a module of texts, as one about a module of numbers.
 
     Example:
-        >>> in_words_of_numbers("The module answers a text differently beside other texts.")
+        >>> _in_words_of_numbers("The module answers a text differently beside other texts.")
         'The module answers a sequence differently beside other sequences.'
     """
 
@@ -745,9 +736,11 @@ def _of_a_value(found: re.Match[str]) -> str:
 
 
 @contextmanager
-def _in_words_of_numbers(*, of_values: bool) -> Iterator[None]:
+def told_of_numbers(*, of_values: bool) -> Iterator[None]:
+    """For the block, all that is logged and raised in the words of numbers, and where these are values, in theirs."""
+
     def said(sentence: str) -> str:
-        sentence = in_words_of_numbers(sentence)
+        sentence = _in_words_of_numbers(sentence)
         return _OF_LABELS.sub(_of_a_value, sentence) if of_values else sentence
 
     def logged(record: logging.LogRecord) -> bool:

@@ -86,7 +86,12 @@ def cases_for(
 
 
 def cases_for_graph(
-    rules: AnyTextRules, graph: Graph, provenance: Mapping[str, Any], *, turns: Iterable[int] = ()
+    rules: AnyTextRules,
+    graph: Graph,
+    provenance: Mapping[str, Any],
+    *,
+    turns: Iterable[int] = (),
+    ids: int | None = None,
 ) -> dict[str, list[Case]]:
     """The inputs of a proof of a form that is made of a graph, but for the texts, by kind; see `cases_for`.
 
@@ -95,6 +100,7 @@ def cases_for_graph(
         graph: what the bundle says of the graph.
         provenance: that of the bundle, with the sizes that its module asks about.
         turns: further numbers of tokens to ask about.
+        ids: how many there are; None for as many as the graph has rows.
 
     Raises:
         BundleError: the provenance says of the sizes what no export writes.
@@ -105,7 +111,7 @@ def cases_for_graph(
     """
     return cases_for(
         rules,
-        ids=graph.embedding_rows,
+        ids=graph.embedding_rows if ids is None else ids,
         ragged=graph.padding,
         limits=graph.limits,
         bounds=asked_sizes(provenance, turns),

@@ -1,47 +1,56 @@
-"""The runtime on whole texts: what a user of the written bundle gets."""
+"""The runtime on whole texts or sequences of numbers: what a user of the written bundle gets."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pocketrnn.classifier import Classifier, logits_of_steps
+from pocketrnn.text.text_input import TextInput
 from pocketrnn.verification import streamed_logits
 from pocketrnn_export.proof.cases import Case, Logits, each_row
 from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Compared, Difference, difference, summary
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
-__all__ = ["compared_rows", "hazard_rows", "rows_end_to_end", "texts_end_to_end"]
+__all__ = ["end_to_end", "rows_end_to_end"]
 
 _ROWS_OF_A_CASE: Final = 12
 
 
-def texts_end_to_end(
-    classifier: Classifier, texts: Sequence[str | list[int]], answers: ReferenceAnswers, *, reference: str
+def end_to_end(
+    classifier: Classifier, given: Sequence[Any], answers: ReferenceAnswers, *, reference: str
 ) -> list[Compared]:
-    """Compare the runtime with the reference, and with itself, on texts.
+    """Compare the runtime with the reference, and with itself, on texts or on sequences of numbers.
 
     Args:
         classifier: the bundle, as the runtime loads it.
-        texts: what it is given, strings or their ids, all in one call and each alone; as a stream too, where the bundle
-            can do that, which takes strings.
-        answers: the reference's, with each text as a case of its own.
+        given: strings or their ids, or samples as the graph is given them, all in one call and each alone; as a stream
+            too, where the bundle can do that, which takes strings.
+        answers: the reference's, with each text or sequence as a case of its own.
         reference: what the proof calls the reference.
     """
     cases, expected = zip(*answers.of("texts", one_row=False), strict=True)
-    together = classifier.logits(texts)
-    each = [classifier.logits([text]) for text in texts]
+    of_texts = isinstance(classifier.manifest.input, TextInput)
+    logits: Any = classifier.logits if of_texts else partial(logits_of_steps, classifier)
+    together = logits(given)
+    each = [logits([one]) for one in given]
     pairs = [(reference, "runtime", expected, together), ("alone", "together", each, together)]
-    if classifier.manifest.stream is not None:
-        streamed = streamed_logits(classifier, [text for text in texts if isinstance(text, str)])
+    if of_texts and classifier.manifest.stream is not None:
+        streamed = streamed_logits(classifier, [text for text in given if isinstance(text, str)])
         pairs.append((reference, "runtime, as a stream", expected, streamed))
     return [
-        compared_rows(candidate, given, cases, rows, answers, reference=against, inputs="texts")
-        for against, candidate, rows, given in pairs
+        _compared_rows(candidate, rows, cases, wanted, answers, reference=against, inputs="texts")
+        for against, candidate, wanted, rows in pairs
     ]
 
 
-def rows_end_to_end(classifier: Classifier, answers: ReferenceAnswers) -> list[Compared]:
+def rows_end_to_end(
+    classifier: Classifier, answers: ReferenceAnswers, rows: NDArray[np.float32] | None = None
+) -> list[Compared]:
     """Compare each row of the hazards, as the runtime answers it in its own batches, with the same row alone.
 
     Among them are rows that hold the padding inside, at the begin and at the end, and nothing else, beside rows of
@@ -50,6 +59,7 @@ def rows_end_to_end(classifier: Classifier, answers: ReferenceAnswers) -> list[C
     Args:
         classifier: the bundle, as the runtime loads it.
         answers: the reference's, whose cases are taken.
+        rows: of a classifier of numbers, the samples that ids stand for, float32 [ids, channels].
 
     Returns:
         one line; none for a graph that takes one text a run.
@@ -57,24 +67,15 @@ def rows_end_to_end(classifier: Classifier, answers: ReferenceAnswers) -> list[C
     if classifier.manifest.graph.batch == 1 or "hazards" not in answers.kinds:
         return []
     # Of a batch of 300 rows, the first ones show as much.
-    rows = hazard_rows(answers)
-    together = logits_of_steps(classifier, [row.tokens[0] for row in rows])
-    alone = [logits_of_steps(classifier, [row.tokens[0]]) for row in rows]
-    return [compared_rows("together", together, rows, alone, answers, reference="alone", inputs="rows of special ids")]
+    hazards = [case for case, _ in answers.of("hazards", one_row=False)]
+    cases = [row for case in hazards for row in each_row([case])[:_ROWS_OF_A_CASE]]
+    given = [case.tokens[0] if rows is None else rows[case.tokens[0]] for case in cases]
+    together, alone = logits_of_steps(classifier, given), [logits_of_steps(classifier, [one]) for one in given]
+    inputs = f"rows of special {'ids' if rows is None else 'numbers'}"
+    return [_compared_rows("together", together, cases, alone, answers, reference="alone", inputs=inputs)]
 
 
-def hazard_rows(answers: ReferenceAnswers) -> list[Case]:
-    """The first rows of each hazard: of a batch of 300 rows, they show as much.
-
-    Example:
-        >>> len(hazard_rows(answers))
-        64
-    """
-    cases = [case for case, _ in answers.of("hazards", one_row=False)]
-    return [row for case in cases for row in each_row([case])[:_ROWS_OF_A_CASE]]
-
-
-def compared_rows(
+def _compared_rows(
     candidate: str,
     given: Logits,
     cases: Sequence[Case],
@@ -84,20 +85,7 @@ def compared_rows(
     reference: str,
     inputs: str,
 ) -> Compared:
-    """Compare answers that were given together, a row for each case, with those to each case.
-
-    Args:
-        candidate: what the proof calls who gave them.
-        given: [cases, labels].
-        cases: of one row each.
-        expected: [1, labels] for each case.
-        answers: of the reference, which know how far rounding may move one.
-        reference, inputs: what the proof calls who gave the expected ones, and the cases.
-
-    Example:
-        >>> compared_rows("runtime", logits, cases, expected, answers, reference="pytorch", inputs="texts").line.rows
-        12
-    """
+    """Compare answers that were given together [cases, labels], a row for each case, with those to each case."""
     differences = [
         _difference(candidate, case, row, given[i : i + 1], answers)
         for i, (case, row) in enumerate(zip(cases, expected, strict=True))
