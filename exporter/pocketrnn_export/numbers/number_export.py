@@ -74,6 +74,7 @@ __all__ = [
     "NumberExport",
     "answered_steadily",
     "export_numbers_of",
+    "in_words_of_numbers",
     "lines_of_numbers",
     "rules_of_ids",
     "told_of_numbers",
@@ -626,7 +627,7 @@ def _manifest(
 ) -> Manifest:
     graph = form.entry
     assert isinstance(graph, Graph)  # noqa: S101 - it is the ONNX form
-    said = {name: _in_words_of_numbers(value) for name, value in prepared.convention.provenance.items()}
+    said = {name: in_words_of_numbers(value) for name, value in prepared.convention.provenance.items()}
     return Manifest(
         name=wanted.name,
         input=wanted.rules,
@@ -714,11 +715,11 @@ _SAID_OF_TEXTS: Final = re.compile(
 )
 
 
-def _in_words_of_numbers(said: str) -> str:
+def in_words_of_numbers(said: str) -> str:
     """A sentence about a module of texts, as one about a module of numbers.
 
     Example:
-        >>> _in_words_of_numbers("The module answers a text differently beside other texts.")
+        >>> in_words_of_numbers("The module answers a text differently beside other texts.")
         'The module answers a sequence differently beside other sequences.'
     """
 
@@ -740,7 +741,7 @@ def told_of_numbers(*, of_values: bool) -> Iterator[None]:
     """For the block, all that is logged and raised in the words of numbers, and where these are values, in theirs."""
 
     def said(sentence: str) -> str:
-        sentence = _in_words_of_numbers(sentence)
+        sentence = in_words_of_numbers(sentence)
         return _OF_LABELS.sub(_of_a_value, sentence) if of_values else sentence
 
     def logged(record: logging.LogRecord) -> bool:
