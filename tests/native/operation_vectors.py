@@ -244,7 +244,7 @@ def _binary() -> Made:
     return m.finished("binary")
 
 
-KINDS = ("tanh", "relu", "lstm", "gru")
+KINDS = ("tanh", "relu", "lstm", "gru", "forget")
 HIDDEN = 3
 
 
@@ -282,7 +282,62 @@ def _layers() -> Made:
         states = [m.constant(2 * HIDDEN) for _ in range(2)]
         for directions in (1, 2, 3):
             _layer(m, kind, directions, drawn, states)
+    for kind, gates in enumerate((1, 1, 4, 3)):
+        drawn = [
+            [m.generator.normal(0, 0.7, (rows, gates, HIDDEN)).astype(np.float32) for rows in (WIDTH, 1, 1)]
+            for _ in range(2)
+        ]
+        for some in drawn:
+            some.insert(1, np.zeros((HIDDEN, gates, HIDDEN), np.float32))
+        _layer(m, kind, 3, drawn, states)
+    for directions, hidden, has_window, begins in (
+        (1, 3, True, True),
+        (2, 24, True, False),
+        (3, 24, True, False),
+        (3, 3, False, False),
+    ):
+        _forgetting(m, directions, hidden, has_window=has_window, begins=begins)
     return m.finished("layers")
+
+
+def _forgetting(m: _Maker, directions: int, hidden: int, *, has_window: bool, begins: bool) -> None:
+    """A layer without a product of its states, of inputs of one step or two; it may begin behind other steps."""
+    both = 2 if directions == 3 else 1
+    width = -(-hidden // 8) * 8
+    of_directions, weights = [], []
+    for _ in range(both):
+        drawn = [m.generator.normal(0, 0.7, (rows, 2, hidden)).astype(np.float32) for rows in (WIDTH, WIDTH, 1)]
+        drawn[1] *= has_window
+        of_directions.append([array.reshape(len(array), -1).astype(np.float64) for array in drawn])
+        flat = [np.pad(array, ((0, 0), (0, 0), (0, width - hidden))).reshape(len(array), -1) for array in drawn]
+        weights += [m.program.constant(flat[0]), m.program.constant(flat[1]) if has_window else NONE]
+        weights += [m.program.constant(flat[2].reshape(-1)), NONE]
+    weights += [NONE] * 4 if both == 1 else []
+    (h0, first), (x0, before) = (m.constant(both * hidden), m.constant(WIDTH)) if begins else 2 * [(NONE, np.zeros(0))]
+    made = [m.value(FLOAT, _TOKENS, (0, both * hidden)), m.value(FLOAT, (0, both * hidden)), NONE]
+    number = KINDS.index("forget")
+    m.program.add("recurrent", [m.x, h0, x0, *made], number, directions, WIDTH, hidden, _TOKENS, weights=weights)
+
+    def reference(ids: Array) -> list[Array]:
+        found = []
+        x = m.rows(ids)[0]
+        earlier = np.concatenate([before.reshape(-1, WIDTH) if begins else np.zeros((1, WIDTH)), x[:-1]])
+        for i, (w, v, b) in enumerate(of_directions):
+            order = slice(None, None, -1 if directions == 2 or i == 1 else 1)
+            h = first.astype(np.float64) if begins else np.zeros(hidden)
+            rows = []
+            for gates in (x @ w + earlier @ v + b[0])[order]:
+                keep, new = _sigmoid(gates[:hidden]), np.tanh(gates[hidden:])
+                h = keep * h + (1 - keep) * new
+                rows.append(h)
+            found.append([np.array(rows)[order], h])
+        return [np.concatenate(parts, axis=-1) for parts in zip(*found, strict=True)]
+
+    what = (
+        f"forget {hidden} {('forward', 'backward', 'both ways')[directions - 1]}{', two steps' if has_window else ''}"
+    )
+    for part, index, rows in (("states", 0, _TOKENS), ("last state", 1, _ONE)):
+        m.keep(f"{what}, {part}", made[index], rows, both * hidden, lambda ids, i=index: reference(ids)[i])  # type: ignore[misc]
 
 
 def _layer(m: _Maker, kind: int, directions: int, drawn: list[list[Array]], states: list[tuple[int, Array]]) -> None:
@@ -291,11 +346,13 @@ def _layer(m: _Maker, kind: int, directions: int, drawn: list[list[Array]], stat
     for some in drawn[:both]:
         gates = some[0].shape[1]
         of_directions.append([array.reshape(len(array), -1).astype(np.float64) for array in some])
-        for array in some:
+        for place, array in enumerate(some):
             wide = np.zeros((len(array), gates, 8), np.float32)
             wide[:, :, :HIDDEN] = array
             flat = wide.reshape(len(array), -1)
-            weights.append(m.program.constant(flat if len(array) > 1 else flat.reshape(-1)))
+            # States that nothing multiplies.
+            is_left_out = place == 1 and not array.any()
+            weights.append(NONE if is_left_out else m.program.constant(flat if len(array) > 1 else flat.reshape(-1)))
     weights += [NONE] * 4 if both == 1 else []
     # One direction alone begins with the first of the states of both.
     given = [states[0][0], states[1][0] if label == "lstm" else NONE]
@@ -313,7 +370,7 @@ def _layer(m: _Maker, kind: int, directions: int, drawn: list[list[Array]], stat
             found.append([y[::-1] if back else y, last, last_cell])
         return [np.concatenate(parts, axis=-1) for parts in zip(*found, strict=True)]
 
-    way = ("forward", "backward", "both ways")[directions - 1]
+    way = ("forward", "backward", "both ways")[directions - 1] + ("" if drawn[0][1].any() else ", without product")
     parts = [("states", 0, _TOKENS), ("last state", 1, _ONE), *([("last cell", 2, _ONE)] if label == "lstm" else [])]
     for what, index, rows in parts:
         m.keep(f"{label} {way}, {what}", made[index], rows, both * HIDDEN, lambda ids, i=index: reference(ids)[i])  # type: ignore[misc]
@@ -527,6 +584,7 @@ def _integers() -> Made:
         for directions in (1, 2, 3):
             source, size = (words, inputs) if directions == 3 else (m.x, WIDTH)
             _integer_layer(m, (kind, gates, directions), (source, size), hidden, begun, table)
+    _forgetting_integers(m, words, inputs, table)
     outs = 9
     numbers = np.zeros((WIDTH, 16), np.float32)
     numbers[:, :outs] = m.generator.normal(0, 0.5, (WIDTH, outs))
@@ -541,6 +599,29 @@ def _integers() -> Made:
 
     m.keep("linear", made, _TOKENS, outs, linear)
     return m.finished("integers")
+
+
+def _forgetting_integers(m: _Maker, x: int, inputs: int, table: Array) -> None:
+    """A layer without a product of its states, of inputs of two steps, each rounded by its own largest number."""
+    hidden = 8
+    drawn = [rounded_columns(m.generator.normal(0, 0.5, (inputs, 2 * hidden)).astype(np.float32)) for _ in range(2)]
+    bias = m.generator.normal(0, 0.5, 2 * hidden).astype(np.float32)
+    weights = [*(m.program.integers(*some) for some in drawn), m.program.constant(bias), *[NONE] * 5]
+    made = m.value(FLOAT, _TOKENS, (0, hidden))
+    number = KINDS.index("forget")
+    m.program.add("recurrent", [x, NONE, NONE, made, NONE, NONE], number, 1, inputs, hidden, _TOKENS, weights=weights)
+
+    def reference(ids: Array) -> Array:
+        whole, part = _parts(table[ids].astype(np.float64))
+        now, later = ((whole @ w.astype(np.float64)) * part * scales for w, scales in drawn)
+        h, rows = np.zeros(hidden), []
+        for gates in now + bias + np.concatenate([np.zeros((1, 2 * hidden)), later[:-1]]):
+            keep = _sigmoid(gates[:hidden])
+            h = keep * h + (1 - keep) * np.tanh(gates[hidden:])
+            rows.append(h)
+        return np.array(rows)
+
+    m.keep("forget, states", made, _TOKENS, hidden, reference)
 
 
 def _integer_layer(

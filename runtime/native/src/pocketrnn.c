@@ -37,6 +37,10 @@ typedef float wide;
 typedef double wide; /* what sums, and functions that no kernel has, are computed in */
 #endif
 
+#if defined __GNUC__ && !defined __clang__ && !defined __OPTIMIZE_SIZE__ /* asked here, since gcc's pragmas define it too */
+#define PRNN_FAST
+#endif
+
 #include "instruction_sets.inc"
 #include "layout.inc"
 #include "file.inc"
@@ -54,7 +58,17 @@ typedef double wide; /* what sums, and functions that no kernel has, are compute
 #if defined __GNUC__ && !defined __clang__
 #pragma GCC pop_options
 #endif
+#ifdef PRNN_FAST
+#define WIDE __attribute__((optimize("O3"))) /* whose loops are worth their size */
+#pragma GCC push_options
+#pragma GCC optimize("O2")
+#else
+#define WIDE
+#endif
 #include "operations.inc"
+#ifdef PRNN_FAST
+#pragma GCC pop_options
+#endif
 #include "recurrent.inc"
 #include "program.inc"
 #include "known_words.inc"

@@ -114,6 +114,7 @@ class Layer:
     RNN_RELU: Final = 1
     LSTM: Final = 2
     GRU: Final = 3
+    FORGET: Final = 4
 
 
 class Unary:

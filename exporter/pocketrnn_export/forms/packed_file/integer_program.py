@@ -22,7 +22,7 @@ MOST_ROWS: Final = 1 << 17
 # stays in float32. One for every token pays from some thousand numbers on.
 _SMALLEST_LINEAR: Final = 1 << 12
 # The kinds of layers whose states are -1 to 1, by their number in the file.
-_BOUNDED: Final = frozenset({Layer.RNN_TANH, Layer.LSTM, Layer.GRU})
+_BOUNDED: Final = frozenset({Layer.RNN_TANH, Layer.LSTM, Layer.GRU, Layer.FORGET})
 _X, _H0, _OUT, _WEIGHTS = 0, 1, 2, 1
 
 
@@ -82,16 +82,17 @@ def _integers(program: Program, weights: int) -> int | None:
 
 def _layer(program: Program, op: Op) -> Op | None:
     kind = op.words[0]
-    if kind not in _BOUNDED or not _is_bounded(program, op.operands[_H0]):
+    behind = 8
+    matrices = [value for place, value in enumerate(op.words[-behind:]) if place % 4 < 2 and value != NONE]
+    # A layer that forgets multiplies no states.
+    if kind not in _BOUNDED or not (kind == Layer.FORGET or _is_bounded(program, op.operands[_H0])):
         return None
     made: dict[int, int] = {}
-    for place, value in enumerate(op.weights):
-        if place % 4 < 2:
-            integers = _integers(program, value)
-            if integers is None:
-                return None
-            made[value] = integers
-    behind = 8
+    for value in matrices:
+        integers = _integers(program, value)
+        if integers is None:
+            return None
+        made[value] = integers
     words = (*op.words[:-behind], *(made.get(word, word) for word in op.words[-behind:]))
     return Op(op.name, op.operands, words, tuple(made.get(value, value) for value in op.weights))
 

@@ -24,6 +24,7 @@ from pocketrnn_export.forms.packed_file.whole_numbers import (
     product,
     total,
 )
+from pocketrnn_export.forms.packed_file.windows import fold_windows
 
 __all__ = ["HANDLERS", "Handler", "Lowering", "handles"]
 
@@ -117,6 +118,7 @@ class Lowering:
                 raise ExportError(f"The {name.replace('_', ' ')} does not depend on the text.", "Check the module.")
             self.program.outputs.append(output)
         self.program.turns = frozenset(self.graph.size_values.span.turns)
+        fold_windows(self.program)
         return self.program
 
     def bound(self, name: str) -> Bound:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -62,11 +62,14 @@ def _recurrent(lowering: Lowering, node: onnx.NodeProto) -> None:
         states.append(NONE if name is None or zero else lowering.read(name))
     x = lowering.read(node.input[0])
     made = [lowering.new(name) if name else NONE for name in [*node.output, "", "", ""][:3]]
+    layers = [_weights(lowering, node, direction, hidden) for direction in range(2 if directions == 3 else 1)]
+    if kind == Layer.GRU and all(layer.forgets for layer in layers):
+        kind = Layer.FORGET
+        layers = [layer.without_reset for layer in layers]
     weights: list[int] = []
-    for direction in range(2):
-        weights += (
-            _weights(lowering, node, direction, hidden) if direction < (2 if directions == 3 else 1) else [NONE] * 4
-        )
+    for layer in layers:
+        weights += [NONE if some is None else lowering.program.constant(some) for some in layer]
+    weights += [NONE] * (8 - len(weights))
     lowering.program.add(
         "recurrent", [x, *states, *made], kind, directions, sizes[2][1], hidden, steps, weights=weights
     )
@@ -112,20 +115,50 @@ def _checked_layer(lowering: Lowering, node: onnx.NodeProto, attributes: dict[st
     return kind, directions
 
 
-def _weights(lowering: Lowering, node: onnx.NodeProto, direction: int, hidden: int) -> list[int]:
-    """The values of one direction: weights of the inputs and of the states, and the biases of both."""
+class _Weights(NamedTuple):
+    """One direction of a layer, as its operation names it: [inputs, gates * width], [hidden, gates * width], and two
+    biases [gates * width].
+
+    Attributes:
+        input: what multiplies the inputs.
+        state: what multiplies the states; None where it is zeros, so that nothing does.
+        bias: what is added beside the inputs.
+        state_bias: what is added beside the states; None where it is added to `bias` already.
+    """
+
+    input: Array
+    state: Array | None
+    bias: Array
+    state_bias: Array | None
+
+    @property
+    def forgets(self) -> bool:
+        """Whether no state changes what a GRU keeps of its state, or its new one, so that it needs no reset gate."""
+        return self.state is None and self.state_bias is not None and not self.state_bias.reshape(3, -1)[2].any()
+
+    @property
+    def without_reset(self) -> _Weights:
+        """The same of a GRU that forgets, without its reset gate."""
+        width = self.bias.size // 3
+        kept = np.r_[:width, 2 * width : 3 * width]
+        bias = self.bias if self.state_bias is None else self.bias + self.state_bias
+        return _Weights(np.ascontiguousarray(self.input[:, kept]), None, bias[kept], None)
+
+
+def _weights(lowering: Lowering, node: onnx.NodeProto, direction: int, hidden: int) -> _Weights:
+    """One direction of a layer."""
     order = _GATES[node.op_type]
     gates = len(order)
     matrices = []
     for name in node.input[1:3]:
         matrix = lowering.constant(name)[direction].reshape(gates, hidden, -1)[list(order)]
-        matrices.append(padded_columns(matrix.reshape(gates * hidden, -1).T, gates))
+        matrices.append(np.ascontiguousarray(padded_columns(matrix.reshape(gates * hidden, -1).T, gates)))
     bias_name = lowering.optional(node, 3)
     biases = np.zeros((2, gates, hidden), np.float32)
     if bias_name is not None:
         biases[:] = lowering.constant(bias_name)[direction].reshape(2, gates, hidden)[:, list(order)]
     rows = [padded_columns(bias.reshape(1, -1), gates).reshape(-1) for bias in biases]
-    return [lowering.program.constant(np.ascontiguousarray(some)) for some in (*matrices, *rows)]
+    return _Weights(matrices[0], matrices[1] if matrices[1].any() else None, *rows)
 
 
 def _linear(lowering: Lowering, x: str, matrix: Array, bias: Array | None, out: str) -> None:

@@ -106,6 +106,8 @@ class _Value:
     region: int = NONE
     # Of weights that are multiplied as integers: what brings each column back; `constant` is int8 then.
     scales: Array | None = None
+    # Of a matrix that is stored as int8 with a scale for each column: both.
+    stored: tuple[Array, Array] | None = None
 
 
 @dataclass
@@ -190,14 +192,14 @@ class Program:
         Args:
             step: what reads on from a state, where texts may arrive; it shares the constants.
         """
-        self._drop_unused()
+        self.drop_unused()
         regions = self._place()
         weights = bytearray()
         values = b"".join(self._record(value, weights) for value in self.values)
         numbers = (*self.outputs, len(self.values), len(self.ops), regions)
         steps = b""
         if step is not None:
-            step._drop_unused()
+            step.drop_unused()
             of_step = step._place()
             own = step._share_constants(self.values)
             values += b"".join(self._record(value, weights) for value in own)
@@ -229,7 +231,24 @@ class Program:
         self._renumber(numbers)
         return own
 
-    def _drop_unused(self) -> None:
+    def halves(self, matrix: int) -> tuple[int, int]:
+        """The first and the last half of the rows of a constant matrix; a half of zeros is `NONE`. What is stored in
+        bytes stays so: a half may lack the number by which its scale would be found again."""
+        whole = self.values[matrix].constant
+        assert whole is not None  # noqa: S101 - it is a constant
+        stored = _as_bytes(whole, axis=0) if np.isfinite(whole).all() else None
+        made = []
+        for part in (slice(len(whole) // 2), slice(len(whole) // 2, None)):
+            if not whole[part].any():
+                made.append(NONE)
+                continue
+            made.append(self.constant(np.ascontiguousarray(whole[part])))
+            if stored is not None:
+                self.values[made[-1]].stored = (np.ascontiguousarray(stored[0][part]), stored[1])
+        return made[0], made[1]
+
+    def drop_unused(self) -> None:
+        """Leave out what leads to no output, and number the values anew."""
         inputs = {0, 1} if self.state_size else {0}
         wanted, kept = {*self.outputs}, []
         for op in reversed(self.ops):
@@ -285,7 +304,11 @@ class Program:
         if value.constant is not None:
             numbers = value.constant
             if value.scales is None:
-                storage, stored, scales = _stored(numbers, is_table=value.is_table)
+                storage, stored, scales = (
+                    (Storage.BYTES_BY_COLUMN, *value.stored)
+                    if value.stored is not None
+                    else _stored(numbers, is_table=value.is_table)
+                )
             else:
                 storage, stored, scales = Storage.INTEGERS_BY_COLUMN, in_fours(numbers), value.scales
             shape = numbers.shape if numbers.ndim == 2 else (1, numbers.size)

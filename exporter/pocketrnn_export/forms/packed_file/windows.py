@@ -1,0 +1,140 @@
+"""Windows of two steps in a packed program: the layer behind one reads the steps, and no copies of them."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrnn.bundle.packed_codes import Layer
+from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, Op, Program
+
+__all__ = ["fold_windows"]
+
+Places = npt.NDArray[np.int64]
+# Sizes are sums of a multiple of the tokens and a number, so that what holds for these holds for all.
+_TOKENS: Final = (1, 2, 3, 5, 8)
+# Where a number comes from: its place in a value, from 1, and the value in the bits above. 0 is a zero; -1 is unknown.
+_OF_VALUE: Final = 1 << 32
+_X, _CELL = 0, 2
+_AXES: Final = 5
+_WEIGHTS: Final = 8
+
+
+class _Window(NamedTuple):
+    """What a layer reads.
+
+    Attributes:
+        steps: the value whose steps it reads.
+        is_first: whether they stand in front of the steps before them.
+        before: the place of what stands before the first of them; 0 for zeros.
+    """
+
+    steps: int
+    is_first: bool
+    before: int
+
+
+def fold_windows(program: Program) -> None:
+    """Let layers that forget read the steps of a value, with weights of their own for the step before each, where they
+    read them beside each other: torch.cat([x, shifted], 2), however the shifted ones were made.
+
+    Args:
+        program: with its outputs, not finished yet; what is not read any more is left out.
+
+    Example:
+        >>> fold_windows(program)
+        >>> [op.name for op in program.ops]
+        ['lookup', 'recurrent', 'reduce', 'linear']
+    """
+    for number in reversed(range(len(program.ops))):
+        op = program.ops[number]
+        if op.name != "recurrent" or op.words[0] != Layer.FORGET or op.operands[_CELL] != NONE:
+            continue
+        windows = {_window(program, op, tokens) for tokens in _TOKENS}
+        if len(windows) == 1 and (window := windows.pop()) is not None:
+            program.ops[number : number + 1] = _folded(program, op, window)
+    program.drop_unused()
+
+
+def _window(program: Program, op: Op, tokens: int) -> _Window | None:
+    """What a layer reads of a text of so many tokens; None where that is no window of two steps."""
+    columns, _, by_token, fixed = op.words[2:6]
+    steps = by_token * tokens + fixed
+    places = _places(program, op.operands[_X], tokens)
+    if columns % 2 or steps < 1 or places.size != steps * columns:
+        return None
+    halves = places.reshape(steps, 2, -1).swapaxes(0, 1)
+    for now, before, is_first in ((*halves, True), (*halves[::-1], False)):
+        value, begin = divmod(int(now[0, 0]), _OF_VALUE)
+        first = int(before[0, 0])
+        if (
+            value > 0
+            and begin == 1
+            and (now.ravel() == value * _OF_VALUE + 1 + np.arange(now.size)).all()
+            and (before[1:] == now[:-1]).all()
+            and first >= 0
+            and (before[0] == first + (np.arange(columns // 2) if first else 0)).all()
+            and _numbers(program, value, tokens) == now.size
+        ):
+            return _Window(value, is_first, first)
+    return None
+
+
+def _folded(program: Program, op: Op, window: _Window) -> list[Op]:
+    """The layer on the steps themselves, behind what puts what stands before the first of them where it can read it."""
+    begin = []
+    half = op.words[2] // 2
+    operands = [window.steps, *op.operands[1:]]
+    if window.before:
+        value, place = divmod(window.before, _OF_VALUE)
+        operands[_CELL] = program.value(FLOAT, [(0, half)])
+        one, none = (0, 1), (0, 0)
+        row = [one, one, one, one, (0, half)]
+        words = [*row, (0, place - 1), *[none] * 4, one, none, *[none] * 4, one]
+        begin.append(Op("copy", (value, operands[_CELL]), tuple(part for size in words for part in size)))
+    weights: list[int] = []
+    for direction in range(2):
+        matrix, _, bias, _ = op.words[-_WEIGHTS:][4 * direction : 4 * direction + 4]
+        if matrix == NONE:
+            weights += [NONE] * 4
+            continue
+        now, before = program.halves(matrix)[:: 1 if window.is_first else -1]
+        weights += [now, before, bias, NONE]
+    words_of_layer = (*op.words[:2], half, *op.words[3:-_WEIGHTS], *weights)
+    return [*begin, Op(op.name, tuple(operands), words_of_layer, tuple(w for w in weights if w != NONE))]
+
+
+def _numbers(program: Program, value: int, tokens: int) -> int:
+    return int(np.prod([a * tokens + b for a, b in program.values[value].factors]))
+
+
+def _places(program: Program, value: int, tokens: int) -> Places:
+    """Where each number of a value comes from, through all that only moves numbers."""
+    numbers = _numbers(program, value, tokens)
+    constant = program.values[value].constant
+    if constant is not None:
+        return np.where(constant.ravel() == 0, 0, -1).astype(np.int64)
+    writers = [op for op in program.ops if value in op.written]
+    if not writers or any(op.name not in ("copy", "fill") for op in writers):
+        return value * _OF_VALUE + 1 + np.arange(numbers)
+    made = np.full(numbers, -1)
+    for op in writers:
+        if op.name == "fill":
+            made[:] = 0 if op.words[0] == 0 else -1
+            continue
+        sizes = [a * tokens + b for a, b in zip(op.words[::2], op.words[1::2], strict=True)]
+        shape, source, strides = sizes[:_AXES], sizes[_AXES], sizes[_AXES + 1 : 2 * _AXES + 1]
+        target, target_strides = sizes[2 * _AXES + 1], sizes[2 * _AXES + 2 :]
+        read = _places(program, op.operands[0], tokens)
+        made[_along(shape, target, target_strides)] = read[_along(shape, source, strides)]
+    return made
+
+
+def _along(shape: list[int], offset: int, strides: list[int]) -> Places:
+    """The places that a copy reads, or writes, one after the other."""
+    places = np.full(shape, offset)
+    for axis, stride in enumerate(strides):
+        places += (np.arange(shape[axis]) * stride).reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    return places.ravel()
