@@ -17,6 +17,7 @@ from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.packed_file import is_packed
 from pocketrnn.bundle.zoo import bundle_folder
+from pocketrnn.chosen_labels import ChosenLabels, chosen_among, chosen_engine, weighed
 from pocketrnn.engines.batching import MAX_TOKENS, Steps
 from pocketrnn.engines.engine import CPU, Engine, Options, answered, checked_threads, type_of
 from pocketrnn.engines.parallel import Workers
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Classifier",
     "Prediction",
+    "answers_of",
     "graph_metadata",
     "kinds_refused",
     "logits_of_batches",
@@ -83,6 +85,7 @@ class Classifier(TrainedEstimator):
         self._tokenizer, self._out_of_range = tokenizer, out_of_range
         self._answers = Answers.of(manifest)
         self._gives_values = self._answers.gives_values
+        self._chosen: ChosenLabels | None = None
         self._intake: _Intake = _intake_of(manifest, engine, self._answers, tokenizer, out_of_range)
 
     @classmethod
@@ -96,6 +99,7 @@ class Classifier(TrainedEstimator):
         trust: bool = False,
         tokenizer: Tokenizer | None = None,
         out_of_range: OutOfRange | None = None,
+        prior: Mapping[str, float] | None = None,
     ) -> Classifier:
         """Read and check a bundle, or a packed file.
 
@@ -113,10 +117,13 @@ class Classifier(TrainedEstimator):
             out_of_range: of a bundle that takes sequences of numbers: what becomes of numbers far outside of the range
                 of the training rows, where the bundle knows it: `warn`, which is the default, says it once, `refuse`
                 refuses the sequence, `ignore` does neither.
+            prior: how often each label is expected, in any unit, such as how many of your texts are in each language:
+                {"en": 70, "de": 25, "fr": 5}. One that is not named is expected as often as the rarest that is. Where
+                the text says little, the answer is what is expected.
 
         Raises:
-            InputError: `threads` or `max_batch_tokens` is not a number from 1, onnxruntime has no such provider, or
-                `tokenizer` is no function.
+            InputError: `threads` or `max_batch_tokens` is not a number from 1, onnxruntime has no such provider,
+                `tokenizer` is no function, or `prior` cannot be one (as `among`).
             BundleError: there is no such bundle, it is damaged, or its graph does not fit its classifier.json.
             MissingExtraError: it is a packed file, and the native engine is not installed.
 
@@ -131,7 +138,8 @@ class Classifier(TrainedEstimator):
 
             options = Options(max_batch_tokens, tuple(providers), trust)
             native = NativeEngine(folder)
-            return cls(folder.absolute(), native.manifest, native, threads, options, tokenizer, out_of_range)
+            packed = cls(folder.absolute(), native.manifest, native, threads, options, tokenizer, out_of_range)
+            return packed if prior is None else packed._choosing(weighed(packed._answers, prior))
         # A packed classifier does without onnxruntime, which takes most of the time of a start.
         from pocketrnn.engines.onnxruntime import OnnxRuntimeEngine, checked_options
 
@@ -140,7 +148,35 @@ class Classifier(TrainedEstimator):
         engine = OnnxRuntimeEngine(folder, manifest, options)
         classifier = cls(folder.absolute(), manifest, engine, threads, options, tokenizer, out_of_range)
         _log.debug("Loaded %s from %s with %d threads and %s", manifest.name, folder, threads, options)
-        return classifier
+        return classifier if prior is None else classifier._choosing(weighed(classifier._answers, prior))
+
+    def among(self, labels: Iterable[str]) -> Classifier:
+        """The same classifier with some of its labels alone: what the texts can be is known.
+
+        Probabilities, thresholds, `top`, streams and files are of these. It shares all that was read with this one.
+
+        Args:
+            labels: those that are wanted. `und`, the label of what is none of the others, stays where the classifier
+                has it. One after a minus is left out: "-und"; with such ones alone, all others stay.
+
+        Raises:
+            InputError: there is no such label, none is left, or the classifier gives several labels for a text, or
+                values.
+
+        Example:
+            >>> Classifier.load("languages").among(["en", "de", "fr", "-und"]).labels
+            ('de', 'en', 'fr')
+        """
+        return self._choosing(chosen_among(self._answers, labels))
+
+    def _choosing(self, chosen: ChosenLabels) -> Classifier:
+        # Not by copy.copy, which would load it again, as pickle does.
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other._chosen = chosen.within(self._chosen)
+        other._answers = chosen.answers(self._answers)
+        other._intake = self._intake.answered_by(chosen_engine(self._engine, other._chosen), other._answers)
+        return other
 
     @property
     def name(self) -> str:
@@ -160,7 +196,7 @@ class Classifier(TrainedEstimator):
             >>> Classifier.load("ag_news").labels
             ('World', 'Sports', 'Business', 'Sci/Tech')
         """
-        return self.manifest.labels
+        return self._answers.labels
 
     @property
     def thresholds(self) -> tuple[float, ...] | None:
@@ -170,7 +206,7 @@ class Classifier(TrainedEstimator):
             >>> Classifier.load("ag_news").thresholds is None
             True
         """
-        return self.manifest.output.thresholds
+        return self._answers.thresholds
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -270,7 +306,7 @@ class Classifier(TrainedEstimator):
         # Most programs that classify texts never stream one: without it, importing pocketrnn takes 4 ms less.
         from pocketrnn.stream import Stream
 
-        return Stream(self.manifest, intake.encoder, self._engine, self._answers, saved)
+        return Stream(self.manifest, intake.encoder, self._engine, self._answers, saved, self._chosen)
 
     def _recording_stream(
         self, saved: bytes | None, window: int | None, hop: int | None, top: int
@@ -282,7 +318,7 @@ class Classifier(TrainedEstimator):
             self._answers.check_top(top)
         wanted = window_and_hop(self.manifest, window, hop)
         if wanted is None:
-            return CarriedStream(self.manifest, self._engine, intake, self._answers, top, saved)
+            return CarriedStream(self.manifest, self._engine, intake, self._answers, top, saved, self._chosen)
         if saved is not None:
             raise InputError("A stream in windows has no saved state.", "Leave out saved, or the window.")
         return NumberStream(intake, self._answers, *wanted, top)
@@ -304,7 +340,7 @@ class Classifier(TrainedEstimator):
         self._sequences("classify()")
         return self._recording_stream(None, window, hop, top).whole(recording)
 
-    def classify(self, given: object, top: int = 1) -> Prediction:
+    def classify(self, given: object, top: int = 1, *, among: Iterable[str] | None = None) -> Prediction:
         """Classify one text, or one sequence of numbers.
 
         Args:
@@ -313,19 +349,22 @@ class Classifier(TrainedEstimator):
                 sequence is an array of numbers [time, channels] as the sensor gives them, of a single channel also
                 [time]; or lists, a table with a column for each channel, an array of Arrow (docs/numbers.md).
             top: how many labels to give, from 1 to the number of labels.
+            among: labels, of which the answer is one; see `among`, which is for many texts.
 
         Raises:
             TextError: it is no string and no such list, or the rules could give no such ids.
             SequenceError: it is no such sequence, or beyond the graph's limits.
             LimitError: a text has fewer or more tokens than the graph takes, or no known word where the graph needs one
                 (`manifest.graph.limits`).
-            InputError: `top` is out of its range; the bundle gives values; a text is a string, and the bundle's
-                tokenizer is external; or the tokenizer that it was loaded with fails.
+            InputError: `top` is out of its range; the bundle gives values; `among` names no such label; a text is a
+                string, and the bundle's tokenizer is external; or the tokenizer that it was loaded with fails.
 
         Example:
             >>> Classifier.load("ag_news").classify("Striker scores twice in cup final").label
             'Sports'
         """
+        if among is not None:
+            return self.among(among).classify(given, top)
         if top != 1 or self._gives_values:
             self._answers.check_top(top)
         return self._answers.prediction(self._intake.one(given), top)
@@ -357,7 +396,9 @@ class Classifier(TrainedEstimator):
 
         ready = self._texts("predict_proba()").ready
         whole = text if isinstance(text, str) and ready.splits else ready.tokens(text)
-        return Explainer(self.manifest, self.encode, self._logits_of_variants).explained(whole, label, most_fragments)
+        return Explainer(self.manifest, self._answers, self.encode, self._logits_of_variants).explained(
+            whole, label, most_fragments
+        )
 
     def _logits_of_variants(self, texts: Sequence[str | list[str]]) -> tuple[Floats, list[int]]:
         """The logits of a text and of what is left of it without some words; the indices of those that are refused.
@@ -571,7 +612,7 @@ class Classifier(TrainedEstimator):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _loaded_again, (
-            self._folder, self._workers.threads, self._options, self._tokenizer, self._out_of_range,
+            self._folder, self._workers.threads, self._options, self._tokenizer, self._out_of_range, self._chosen,
         )  # fmt: skip
 
     def __repr__(self) -> str:
@@ -590,6 +631,10 @@ class _Intake(Protocol):
 
     def one(self, given: object) -> list[float]:
         """The logits of one text or sequence."""
+        ...
+
+    def answered_by(self, engine: Engine, answers: Answers) -> _Intake:
+        """The same for another engine."""
         ...
 
     def chunks(self, given: Iterable[Any], on_error: OnError, threads: int) -> Iterable[Any]:
@@ -675,6 +720,8 @@ def logits_of_steps(classifier: Classifier, rows: Sequence[Sequence[int] | Steps
     """
     kind = type_of(classifier.manifest)
     logits = answered(classifier._engine, classifier.name, [np.asarray(row, kind) for row in rows])
+    if classifier._chosen is not None:
+        logits = classifier._chosen.of_rows(logits)
     classifier._answers.check_finite(logits)
     return logits
 
@@ -734,10 +781,25 @@ def graph_metadata(classifier: Classifier) -> Mapping[str, str]:
     return classifier._engine.metadata
 
 
+def answers_of(classifier: Classifier) -> Answers:
+    """What the logits of a classifier mean: those of the labels that it chooses among.
+
+    Example:
+        >>> answers_of(Classifier.load("ag_news")).labels
+        ('World', 'Sports', 'Business', 'Sci/Tech')
+    """
+    return classifier._answers
+
+
 def _loaded_again(
-    folder: Path, threads: int, options: Options, tokenizer: Tokenizer | None, out_of_range: OutOfRange | None
+    folder: Path,
+    threads: int,
+    options: Options,
+    tokenizer: Tokenizer | None,
+    out_of_range: OutOfRange | None,
+    chosen: ChosenLabels | None,
 ) -> Classifier:
-    return Classifier.load(
+    classifier = Classifier.load(
         folder,
         threads=threads,
         max_batch_tokens=options.max_batch_tokens,
@@ -746,3 +808,4 @@ def _loaded_again(
         tokenizer=tokenizer,
         out_of_range=out_of_range,
     )
+    return classifier if chosen is None else classifier._choosing(chosen)

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.errors import InputError, shown
 from pocketrnn.text.framing import SUBWORDS
@@ -86,12 +87,14 @@ class Explainer:
     """What is asked of a classifier, to explain its answers.
 
     Attributes:
-        manifest: its labels, text rules and limits.
+        manifest: its text rules and limits.
+        answers: its labels.
         encode: the token ids of one text, or of its tokens.
         logits: float32 [texts, labels] of many texts, and the indices of those that the graph does not take.
     """
 
     manifest: Manifest
+    answers: Answers
     encode: Callable[[str | list[str]], Sequence[int]]
     logits: Callable[[Sequence[str | list[str]]], tuple[NDArray[np.float32], list[int]]]
 
@@ -106,7 +109,7 @@ class Explainer:
             InputError: there is no such label, or `most_fragments` is not a whole number from 1.
             LimitError: the graph does not take the whole text.
         """
-        labels = self.manifest.labels
+        labels = self.answers.labels
         if label is not None and label not in labels:
             raise InputError(
                 f"{self.manifest.name} has no label {shown(label, 40)}.", f"Use one of: {', '.join(labels[:20])}."
@@ -121,7 +124,7 @@ class Explainer:
         kept = [i for i in range(len(without)) if i + 1 not in refused]
         logits = np.delete(given, refused, axis=0).astype(np.float64)
         index = int(logits[0].argmax()) if label is None else labels.index(label)
-        odds = _log_odds(logits, index, self.manifest.output.activation)
+        odds = _log_odds(logits, index, self.answers.activation)
         # Of both activations, the probability is the sigmoid of the log-odds; the tanh form overflows for none.
         probabilities = 0.5 * (np.tanh(0.5 * odds) + 1)
         fragments = tuple(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
@@ -86,6 +87,12 @@ class NumberIntake:
         """
         self.input.check_samples(samples, first)
         self.watch(self.input.in_units(samples), first)
+
+    def answered_by(self, engine: Engine, answers: Answers) -> NumberIntake:
+        """The same for another engine."""
+        other = copy.copy(self)
+        other._engine, other._answers = engine, answers
+        return other
 
     def chunks(self, sequences: Iterable[object], on_error: OnError, threads: int) -> Iterator[_Chunk]:  # noqa: ARG002
         """Sequences, some at a time; each is checked where it is answered.

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Limits, Manifest
+from pocketrnn.chosen_labels import ChosenLabels
 from pocketrnn.engines.engine import Engine, Floats
 from pocketrnn.errors import InputError, SequenceError, shown
 from pocketrnn.number_intake import NumberIntake
@@ -76,11 +77,12 @@ class CarriedStream:
         answers: Answers,
         top: int,
         saved: bytes | None = None,
+        chosen: ChosenLabels | None = None,
     ) -> None:
         # Opened now, so that what is wrong with the step graph is said before any sample is read.
         engine.open_step()
         self._manifest, self._engine, self._intake = manifest, engine, intake
-        self._answers, self._top = answers, top
+        self._answers, self._top, self._chosen = answers, top, chosen
         self.steps = 0
         self._state: Floats = np.zeros((1, 0 if manifest.stream is None else manifest.stream.state_size), np.float32)
         self._logits: Floats | None = None
@@ -112,7 +114,8 @@ class CarriedStream:
                 "Begin another stream.",
             )
         logits, state = self._engine.step(prepared, self._state)
-        (answer,) = self._answers.answered(logits, self._top)
+        given = logits if self._chosen is None else self._chosen.of_rows(logits)
+        (answer,) = self._answers.answered(given, self._top)
         self._logits, self._state, self.steps = logits, state, self.steps + len(prepared)
         return [Window(0, self.steps, answer)]
 

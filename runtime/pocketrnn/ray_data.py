@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from pocketrnn.answers import Answers
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.zoo import bundle_folder
-from pocketrnn.classifier import Classifier
+from pocketrnn.classifier import Classifier, answers_of
 from pocketrnn.errors import BundleError, InputError, require
 from pocketrnn.text.checked_texts import OnError
 from pocketrnn.text.text_input import TextInput
@@ -163,7 +162,7 @@ def with_answers(
     skipped = np.isnan(logits[:, 0])
     best = logits.argmax(1)
     labels = [classifier.labels[i] for i in best.tolist()]
-    probabilities = Answers.of(classifier.manifest).probabilities(logits)[np.arange(len(best)), best]
+    probabilities = answers_of(classifier).probabilities(logits)[np.arange(len(best)), best]
     return table.append_column(added[0], pyarrow.array(labels, pyarrow.string(), mask=skipped)).append_column(
         added[1], pyarrow.array(probabilities, pyarrow.float32(), mask=skipped)
     )

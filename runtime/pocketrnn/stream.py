@@ -23,6 +23,7 @@ import numpy as np
 from pocketrnn.answers import Answers, Prediction
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.bundle.refused_texts import among, limit_error
+from pocketrnn.chosen_labels import ChosenLabels
 from pocketrnn.engines.engine import Engine, Floats
 from pocketrnn.errors import InputError, LimitError, TextError
 from pocketrnn.saved_stream import damaged, resumed, written
@@ -188,11 +189,18 @@ class Stream:
     """
 
     def __init__(
-        self, manifest: Manifest, encoder: TextEncoder, engine: Engine, answers: Answers, saved: bytes | None = None
+        self,
+        manifest: Manifest,
+        encoder: TextEncoder,
+        engine: Engine,
+        answers: Answers,
+        saved: bytes | None = None,
+        chosen: ChosenLabels | None = None,
     ) -> None:
         # Opened now, so that what is wrong with the step graph is said before any text is read.
         engine.open_step()
         self._manifest, self._encoder, self._engine, self._answers = manifest, encoder, engine, answers
+        self._chosen = chosen
         self._longest = max(map(len, manifest.text.vocabulary))
         rules = manifest.text.rules
         if isinstance(rules, TextRules):
@@ -263,7 +271,7 @@ class Stream:
         except LimitError as error:
             raise among(error, "The text so far") from None
         self._at, self._state, self._logits = at, state, logits
-        return answer[0].copy()  # type: ignore[no-any-return]
+        return (answer.copy() if self._chosen is None else self._chosen.of_rows(answer))[0]  # type: ignore[no-any-return]
 
     def _words_read_on(self, at: Arriving, fragment: str) -> _Read:
         at, settled, open_ = read_on(at, fragment, cast("TextRules", self._manifest.text.rules), self._longest)

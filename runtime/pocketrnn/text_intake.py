@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -42,8 +43,17 @@ class TextIntake:
         self._padding_id = manifest.text.rules.padding_id
         self.encoder = manifest.text.encoder()
         self.ready = ReadyTexts(manifest.name, self.encoder, manifest.graph.embedding_rows, tokenizer)
-        # An engine that reads texts itself, where the class is not asked for ids.
-        self._reader = engine if isinstance(engine, ReadsTexts) and self.ready.splits else None
+        self._reader = self._reads(engine)
+
+    def _reads(self, engine: Engine) -> ReadsTexts | None:
+        """An engine that reads texts itself, where the class is not asked for ids."""
+        return engine if isinstance(engine, ReadsTexts) and self.ready.splits else None
+
+    def answered_by(self, engine: Engine, answers: Answers) -> TextIntake:
+        """The same for another engine."""
+        other = copy.copy(self)
+        other._engine, other._answers, other._reader = engine, answers, self._reads(engine)
+        return other
 
     def one(self, text: object) -> list[float]:
         """The logits of one text.

@@ -40,10 +40,14 @@ export function readDocument(packed, more) {
   return document;
 }
 
+// The label of what is none of the others: it stays among those that are chosen.
+const UNDETERMINED = "und";
+
 /** What logits of one classifier mean. */
 export class Answers {
   #document;
   #engine;
+  #kept;
 
   /** `engine` gives the engine that is asked, as long as there is one. */
   constructor(document, engine) {
@@ -51,8 +55,35 @@ export class Answers {
     this.#engine = engine;
   }
 
+  /** The same with some of the labels alone, and `und`. One after a minus is left out; with such ones alone, all others stay.
+   * Without `chosen`, with all. */
+  among(chosen) {
+    if (chosen === undefined) return this;
+    const { name, labels, activation } = this.#document;
+    if (isString(chosen) || typeof chosen?.[Symbol.iterator] !== "function")
+      throw new InputError("among is no list of labels.", 'Give one: ["en", "de"].');
+    if (activation !== "softmax")
+      throw new InputError(`among is for classifiers of which one label is right, and ${name} is another one.`, "Leave it out.");
+    const given = Array.from(chosen);
+    const leftOut = given.filter((label) => !labels.includes(label) && label[0] === "-").map((label) => label.slice(1));
+    const named = given.filter((label) => labels.includes(label));
+    const unknown = [...given.filter((label) => !labels.includes(label) && label[0] !== "-"), ...leftOut].find((label) => !labels.includes(label));
+    if (unknown !== undefined) throw new InputError(`${name} has no label ${JSON.stringify(unknown)}.`, `Its labels: ${labels.join(", ")}.`);
+    const wanted = named.length || !leftOut.length ? [...named, UNDETERMINED] : labels;
+    const kept = labels.filter((label) => wanted.includes(label) && !leftOut.includes(label));
+    if (!kept.length || !given.length) throw new InputError("among has no label.", "Name at least one.");
+    const other = new Answers(this.#document, this.#engine);
+    other.#kept = new Set(kept.map((label) => labels.indexOf(label)));
+    return other;
+  }
+
+  /** The logits with minus infinity, a probability of 0, for what is not chosen. */
+  #chosen(logits) {
+    return this.#kept ? logits.map((logit, i) => (this.#kept.has(i) ? logit : -Infinity)) : logits;
+  }
+
   checkTop(top) {
-    const most = this.#document.labels.length;
+    const most = this.#kept?.size ?? this.#document.labels.length;
     if (!Number.isInteger(top) || top < 1 || top > most)
       throw new InputError(`top is ${top}.`, `Use a whole number from 1 to ${most}.`);
   }
@@ -63,6 +94,7 @@ export class Answers {
     const probabilities = this.probabilities(logits);
     const likeliest = labels
       .map((_, i) => i)
+      .filter((i) => this.#kept?.has(i) ?? true)
       .sort((i, j) => logits[j] - logits[i] || i - j)
       .slice(0, top)
       .map((i) => ({ label: labels[i], probability: probabilities[i] }));
@@ -70,11 +102,12 @@ export class Answers {
   }
 
   likeliest(logits) {
-    return this.#document.labels[logits.indexOf(Math.max(...logits))];
+    const chosen = this.#chosen(logits);
+    return this.#document.labels[chosen.indexOf(Math.max(...chosen))];
   }
 
   probabilities(logits) {
-    return this.#engine().probabilities(logits);
+    return this.#engine().probabilities(this.#chosen(logits));
   }
 
   /** The labels that reach their threshold, of which `threshold` is one for all; where one label is right, at most the likeliest. */

@@ -61,6 +61,11 @@ export function load(
   options?: LoadOptions & { outOfRange?: "warn" | "refuse" | "ignore" },
 ): Promise<Classifier | NumberClassifier>;
 
+export interface AmongOptions {
+  /** Labels, of which the answer is one; `und` stays. One after a minus is left out, "-und". */
+  among?: Iterable<string>;
+}
+
 /** A classifier read from a packed file. */
 export class Classifier {
   private constructor();
@@ -77,15 +82,15 @@ export class Classifier {
   /** Whether the classifier takes this text. */
   takes(text: string): boolean;
   /** Classify one text, giving the `top` likeliest labels (1 unless said). */
-  classify(text: string, top?: number): Promise<Prediction>;
+  classify(text: string, top?: number, options?: AmongOptions): Promise<Prediction>;
   /** The likeliest label of every text. */
-  predict(texts: Iterable<string>): Promise<string[]>;
-  /** The probabilities of every label for every text. */
-  predictProba(texts: Iterable<string>): Promise<number[][]>;
+  predict(texts: Iterable<string>, options?: AmongOptions): Promise<string[]>;
+  /** The probabilities of every label for every text; 0 for a label that is left out. */
+  predictProba(texts: Iterable<string>, options?: AmongOptions): Promise<number[][]>;
   /** For each label the probability from which `predictLabels` gives it, where the file keeps them. */
   readonly thresholds: number[] | undefined;
   /** Every label of every text that reaches its threshold; of a single-label classifier the likeliest one or none. */
-  predictLabels(texts: Iterable<string>, threshold?: number): Promise<string[][]>;
+  predictLabels(texts: Iterable<string>, threshold?: number, options?: AmongOptions): Promise<string[][]>;
   /** The engine's own answers. */
   logits(texts: Iterable<string>): Promise<Float32Array[]>;
   /** Check the sha256 and answer the golden examples anew; the largest difference of a logit. */
@@ -100,7 +105,7 @@ export class Classifier {
 export class Stream {
   private constructor();
   /** Read a further fragment, a string or UTF-8, and classify all the text so far. */
-  push(fragment: string | Bytes, top?: number): Promise<Prediction>;
+  push(fragment: string | Bytes, top?: number, options?: AmongOptions): Promise<Prediction>;
   /** The same, as the engine's own answer. */
   logits(fragment: string | Bytes): Promise<Float32Array>;
   /** All that is needed to go on elsewhere, with the same file. */

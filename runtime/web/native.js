@@ -132,10 +132,12 @@ export class Stream {
    *
    * @param fragment a string, cut anywhere; or bytes of UTF-8, which may be cut inside of a character.
    * @param top how many of the likeliest labels to give.
+   * @param options.among as in `Classifier.classify`.
    */
-  async push(fragment, top = 1) {
-    this.#classifier.answers.checkTop(top);
-    return this.#classifier.answers.prediction(this.#pushed(fragment), top);
+  async push(fragment, top = 1, { among } = {}) {
+    const answers = this.#classifier.answers.among(among);
+    answers.checkTop(top);
+    return answers.prediction(this.#pushed(fragment), top);
   }
 
   /** Read a further fragment: the logits of all the text so far, a Float32Array. */

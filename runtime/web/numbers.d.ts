@@ -96,7 +96,7 @@ export class NumberClassifier {
   /** What the program is given for a sequence: float32, step after step. */
   prepared(sequence: Sequence): Float32Array;
   /** Classify one sequence, giving the `top` likeliest labels (1 unless said). */
-  classify(sequence: Sequence, top?: number): Promise<Prediction>;
+  classify(sequence: Sequence, top?: number, options?: { among?: Iterable<string> }): Promise<Prediction>;
   /** The likeliest label of every sequence; of a file that gives values, `values`. */
   predict(sequences: Iterable<Sequence>): Promise<string[] | Float32Array[]>;
   /** The values of every sequence. */

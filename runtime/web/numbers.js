@@ -331,10 +331,11 @@ export class NumberClassifier {
 
   /** Classify one sequence: `{ label, probability, top: [{ label, probability }, ...] }`, with the `top` likeliest labels.
    * @throws SequenceError it is no such sequence, or beyond the classifier's limits. */
-  async classify(sequence, top = 1) {
+  async classify(sequence, top = 1, { among } = {}) {
     this.#checkLabels("values");
-    this.#answers.checkTop(top);
-    return this.#answers.prediction(this.#logitsOf(this.#samplesOf(sequence)), top);
+    const answers = this.#answers.among(among);
+    answers.checkTop(top);
+    return answers.prediction(this.#logitsOf(this.#samplesOf(sequence)), top);
   }
 
   /** The likeliest label of every sequence, in their order; of a file that gives values, `values`. */

@@ -130,6 +130,9 @@ async function start() {
     return;
   }
   at("text").disabled = false;
+  // `?among=en,de,fr` in the address: the page answers with one of these.
+  const among = new URLSearchParams(location.search).get("among")?.split(",");
+  const most = among ? among.filter((label) => label[0] !== "-").length || 1 : classifier.labels.length;
 
   let asked = 0;
   const answer = async () => {
@@ -143,16 +146,16 @@ async function start() {
       return;
     }
     try {
-      const { label, top } = await classifier.classify(text, Math.min(SHOWN_LABELS, classifier.labels.length));
+      const { label, top } = await classifier.classify(text, Math.min(SHOWN_LABELS, most), { among });
       // Whoever types on is answered for the newest text only.
-      const given = classifier.thresholds && (await classifier.predictLabels([text]))[0];
+      const given = classifier.thresholds && (await classifier.predictLabels([text], undefined, { among }))[0];
       if (question !== asked) return;
       showStatus(given?.length === 0 ? "No label reaches its threshold." : ready);
       showLabels(top, given);
       // Let the browser draw, and take the next key, before the longer part.
       await new Promise((resolve) => setTimeout(resolve));
       if (question !== asked) return;
-      const answers = await answersSoFar(classifier, text);
+      const answers = await answersSoFar(classifier, text, among);
       if (question !== asked) return;
       showSoFar(text, answers);
       const fragments = await contributionsOf(classifier, text, label);

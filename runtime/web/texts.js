@@ -69,21 +69,29 @@ export class TextClassifier {
     return this.#faultOf(this.encode(text)) === STATUS.OK;
   }
 
-  /** Classify one text: `{ label, probability, top: [{ label, probability }, ...] }`, with the `top` likeliest labels. */
-  async classify(text, top = 1) {
-    this._answers.checkTop(top);
-    return this._answers.prediction((await this.logits([text]))[0], top);
+  /**
+   * Classify one text: `{ label, probability, top: [{ label, probability }, ...] }`, with the `top` likeliest labels.
+   *
+   * @param options.among labels, of which the answer is one. `und`, the label of what is none of the others, stays; one after
+   *   a minus is left out, "-und"; with such ones alone, all others stay.
+   */
+  async classify(text, top = 1, { among } = {}) {
+    const answers = this._answers.among(among);
+    answers.checkTop(top);
+    return answers.prediction((await this.logits([text]))[0], top);
   }
 
-  /** The likeliest label of every text, in the texts' order. */
-  async predict(texts) {
-    return (await this.logits(texts)).map((row) => this._answers.likeliest(row));
+  /** The likeliest label of every text, in the texts' order; `among` as in `classify`. */
+  async predict(texts, { among } = {}) {
+    const answers = this._answers.among(among);
+    return (await this.logits(texts)).map((row) => answers.likeliest(row));
   }
 
-  /** The probabilities of every label for every text: arrays in the order of `labels`. Of a multi-label classifier
-   * (activation "sigmoid") they do not add up to 1. */
-  async predictProba(texts) {
-    return (await this.logits(texts)).map((row) => this._answers.probabilities(row));
+  /** The probabilities of every label for every text: arrays in the order of `labels`, 0 for those that `among` leaves out. Of
+   * a multi-label classifier (activation "sigmoid") they do not add up to 1. */
+  async predictProba(texts, { among } = {}) {
+    const answers = this._answers.among(among);
+    return (await this.logits(texts)).map((row) => answers.probabilities(row));
   }
 
   /** For each label the probability from which `predictLabels` gives it; undefined where the file keeps none. */
@@ -96,9 +104,10 @@ export class TextClassifier {
    * for. Where one label is right (activation "softmax"), the likeliest one or none.
    *
    * @param threshold one for all labels; without it those that the file keeps, or else 0.5.
+   * @param options.among as in `classify`.
    */
-  async predictLabels(texts, threshold) {
-    return (await this.predictProba(texts)).map((row) => this._answers.labelsReached(row, threshold));
+  async predictLabels(texts, threshold, { among } = {}) {
+    return (await this.predictProba(texts, { among })).map((row) => this._answers.labelsReached(row, threshold));
   }
 
   /**

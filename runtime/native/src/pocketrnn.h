@@ -147,7 +147,8 @@ struct prnn_text {
 /* From texts[*done] on; *done counts on. With PRNN_MEMORY, call again with more: what is done stays. */
 int prnn_classify_many(const prnn *classifier, struct prnn_text *texts, size_t count, size_t *done, void *memory,
                        size_t *size);
-/* The probabilities of logits; the two arrays may be one. PRNN_NOT_FINITE where there are none. */
+/* The probabilities of logits; the two arrays may be one. PRNN_NOT_FINITE where there are none. Of some labels alone, where one is
+ * right: set the logits of the others to -INFINITY before, and their probabilities are 0. */
 int prnn_probabilities(const prnn *classifier, const prnn_number *logits, prnn_number *probabilities);
 
 /* ---- A text that is still arriving, for files that were packed of a bundle with --streaming ----

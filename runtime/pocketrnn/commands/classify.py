@@ -29,7 +29,7 @@ __all__ = ["classify"]
     cls=Command,
     short_help="Classify texts, lines of standard input, or a file of rows.",
     groups={
-        "Options": ("bundle", "top", "as_json", "threshold", "explains", "as_stream", "as_tokens"),
+        "Options": ("bundle", "top", "threshold", "among", "as_json", "explains", "as_stream", "as_tokens"),
         "Files of rows": ("input", "output", "text_column", "sequence_column", "on_error", "force"),
         "Rare options": ("label_column", "probability_column", "input_format", "output_format", "encoding", "threads"),
     },
@@ -50,6 +50,12 @@ __all__ = ["classify"]
     metavar="P",
     help="Give the labels whose probability reaches P, which may be none.  [default: the thresholds that the bundle "
     "keeps; else the likeliest label is given]",
+)
+@click.option(
+    "--among",
+    type=Text(),
+    metavar="LABELS",
+    help="Choose among these labels alone: en,de,fr. The label und stays; -und leaves it out.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object for each text.")
 @click.option(
@@ -91,6 +97,7 @@ def classify(
     bundle: str,
     top: int | None,
     threshold: float | None,
+    among: str | None,
     as_json: bool,
     threads: int,
     explains: bool,
@@ -109,6 +116,9 @@ def classify(
     are given, likeliest first: sad|long, and their probabilities likewise. Of a classifier of which one label is right,
     that is the likeliest label at most. Where no label reaches it, the label is empty, and the probability is that of
     the likeliest one.
+
+    With --among, the answer is one of these labels, with its probability among them: you know what the texts are in.
+    A label after a minus is left out; with such ones alone, all others stay.
 
     Standard input is UTF-8, with one text on each line. An empty line is an empty text. Lines are answered as they
     arrive.
@@ -139,6 +149,7 @@ def classify(
     Examples:
       pocketrnn classify "Où est la gare ?"
       pocketrnn classify --top 3 --json "Hvor er stasjonen?" "Waar is het station?"
+      pocketrnn classify --among en,de,fr "Hallo"
       pocketrnn classify -b ag_news < headlines.txt
       pocketrnn classify -b ag_news --threshold 0.9 "Oil prices rise again" "What is it?"
       pocketrnn classify -b ag_news --explain "Oil prices rise again"
@@ -146,8 +157,7 @@ def classify(
       pocketrnn classify -b ag_news --input headlines.csv --output labelled.csv
       pocketrnn classify -b ag_news --input-format jsonl --text-column headline < headlines.jsonl
     """
-    from pocketrnn.answers import Answers
-    from pocketrnn.classifier import Classifier
+    from pocketrnn.classifier import Classifier, answers_of
     from pocketrnn.commands.labels_reached import check_separable
     from pocketrnn.text.text_input import TextInput
 
@@ -159,12 +169,12 @@ def classify(
         raise click.UsageError("--explain is not for --stream, --threshold and --top: it explains the likeliest label.")
     if threshold is not None and (threshold != threshold or top is not None):
         raise click.UsageError("--threshold is not a number, or given beside --top: these exclude each other.")
-    classifier = Classifier.load(bundle, threads=threads)
+    classifier = _among(Classifier.load(bundle, threads=threads), among)
     if not isinstance(classifier.manifest.input, TextInput):
         of_texts = as_stream or explains or as_tokens or threshold is not None
         _answer_numbers(classifier, texts, files, sequence_column, top or 1, as_json, of_texts)
         return
-    answers = Answers.of(classifier.manifest)
+    answers = answers_of(classifier)
     by_threshold = threshold is not None or (top is None and not explains and classifier.thresholds is not None)
     if sequence_column is not None:
         raise click.UsageError(f"--sequence-column is of sequences of numbers, and {classifier.name} takes texts.")
@@ -193,6 +203,11 @@ def classify(
         _answer(classifier, texts, wanted)
     else:
         _answer_lines(classifier, wanted)
+
+
+def _among(classifier: Classifier, labels: str | None) -> Classifier:
+    """With the labels alone that --among names."""
+    return classifier if labels is None else classifier.among([one.strip() for one in labels.split(",") if one.strip()])
 
 
 def _answer_numbers(

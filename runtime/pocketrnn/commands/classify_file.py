@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pocketrnn.answers import Answers
 from pocketrnn.bundle.folder import file_written_whole, near_file
 from pocketrnn.bundle.refused_texts import among
-from pocketrnn.classifier import Classifier, kinds_refused, logits_of_batches, refusal
+from pocketrnn.classifier import Classifier, answers_of, kinds_refused, logits_of_batches, refusal
 from pocketrnn.commands.file_options import DECIMALS, FileOptions, answer_columns
 from pocketrnn.commands.labels_reached import check_separable
 from pocketrnn.commands.standard_streams import standard_output
@@ -56,7 +56,7 @@ def classify_file(
         InputError: an option, a file or a row cannot be used. No output file is written then.
         MissingExtraError: a file is Parquet, and pyarrow is not installed.
     """
-    answers = Answers.of(classifier.manifest)
+    answers = answers_of(classifier)
     answers.check_top(top)
     given, destination = files.input or _STREAM, files.output or _STREAM
     kind = kind_of(given, files.input_format, "--input-format")

@@ -14,8 +14,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn.answers import Answers
-from pocketrnn.classifier import Classifier, logits_of_steps
+from pocketrnn.classifier import Classifier, answers_of, logits_of_steps
 from pocketrnn.commands.classify_file import answers_written
 from pocketrnn.commands.file_options import DECIMALS, FileOptions, answer_columns
 from pocketrnn.commands.standard_streams import arriving_lines, json_line, say, standard_input
@@ -50,7 +49,7 @@ class NumberAnswers:
 
     def to(self, prepared: list[NDArray[np.float32]]) -> list[Any]:
         """The answers to sequences as the graph is given them: predictions, or values."""
-        return Answers.of(self.classifier.manifest).answered(logits_of_steps(self.classifier, prepared), self.top)
+        return answers_of(self.classifier).answered(logits_of_steps(self.classifier, prepared), self.top)
 
     def line(self, name: str, answer: Any) -> str:
         """One answer as a line: what it is of, and the labels with their probabilities, or the values."""
