@@ -186,7 +186,7 @@ def test_top_adds_numbered_columns_in_the_order_of_their_probability(
     [
         (b"", r"in\.csv is empty\. Give a file with a header line\."),
         (b"\n\n", r"in\.csv is empty\."),
-        (b"text;label\na;b\n", r"separated by ';'"),
+        (b"id;words\n1;a\n", r"has no column 'text'; its columns are 'id', 'words'\."),
         (b"id,words\n1,a\n", r"has no column 'text'; its columns are 'id', 'words'\. .* --text-column"),
         (b"id,text,id\n1,a,2\n", r"has the column 'id' twice"),
         (b"text,label\na,b\n", r"has a column 'label' already\. .*--label-column"),
@@ -211,6 +211,18 @@ def test_what_is_wrong_with_a_csv_file_is_said_and_nothing_is_written(
     assert result.stderr.count("\n") == 1
     assert re.search(problem, result.stderr), result.stderr
     assert [path.name for path in folder.iterdir()] == ["in.csv"]
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_a_csv_file_of_another_delimiter_is_read_by_its_header_and_written_as_it_came(
+    folder: Path, padded: Path, mark: str
+) -> None:
+    Path("in.csv").write_text(f'\nid{mark}text\n1{mark}the oil, and more\n2{mark}"the{mark} team"\n')
+    assert run("-b", padded, "-i", "in.csv", "-o", "out.csv").exit_code == 0
+    kept = "," if mark == "\t" else mark
+    rows = list(csv.reader(Path("out.csv").read_text().splitlines(), delimiter=kept))
+    assert [row[:2] for row in rows] == [["id", "text"], ["1", "the oil, and more"], ["2", f"the{mark} team"]]
+    assert rows[0][2] == "label"
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])

@@ -349,6 +349,18 @@ def test_a_file_that_is_read_in_many_chunks_gives_the_same(
     assert rows_of(read_files([path])) == rows
 
 
+def test_a_csv_file_of_another_delimiter_is_read_by_its_header(tmp_path: Path) -> None:
+    content = '\ufeffAbteilung;Anliegen\nKasse;"Zu teuer; und spät, sehr"\nLager;Fehlt, 1,5 kg ü\n'
+    path = write(tmp_path, "rows.csv", content.encode("utf-16"))
+    data = read_files([path], text_column="Anliegen", label_column="Abteilung", encoding="utf-16")
+    assert rows_of(data) == [("Kasse", "Zu teuer; und spät, sehr"), ("Lager", "Fehlt, 1,5 kg ü")]
+    path = write(tmp_path, "rows.csv", "Anliegen;Abteilung\na;b\n")
+    assert "columns are 'Anliegen', 'Abteilung'" in refusal(path)
+    # A comma that gives the columns is the delimiter, whatever else stands in the line.
+    path = write(tmp_path, "rows.csv", "text,label,a;b;c;d\nx,y,1\nz,w,2\n")
+    assert rows_of(read_files([path])) == [("y", "x"), ("w", "z")]
+
+
 def test_bad_content_after_the_first_chunk_is_refused_with_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

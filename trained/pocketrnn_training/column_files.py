@@ -18,6 +18,7 @@ from pocketrnn.errors import DataError, first_line, reason
 from pocketrnn.tables.checks import (
     DAMAGED_PARQUET,
     check_columns,
+    delimiter_of,
     header_line,
     json_object,
     listed,
@@ -199,7 +200,14 @@ def _csv_errors(path: Path) -> Iterator[None]:
 
 
 def _read_csv(path: Path, wanted: Sequence[str], remedy: str, encoding: str) -> Iterator[tuple[list[Any], ...]]:
-    return read_delimited(path, wanted, ",", remedy=remedy, encoding=encoding)
+    return read_delimited(path, wanted, _csv_delimiter(path, wanted, encoding), remedy=remedy, encoding=encoding)
+
+
+def _csv_delimiter(path: Path, wanted: Sequence[str], encoding: str = UTF8) -> str:
+    _checked_size(path, encoding)
+    with opened(path, encoding) as file:
+        header = next((line for line in iter(partial(file.readline, _BLOCK), b"") if line.strip()), b"")
+    return delimiter_of(header.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace").strip(), wanted)
 
 
 def _read_tsv(path: Path, wanted: Sequence[str], remedy: str, encoding: str) -> Iterator[tuple[list[Any], ...]]:
@@ -294,9 +302,9 @@ def _parquet(path: Path) -> Iterator[pyarrow.parquet.ParquetFile]:
             raise not_parquet(str(path), error) from None
 
 
-def _delimited_names(path: Path, delimiter: str) -> list[str]:
+def _delimited_names(path: Path, delimiter: str | None = None) -> list[str]:
     size = _checked_size(path)
-    with _delimited_reader(path, size, (), (), delimiter) as header:
+    with _delimited_reader(path, size, (), (), delimiter or _csv_delimiter(path, ())) as header:
         return list(header.schema.names)
 
 
@@ -313,7 +321,7 @@ def _parquet_names(path: Path) -> list[str]:
 
 _Format = tuple[Callable[[Path, Sequence[str], str, str], Iterator[tuple[list[Any], ...]]], Callable[[Path], list[str]]]
 _FORMATS: Final[dict[str, _Format]] = {
-    ".csv": (_read_csv, partial(_delimited_names, delimiter=",")),
+    ".csv": (_read_csv, _delimited_names),
     ".tsv": (_read_tsv, partial(_delimited_names, delimiter="\t")),
     ".jsonl": (_read_json_lines, _json_names),
     ".ndjson": (_read_json_lines, _json_names),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -14,12 +15,15 @@ __all__ = [
     "SAVE_AS_UTF8",
     "check_columns",
     "check_labels",
+    "delimiter_of",
     "header_line",
     "json_object",
     "listed",
     "not_parquet",
 ]
 
+# What stands between the fields of CSV files, the most usual first.
+_MARKS: Final = (",", ";", "\t", "|")
 SAVE_AS_UTF8: Final = "Name its encoding with --encoding, such as cp1252 or utf-16, or save it as UTF-8."
 
 
@@ -77,16 +81,27 @@ def check_columns(present: Sequence[str], wanted: Sequence[str], name: str, reme
         if not times[column]:
             # Nearer than for files: in a file without a header line these are parts of texts.
             near = did_you_mean(column, present, least=0.75)
-            said = f"{near} {remedy}" if near else _separated(present) or f"{remedy} {header}".rstrip()
+            said = f"{near} {remedy}" if near else f"{remedy} {header}".rstrip()
             raise DataError(f"{name} has no column {column!r}; its columns are {listed(present) or 'none'}.", said)
         if times[column] > 1:
             raise DataError(f"{name} has the column {column!r} twice.", "Give every column a name of its own.")
 
 
-def _separated(present: Sequence[str]) -> str:
-    """What to do about a file whose one column holds another separator, as spreadsheets write; else nothing."""
-    found = next((mark for mark in (";", "\t", "|") if len(present) == 1 and mark in present[0]), None)
-    return "" if found is None else f"Its columns seem to be separated by {found!r}: save it with commas, or as .tsv."
+def delimiter_of(header: str, wanted: Sequence[str]) -> str:
+    """What stands between the fields of a CSV file: a comma, or what spreadsheets of many countries write in its place.
+
+    Args:
+        header: the first line of the file.
+        wanted: the columns that it should have: the first mark by which it has them all is the one, or else the one
+            that gives most columns.
+
+    Example:
+        >>> delimiter_of("id;text;label", ["text"]), delimiter_of("a;b", ["a;b"])
+        (';', ',')
+    """
+    columns = {mark: next(csv.reader([header], delimiter=mark), []) for mark in _MARKS}
+    having = (mark for mark in _MARKS if set(wanted) <= set(columns[mark]))
+    return (next(having, None) if wanted else None) or max(_MARKS, key=lambda mark: len(columns[mark]))
 
 
 def header_line(wanted: Sequence[str], delimiter: str) -> str:

@@ -7,6 +7,7 @@ import csv
 import io
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from pocketrnn.errors import DataError, require, shown
@@ -14,11 +15,12 @@ from pocketrnn.tables.checks import (
     DAMAGED_PARQUET,
     SAVE_AS_UTF8,
     check_columns,
+    delimiter_of,
     header_line,
     json_object,
     not_parquet,
 )
-from pocketrnn.tables.rows import BATCH_ROWS, BLANK, DELIMITERS, ArrowRows, CsvRows, JsonRows, RowBatch, RowSource
+from pocketrnn.tables.rows import BATCH_ROWS, BLANK, DELIMITERS, ArrowRows, CsvRows, JsonRows, Kind, RowBatch, RowSource
 
 if TYPE_CHECKING:
     import pyarrow
@@ -189,11 +191,17 @@ def _large_fields() -> Iterator[None]:
 class _DelimitedRows:
     """The rows of a CSV or TSV file, and where the last one ended."""
 
-    def __init__(self, chunks: _Chunks, delimiter: str) -> None:
+    def __init__(self, chunks: _Chunks, kind: Kind, wanted: Sequence[str]) -> None:
         self._chunks = chunks
         self.not_utf8: set[int] = set()
+        lines = self._lines()
+        first: list[str] = []
+        while kind == "csv" and not "".join(first).strip() and (line := next(lines, None)) is not None:
+            first.append(line)
+        with _large_fields():
+            self.delimiter = delimiter_of("".join(first).strip(), wanted) if first else DELIMITERS[kind]
         # strict: an open quotation mark at the end is an error, not a field.
-        self.reader = csv.reader(self._lines(), delimiter=delimiter, strict=True)
+        self.reader = csv.reader(chain(first, lines), delimiter=self.delimiter, strict=True)
 
     def _lines(self) -> Iterator[str]:
         for chunk in self._chunks:
@@ -208,7 +216,7 @@ class _DelimitedRows:
 
 
 def _read_delimited(chunks: _Chunks, source: RowSource, text_column: str, added: Sequence[str]) -> Iterator[RowBatch]:
-    rows = _DelimitedRows(chunks, DELIMITERS[source.kind])
+    rows = _DelimitedRows(chunks, source.kind, (text_column,))
     names = _header(rows, source)
     _check_names(names, text_column, added, source)
     width, index = len(names), names.index(text_column)
@@ -232,12 +240,12 @@ def _read_delimited(chunks: _Chunks, source: RowSource, text_column: str, added:
             _refuse_csv(len(kept), error, rows, source)
             continue
         source.rows += len(kept)
-        yield RowBatch([row[index] for row in kept], [], CsvRows(names, kept), chunks.read)
+        yield RowBatch([row[index] for row in kept], [], CsvRows(names, kept, rows.delimiter), chunks.read)
         kept, given = [], True
         chunks.start_batch()
     source.rows += len(kept)
     if kept or not given:
-        yield RowBatch([row[index] for row in kept], [], CsvRows(names, kept), chunks.read)
+        yield RowBatch([row[index] for row in kept], [], CsvRows(names, kept, rows.delimiter), chunks.read)
 
 
 def _header(rows: _DelimitedRows, source: RowSource) -> list[str]:

@@ -60,10 +60,12 @@ class CsvRows:
     Attributes:
         names: the columns.
         rows: the fields of each row, as many as there are columns.
+        delimiter: what stood between the fields.
     """
 
     names: Sequence[str]
     rows: list[list[str]]
+    delimiter: str = ","
 
     def objects(self) -> list[dict[str, Any]]:
         """Each row as a value for each column."""

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any, Final
 
 from pocketrnn.errors import OutputError, first_line, require
@@ -59,13 +59,7 @@ def write(stream: IO[bytes], kind: Kind, answered: Answered, text_column: str, *
     if kind == "parquet":
         _write_parquet(stream, answered, text_column)
         return
-    lines: Callable[[Answered], Iterator[str]]
-    if kind == "jsonl":
-        lines = _as_json_lines
-    else:
-        delimiter = DELIMITERS[kind]
-        lines = lambda given: _as_delimited(given, delimiter, text_column)  # noqa: E731
-    for some in lines(answered):
+    for some in _as_json_lines(answered) if kind == "jsonl" else _as_delimited(answered, kind, text_column):
         # Half a surrogate pair, which a JSON escape can bring, has no UTF-8 form.
         stream.write(some.encode("utf-8", "backslashreplace"))
         if flush:
@@ -121,10 +115,13 @@ def _without_nan(value: Any) -> Any:
     return value if value is None or isinstance(value, (str, int)) else _plain(value)
 
 
-def _as_delimited(answered: Answered, delimiter: str, text_column: str) -> Iterator[str]:
+def _as_delimited(answered: Answered, kind: Kind, text_column: str) -> Iterator[str]:
     names: list[str] | None = None
+    delimiter = DELIMITERS[kind]
     for batch, answers in answered:
         if isinstance(batch.rows, CsvRows):
+            # A spreadsheet that wrote semicolons reads semicolons.
+            delimiter = batch.rows.delimiter if kind == "csv" and batch.rows.delimiter != "\t" else delimiter
             rows = batch.rows.rows
             first, names = names is None, list(batch.rows.names)
         else:
