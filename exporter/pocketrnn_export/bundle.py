@@ -23,7 +23,7 @@ from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import LOGGER, TEXT_RULES, TextVerdict, graph_sentence, text_verdict
 from pocketrnn_export.bundle_proof import ProofPlan, proof_cases, refuse_mixed_texts, texts_within
 from pocketrnn_export.bundle_writer import versions, write_bundle
-from pocketrnn_export.description import Description, checked_labels, checked_name, checked_thresholds
+from pocketrnn_export.description import Description, checked_labels, checked_name, label_output
 from pocketrnn_export.export_arguments import (
     AnyNumberArguments,
     CommonArguments,
@@ -41,11 +41,12 @@ from pocketrnn_export.intake.convention import Call
 from pocketrnn_export.intake.exportable import ExportableModule, prepare, with_ids_tried
 from pocketrnn_export.intake.padding_effect import answered_alone, candidate_ids, padding_effect
 from pocketrnn_export.numbers.number_arguments import (
-    export_numbers,
+    described_numbers,
     refuse_arguments_of_texts,
     refuse_short_form,
 )
-from pocketrnn_export.one_export import check_wanted, one_export_at_a_time, told_in_a_sentence
+from pocketrnn_export.numbers.number_export import export_numbers_of
+from pocketrnn_export.one_export import Wanted, check_wanted, one_export_at_a_time, or_one_text, told_in_a_sentence
 from pocketrnn_export.progress import told_on_stderr
 from pocketrnn_export.proof.cases import MADE_TEXTS, made_texts, texts_for_proof
 from pocketrnn_export.proof.chosen_cases import noted_sizes, widths_of
@@ -243,6 +244,8 @@ def export(
     if isinstance(output, LabelOutput):
         labels, thresholds = output.labels, output.thresholds
         multi_label = output.activation == "sigmoid"
+    name = name if name is not None else name_of(path)
+    wanted = Wanted(lengths, call, gives, one_text, examples, streaming, tolerance, report)
     if isinstance(input, NumberInput) or channels is not None or numbers:
         of_texts = {"vocabulary": vocabulary, "tokenizer": tokenizer, "rules": rules, "example_ids": example_ids,
                     "example_texts": example_texts, "torchscript": torchscript, "edge": edge}  # fmt: skip
@@ -250,12 +253,14 @@ def export(
         refuse_arguments_of_texts(of_texts, channels if stated is None else stated.channels, numbers)
         if isinstance(output, ValueOutput):
             numbers |= {"values": output.names, "value_units": output.units}
-        return export_numbers(
-            module, path, given=stated, labels=labels, channels=channels, lengths=lengths, call=call, gives=gives,
-            one_sequence=one_text, multi_label=multi_label, thresholds=thresholds, examples=examples, name=name,
-            tolerance=tolerance, provenance=provenance, report=report, force=force,
-            streaming=streaming, progress=progress, **numbers,
+        check_free(path, force=force, made_by=CLASSIFIER_JSON)
+        known = described_numbers(
+            name, wanted, provenance, given=stated, channels=channels, labels=labels, multi_label=multi_label,
+            thresholds=thresholds, **numbers,
         )  # fmt: skip
+        check_wanted(wanted)
+        with one_export_at_a_time(), told_on_stderr(progress), random_state_kept(), told_in_a_sentence(module):
+            return export_numbers_of(module, path, known, force=force)
     if isinstance(output, ValueOutput):
         raise InputError("A classifier of texts gives labels, not values.", "Give output=LabelOutput(...).")
     if labels is None:
@@ -263,24 +268,23 @@ def export(
     check_free(path, force=force, made_by=CLASSIFIER_JSON)
     text, pairs = read_text_arguments(vocabulary, tokenizer, rules), checked_pairs(example_ids)
     answers = answers_in_words(pairs, checked_labels(labels))
+    chosen = chosen_rules(text.vocabulary, text.rules, text.tokenizer, pairs_of(pairs), example_texts)
     description = Description(
-        name=checked_name(name if name is not None else name_of(path)),
-        labels=checked_labels(labels),
-        rules=chosen_rules(text.vocabulary, text.rules, text.tokenizer, pairs_of(pairs), example_texts),
-        vocabulary=text.vocabulary.tokens,
-        activation="sigmoid" if multi_label else "softmax",
-        thresholds=checked_thresholds(thresholds, labels),
-        provenance={**(provenance or {}), "versions": versions()},
+        checked_name(name),
+        TextInput(chosen, text.vocabulary.tokens),
+        label_output(labels, thresholds, multi_label=multi_label),
+        {**(provenance or {}), "versions": versions()},
     )
-    _refuse_tokens_alone(description.rules, pairs)
+    _refuse_tokens_alone(chosen, pairs)
     verdict = _text_verdict(description, text, pairs, example_texts)
     description = description.noting({TEXT_RULES: verdict.document})
-    check_wanted(tolerance, gives, report)
-    kinds = _wanted(module, description.rules, torchscript=torchscript, streaming=streaming, edge=edge)
+    check_wanted(wanted)
+    kinds = _wanted(module, chosen, torchscript=torchscript, streaming=streaming, edge=edge)
     description, given, texts = _texts_of_proof(description, text.tokenizer, pairs, example_texts, examples=examples)
     with one_export_at_a_time(), told_on_stderr(progress), random_state_kept(), told_in_a_sentence(module):
-        ask = _asking(module, description, lengths=lengths, multi_label=multi_label, call=call, gives=gives)
-        prepared, forms = _prepared_and_made(ask, kinds, description, one_text=one_text)
+        prepared, forms = _prepared_and_made(
+            _asking(module, description, wanted), kinds, description, one_text=one_text
+        )
         shown = "given texts" if given and examples else "made of words of the vocabulary"
         description = description.noting({**prepared.convention.provenance, "golden_examples": shown})
         graph, bounds = _graph_of(forms)
@@ -291,7 +295,7 @@ def export(
         description = _with_padding_measured(prepared, graph, description, texts)
         refuse_mixed_texts(prepared, graph.limits, bounds, _whole_numbers(forms))
         loud, tried = loud_ids(prepared.module, description.ids), _answered_where_padding(prepared)
-        cases = proof_cases(prepared, description.rules, graph, bounds, loud=loud, tried=tried)
+        cases = proof_cases(prepared, description.text.rules, graph, bounds, loud=loud, tried=tried)
         plan = ProofPlan.of(prepared, cases, texts=texts, private=private, tolerance=tolerance, report=report)
         plan = replace(plan, answered=_answered(description, answers))
         _log.info("Proving all forms, and the runtime on texts, equal to PyTorch")
@@ -309,7 +313,7 @@ def _texts_of_proof(
     examples: bool,
 ) -> tuple[Description, list[str], list[str]]:
     """The description with the ids of texts that only the owner's code can split; the given texts; and all texts."""
-    rules, vocabulary = description.rules, description.vocabulary
+    rules, vocabulary = description.text.rules, description.text.vocabulary
     if rules.tokenizer != EXTERNAL:
         texts: Any = example_texts or [one.text for one in pairs]
         return description, texts, texts_for_proof(texts, vocabulary, rules, made_too=not examples)
@@ -337,7 +341,7 @@ def _refuse_tokens_alone(rules: AnyTextRules, pairs: Sequence[OwnersText]) -> No
 def _answered(description: Description, answers: Sequence[tuple[OwnersText, Answer]]) -> list[Answered]:
     """What the written bundle is asked beside its owner's classifier; not a text without an id, of which that says
     nothing."""
-    external = description.rules.tokenizer == EXTERNAL
+    external = description.text.rules.tokenizer == EXTERNAL
     return [
         Answered(
             one.text,
@@ -357,7 +361,7 @@ def _text_verdict(
     """What is known of the text rules, after `chosen_rules` has refused what differs. How many answers are the owner's
     is known when the bundle is written."""
     tokenizer, read = text.tokenizer, text.subwords
-    external = description.rules.tokenizer == EXTERNAL
+    external = description.text.rules.tokenizer == EXTERNAL
     # Of a text without an id the module says nothing.
     compared = {one.text for one in pairs if one.ids and (one.tokens or callable(tokenizer) or not external)}
     if compared:
@@ -381,10 +385,10 @@ def _text_verdict(
 def _may_show_unknown_words(description: Description, text: TextArguments, pairs: Sequence[OwnersText]) -> bool:
     """Whether a text has a word that the vocabulary lacks; always of subwords, and where the owner's code may give
     ids."""
-    rules = description.rules
+    rules = description.text.rules
     if not isinstance(rules, TextRules) or (rules.tokenizer == EXTERNAL and callable(text.tokenizer)):
         return True
-    encoder = TextEncoder(rules, description.vocabulary)
+    encoder = TextEncoder(rules, description.text.vocabulary)
     if rules.tokenizer == EXTERNAL:
         each: Iterator[Sequence[str]] = (one.tokens or () for one in pairs)
     else:
@@ -414,27 +418,19 @@ def _tell_verdicts(manifest: Manifest) -> None:
         )  # fmt: skip
 
 
-def _asking(
-    module: nn.Module,
-    description: Description,
-    *,
-    lengths: bool | None,
-    multi_label: bool,
-    call: str | Call | None,
-    gives: str | None,
-) -> Callable[..., ExportableModule]:
+def _asking(module: nn.Module, description: Description, wanted: Wanted) -> Callable[..., ExportableModule]:
     """What finds out how the module is called, for batches or with `one_text`."""
     return functools.partial(
         prepare,
         module,
-        lengths=lengths,
+        lengths=wanted.lengths,
         ids=description.ids,
-        padding_id=description.rules.padding_id,
-        classes=len(description.labels),
-        multi_label=multi_label,
-        call=call,
-        gives=gives,
-        widths=widths_of(description.rules),
+        padding_id=description.text.rules.padding_id,
+        classes=len(description.output.labels),
+        multi_label=description.output.activation == "sigmoid",
+        call=wanted.call,
+        gives=wanted.gives,
+        widths=widths_of(description.text.rules),
     )
 
 
@@ -480,43 +476,33 @@ def _prepared_and_made(
             "To have such texts answered, leave out what needs more steps, such as a standard deviation over them",
             prepared.least,
         )
-    try:
+
+    def made(prepared: ExportableModule) -> tuple[ExportableModule, list[Form]]:
         forms = _made(kinds, prepared, description)
         if EDGE in kinds or prepared.one_text:
             return prepared, forms
         # A graph says which numbers forward compares ids with.
-        rules = description.rules
+        rules = description.text.rules
         numbers = [rules.unknown_id, rules.empty_id, *rules.first_ids, *rules.last_ids, *_whole_numbers(forms)]
         tried = with_ids_tried(prepared, [i for i in numbers if i is not None])
         if tried.alone != prepared.alone:
             prepared, forms = tried, _made(kinds, tried, description)
         return prepared, forms
-    except UntraceableError as error:
-        if prepared.one_text or EDGE in kinds:
-            raise
-        try:
-            alone = ask(one_text=True)
-            forms = _made(kinds, alone, description)
-        except (ExportError, InputError):
-            raise error from error.__cause__
-        _log.warning(
-            "Exported for one text at a time, so that many texts take longer: there is no graph for batches. %s",
-            error.problem,
-        )
-        return alone, forms
+
+    return or_one_text(prepared, made, ask, batches_only=EDGE in kinds)
 
 
 def _with_padding_measured(
     prepared: ExportableModule, graph: Graph, description: Description, texts: Sequence[str]
 ) -> Description:
     """Log what padding does to the module's answers, and keep it in the provenance; nothing where it does nothing."""
-    rules, encoder = description.rules, description.encoder()
+    rules, encoder = description.text.rules, description.encoder()
     if prepared.alone and graph.batch != 1:
         _log.warning(
             "A text that holds %s is answered otherwise beside other texts than alone%s, as where forward takes that "
             "for padding and pools up to the longest text of a batch. pocketrnn answers such a text alone, which takes "
             "longer where there are many",
-            _named(prepared.alone, description.vocabulary), _moved(max(prepared.alone.values())),
+            _named(prepared.alone, description.text.vocabulary), _moved(max(prepared.alone.values())),
         )  # fmt: skip
     effect = padding_effect(
         prepared.as_reference(),
@@ -560,7 +546,7 @@ def _moved(probability: float) -> str:
 
 def _tell_what_is_assumed(graph: Graph, description: Description, *, compared: bool) -> None:
     """Log what a wrong bundle may come of, and nothing here can show to be wrong."""
-    words, rows = len(description.vocabulary), graph.embedding_rows
+    words, rows = len(description.text.vocabulary), graph.embedding_rows
     if rows > words and not compared:
         _log.warning(
             "The embedding has %d rows, and the vocabulary %d words: the first word has the id 0. If your ids begin "
@@ -593,7 +579,7 @@ def _made(kinds: Iterable[FormKind], prepared: ExportableModule, description: De
                 ) from error
             continue
         try:
-            kind.check(prepared.module, description.rules)
+            kind.check(prepared.module, description.text.rules)
             forms.append(replace(kind.make(prepared, description), required=False))
         except (ExportError, InputError) as error:
             _log.warning("The %s copy is left out. %s", kind.name, first_line(error))
@@ -609,10 +595,12 @@ def _texts_for(
         ExportError: there is none.
     """
     inside = texts_within(limits, texts, description)
-    if private.issuperset(inside) and description.rules.tokenizer != EXTERNAL:
+    if private.issuperset(inside) and description.text.rules.tokenizer != EXTERNAL:
         # Of as many words as the module needs, where those that are made for every module have fewer.
         least = max(1, (limits and limits.min_tokens) or 1)
-        inside += texts_within(limits, made_texts(description.vocabulary, description.rules, (least,)), description)
+        inside += texts_within(
+            limits, made_texts(description.text.vocabulary, description.text.rules, (least,)), description
+        )
     if private.issuperset(inside):
         raise ExportError(
             "The module takes none of the texts for the proof: each has too few tokens for it, too many, or no known "

@@ -6,12 +6,14 @@ import contextlib
 import functools
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from pocketrnn.bundle.manifest import Comparison, Graph, Limits, Parity
 from pocketrnn.errors import ParityError, PocketRNNError
@@ -37,6 +39,7 @@ __all__ = [
     "compared_in_float64",
     "compared_on_cases",
     "first_verdict",
+    "lines_of_numbers",
     "proof_cases",
     "provable",
     "refuse_mixed_texts",
@@ -64,6 +67,8 @@ class ProofPlan:
         earlier: the proof of what the reference itself was made from, which stays part of the bundle's proof.
         given: the user's own module, where the reference is a copy of it.
         answered: texts with the answers of the owner's own classifier, for the written bundle.
+        rows: of a classifier of numbers, the samples that the ids of cases stand for, float32 [ids, channels]; its
+            sequences are the cases of the texts.
     """
 
     reference: Reference
@@ -76,6 +81,7 @@ class ProofPlan:
     earlier: Parity | None = None
     given: AsGiven | None = None
     answered: Sequence[Answered] = ()
+    rows: NDArray[np.float32] | None = None
 
     @classmethod
     def of(
@@ -87,12 +93,13 @@ class ProofPlan:
         private: frozenset[str] = frozenset(),
         tolerance: float | None = None,
         report: str | Path | None = None,
+        rows: NDArray[np.float32] | None = None,
     ) -> ProofPlan:
         """The plan of a module's own forms.
 
         Args:
             prepared: the module.
-            cases, texts, private, tolerance, report: as the attributes.
+            cases, texts, private, tolerance, report, rows: as the attributes.
 
         Example:
             >>> ProofPlan.of(prepared, cases).reference.name
@@ -107,7 +114,14 @@ class ProofPlan:
             tolerance=tolerance,
             report=report,
             given=prepared.given,
+            rows=rows,
         )
+
+    def runtime_given(self, description: Description) -> list[Any]:
+        """What a Classifier is given for the texts, or what its graph is given for the sequences."""
+        if self.rows is None:
+            return description.given(self.texts)
+        return [self.rows[case.tokens[0]] for case in self.cases["texts"]]
 
 
 def refuse_mixed_texts(
@@ -183,7 +197,7 @@ def texts_within(limits: Limits | None, texts: Sequence[str], description: Descr
         >>> texts_within(Limits(max_tokens=1), ["oil prices", "oil"], description)
         ['oil']
     """
-    encoder, padding_id = description.encoder(), description.rules.padding_id
+    encoder, padding_id = description.encoder(), description.text.rules.padding_id
     return [text for text in texts if limits is None or limits.take(encoder.encode(text), padding_id)]
 
 
@@ -288,7 +302,7 @@ def _users_place(frame: FrameType | None) -> str:
 
 
 def _with_its_operation(error: ParityError, forms: Sequence[Form], answers: ReferenceAnswers) -> ParityError:
-    form = next((form for form in forms if form.member == "graph" and form.float64_run is not None), None)
+    form = next((form for form in forms if form.float64_run is not None), None)
     if form is None or form.float64_run is None or answers.reference.departs is None:
         return error
     run = form.float64_run()
@@ -330,7 +344,40 @@ def verdict(plan: ProofPlan, compared: Sequence[Compared], answers: ReferenceAns
         write_report(plan.report, compared, plan.tolerance)
     allowed = answers.tolerance if plan.tolerance is None else plan.tolerance
     parity = proven(compared, plan.tolerance, allowed=allowed, float64_error=answers.float64_error)
+    if plan.rows is not None:
+        parity = replace(parity, comparisons=tuple(lines_of_numbers(parity.comparisons)))
     if plan.earlier is None:
         return parity
     allowed = max(parity.tolerance, plan.earlier.tolerance)
     return Parity(allowed, (*plan.earlier.comparisons, *parity.comparisons))
+
+
+def lines_of_numbers(comparisons: Iterable[Comparison]) -> list[Comparison]:
+    """The lines of a proof in the words of numbers. Those of a step are one for all kinds of inputs: a microcontroller
+    has them in flash.
+
+    Example:
+        >>> lines_of_numbers([Comparison("onnx", "packed", "texts", 9, 9, 0.0, 0)])[0].inputs
+        'sequences'
+    """
+    inputs = {"texts": "sequences", "every id": "every drawn row"}
+    lines: dict[tuple[str, ...], Comparison] = {}
+    for line in (replace(line, inputs=inputs.get(line.inputs, line.inputs)) for line in comparisons):
+        of_step = " step" in line.candidate or line.candidate.startswith("step")
+        key = (line.reference, line.candidate, *(() if of_step else (line.inputs,)))
+        before = lines.get(key)
+        if before is None or not of_step:
+            lines[key] = line
+            continue
+        spreads = [one.spreads for one in (before, line) if one.spreads is not None]
+        lines[key] = Comparison(
+            line.reference,
+            line.candidate,
+            "all cases",
+            before.cases + line.cases,
+            before.rows + line.rows,
+            max(before.largest_difference, line.largest_difference),
+            before.labels_differing + line.labels_differing,
+            max(spreads) if spreads else None,
+        )
+    return [*lines.values()]

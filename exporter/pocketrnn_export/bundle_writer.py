@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import pocketrnn
 from pocketrnn.bundle.folder import written_whole
-from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Example, Manifest, to_bytes
-from pocketrnn.bundle.output import output_of
+from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Example, Manifest, NumberExample, to_bytes
 from pocketrnn.classifier import Classifier
-from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import TEXT_RULES, AnswersCompared
 from pocketrnn_export.bundle_proof import ProofPlan, compared_in_float64, first_verdict, provable, verdict
 from pocketrnn_export.description import Description
@@ -29,6 +27,7 @@ __all__ = ["golden_examples", "versions", "write_bundle"]
 
 # The golden examples that a bundle carries: enough to show a difference, few enough to read.
 GOLDEN_EXAMPLES: Final = 12
+Examples = tuple[Example, ...] | tuple[NumberExample, ...]
 
 
 def write_bundle(
@@ -37,7 +36,7 @@ def write_bundle(
     forms: Sequence[Form],
     plan: ProofPlan,
     *,
-    examples: tuple[Example, ...] | None = None,
+    examples: Examples | Callable[[ReferenceAnswers], Examples] | None = None,
     other_files: Mapping[str, bytes] | None = None,
     force: bool = False,
 ) -> Manifest:
@@ -48,7 +47,8 @@ def write_bundle(
         description: all of the bundle that is not a form.
         forms: made, and not proven yet.
         plan: what they are compared with, and on what.
-        examples: the golden examples; by default made of the plan's texts and the reference's answers.
+        examples: the golden examples, or what makes them of the reference's answers; by default they are made of the
+            plan's texts.
         other_files: further files, by name, which no reader of bundles needs.
         force: replace a bundle at `path`.
 
@@ -59,14 +59,18 @@ def write_bundle(
 
     Example:
         >>> forms = [ONNX.make(prepared, description)]
-        >>> cases = cases_for(description.rules, ids=8000, ragged=True)
+        >>> cases = cases_for(description.text.rules, ids=8000, ragged=True)
         >>> plan = ProofPlan(prepared.as_reference(), cases, ["oil prices"])
         >>> write_bundle(Path("news"), description, forms, plan).graph.file
         'model.onnx'
     """
-    cases = {**plan.cases, "texts": text_cases(plan.texts, description.encoder())}
+    cases = dict(plan.cases)
+    if plan.rows is None:
+        cases["texts"] = text_cases(plan.texts, description.encoder())
     answers = ReferenceAnswers(plan.reference, cases, rows_alone=plan.rows_alone)
-    texts = [answer for _, answer in answers.of("texts", one_row=False)]
+    if examples is None:
+        texts = [answer for _, answer in answers.of("texts", one_row=False)]
+        examples = golden_examples(plan.texts, cases["texts"], texts, plan.private)
     as_given = (
         []
         if plan.given is None
@@ -81,18 +85,18 @@ def write_bundle(
             (work / name).write_bytes(content)
         manifest = Manifest(
             name=description.name,
-            input=TextInput(description.rules, description.vocabulary),
-            output=output_of(description.labels, description.activation, description.thresholds),
+            input=description.input,
+            output=description.output,
             provenance=description.provenance,
-            examples=golden_examples(plan.texts, cases["texts"], texts, plan.private) if examples is None else examples,
+            examples=examples(answers) if callable(examples) else examples,
             parity=first_verdict(plan, compared, proven_forms, answers),
             **_entries(proven_forms),
         )
         compared = [*compared_in_float64(proven_forms, answers), *compared]
         (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
-        classifier, given = Classifier.load(work), description.given(plan.texts)
+        classifier, given = Classifier.load(work), plan.runtime_given(description)
         compared += end_to_end(classifier, given, answers, reference=plan.reference.name)
-        compared += rows_end_to_end(classifier, answers)
+        compared += rows_end_to_end(classifier, answers, plan.rows)
         manifest = replace(
             manifest,
             parity=verdict(plan, compared, answers),

@@ -249,7 +249,8 @@ def _write_small(folder: Path, manifest: Manifest, storage: Storage, path: Path)
     Raises:
         ParityError: it is not.
     """
-    description = replace(Description.of(manifest), vocabulary=manifest.text.vocabulary[: storage.rows])
+    kept_words = replace(manifest.text, vocabulary=manifest.text.vocabulary[: storage.rows])
+    description = replace(Description.of(manifest), input=kept_words)
     if storage.rows is not None:
         cut = {text: cut_ids(ids, manifest.text.rules, storage.rows) for text, ids in description.known.items()}
         description = replace(description, known=cut)
@@ -264,12 +265,12 @@ def _write_small(folder: Path, manifest: Manifest, storage: Storage, path: Path)
         steps = quantized(manifests.checked_bytes(folder / stream.file, stream.sha256), storage, metadata)
         forms.append(step_form(steps.content, stream))
     texts = list(description.known) or texts_for_proof(
-        [e.text for e in manifest.texts], description.vocabulary, manifest.text.rules
+        [e.text for e in manifest.texts], description.text.vocabulary, manifest.text.rules
     )
     texts = texts_within(graph.limits, texts, description)
     if not texts:
         raise CompressionError(
-            f"With {len(description.vocabulary)} words, the graph takes none of the golden examples: they have too few "
+            f"With {len(kept_words.vocabulary)} words, the graph takes none of the golden examples: they have too few "
             "known words, or none.",
             "Keep more words.",
         )

@@ -1,4 +1,4 @@
-"""What a bundle says besides its graphs: name, labels, text rules, vocabulary, activation, provenance."""
+"""What a bundle says besides its graphs: name, input, output, provenance."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Real
-from typing import Any
+from typing import Any, Literal
 
-from pocketrnn.bundle.manifest import VERSION, Manifest, digest_entry
+from pocketrnn.bundle.manifest import VERSION, Input, Manifest, digest_entry
+from pocketrnn.bundle.output import LabelOutput, Output
 from pocketrnn.errors import InputError, shown
-from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder
+from pocketrnn.numbers.number_input import NumberInput
+from pocketrnn.text import EXTERNAL, TextEncoder
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.vocabularies.external import KnownTexts
 
-__all__ = ["Description", "checked_labels", "checked_name", "checked_thresholds"]
+__all__ = ["Description", "checked_labels", "checked_name", "checked_thresholds", "label_output"]
 
 
 @dataclass(frozen=True)
@@ -24,38 +26,36 @@ class Description:
 
     Attributes:
         name: what the classifier is called.
-        labels: the classes, in the order of the logits.
-        rules: how a text becomes tokens.
-        vocabulary: the tokens in the order of their ids.
-        activation: what makes probabilities of logits: `softmax` or `sigmoid`.
+        input: what it takes, and how that becomes what the graph is given.
+        output: what the graph's logits mean.
         provenance: the origin: data, metrics, licence, versions.
         known: the ids of the proof's texts, where the owner's code splits them.
-        thresholds: for each label the probability from which it is given, or None to keep none.
     """
 
     name: str
-    labels: tuple[str, ...]
-    rules: AnyTextRules
-    vocabulary: tuple[str, ...] = field(repr=False)
-    activation: str
+    input: Input = field(repr=False)
+    output: Output
     provenance: Mapping[str, Any]
     known: Mapping[str, Sequence[int]] = field(default_factory=dict, repr=False)
-    thresholds: tuple[float, ...] | None = None
 
     @classmethod
     def of(cls, manifest: Manifest) -> Description:
         """What a bundle says."""
-        external = manifest.text.rules.tokenizer == EXTERNAL
-        return cls(
-            manifest.name,
-            manifest.labels,
-            manifest.text.rules,
-            manifest.text.vocabulary,
-            manifest.output.activation,
-            manifest.provenance,
-            {example.text: example.ids for example in manifest.texts} if external else {},
-            manifest.output.thresholds,
-        )
+        external = isinstance(manifest.input, TextInput) and manifest.input.rules.tokenizer == EXTERNAL
+        known = {example.text: example.ids for example in manifest.texts} if external else {}
+        return cls(manifest.name, manifest.input, manifest.output, manifest.provenance, known)
+
+    @property
+    def text(self) -> TextInput:
+        """The input of a classifier of texts."""
+        assert isinstance(self.input, TextInput)  # noqa: S101 - whoever asks has a classifier of texts
+        return self.input
+
+    @property
+    def numbers(self) -> NumberInput:
+        """The input of a classifier of sequences of numbers."""
+        assert isinstance(self.input, NumberInput)  # noqa: S101 - whoever asks has a classifier of numbers
+        return self.input
 
     def noting(self, found: Mapping[str, Any]) -> Description:
         """The same, with more in its provenance.
@@ -69,7 +69,7 @@ class Description:
     @property
     def ids(self) -> int:
         """How many token ids the text rules and the vocabulary use: all are below this."""
-        return max(len(self.vocabulary), self.rules.highest_id + 1)
+        return max(len(self.text.vocabulary), self.text.rules.highest_id + 1)
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -77,15 +77,16 @@ class Description:
         return {
             "pocketrnn.version": str(VERSION),
             "pocketrnn.name": self.name,
-            "pocketrnn.labels": json.dumps(self.labels),
-            **digest_entry(self.labels, TextInput(self.rules, self.vocabulary)),
+            "pocketrnn.labels": json.dumps(self.output.labels),
+            **digest_entry(self.output.labels, self.input),
         }
 
     def encoder(self) -> TextEncoder:
         """What makes token ids of texts; of those in `known` only, where the owner's code splits them."""
-        if self.rules.tokenizer == EXTERNAL:
-            return KnownTexts(self.rules, self.vocabulary, self.known)
-        return TextEncoder(self.rules, self.vocabulary)
+        rules, vocabulary = self.text.rules, self.text.vocabulary
+        return (
+            KnownTexts(rules, vocabulary, self.known) if rules.tokenizer == EXTERNAL else TextEncoder(rules, vocabulary)
+        )
 
     def given(self, texts: Sequence[str]) -> list[str | list[int]]:
         """What a Classifier is given for these texts: their ids, where the owner's code splits them.
@@ -94,7 +95,7 @@ class Description:
             >>> description.given(["oil prices"])
             ['oil prices']
         """
-        if self.rules.tokenizer != EXTERNAL:
+        if self.text.rules.tokenizer != EXTERNAL:
             return list(texts)
         return [list(self.known[text]) for text in texts]
 
@@ -134,6 +135,20 @@ def checked_labels(labels: Sequence[str]) -> tuple[str, ...]:
     if times > 1:
         raise InputError(f"The label {shown(label, 40)} is there {times} times.", "Give each label once.")
     return tuple(labels)
+
+
+def label_output(labels: Sequence[str], thresholds: Sequence[float] | None, *, multi_label: bool) -> LabelOutput:
+    """The output of a classifier of these labels.
+
+    Raises:
+        InputError: as `checked_labels`; the thresholds are not as many as the labels, or one is no probability.
+
+    Example:
+        >>> label_output(["sad", "long"], [0.3, 0.6], multi_label=True).activation
+        'sigmoid'
+    """
+    activation: Literal["softmax", "sigmoid"] = "sigmoid" if multi_label else "softmax"
+    return LabelOutput(checked_labels(labels), activation, checked_thresholds(thresholds, labels))
 
 
 def checked_thresholds(thresholds: Sequence[float] | None, labels: Sequence[str]) -> tuple[float, ...] | None:

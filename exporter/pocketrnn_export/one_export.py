@@ -3,22 +3,44 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import torch
 from torch import nn
 
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, Terminated, first_line, shown
+from pocketrnn_export.intake.convention import Call
+from pocketrnn_export.intake.exportable import ExportableModule
 from pocketrnn_export.proof.float64_operators import one_thread
 from pocketrnn_export.proof.verdict import write_report
+from pocketrnn_export.tracing.sizes.questions import UntraceableError
 
-__all__ = ["check_wanted", "one_export_at_a_time", "told_in_a_sentence"]
+__all__ = ["Wanted", "check_wanted", "one_export_at_a_time", "or_one_text", "told_in_a_sentence"]
+
+_log = logging.getLogger(__name__)
+_Made = TypeVar("_Made")
 
 # Neither torch.export nor the way Python hides warnings can be used by two threads at once.
 _lock: Final = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How a module is asked, and what is made of it; `export` says what each means."""
+
+    lengths: bool | None = None
+    call: str | Call | None = None
+    gives: str | None = None
+    one_text: bool = False
+    examples: bool = True
+    streaming: bool = False
+    tolerance: float | None = None
+    report: str | Path | None = None
 
 
 @contextlib.contextmanager
@@ -33,24 +55,55 @@ def one_export_at_a_time() -> Iterator[None]:
         yield
 
 
-def check_wanted(tolerance: float | None, gives: str | None, report: str | Path | None) -> None:
+def check_wanted(wanted: Wanted) -> None:
     """Refuse what no export can do, and show that the report can be written, before any work is done.
 
-    Args:
-        tolerance, gives, report: as `export` takes them.
-
     Raises:
-        InputError: one cannot be used; among them OutputError, where the report cannot be written.
+        InputError: something cannot be used; among them OutputError, where the report cannot be written.
 
     Example:
-        >>> check_wanted(1e-5, "logits", None)
+        >>> check_wanted(Wanted(tolerance=1e-5, gives="logits"))
     """
-    if tolerance is not None and not 0 <= tolerance < float("inf"):
-        raise InputError(f"The tolerance is {tolerance}.", "Give a finite number from 0, such as 1e-5.")
-    if gives not in (None, "logits", "probabilities"):
-        raise InputError(f"gives is {shown(gives)}.", "Use 'logits' or 'probabilities'.")
-    if report is not None:
-        write_report(report, [], tolerance)
+    if wanted.tolerance is not None and not 0 <= wanted.tolerance < float("inf"):
+        raise InputError(f"The tolerance is {wanted.tolerance}.", "Give a finite number from 0, such as 1e-5.")
+    if wanted.gives not in (None, "logits", "probabilities"):
+        raise InputError(f"gives is {shown(wanted.gives)}.", "Use 'logits' or 'probabilities'.")
+    if wanted.report is not None:
+        write_report(wanted.report, [], wanted.tolerance)
+
+
+def or_one_text(
+    prepared: ExportableModule,
+    make: Callable[[ExportableModule], _Made],
+    ask: Callable[..., ExportableModule],
+    *,
+    batches_only: bool = False,
+) -> _Made:
+    """What is made of a module: for one text at a time, where there is nothing for batches.
+
+    Args:
+        prepared: the module as it is called.
+        make: makes it of that.
+        ask: finds out, with `one_text`, how the module is called.
+        batches_only: whether it is not tried for one text.
+
+    Raises:
+        UntraceableError: there is neither.
+    """
+    try:
+        return make(prepared)
+    except UntraceableError as error:
+        if prepared.one_text or batches_only:
+            raise
+        try:
+            made = make(ask(one_text=True))
+        except (ExportError, InputError):
+            raise error from error.__cause__
+        _log.warning(
+            "Exported for one text at a time, so that many texts take longer: there is no graph for batches. %s",
+            error.problem,
+        )
+        return made
 
 
 @contextlib.contextmanager

@@ -36,7 +36,7 @@ from pocketrnn.text import EXTERNAL, AnyTextRules, TextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import graph_name
 from pocketrnn_export.board_memory import memory_of
-from pocketrnn_export.bundle_proof import compared_on_cases, texts_within
+from pocketrnn_export.bundle_proof import compared_on_cases, lines_of_numbers, texts_within
 from pocketrnn_export.bundle_writer import versions
 from pocketrnn_export.c_array import array_name, to_c_array
 from pocketrnn_export.description import Description
@@ -63,7 +63,7 @@ from pocketrnn_export.integer_packing import (
     written,
 )
 from pocketrnn_export.labels_given import check_data
-from pocketrnn_export.numbers.number_export import lines_of_numbers, told_of_numbers
+from pocketrnn_export.numbers.number_export import told_of_numbers
 from pocketrnn_export.numbers.number_packing import number_programs, number_proof, number_rules_compared
 from pocketrnn_export.numbers.number_step import check_carrying, step_graph
 from pocketrnn_export.numbers.sample_table import Samples

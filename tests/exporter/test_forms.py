@@ -12,8 +12,10 @@ import torch
 import user_modules
 from sampling import mostly_slow
 
+from pocketrnn.bundle.output import LabelOutput
 from pocketrnn.errors import ParityError
 from pocketrnn.text import TextRules
+from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.bundle_proof import ProofPlan
 from pocketrnn_export.bundle_writer import write_bundle
 from pocketrnn_export.description import Description
@@ -28,10 +30,10 @@ pytestmark = pytest.mark.usefixtures("short_proofs")
 WORDS = user_modules.WORDS
 DESCRIPTION = Description(
     name="news",
-    labels=("World", "Sports", "Business", "Sci/Tech"),
-    rules=TextRules(unknown_id=0, empty_id=0, padding_id=1),
-    vocabulary=("<unk>", "<pad>", *(f"w{i}" for i in range(WORDS - 2))),
-    activation="softmax",
+    input=TextInput(
+        TextRules(unknown_id=0, empty_id=0, padding_id=1), ("<unk>", "<pad>", *(f"w{i}" for i in range(WORDS - 2)))
+    ),
+    output=LabelOutput(("World", "Sports", "Business", "Sci/Tech")),
     provenance={},
 )
 
@@ -51,7 +53,9 @@ def form(prepared: ExportableModule) -> Form:
 
 @pytest.fixture
 def plan(prepared: ExportableModule) -> ProofPlan:
-    return ProofPlan(prepared.as_reference(), cases_for(DESCRIPTION.rules, ids=WORDS, ragged=True), ["w1 w2", "w3"])
+    return ProofPlan(
+        prepared.as_reference(), cases_for(DESCRIPTION.text.rules, ids=WORDS, ragged=True), ["w1 w2", "w3"]
+    )
 
 
 def with_run(form: Form, name: str, change: Callable[[Logits], Logits], *, one_row: bool = False) -> Form:

@@ -86,7 +86,7 @@ def packed_graph(
 
 def graph_of(module: nn.Module, vocabulary: tuple[str, ...], labels: tuple[str, ...]) -> tuple[bytes, Graph]:
     """The ONNX graph of a module as `export` traces it, for one text at a time where there is none for batches."""
-    description = Description("graph", labels, TextRules(padding_id=1), vocabulary, "softmax", {})
+    description = Description("graph", TextInput(TextRules(padding_id=1), vocabulary), LabelOutput(labels), {})
     for one_text in (False, True):
         try:
             prepared = prepare(

@@ -25,9 +25,11 @@ import pocketrnn_native
 from pocketrnn import Classifier, verify
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.manifest import Graph, Limits, StepGraph
+from pocketrnn.bundle.output import LabelOutput
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, InputError, LimitError, TextError
 from pocketrnn.text import TextEncoder, TextRules
+from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.onnx.onnx_graph import ONNX
 from pocketrnn_export.forms.packed_file.program_of_graph import program_of
@@ -365,7 +367,7 @@ ONE_WAY = list(itertools.product(family.CELLS, (1, 2), ("last", "mean", "max")))
 def test_every_one_directional_configuration_streams(configuration: tuple[str, int, str]) -> None:
     cell, layers, pooling = configuration
     vocabulary, labels = tuple(family.VOCABULARY), ("a", "b", "c", "d")
-    description = Description("one", labels, TextRules(padding_id=1), vocabulary, "softmax", {})
+    description = Description("one", TextInput(TextRules(padding_id=1), vocabulary), LabelOutput(labels), {})
     prepared = prepare(
         family.classifier(cell, layers, False, True, pooling).eval(), lengths=None, ids=description.ids, padding_id=1,
         classes=4, multi_label=False, call=None, gives=None, widths=Widths(),

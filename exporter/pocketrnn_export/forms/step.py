@@ -123,9 +123,9 @@ def _check(module: nn.Module, rules: AnyTextRules) -> None:
 
 
 def _make(prepared: ExportableModule, description: Description) -> Form:
-    if held := held_against_streams(description.rules, description.vocabulary):
+    if held := held_against_streams(description.text.rules, description.text.vocabulary):
         raise _unfollowed(held)
-    step = _Step(_streaming_classifier(prepared.module, description.rules))
+    step = _Step(_streaming_classifier(prepared.module, description.text.rules))
     size = sum(step.sizes)
     example = (torch.zeros(EXAMPLE_ROWS, EXAMPLE_STEPS, dtype=torch.int64), torch.zeros(EXAMPLE_ROWS, size))
     content = onnx_graph(step, example, description.metadata, names=STEPS).content

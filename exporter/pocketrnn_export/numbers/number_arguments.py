@@ -8,34 +8,28 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from torch import nn
-
-from pocketrnn.bundle.folder import check_free, name_of
-from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Manifest
-from pocketrnn.bundle.output import LabelOutput, ValueOutput
+from pocketrnn.bundle.output import LabelOutput, Output, ValueOutput
 from pocketrnn.errors import InputError, SequenceError, did_you_mean, shown
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.numbers.range_watch import range_of
 from pocketrnn.text.text_input import TextInput
-from pocketrnn_export.description import checked_labels, checked_name, checked_thresholds
-from pocketrnn_export.intake.as_given import random_state_kept
-from pocketrnn_export.intake.convention import Call
-from pocketrnn_export.numbers.number_export import NumberExport, export_numbers_of
+from pocketrnn_export.description import Description, checked_name, label_output
+from pocketrnn_export.numbers.number_export import NumberExport
 from pocketrnn_export.numbers.sample_lookup import LAYOUTS
 from pocketrnn_export.numbers.scaler_file import read_scaler, scaler_numbers
-from pocketrnn_export.one_export import check_wanted, one_export_at_a_time, told_in_a_sentence
-from pocketrnn_export.progress import told_on_stderr
+from pocketrnn_export.one_export import Wanted
 
-__all__ = ["checked_values", "export_numbers", "number_rules", "refuse_arguments_of_texts", "refuse_short_form"]
+__all__ = ["checked_values", "described_numbers", "number_rules", "refuse_arguments_of_texts", "refuse_short_form"]
 
 # So many sequences say in which range numbers are.
 _ENOUGH: Final = 4
 _RULES: Final = frozenset(field.name for field in fields(NumberInput)) - {"channels"}
 
 
-def export_numbers(
-    module: nn.Module,
-    path: Path,
+def described_numbers(
+    name: str,
+    wanted: Wanted,
+    provenance: Mapping[str, object] | None,
     *,
     given: NumberInput | None,
     channels: Sequence[str] | int | None = None,
@@ -45,69 +39,42 @@ def export_numbers(
     scaler: object = None,
     layout: str | None = None,
     sequences: Iterable[object] = (),
-    lengths: bool | None = None,
-    call: str | Call | None = None,
-    gives: str | None = None,
-    one_sequence: bool = False,
     multi_label: bool = False,
     thresholds: Sequence[float] | None = None,
-    examples: bool = True,
-    name: str | None = None,
-    tolerance: float | None = None,
-    provenance: Mapping[str, object] | None = None,
-    streaming: bool = False,
-    report: str | Path | None = None,
-    force: bool = False,
-    progress: bool = True,
     **rules: object,
-) -> Manifest:
-    """Check what `export` is given of a classifier of sequences of numbers, and export it.
-
-    Long because every argument is checked here; the work is in `number_export`.
+) -> NumberExport:
+    """What `export` is given of a classifier of sequences of numbers, checked.
 
     Args:
+        name: what it is called.
+        wanted: how it is asked, and what is made of it.
+        provenance: its origin.
         given: the input; None where `channels`, `scaler` and `rules` say it.
         rules: the members of NumberInput.
 
     Raises:
-        PocketRNNError: as `export`.
+        InputError: something cannot be used.
     """
-    check_free(path, force=force, made_by=CLASSIFIER_JSON)
-    of_values = values is not None
-    if of_values == (labels is not None):
+    if (values is not None) == (labels is not None):
         raise InputError(
-            "Both labels and values are given." if of_values else "There are neither labels nor values.",
+            "Both labels and values are given." if labels is not None else "There are neither labels nor values.",
             "Give labels for a classifier, or values for the names of the numbers that the module gives.",
         )
-    if of_values and (multi_label or thresholds is not None or gives is not None):
+    if values is not None and (multi_label or thresholds is not None or wanted.gives is not None):
         raise InputError("multi_label, thresholds and gives are of labels.", "Leave them out for values.")
     if layout is not None and layout not in LAYOUTS:
         raise InputError(f"layout is {shown(layout)}.", f"Use one of {', '.join(LAYOUTS)}.")
-    names = checked_values(values or ()) if of_values else checked_labels(labels or ())
-    made = given or number_rules(channels, scaler, rules)
+    names = () if values is None else checked_values(values)
+    units = None if value_units is None else _units(value_units, len(names))
+    output: Output
+    if values is not None:
+        output = ValueOutput(names, units)
+    else:
+        output = label_output(labels or (), thresholds, multi_label=multi_label)
     samples = list(sequences)
-    wanted = NumberExport(
-        name=checked_name(name if name is not None else name_of(path)),
-        labels=names,
-        rules=_with_range(made, samples),
-        activation="values" if of_values else "sigmoid" if multi_label else "softmax",
-        value_units=None if value_units is None else _units(value_units, names, of_values=of_values),
-        thresholds=None if of_values else checked_thresholds(thresholds, names),
-        layout=layout,  # type: ignore[arg-type]
-        lengths=lengths,
-        call=call,
-        gives=gives,
-        one_sequence=one_sequence,
-        sequences=samples,
-        examples=examples,
-        provenance=provenance,
-        streaming=streaming,
-        tolerance=tolerance,
-        report=report,
-    )
-    check_wanted(tolerance, gives, report)
-    with one_export_at_a_time(), told_on_stderr(progress), random_state_kept(), told_in_a_sentence(module):
-        return export_numbers_of(module, path, wanted, force=force)
+    made = _with_range(given or number_rules(channels, scaler, rules), samples)
+    description = Description(checked_name(name), made, output, provenance or {})
+    return NumberExport(description, wanted, layout, samples)  # type: ignore[arg-type]
 
 
 def _with_range(rules: NumberInput, sequences: Sequence[object]) -> NumberInput:
@@ -192,13 +159,8 @@ def checked_values(values: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _units(units: Sequence[str], values: Sequence[str], *, of_values: bool) -> tuple[str, ...]:
-    if (
-        not of_values
-        or isinstance(units, str)
-        or len(units) != len(values)
-        or not all(isinstance(u, str) for u in units)
-    ):
+def _units(units: Sequence[str], values: int) -> tuple[str, ...]:
+    if isinstance(units, str) or not values or len(units) != values or not all(isinstance(u, str) for u in units):
         raise InputError(f"value_units is {shown(units)}.", "Give the unit of each of the values.")
     return tuple(units)
 

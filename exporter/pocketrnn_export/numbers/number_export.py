@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,43 +16,30 @@ import numpy as np
 import torch
 from torch import nn
 
-from pocketrnn.bundle.folder import written_whole
 from pocketrnn.bundle.manifest import (
-    CLASSIFIER_JSON,
-    VERSION,
-    Comparison,
     Graph,
     Manifest,
     NumberExample,
-    Parity,
-    StepGraph,
-    digest_entry,
-    to_bytes,
 )
-from pocketrnn.bundle.output import Activation, output_of
-from pocketrnn.classifier import Classifier
 from pocketrnn.errors import ExportError, ParityError, PocketRNNError, SequenceError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import TextRules
 from pocketrnn_export.bundle_proof import (
     ProofPlan,
     compared_in_float64,
-    compared_on_cases,
-    first_verdict,
     proof_cases,
-    provable,
     refuse_mixed_texts,
-    verdict,
 )
-from pocketrnn_export.bundle_writer import versions
+from pocketrnn_export.bundle_writer import versions, write_bundle
+from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form, OtherFile, not_compared, sha256
-from pocketrnn_export.forms.onnx.onnx_graph import ONNX_FILE, OPSET, form_of_module, whole_numbers_of
+from pocketrnn_export.forms.onnx.onnx_graph import form_of_module, whole_numbers_of
 from pocketrnn_export.forms.step import step_form
-from pocketrnn_export.intake.convention import Call, compiled, left_as_it_was
+from pocketrnn_export.intake.convention import compiled, left_as_it_was
 from pocketrnn_export.intake.export_copy import unwrapped
 from pocketrnn_export.intake.exportable import ExportableModule, prepare
 from pocketrnn_export.numbers.input_cut import with_samples_as_input
-from pocketrnn_export.numbers.number_step import check_carrying, in_one_line, step_graph
+from pocketrnn_export.numbers.number_step import check_carrying, step_graph
 from pocketrnn_export.numbers.sample_lookup import (
     LAYOUTS,
     LOOKUP,
@@ -63,19 +49,17 @@ from pocketrnn_export.numbers.sample_lookup import (
     given_ids,
 )
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, sample_table
+from pocketrnn_export.one_export import Wanted, or_one_text
 from pocketrnn_export.proof.cases import Case, Logits, Run, Widths, each_row
 from pocketrnn_export.proof.chosen_cases import noted_sizes, widths_of
 from pocketrnn_export.proof.comparing import Reference, run_of_onnx
-from pocketrnn_export.proof.end_to_end import end_to_end, rows_end_to_end
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
-from pocketrnn_export.tracing.sizes.questions import UntraceableError
 
 __all__ = [
     "NumberExport",
     "answered_steadily",
     "export_numbers_of",
     "in_words_of_numbers",
-    "lines_of_numbers",
     "rules_of_ids",
     "told_of_numbers",
 ]
@@ -107,47 +91,35 @@ class NumberExport:
     """What is known of a classifier of numbers beside its module.
 
     Attributes:
-        name: what it is called.
-        labels: the classes in the order of the logits, or the names of the values.
-        rules: how a sequence is brought to what the module takes.
-        activation: `softmax`, `sigmoid`; or `values`, where the module's numbers are no logits.
-        value_units: of each value; None where nobody said.
-        thresholds: for each label the probability from which it is given; None to keep none.
+        description: all of its bundle that is not a graph.
+        wanted: how it is asked, and what is made of it.
         layout: what forward takes; None to find out.
-        lengths, call, gives, one_sequence: as `export` takes them; `one_sequence` is its `one_text`.
         sequences: real ones, as the sensor gives them.
-        examples: whether these may become golden examples, which whoever has the bundle can read.
-        provenance: the origin: data, metrics, licence.
-        streaming: whether a step graph is written too, which carries a state from sample to sample.
-        tolerance, report: as `export` takes them.
         least: the fewest steps that the module answers, where these are more than modules are tried on; else 1.
     """
 
-    name: str
-    labels: tuple[str, ...]
-    rules: NumberInput
-    activation: Activation = "softmax"
-    value_units: tuple[str, ...] | None = None
-    thresholds: tuple[float, ...] | None = None
+    description: Description
+    wanted: Wanted
     layout: Layout | None = None
-    lengths: bool | None = None
-    call: str | Call | None = None
-    gives: str | None = None
-    one_sequence: bool = False
     sequences: Sequence[object] = ()
-    examples: bool = True
-    provenance: Mapping[str, Any] | None = None
-    streaming: bool = False
-    tolerance: float | None = None
-    report: str | Path | None = None
     least: int = 1
+
+    @property
+    def rules(self) -> NumberInput:
+        """How a sequence is brought to what the module takes."""
+        return self.description.numbers
+
+    @property
+    def gives_values(self) -> bool:
+        """Whether the module's numbers are no logits."""
+        return self.description.output.activation == "values"
 
     @property
     def layouts(self) -> tuple[Layout, ...]:
         """What forward may take, the likely first."""
         if self.layout is not None:
             return (self.layout,)
-        if self.call is not None:
+        if self.wanted.call is not None:
             return ("btc",)
         return ("btc", "bct", "bt") if len(self.rules.channels) == 1 else ("btc", "bct")
 
@@ -155,16 +127,6 @@ class NumberExport:
     def widths(self) -> Widths:
         """How many steps a sequence has that the module is given."""
         return replace(widths_of(rules_of_ids(self.rules, self.least)), filled=self.least == 1)
-
-    @property
-    def metadata(self) -> dict[str, str]:
-        """What an ONNX file says of itself."""
-        return {
-            "pocketrnn.version": str(VERSION),
-            "pocketrnn.name": self.name,
-            "pocketrnn.labels": json.dumps(self.labels),
-            **digest_entry(self.labels, self.rules),
-        }
 
 
 def rules_of_ids(rules: NumberInput, least: int) -> TextRules:
@@ -180,13 +142,13 @@ def rules_of_ids(rules: NumberInput, least: int) -> TextRules:
     )
 
 
-def export_numbers_of(module: nn.Module, path: Path, wanted: NumberExport, *, force: bool = False) -> Manifest:
+def export_numbers_of(module: nn.Module, path: Path, known: NumberExport, *, force: bool = False) -> Manifest:
     """Export a recurrent module that takes sequences of numbers, as a bundle that is proven to give the same answers.
 
     Args:
         module: the owner's. It is left as it was.
         path: the folder to write.
-        wanted: what else is known.
+        known: what else is known.
         force: replace a bundle at `path`.
 
     Raises:
@@ -195,99 +157,92 @@ def export_numbers_of(module: nn.Module, path: Path, wanted: NumberExport, *, fo
         ParityError: the graph or the runtime does not give the module's answers. Nothing was written.
     """
     module = unwrapped(module)
-    if wanted.streaming:
-        check_carrying(wanted.rules, None)
-    given = [_prepared(wanted, number, sequence) for number, sequence in enumerate(wanted.sequences)]
-    with told_of_numbers(of_values=wanted.activation == "values"):
-        wanted = _with_least_steps(module, wanted)
-        held = _found(module, wanted, given)
+    if known.wanted.streaming:
+        check_carrying(known.rules, None)
+    given = [_prepared(known, number, sequence) for number, sequence in enumerate(known.sequences)]
+    with told_of_numbers(of_values=known.gives_values):
+        known = _with_least_steps(module, known)
+        held = _found(module, known, given)
         for record in held.said:
             logging.getLogger(record.name).handle(record)
         kind = held.table.kind
         if kind != EVERYWHERE:
             _log.warning("The module has no finite answer to numbers of every size: the proof looks at %s", kind)
-        try:
-            with _of_ids(module, wanted, held.table, held.layout) as of_ids:
-                return _exported(of_ids, path, wanted, held, force=force)
-        except _RoundedApartError as error:
-            if kind != EVERYWHERE:
-                raise error.refusal from error.refusal.__cause__
-        held = _found(module, wanted, given, (NEAR, POSITIVE))
+        with contextlib.suppress(_RoundedApartError), _of_ids(module, known, held.table, held.layout) as of_ids:
+            return _exported(of_ids, path, known, held, force=force)
+        held = _found(module, known, given, (NEAR, POSITIVE))
         _log.warning(
             "To numbers of up to 10,000 the graph is equal in double precision; in float32 rounding moves the answers "
             "by more than a proof allows: the proof looks at %s. If it was trained on scaled numbers, give their mean "
             "and scale, or the scaler",
             held.table.kind,
         )
-        try:
-            with _of_ids(module, wanted, held.table, held.layout) as of_ids:
-                return _exported(of_ids, path, wanted, held, force=force)
-        except _RoundedApartError as error:
-            raise error.refusal from error.refusal.__cause__
+        with _of_ids(module, known, held.table, held.layout) as of_ids:
+            return _exported(of_ids, path, known, held, force=force)
 
 
-def _prepared(wanted: NumberExport, number: int, sequence: object) -> Samples:
+def _prepared(known: NumberExport, number: int, sequence: object) -> Samples:
     try:
-        return wanted.rules.prepared(sequence)
+        return known.rules.prepared(sequence)
     except SequenceError as error:
         raise SequenceError(f"Of the sequences for the proof, number {number}: {error.problem}", error.remedy) from None
 
 
-def _table(wanted: NumberExport, given: Sequence[Samples], kind: str) -> SampleTable:
-    rules = wanted.rules
+def _table(known: NumberExport, given: Sequence[Samples], kind: str) -> SampleTable:
+    rules = known.rules
     return sample_table(
         len(rules.channels),
         padding=rules.pad_value,
         given=given,
         steps=rules.steps,
-        least=wanted.least,
+        least=known.least,
         kind=kind,
         clip=rules.clip,
     )
 
 
 def _asked(
-    module: nn.Module, wanted: NumberExport, table: SampleTable, *, one_text: bool, line: str | None = None
+    module: nn.Module, known: NumberExport, table: SampleTable, *, one_text: bool, line: str | None = None
 ) -> ExportableModule:
-    call = wanted.call
+    call = known.wanted.call
     return prepare(
         module,
-        lengths=wanted.lengths,
+        lengths=known.wanted.lengths,
         ids=len(table.rows),
         padding_id=_PADDING,
-        classes=len(wanted.labels),
-        multi_label=wanted.activation == "sigmoid",
+        classes=len(known.description.output.labels),
+        multi_label=known.description.output.activation == "sigmoid",
         call=line if call is None else call_on_samples(call),
-        gives=wanted.gives,
+        gives=known.wanted.gives,
         one_text=one_text,
-        widths=wanted.widths,
-        values=wanted.activation == "values",
+        widths=known.widths,
+        values=known.gives_values,
         samples=True,
         shortest=_SHORTEST,
     )
 
 
-def _with_least_steps(module: nn.Module, wanted: NumberExport) -> NumberExport:
+def _with_least_steps(module: nn.Module, known: NumberExport) -> NumberExport:
     """What is known of a module, with the fewest steps that it runs on, where these are more than all modules are tried
     on: convolutions with strides, or a step that is looked up, take dozens.
 
     Raises:
         ExportError: it runs on sequences of one number of steps only.
     """
-    if wanted.rules.steps is not None:
-        return wanted
-    table = _table(wanted, (), NEAR)
+    if known.rules.steps is not None:
+        return known
+    table = _table(known, (), NEAR)
 
     @functools.cache
     def runs(steps: int) -> bool:
-        for layout in wanted.layouts:
-            with _said_later(), _of_ids(module, wanted, table, layout) as of_ids:
-                if _runs(of_ids, wanted, len(table.rows), steps):
+        for layout in known.layouts:
+            with _said_later(), _of_ids(module, known, table, layout) as of_ids:
+                if _runs(of_ids, known, len(table.rows), steps):
                     return True
         return False
 
     if runs(_USUAL_STEPS) or runs(_FEW_STEPS):
-        return wanted
+        return known
     longer = next((steps for steps in _MORE_STEPS if runs(steps)), None)
     if longer is None:
         if (only := next(filter(runs, range(_FEW_STEPS + 1, _MOST_FIXED)), None)) is not None:
@@ -295,17 +250,17 @@ def _with_least_steps(module: nn.Module, wanted: NumberExport) -> NumberExport:
                 f"The module takes sequences of {only:,} steps, and fails on longer ones.",
                 f"If all have so many, say so: steps={only}, or --steps {only}.",
             )
-        return wanted
+        return known
     failing = longer // 2
     while longer - failing > 1:
         middle = (failing + longer) // 2
         failing, longer = (failing, middle) if runs(middle) else (middle, longer)
-    return replace(wanted, least=longer)
+    return replace(known, least=longer)
 
 
 def _found(
     module: nn.Module,
-    wanted: NumberExport,
+    known: NumberExport,
     given: Sequence[Samples],
     kinds: Sequence[str] = (EVERYWHERE, NEAR, POSITIVE),
 ) -> _Held:
@@ -316,11 +271,11 @@ def _found(
     """
     first: PocketRNNError | None = None
     for kind in kinds:
-        table = _table(wanted, given, kind)
+        table = _table(known, given, kind)
         held: list[_Held] = []
-        for layout in wanted.layouts:
+        for layout in known.layouts:
             try:
-                held.append(_tried(module, wanted, table, layout, line=_likely_line(held)))
+                held.append(_tried(module, known, table, layout, line=_likely_line(held)))
             except _RunsOtherwiseError as error:
                 # A view takes any layout: where the likelier one runs, another that holds is a guess.
                 if not held:
@@ -330,7 +285,7 @@ def _found(
                 first = first or error
         # What takes a batch is what its owner means; one sequence may fit another layout by chance.
         of_batches = [one for one in held if not one.prepared.one_text]
-        of_batches = of_batches or [one for one in held if one.layout == wanted.layouts[0]]
+        of_batches = of_batches or [one for one in held if one.layout == known.layouts[0]]
         if len(of_batches) > 1 and not all(np.array_equal(one.answers, of_batches[0].answers) for one in of_batches):
             said = " or ".join(f"{LAYOUTS[one.layout]} ({one.layout!r})" for one in of_batches)
             raise ExportError(f"The module can be given {said}.", f"Say which: layout={of_batches[0].layout!r}.")
@@ -339,23 +294,23 @@ def _found(
         if first is not None and "finite" not in str(first):
             break
     assert first is not None  # noqa: S101 - no layout held
-    if (taken := _channels_taken(module, wanted)) is not None:
+    if (taken := _channels_taken(module, known)) is not None:
         raise ExportError(
-            f"The module takes {taken} channels, and {len(wanted.rules.channels)} are given.",
+            f"The module takes {taken} channels, and {len(known.rules.channels)} are given.",
             "Give the number or the names of its channels: channels=, or --channels.",
         ) from first
     raise first
 
 
-def _channels_taken(module: nn.Module, wanted: NumberExport) -> int | None:
+def _channels_taken(module: nn.Module, known: NumberExport) -> int | None:
     """Another number of channels with which the module runs, of those that its layers say they take; or None."""
-    rules, given = wanted.rules, len(wanted.rules.channels)
+    rules, given = known.rules, len(known.rules.channels)
     said = {getattr(layer, name, None) for layer in module.modules() for name in _INPUT_SIZES}
     for count in sorted(size for size in said if isinstance(size, int) and 0 < size != given):
         table = sample_table(count, padding=rules.pad_value, steps=rules.steps, kind=NEAR)
-        for layout in wanted.layouts:
+        for layout in known.layouts:
             with _said_later(), given_ids(module, table.rows, layout) as of_ids:
-                if _runs(of_ids, wanted, len(table.rows)):
+                if _runs(of_ids, known, len(table.rows)):
                     return count
     return None
 
@@ -369,11 +324,7 @@ class _RunsOtherwiseError(Exception):
 
 
 class _RoundedApartError(Exception):
-    """A graph is equal to its module in double precision, and in float32 too far from it."""
-
-    def __init__(self, refusal: ParityError) -> None:
-        super().__init__(str(refusal))
-        self.refusal = refusal
+    """A graph is equal to its module in double precision, and in float32 too far from it, to numbers of every size."""
 
 
 @dataclass(frozen=True)
@@ -402,12 +353,12 @@ def _likely_line(held: Sequence[_Held]) -> str | None:
     return line if line.startswith(_LIKELY_CALLS) else None
 
 
-def _tried(module: nn.Module, wanted: NumberExport, table: SampleTable, layout: Layout, *, line: str | None) -> _Held:
-    with _said_later() as said, _of_ids(module, wanted, table, layout) as of_ids:
+def _tried(module: nn.Module, known: NumberExport, table: SampleTable, layout: Layout, *, line: str | None) -> _Held:
+    with _said_later() as said, _of_ids(module, known, table, layout) as of_ids:
         try:
-            prepared = _asked(of_ids, wanted, table, one_text=wanted.one_sequence, line=line)
+            prepared = _asked(of_ids, known, table, one_text=known.wanted.one_text, line=line)
         except ExportError as error:
-            if wanted.call is None and "finite" not in str(error) and _runs(of_ids, wanted, len(table.rows)):
+            if known.wanted.call is None and "finite" not in str(error) and _runs(of_ids, known, len(table.rows)):
                 raise _RunsOtherwiseError(error) from error
             raise
         answers = _answer_to_one(prepared)
@@ -428,21 +379,21 @@ def _answer_to_one(prepared: ExportableModule) -> Logits:
 
 
 def _of_ids(
-    module: nn.Module, wanted: NumberExport, table: SampleTable, layout: Layout
+    module: nn.Module, known: NumberExport, table: SampleTable, layout: Layout
 ) -> contextlib.AbstractContextManager[nn.Module]:
     """The module as one that takes ids, or whose owner's call does."""
-    return given_ids(module, table.rows, layout if wanted.call is None else None)
+    return given_ids(module, table.rows, layout if known.wanted.call is None else None)
 
 
-def _runs(module: nn.Module, wanted: NumberExport, ids: int, steps: int | None = None) -> bool:
+def _runs(module: nn.Module, known: NumberExport, ids: int, steps: int | None = None) -> bool:
     """Whether a module gives numbers to a batch in this layout, whatever they are; of so many steps, if they are
     said."""
-    width = wanted.widths.clip(31) if steps is None else steps
+    width = known.widths.clip(31) if steps is None else steps
     tokens = torch.from_numpy(8 + np.arange(3 * width).reshape(3, width) % (ids - 8))
     lengths = torch.full((3,), width)
     calls: list[Callable[[], Any]] = [lambda: module(tokens), lambda: module(tokens, lengths)]
-    if wanted.call is not None:
-        call = call_on_samples(wanted.call)
+    if known.wanted.call is not None:
+        call = call_on_samples(known.wanted.call)
         function = compiled(call) if isinstance(call, str) else call
         calls = [lambda: function(module, tokens, lengths), lambda: function(module, tokens[:1], lengths[:1])]
     for call_once in calls:
@@ -466,22 +417,46 @@ def _said_later() -> Iterator[list[logging.LogRecord]]:
         yield records
 
 
-def _exported(module: nn.Module, path: Path, wanted: NumberExport, held: _Held, *, force: bool) -> Manifest:
+def _exported(module: nn.Module, path: Path, known: NumberExport, held: _Held, *, force: bool) -> Manifest:
     """The bundle of a module that takes ids."""
     table = held.table
-    prepared, form = _made(module, wanted, held)
+    prepared, form = _made(module, known, held)
     graph = form.entry
     assert isinstance(graph, Graph)  # noqa: S101 - it is the ONNX form
     refuse_mixed_texts(prepared, graph.limits, form.bounds, whole_numbers_of(form.content))
     every = [*table.sequences, *table.made]
     sequences = [Case(f"sequence {i}", ids[None], np.array([len(ids)])) for i, ids in enumerate(every)]
     inside = [case for case in sequences if graph.limits is None or graph.limits.allow(case.tokens.shape[1])]
-    proof = proof_cases(prepared, rules_of_ids(wanted.rules, wanted.least), graph, form.bounds)
+    proof = proof_cases(prepared, rules_of_ids(known.rules, known.least), graph, form.bounds)
     cases = answered_steadily(prepared.as_reference(), proof)
     cases["texts"] = inside or [next(iter(cases.values()))[0]]
-    plan = ProofPlan.of(prepared, cases, tolerance=wanted.tolerance, report=wanted.report)
+    wanted = known.wanted
+    plan = ProofPlan.of(prepared, cases, tolerance=wanted.tolerance, report=wanted.report, rows=table.rows)
     _log.info("Proving the graph, and the runtime on sequences, equal to PyTorch")
-    return _written(path, wanted, plan, prepared, form, table, held.layout, force=force)
+    said = {name: in_words_of_numbers(value) for name, value in prepared.convention.provenance.items()}
+    description = known.description.noting({
+        **not_compared([form]),
+        **said,
+        **noted_sizes(form.bounds),
+        "layout": LAYOUTS[held.layout],
+        "numbers_in_proof": table.kind,
+        "golden_examples": "given sequences" if table.sequences and wanted.examples else "made signals",
+        "versions": versions(),
+    })  # fmt: skip
+    examples = functools.partial(_golden, known, table)
+    try:
+        return write_bundle(path, description, _forms(form, known, table), plan, examples=examples, force=force)
+    except ParityError:
+        if table.kind == EVERYWHERE and _is_equal_in_doubles(form, plan):
+            raise _RoundedApartError from None
+        raise
+
+
+def _is_equal_in_doubles(form: Form, plan: ProofPlan) -> bool:
+    with contextlib.suppress(ParityError):
+        answers = ReferenceAnswers(plan.reference, plan.cases, rows_alone=plan.rows_alone)
+        return bool(compared_in_float64([form], answers))
+    return False
 
 
 def answered_steadily(reference: Reference, cases: Mapping[str, Sequence[Case]]) -> dict[str, Sequence[Case]]:
@@ -520,7 +495,7 @@ def _never_changes(case: Case) -> bool:
     return any(length > 1 and bool((row[:length] == row[0]).all()) for row, length in rows)
 
 
-def _made(module: nn.Module, wanted: NumberExport, held: _Held) -> tuple[ExportableModule, Form]:
+def _made(module: nn.Module, known: NumberExport, held: _Held) -> tuple[ExportableModule, Form]:
     """The module as it is called, and its graph: for one sequence a run, where there is none for batches."""
     prepared, table = held.prepared, held.table
     if prepared.real_token:
@@ -533,78 +508,23 @@ def _made(module: nn.Module, wanted: NumberExport, held: _Held) -> tuple[Exporta
             "A sequence with zeros inside is answered otherwise beside others than alone; each is answered alone, "
             "which takes longer where there are many"
         )
-        prepared = _asked(module, wanted, table, one_text=True)
-    try:
-        return prepared, _form(prepared, wanted, len(table.rows))
-    except UntraceableError as error:
-        if prepared.one_text:
-            raise
-        try:
-            alone = _asked(module, wanted, table, one_text=True)
-            form = _form(alone, wanted, len(table.rows))
-        except ExportError:
-            raise error from error.__cause__
-        _log.warning(
-            "Exported for one sequence at a time, so that many take longer: there is no graph for batches. %s",
-            error.problem,
-        )
-        return alone, form
+        prepared = _asked(module, known, table, one_text=True)
+
+    def made(prepared: ExportableModule) -> tuple[ExportableModule, Form]:
+        _log.info("Tracing the module for ONNX")
+        return prepared, form_of_module(prepared, known.description.metadata, ids=len(table.rows))
+
+    return or_one_text(prepared, made, functools.partial(_asked, module, known, table))
 
 
-def _form(prepared: ExportableModule, wanted: NumberExport, ids: int) -> Form:
-    """The graph of the module that takes ids."""
-    _log.info("Tracing the module for ONNX")
-    return form_of_module(prepared, wanted.metadata, ids=ids)
-
-
-def _written(
-    path: Path,
-    wanted: NumberExport,
-    plan: ProofPlan,
-    prepared: ExportableModule,
-    form: Form,
-    table: SampleTable,
-    layout: Layout,
-    *,
-    force: bool,
-) -> Manifest:
-    """Prove the graph, cut its table off, prove what is left, write it, and prove the runtime."""
-    answers = ReferenceAnswers(plan.reference, plan.cases, rows_alone=plan.rows_alone)
-    given = plan.given
-    with written_whole(path, force=force, made_by=CLASSIFIER_JSON) as work:
-        as_given = [] if given is None else given.compared(answers.all(one_row=form.one_row), answers.with_spread)
-        proven, compared = provable([form], plan, answers)
-        in_doubles = compared_in_float64(proven, answers)
-        compared = [*in_doubles, *compared, *as_given]
-        content = with_samples_as_input(form.content, f"{TABLE}.weight", len(wanted.rules.channels))
-        compared += compared_on_cases(_on_samples(content, form, table), answers)
-        stream, step = _stepped(form, content) if wanted.streaming else (None, b"")
-        if stream is not None:
-            of_step = step_form(step, stream, table.rows)
-            compared += [*compared_in_float64([of_step], answers), *compared_on_cases(of_step, answers)]
-            (work / stream.file).write_bytes(step)
-        try:
-            parity = first_verdict(plan, compared, proven, answers)
-        except ParityError as error:
-            raise (_RoundedApartError(error) if in_doubles else error) from error.__cause__
-        (work / ONNX_FILE).write_bytes(content)
-        manifest = replace(_manifest(wanted, prepared, form, content, table, answers, layout, parity), stream=stream)
-        (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
-        classifier, rows = Classifier.load(work), [table.rows[case.tokens[0]] for case in plan.cases["texts"]]
-        compared += end_to_end(classifier, rows, answers, reference=plan.reference.name)
-        compared += rows_end_to_end(classifier, answers, table.rows)
-        manifest = replace(manifest, parity=_in_words(verdict(plan, compared, answers)))
-        (work / CLASSIFIER_JSON).write_bytes(to_bytes(manifest))
-    return manifest
-
-
-def _stepped(form: Form, content: bytes) -> tuple[StepGraph, bytes]:
-    limits = form.entry.limits if isinstance(form.entry, Graph) else None
-    return step_graph(content, most=None if limits is None else limits.max_tokens)
-
-
-def _on_samples(content: bytes, form: Form, table: SampleTable) -> Form:
-    """The graph without its table, as a form that is asked for ids of the table's rows."""
+def _forms(form: Form, known: NumberExport, table: SampleTable) -> list[Form]:
+    """The graph that is asked for ids, which is proven in double precision too; the one without its table, which takes
+    its place; and the step of that."""
+    content, graph = with_samples_as_input(form.content, f"{TABLE}.weight", len(known.rules.channels)), form.entry
+    assert isinstance(graph, Graph)  # noqa: S101 - it is the ONNX form
+    limits = graph.limits and replace(graph.limits, real_token=None)
+    inputs = ("samples", "lengths")[: len(graph.inputs)]
+    graph = replace(graph, sha256=sha256(content), inputs=inputs, embedding_rows=0, limits=limits, alone=())
 
     def run(*, optimized: bool) -> Run:
         graph = run_of_onnx(content, optimized=optimized)
@@ -612,57 +532,21 @@ def _on_samples(content: bytes, form: Form, table: SampleTable) -> Form:
         return lambda tokens, lengths: graph(table.rows[tokens], lengths)  # type: ignore[arg-type]
 
     runs = {"onnx on samples": run(optimized=True), "onnx on samples, as written": run(optimized=False)}
-    return Form(OtherFile(ONNX_FILE), None, content, runs, one_row=form.one_row)
+    of_ids = replace(form, entry=OtherFile(form.file), member=None)
+    forms = [of_ids, Form(graph, "graph", content, runs, one_row=form.one_row)]
+    if known.wanted.streaming:
+        stream, step = step_graph(content, most=None if limits is None else limits.max_tokens)
+        forms.append(step_form(step, stream, table.rows))
+    return forms
 
 
-def _manifest(
-    wanted: NumberExport,
-    prepared: ExportableModule,
-    form: Form,
-    content: bytes,
-    table: SampleTable,
-    answers: ReferenceAnswers,
-    layout: Layout,
-    parity: Parity,
-) -> Manifest:
-    graph = form.entry
-    assert isinstance(graph, Graph)  # noqa: S101 - it is the ONNX form
-    said = {name: in_words_of_numbers(value) for name, value in prepared.convention.provenance.items()}
-    return Manifest(
-        name=wanted.name,
-        input=wanted.rules,
-        output=output_of(wanted.labels, wanted.activation, wanted.thresholds, wanted.value_units),
-        graph=Graph(
-            file=ONNX_FILE,
-            sha256=sha256(content),
-            opset=OPSET,
-            inputs=("samples", "lengths")[: len(graph.inputs)],
-            padding=graph.padding,
-            batch=graph.batch,
-            limits=graph.limits and replace(graph.limits, real_token=None),
-        ),
-        examples=_golden(wanted, table, answers),
-        parity=_in_words(parity),
-        provenance={
-            **(wanted.provenance or {}),
-            **not_compared([form]),
-            **said,
-            **noted_sizes(form.bounds),
-            "layout": LAYOUTS[layout],
-            "numbers_in_proof": table.kind,
-            "golden_examples": "given sequences" if table.sequences and wanted.examples else "made signals",
-            "versions": versions(),
-        },
-    )
-
-
-def _golden(wanted: NumberExport, table: SampleTable, answers: ReferenceAnswers) -> tuple[NumberExample, ...]:
+def _golden(known: NumberExport, table: SampleTable, answers: ReferenceAnswers) -> tuple[NumberExample, ...]:
     pairs = answers.of("texts", one_row=False)
-    if not wanted.examples:
+    if not known.wanted.examples:
         # Rows of the table may be like those of a given sequence; made signals are nobody's.
         own = {ids.tobytes() for ids in table.made}
         pairs = [pair for pair in pairs if pair[0].tokens[0].tobytes() in own]
-    small = [pair for pair in pairs if pair[0].tokens.size * len(wanted.rules.channels) <= _SMALL]
+    small = [pair for pair in pairs if pair[0].tokens.size * len(known.rules.channels) <= _SMALL]
     chosen = (small or sorted(pairs, key=lambda pair: pair[0].tokens.size)[:1])[:_GOLDEN]
     return tuple(
         NumberExample(
@@ -671,21 +555,6 @@ def _golden(wanted: NumberExport, table: SampleTable, answers: ReferenceAnswers)
         )
         for case, logits in chosen
     )
-
-
-def _in_words(parity: Parity) -> Parity:
-    return replace(parity, comparisons=tuple(lines_of_numbers(parity.comparisons)))
-
-
-def lines_of_numbers(comparisons: Iterable[Comparison]) -> list[Comparison]:
-    """The lines of a proof in the words of numbers; those of a step are one.
-
-    Example:
-        >>> lines_of_numbers([Comparison("onnx", "packed", "texts", 9, 9, 0.0, 0)])[0].inputs
-        'sequences'
-    """
-    inputs = {"texts": "sequences", "every id": "every drawn row"}
-    return in_one_line([replace(line, inputs=inputs.get(line.inputs, line.inputs)) for line in comparisons])
 
 
 _LOGGERS: Final = "pocketrnn_export"

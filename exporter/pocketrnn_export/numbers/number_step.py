@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from pocketrnn.bundle.manifest import Comparison, Limits, StepGraph, held_against_carrying
+from pocketrnn.bundle.manifest import Limits, StepGraph, held_against_carrying
 from pocketrnn.errors import InputError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.forms.form import sha256
@@ -12,7 +10,7 @@ from pocketrnn_export.forms.onnx.kept_nans import with_guards, without_guards
 from pocketrnn_export.forms.step import STEP_FILE
 from pocketrnn_export.forms.step_of_graph import step_of_graph
 
-__all__ = ["check_carrying", "in_one_line", "step_graph"]
+__all__ = ["check_carrying", "step_graph"]
 
 
 def check_carrying(rules: NumberInput, limits: Limits | None) -> None:
@@ -46,32 +44,3 @@ def step_graph(content: bytes, *, most: int | None) -> tuple[StepGraph, bytes]:
     # A state holds NaN where a step before had it.
     made = made if bare == content else with_guards(made)
     return StepGraph(STEP_FILE, sha256(made), size), made
-
-
-def in_one_line(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """Lines of a proof, of which those of a step are one for all kinds of inputs: a microcontroller has them in flash.
-
-    Example:
-        >>> in_one_line([])
-        []
-    """
-    lines: dict[tuple[str, ...], Comparison] = {}
-    for line in comparisons:
-        of_step = " step" in line.candidate or line.candidate.startswith("step")
-        key = (line.reference, line.candidate, *(() if of_step else (line.inputs,)))
-        before = lines.get(key)
-        if before is None or not of_step:
-            lines[key] = line
-            continue
-        spreads = [one.spreads for one in (before, line) if one.spreads is not None]
-        lines[key] = Comparison(
-            line.reference,
-            line.candidate,
-            "all cases",
-            before.cases + line.cases,
-            before.rows + line.rows,
-            max(before.largest_difference, line.largest_difference),
-            before.labels_differing + line.labels_differing,
-            max(spreads) if spreads else None,
-        )
-    return [*lines.values()]
