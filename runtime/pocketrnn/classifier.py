@@ -736,12 +736,12 @@ def kinds_refused(classifier: Classifier) -> list[str]:
     return classifier._texts("classify()").kinds_refused
 
 
-def logits_until_refused(classifier: Classifier, texts: Sequence[Text]) -> tuple[Floats, LimitError | None]:
+def logits_until_refused(classifier: Classifier, texts: Sequence[Any]) -> tuple[Floats, LimitError | None]:
     """The logits of texts up to the first that is refused, and why that is, as `classify` says it.
 
     Args:
         classifier: who answers.
-        texts: strings, or lists of tokens or ids.
+        texts: strings, or lists of tokens or ids; or sequences, each of which it takes.
 
     Returns:
         float32 [texts before it, labels], and the error; None where all are answered.

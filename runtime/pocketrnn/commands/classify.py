@@ -1,26 +1,21 @@
-"""`pocketrnn classify`: texts, lines of standard input, one text that arrives in fragments, or files of rows."""
+"""`pocketrnn classify`: texts or sequences, lines of standard input, one text that arrives in fragments, or files."""
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from pocketrnn.commands.answer_lines import Wanted
 from pocketrnn.commands.command import Command, Text
 from pocketrnn.commands.file_options import FileOptions, file_options
-from pocketrnn.commands.standard_streams import arriving_fragments, arriving_lines, json_line, say, standard_input
-from pocketrnn.commands.terminal import one_line
-from pocketrnn.errors import InputError, LimitError, shown
-from pocketrnn.tables.rows import LABEL_SEPARATOR
+from pocketrnn.commands.standard_streams import arriving_fragments, arriving_lines, say, standard_input
+from pocketrnn.errors import InputError, LimitError
 
 if TYPE_CHECKING:
-    from pocketrnn.answers import Answers, Prediction
     from pocketrnn.classifier import Classifier
-    from pocketrnn.text.pretokenized import Text as Given
 
 __all__ = ["classify"]
 
@@ -170,17 +165,21 @@ def classify(
     if threshold is not None and (threshold != threshold or top is not None):
         raise click.UsageError("--threshold is not a number, or given beside --top: these exclude each other.")
     classifier = _among(Classifier.load(bundle, threads=threads), among)
-    if not isinstance(classifier.manifest.input, TextInput):
-        of_texts = as_stream or explains or as_tokens or threshold is not None
-        _answer_numbers(classifier, texts, files, sequence_column, top or 1, as_json, of_texts)
-        return
-    answers = answers_of(classifier)
-    by_threshold = threshold is not None or (top is None and not explains and classifier.thresholds is not None)
-    if sequence_column is not None:
+    answers, of_texts = answers_of(classifier), isinstance(classifier.manifest.input, TextInput)
+    if not of_texts:
+        from pocketrnn.commands.classify_recordings import check_options, classify_recordings
+
+        if as_stream or explains or as_tokens or threshold is not None:
+            raise click.UsageError("--stream, --explain, --tokens and --threshold are of texts.")
+        check_options(classifier, files, sequence_column, top)
+    elif sequence_column is not None:
         raise click.UsageError(f"--sequence-column is of sequences of numbers, and {classifier.name} takes texts.")
-    if files.are_given and as_json:
+    elif files.are_given and as_json:
         raise click.UsageError("--json is not for files; see --output-format.")
-    if files.are_given:
+    by_threshold = of_texts and (
+        threshold is not None or (top is None and not explains and classifier.thresholds is not None)
+    )
+    if of_texts and files.are_given:
         from pocketrnn.commands.classify_file import classify_file
 
         if classifier.manifest.text.rules.tokenizer == "external":
@@ -195,12 +194,16 @@ def classify(
         check_separable(answers, "use --json")
     # A threshold chooses among all labels.
     top = len(classifier.labels) if by_threshold else top or 1
-    answers.check_top(top)
-    wanted = _Wanted(answers, top, by_threshold, threshold, as_json, explains, as_tokens)
-    if as_stream:
+    if not answers.gives_values:
+        answers.check_top(top)
+    kind = "tokens or ids" if as_tokens else None if of_texts else "rows"
+    wanted = Wanted(answers, top, by_threshold, threshold, as_json, explains, kind)
+    if files.input:
+        classify_recordings(classifier, files, wanted, sequence_column)
+    elif as_stream:
         _answer_fragments(classifier, texts, wanted)
     elif texts:
-        _answer(classifier, texts, wanted)
+        _answer(classifier, texts, wanted, "Text" if of_texts else "Sequence")
     else:
         _answer_lines(classifier, wanted)
 
@@ -210,109 +213,28 @@ def _among(classifier: Classifier, labels: str | None) -> Classifier:
     return classifier if labels is None else classifier.among([one.strip() for one in labels.split(",") if one.strip()])
 
 
-def _answer_numbers(
-    classifier: Classifier,
-    texts: Sequence[str],
-    files: FileOptions,
-    by: str | None,
-    top: int,
-    as_json: bool,
-    of_texts: bool,
-) -> None:
-    """Answer sequences of numbers.
-
-    Raises:
-        click.UsageError: an option is of texts.
-    """
-    from pocketrnn.commands.classify_numbers import classify_numbers
-
-    if of_texts:
-        raise click.UsageError("--stream, --explain, --tokens and --threshold are of texts.")
-    classify_numbers(classifier, texts, files, by=by, top=top, as_json=as_json)
-
-
-@dataclass(frozen=True)
-class _Wanted:
-    """What an answer shows, and how.
-
-    Attributes:
-        answers: what the classifier's logits mean.
-        top: how many labels.
-        by_threshold: whether the labels that reach their threshold are shown, and no others.
-        threshold: one for all labels; None for those that the bundle keeps.
-        as_json: whether an answer is a JSON object.
-        explains: whether the words are shown that decided.
-        as_tokens: whether a text is a JSON list of tokens or ids.
-    """
-
-    answers: Answers
-    top: int
-    by_threshold: bool
-    threshold: float | None
-    as_json: bool
-    explains: bool
-    as_tokens: bool = False
-
-    def given(self, text: str, kind: str, number: int) -> Given:
-        """What the classifier is given for a text.
-
-        Raises:
-            InputError: it is no JSON list.
-        """
-        if not self.as_tokens:
-            return text
-        try:
-            values = json.loads(text, parse_constant=_no_number)
-        except (ValueError, RecursionError):
-            values = None
-        if not isinstance(values, list):
-            raise InputError(
-                f"{kind} {number} is {shown(text, 40)}, and no JSON list of tokens or ids.",
-                'Write ["oil", "prices"] or [17, 254].',
-            )
-        return values
-
-    def line(self, text: str, prediction: Prediction) -> str:
-        """The answer for one text as a line, without the line end."""
-        top = self.answers.given(prediction, self.threshold) if self.by_threshold else prediction.top
-        if self.as_json:
-            likeliest = {"label": prediction.label if top else "", "probability": prediction.probability}
-            pairs = [{"label": label, "probability": probability} for label, probability in top]
-            return json_line({"text": text, **likeliest, "top": pairs})
-        if self.by_threshold:
-            # One column of labels and one of probabilities, however many there are.
-            labels = LABEL_SEPARATOR.join(one_line(label) for label, _ in top)
-            figures = [probability for _, probability in top] or [prediction.probability]
-            return "\t".join((labels, LABEL_SEPARATOR.join(f"{figure:.4f}" for figure in figures), one_line(text)))
-        answers = (f"{one_line(label)}\t{probability:.4f}" for label, probability in top)
-        return "\t".join((*answers, one_line(text)))
-
-
-def _no_number(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
-
-
-def _answer_fragments(classifier: Classifier, fragments: Sequence[str], wanted: _Wanted) -> None:
+def _answer_fragments(classifier: Classifier, fragments: Sequence[str], wanted: Wanted) -> None:
     stream = classifier.stream()
     for fragment in fragments or arriving_fragments(standard_input()):
         say(wanted.line(fragment, stream.push(fragment, wanted.top)))
 
 
-def _answer_lines(classifier: Classifier, wanted: _Wanted) -> None:
+def _answer_lines(classifier: Classifier, wanted: Wanted) -> None:
     stdin = standard_input()
     if stdin.isatty():
-        say("Reading texts, one a line, until Ctrl-D.", err=True)
+        what = "sequences, a JSON list on each line" if wanted.lists == "rows" else "texts, one a line"
+        say(f"Reading {what}, until Ctrl-D.", err=True)
     answered = 0
     for lines in arriving_lines(stdin):
         _answer(classifier, lines, wanted, "Line", answered)
         answered += len(lines)
 
 
-def _answer(classifier: Classifier, texts: Sequence[str], wanted: _Wanted, kind: str = "Text", before: int = 0) -> None:
-    """Answer texts, each a `kind` of which `before` came before these.
+def _answer(classifier: Classifier, texts: Sequence[str], wanted: Wanted, kind: str, before: int = 0) -> None:
+    """Answer texts or sequences, each a `kind` of which `before` came before these.
 
     Raises:
-        LimitError: a text is beyond the graph's limits. Those before it are answered first.
+        InputError: one cannot be answered. Those before it are answered first.
     """
     from pocketrnn.bundle.refused_texts import among
     from pocketrnn.classifier import logits_until_refused
@@ -322,10 +244,8 @@ def _answer(classifier: Classifier, texts: Sequence[str], wanted: _Wanted, kind:
         return
     given = _all_given(classifier, texts, wanted, kind, before)
     logits, error = logits_until_refused(classifier, given)
-    rows = logits.tolist()
-    answers = [
-        wanted.line(text, wanted.answers.prediction(row, wanted.top)) for text, row in zip(texts, rows, strict=False)
-    ]
+    rows = wanted.answers.answered(logits, wanted.top)
+    answers = [wanted.line(wanted.named(text), row) for text, row in zip(texts, rows, strict=False)]
     # One write: click flushes after each.
     if answers:
         say("\n".join(answers))
@@ -333,39 +253,41 @@ def _answer(classifier: Classifier, texts: Sequence[str], wanted: _Wanted, kind:
         raise among(error, f"{kind} {before + len(rows) + 1}")
 
 
-def _all_given(
-    classifier: Classifier, texts: Sequence[str], wanted: _Wanted, kind: str, before: int
-) -> Sequence[Given]:
-    """What the classifier is given for the texts.
+def _all_given(classifier: Classifier, texts: Sequence[str], wanted: Wanted, kind: str, before: int) -> Sequence[Any]:
+    """What the classifier is given.
 
     Raises:
-        InputError: one is no list of tokens or ids, where that is asked for. Those before it are answered first.
+        InputError: one is no list of tokens, ids or rows that it takes, where these are given. Those before it are
+            answered first.
     """
-    if not wanted.as_tokens:
+    if wanted.lists is None:
         return texts
-    given: list[Given] = []
+    check = classifier.prepared if wanted.lists == "rows" else classifier.encode
+    given: list[Any] = []
     for index, text in enumerate(texts):
-        number = before + index + 1
+        which = f"{kind} {before + index + 1}"
         try:
-            given.append(wanted.given(text, kind, number))
-            classifier.encode(given[-1])
+            given.append(wanted.given(text, which))
+            check(given[-1])
         except InputError as error:
             _answer(classifier, texts[:index], wanted, kind, before)
-            problem = error.problem.replace("The text", f"{kind} {number}", 1)
-            raise InputError(problem, error.remedy) from None
+            row = "The sequence" if wanted.lists == "rows" else "The text"
+            problem = error.problem.replace(row, which, 1)
+            problem = problem if problem.startswith(which) else f"{which}: {problem}"
+            raise type(error)(problem, error.remedy) from None
     return given
 
 
-def _explain(classifier: Classifier, texts: Sequence[str], wanted: _Wanted, kind: str, before: int) -> None:
+def _explain(classifier: Classifier, texts: Sequence[str], wanted: Wanted, kind: str, before: int) -> None:
     """As `_answer`, one text after the other, with the words that decided."""
     from pocketrnn.bundle.refused_texts import among
     from pocketrnn.commands.explained import coloured_line, explanation_as_json
 
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
-    coloured = on_terminal and not wanted.as_json and not wanted.as_tokens
+    coloured = on_terminal and not wanted.as_json and wanted.lists is None
     line_of = coloured_line if coloured else explanation_as_json
     for index, text in enumerate(texts):
-        given = wanted.given(text, kind, before + index + 1)
+        given = wanted.given(text, f"{kind} {before + index + 1}")
         try:
             explanation = classifier.explain(given)
         except LimitError as error:

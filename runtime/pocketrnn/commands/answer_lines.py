@@ -1,0 +1,91 @@
+"""What `pocketrnn classify` writes for a text or a sequence of numbers, as a line, and what it reads of one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from pocketrnn.commands.file_options import DECIMALS
+from pocketrnn.commands.standard_streams import json_line
+from pocketrnn.commands.terminal import one_line
+from pocketrnn.errors import InputError, shown
+from pocketrnn.tables.rows import LABEL_SEPARATOR
+
+if TYPE_CHECKING:
+    from pocketrnn.answers import Answers
+
+__all__ = ["Wanted"]
+
+_EXAMPLES: Final = {"rows": "[[0.1, 9.8], [0.2, 9.7]]", "tokens or ids": '["oil", "prices"] or [17, 254]'}
+# Of a sequence, so many characters of its JSON stand beside the answer.
+_SHOWN: Final = 60
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What an answer shows, and how.
+
+    Attributes:
+        answers: what the classifier's logits mean.
+        top: how many labels.
+        by_threshold: whether the labels that reach their threshold are shown, and no others.
+        threshold: one for all labels; None for those that the bundle keeps.
+        as_json: whether an answer is a JSON object.
+        explains: whether the words are shown that decided.
+        lists: what a JSON list holds that is given in place of a text: `tokens or ids`; or `rows` of numbers.
+    """
+
+    answers: Answers
+    top: int
+    by_threshold: bool
+    threshold: float | None
+    as_json: bool
+    explains: bool
+    lists: str | None = None
+
+    def given(self, text: str, which: str) -> Any:
+        """What the classifier is given for a text; `which` is the begin of a sentence about it.
+
+        Raises:
+            InputError: it is no JSON list.
+        """
+        if self.lists is None:
+            return text
+        from pocketrnn.tables.recordings import no_number
+
+        try:
+            values = json.loads(text, parse_constant=no_number)
+        except (ValueError, RecursionError):
+            values = None
+        if not isinstance(values, list):
+            raise InputError(
+                f"{which} is {shown(text, 40)}, and no JSON list of {self.lists}.", f"Write {_EXAMPLES[self.lists]}."
+            )
+        return values
+
+    def named(self, text: str) -> str:
+        """What stands for a text, or a sequence as JSON, beside its answer."""
+        return text if self.lists != "rows" or len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+
+    def line(self, name: str, answer: Any) -> str:
+        """The answer for one text, or for a sequence or window of that name, as a line without its end: a prediction or
+        values."""
+        kind = "sequence" if self.lists == "rows" else "text"
+        if self.answers.gives_values:
+            values = [round(float(value), DECIMALS) for value in answer]
+            if self.as_json:
+                return json_line({kind: name, "values": dict(zip(self.answers.labels, values, strict=True))})
+            return "\t".join((*(f"{value:g}" for value in values), one_line(name)))
+        top = self.answers.given(answer, self.threshold) if self.by_threshold else answer.top
+        if self.as_json:
+            likeliest = {"label": answer.label if top else "", "probability": answer.probability}
+            pairs = [{"label": label, "probability": probability} for label, probability in top]
+            return json_line({kind: name, **likeliest, "top": pairs})
+        if self.by_threshold:
+            # One column of labels and one of probabilities, however many there are.
+            labels = LABEL_SEPARATOR.join(one_line(label) for label, _ in top)
+            figures = [probability for _, probability in top] or [answer.probability]
+            return "\t".join((labels, LABEL_SEPARATOR.join(f"{figure:.4f}" for figure in figures), one_line(name)))
+        answers = (f"{one_line(label)}\t{probability:.4f}" for label, probability in top)
+        return "\t".join((*answers, one_line(name)))
