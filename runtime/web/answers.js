@@ -1,6 +1,6 @@
-/** What texts.js and numbers.js share of answers: what a file says of itself, and logits to labels. */
+/** What texts.js and numbers.js share: what a file says of itself, logits to labels, and a classifier that answers by them. */
 
-import { BundleError, InputError, isString, MAKE_AGAIN, PocketRNNError } from "./engine.js";
+import { BundleError, EngineError, InputError, isString, LimitError, MAKE_AGAIN, PocketRNNError, STATUS } from "./engine.js";
 
 export const isListOf = (value, test) => Array.isArray(value) && value.every(test);
 
@@ -82,7 +82,13 @@ export class Answers {
     return this.#kept ? logits.map((logit, i) => (this.#kept.has(i) ? logit : -Infinity)) : logits;
   }
 
+  checkLabels() {
+    const { name, activation } = this.#document;
+    if (activation === "values") throw new InputError(`${name} gives values, not labels.`, "Use values() or predict().");
+  }
+
   checkTop(top) {
+    this.checkLabels();
     const most = this.#kept?.size ?? this.#document.labels.length;
     if (!Number.isInteger(top) || top < 1 || top > most)
       throw new InputError(`top is ${top}.`, `Use a whole number from 1 to ${most}.`);
@@ -101,12 +107,15 @@ export class Answers {
     return { ...likeliest[0], top: likeliest };
   }
 
+  /** The likeliest label; values as they are. */
   likeliest(logits) {
+    const { labels, activation } = this.#document;
     const chosen = this.#chosen(logits);
-    return this.#document.labels[chosen.indexOf(Math.max(...chosen))];
+    return activation === "values" ? logits : labels[chosen.indexOf(Math.max(...chosen))];
   }
 
   probabilities(logits) {
+    this.checkLabels();
     return this.#engine().probabilities(this.#chosen(logits));
   }
 
@@ -149,5 +158,115 @@ export class Answers {
       `${this.#document.name} does not answer its golden example ${which} as it did when it was made: ${how}.`,
       "Do not use it in this browser; report the browser and its version.",
     );
+  }
+}
+
+/** A classifier of texts or of sequences of numbers. What makes its logits, and says which of several these are refused for, is
+ * `logits` of those who extend it; `row` is what they call one. */
+export class AnyClassifier {
+  #packed;
+  #document;
+  #row;
+  _answers;
+
+  constructor(packed, document, row) {
+    this.#packed = packed;
+    this.#document = document;
+    this.#row = row;
+    this._answers = new Answers(document, () => this._engine);
+  }
+
+  /** What the classifier is called. */
+  get name() {
+    return this.#document.name;
+  }
+
+  /** The classes, in the order of the logits; of values, their names. */
+  get labels() {
+    return this.#document.labels;
+  }
+
+  /** What classifier.json of the bundle says, but the vocabulary or the golden examples of numbers. */
+  get manifest() {
+    return this.#document;
+  }
+
+  /** For each label the probability from which `predictLabels` gives it; undefined where the file keeps none. */
+  get thresholds() {
+    return this.#document.thresholds;
+  }
+
+  /**
+   * Classify one: `{ label, probability, top: [{ label, probability }, ...] }`, with the `top` likeliest labels.
+   *
+   * @param options.among labels, of which the answer is one. `und`, the label of what is none of the others, stays; one after
+   *   a minus is left out, "-und"; with such ones alone, all others stay.
+   */
+  async classify(given, top = 1, { among } = {}) {
+    const answers = this._answers.among(among);
+    answers.checkTop(top);
+    return answers.prediction(await this._one(given), top);
+  }
+
+  /** The likeliest label of each, in their order, `among` as in `classify`; of a file that gives values, these. */
+  async predict(given, { among } = {}) {
+    const answers = this._answers.among(among);
+    return (await this.logits(given)).map((row) => answers.likeliest(row));
+  }
+
+  /** The probabilities of every label for each: arrays in the order of `labels`, 0 for those that `among` leaves out. Of a
+   * multi-label classifier (activation "sigmoid") they do not add up to 1. */
+  async predictProba(given, { among } = {}) {
+    const answers = this._answers.among(among);
+    return (await this.logits(given)).map((row) => answers.probabilities(row));
+  }
+
+  /**
+   * Every label of each that reaches its threshold, in the order of `labels`: what a multi-label classifier is asked
+   * for. Where one label is right (activation "softmax"), the likeliest one or none.
+   *
+   * @param threshold one for all labels; without it those that the file keeps, or else 0.5.
+   * @param options.among as in `classify`.
+   */
+  async predictLabels(given, threshold, { among } = {}) {
+    return (await this.predictProba(given, { among })).map((row) => this._answers.labelsReached(row, threshold));
+  }
+
+  /** The logits of one, which is the only one that is asked about. */
+  async _one(given) {
+    return (await this.logits([given]))[0];
+  }
+
+  /** Give back the engine's memory; no further question can be asked. */
+  async release() {
+    this.#packed = undefined;
+  }
+
+  get _engine() {
+    if (!this.#packed) throw new InputError(`${this.name} was released.`, "Load it again.");
+    return this.#packed;
+  }
+
+  _asked(ask) {
+    try {
+      return ask();
+    } catch (error) {
+      throw error instanceof EngineError ? this._failed(error.message, error.status) : error;
+    }
+  }
+
+  /** What is wrong, by a status of the engine and its sentence; `which` is what was asked, as the begin of a sentence. */
+  _failed(sentence, status, which = `The ${this.#row}`) {
+    if (status === STATUS.COSTLY)
+      return new LimitError(
+        `${which} would take more memory or time of ${this.name} than a file of its size may ask for.`,
+        "Shorten it; if short ones are refused too, do not use the file.",
+      );
+    if (status === STATUS.LARGE)
+      return new LimitError(
+        `${which} leads ${this.name} to a whole number that 32 bits do not hold, and a packed file has no others.`,
+        "Give it to the bundle that the file was made from, or shorten it.",
+      );
+    return new PocketRNNError(`The engine of ${this.name} failed: ${sentence}`, "Check the file with: pocketrnn verify");
   }
 }

@@ -92,7 +92,7 @@ export class Classifier extends TextClassifier {
     });
   }
 
-  _failed(sentence, status) {
+  _failed(sentence, status, which) {
     if (status === STATUS.NO_STREAM)
       return new InputError(
         `The packed file of ${this.name} cannot answer while a text arrives: it holds no step.`,
@@ -100,15 +100,13 @@ export class Classifier extends TextClassifier {
       );
     const whole = "Classify such a text as a whole.";
     const remedy = { [STATUS.UNDECIDED]: whole, [STATUS.WAITING]: whole, [STATUS.SAVED]: "Begin the stream again from its text." }[status];
-    return remedy ? new InputError(sentence, remedy) : super._failed(sentence, status);
+    return remedy ? new InputError(sentence, remedy) : super._failed(sentence, status, which);
   }
 
   /** Says why a text was refused, whose place is undefined where it is the only one. */
   #refuse(status, text, place) {
-    if (status === STATUS.COSTLY) throw this._tooCostly(whichOf(place));
-    if (status === STATUS.LARGE) throw this._tooLarge(whichOf(place));
     if (LIMITS.has(status)) this._checkLimits(this.encode(text), place);
-    throw this._failed(this._engine.sentence(status), status);
+    throw this._failed(this._engine.sentence(status), status, whichOf(place));
   }
 }
 

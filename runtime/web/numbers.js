@@ -11,9 +11,9 @@
  * is made of it by the rules in the file, as everywhere.
  */
 
-import { Answers, contradiction, isListOf, readDocument } from "./answers.js";
+import { AnyClassifier, contradiction, isListOf, readDocument } from "./answers.js";
 import {
-  ALIGN, aligned, BundleError, bytesOf, checkDigest, InputError, isBytes, isString, LimitError, opened, PocketRNNError, STATUS,
+  ALIGN, aligned, BundleError, bytesOf, checkDigest, InputError, isBytes, isString, opened, STATUS,
 } from "./engine.js";
 
 export { BundleError, InputError, LimitError, PocketRNNError } from "./engine.js";
@@ -244,19 +244,14 @@ export function farOf(samples, { channels, training_range: ranges, integer_scale
 }
 
 /** A classifier of sequences of numbers, read from a packed file. Make one with `NumberClassifier.load`. */
-export class NumberClassifier {
-  #packed;
-  #document;
-  #answers;
+export class NumberClassifier extends AnyClassifier {
   #outOfRange;
   #farSaid;
 
   constructor(packed, document, outOfRange) {
+    super(packed, document, "sequence");
     if (!WAYS.includes(outOfRange)) throw new InputError(`outOfRange is ${shown(outOfRange)}.`, `Use one of: ${WAYS.join(", ")}.`);
     this.#outOfRange = outOfRange;
-    this.#packed = packed;
-    this.#document = document;
-    this.#answers = new Answers(document, () => this.#engine);
   }
 
   /**
@@ -277,29 +272,9 @@ export class NumberClassifier {
     return new NumberClassifier(packed, documentOf(packed), outOfRange);
   }
 
-  /** What the classifier is called. */
-  get name() {
-    return this.#document.name;
-  }
-
-  /** The classes, in the order of the logits; of values, their names. */
-  get labels() {
-    return this.#document.labels;
-  }
-
   /** The channels of a sequence, in their order. */
   get channels() {
-    return this.#document.numbers.channels;
-  }
-
-  /** What classifier.json of the bundle says, but the golden examples. */
-  get manifest() {
-    return this.#document;
-  }
-
-  /** For each label the probability from which `predictLabels` gives it; undefined where the file keeps none. */
-  get thresholds() {
-    return this.#document.thresholds;
+    return this.manifest.numbers.channels;
   }
 
   /** What was said of numbers far outside of the training range; undefined where none were given. */
@@ -309,65 +284,47 @@ export class NumberClassifier {
 
   /** Whether it gives values, of a regression or a forecast, and not labels. */
   get givesValues() {
-    return this.#document.activation === "values";
+    return this.manifest.activation === "values";
   }
 
   /** What the program is given for a sequence: a Float32Array, step after step.
    * @throws SequenceError it is no such sequence, or beyond the classifier's limits. */
   prepared(sequence) {
     const samples = this.#samplesOf(sequence);
-    const { status, prepared } = preparedBy(this.#engine, samples);
+    const { status, prepared } = preparedBy(this._engine, samples);
     if (status !== STATUS.OK) this.#checkSamples(samples, 0);
     const { steps, pad_side: side, pad_value: padding = 0 } = this.#rules;
     const count = samples.length / this.channels.length;
     const whole = side !== undefined && count < steps ? steps : count;
-    if (whole < this.#engine.least) throw this.#refusal(STATUS.TOO_SHORT, count);
-    if (whole > this.#engine.most) throw this.#refusal(STATUS.TOO_LONG, count);
+    if (whole < this._engine.least) throw this.#refusal(STATUS.TOO_SHORT, count);
+    if (whole > this._engine.most) throw this.#refusal(STATUS.TOO_LONG, count);
     if (whole === count) return prepared;
     const filled = new Float32Array(whole * this.channels.length).fill(padding);
     filled.set(prepared, side === "left" ? filled.length - prepared.length : 0);
     return filled;
   }
 
-  /** Classify one sequence: `{ label, probability, top: [{ label, probability }, ...] }`, with the `top` likeliest labels.
-   * @throws SequenceError it is no such sequence, or beyond the classifier's limits. */
-  async classify(sequence, top = 1, { among } = {}) {
-    this.#checkLabels("values");
-    const answers = this.#answers.among(among);
-    answers.checkTop(top);
-    return answers.prediction(this.#logitsOf(this.#samplesOf(sequence)), top);
-  }
-
-  /** The likeliest label of every sequence, in their order; of a file that gives values, `values`. */
-  async predict(sequences) {
-    const rows = this.#logits(sequences);
-    return this.givesValues ? rows : rows.map((row) => this.#answers.likeliest(row));
-  }
-
   /** The values of every sequence: for each a Float32Array in the order of `labels`. */
   async values(sequences) {
     if (!this.givesValues) throw new InputError(`${this.name} gives labels, not values.`, "Use predict() or predictProba().");
-    return this.#logits(sequences);
-  }
-
-  /** The probabilities of every label for every sequence: arrays in the order of `labels`. */
-  async predictProba(sequences) {
-    this.#checkLabels("values");
-    return this.#logits(sequences).map((row) => this.#answers.probabilities(row));
+    return this.logits(sequences);
   }
 
   /**
-   * Every label of every sequence that reaches its threshold, in the order of `labels`.
+   * The engine's own answers: for every sequence a Float32Array in the order of `labels`.
    *
-   * @param threshold one for all labels; without it those that the file keeps, or else 0.5.
+   * @throws SequenceError one is no such sequence, or beyond the classifier's limits.
    */
-  async predictLabels(sequences, threshold) {
-    return (await this.predictProba(sequences)).map((row) => this.#answers.labelsReached(row, threshold));
-  }
-
-  /** The engine's own answers: for every sequence a Float32Array in the order of `labels`. */
   async logits(sequences) {
-    return this.#logits(sequences);
+    return listed(sequences).map((sequence, i) => {
+      try {
+        return this.#logitsOf(this.#samplesOf(sequence));
+      } catch (error) {
+        if (!(error instanceof SequenceError)) throw error;
+        const problem = error.problem.replace("The sequence", `The sequence at position ${i}`);
+        throw new SequenceError(problem === error.problem ? `Of the sequence at position ${i}: ${problem}` : problem, error.remedy);
+      }
+    });
   }
 
   /**
@@ -384,8 +341,8 @@ export class NumberClassifier {
   stream({ window, hop, top = 1, saved } = {}) {
     const rules = this.#rules;
     const size = window ?? rules.window ?? rules.steps;
-    if (!this.givesValues) this.#answers.checkTop(top);
-    if (size === undefined && isGap(hop) && this.#document.stream !== undefined) return this.#carried(top, saved);
+    if (!this.givesValues) this._answers.checkTop(top);
+    if (size === undefined && isGap(hop) && this.manifest.stream !== undefined) return this.#carried(top, saved);
     if (size !== undefined && saved !== undefined)
       throw new InputError("A stream in windows has no saved state.", "Leave out saved, or the window.");
     if (size === undefined)
@@ -413,30 +370,21 @@ export class NumberClassifier {
     if (saved !== undefined && !isBytes(saved)) throw new InputError("saved is no bytes.", "Give what stream.save() gave.");
     return new CarriedStream({
       samplesOf: (given) => samplesOf(stepOrSteps(given, this.channels.length), this.#rules),
-      begun: () => this.#packedStream(saved && bytesOf(saved)),
+      begun: () => this._asked(() => this._engine.stream(saved && bytesOf(saved))),
       pushed: (stream, samples, first) => this.#pushed(stream, samples, first),
-      saved: (stream) => this.#engine.saved(stream),
+      saved: (stream) => this._engine.saved(stream),
       answer: (logits) => this.#answer(logits, top),
     });
   }
 
-  #packedStream(saved) {
-    try {
-      return this.#engine.stream(saved);
-    } catch (error) {
-      if (error.status === STATUS.SAVED) throw new InputError(error.message, "Begin the stream again from its samples.");
-      throw error.status === undefined ? error : this.#failed(error.status);
-    }
-  }
-
   #pushed(before, samples, first) {
     this.#checkRange(samples, first);
-    const { status, stream, logits } = pushed(this.#engine, before, samples);
+    const { status, stream, logits } = pushed(this._engine, before, samples);
     if (status !== STATUS.OK) {
       this.#checkSamples(samples, first);
       throw this.#refusal(status, first + samples.length / this.channels.length);
     }
-    this.#answers.checkFinite([logits]);
+    this._answers.checkFinite([logits]);
     return { stream, logits };
   }
 
@@ -463,32 +411,18 @@ export class NumberClassifier {
    * @throws PocketRNNError an example has another label, or logits beyond the classifier's tolerance.
    */
   async verify() {
-    const packed = this.#engine;
+    const packed = this._engine;
     await checkDigest(packed.file);
     const found = examplesOf(packed).map(({ samples, logits }, i) => {
       const { status, logits: answer } = logitsOfPrepared(packed, samples);
-      if (status !== STATUS.OK) throw this.#failed(status);
-      return this.#answers.difference(`number ${i + 1}`, answer, logits);
+      if (status !== STATUS.OK) throw this._failed(this._engine.sentence(status), status);
+      return this._answers.difference(`number ${i + 1}`, answer, logits);
     });
     return Math.max(0, ...found);
   }
 
-  /** Give back the engine's memory; no further question can be asked. */
-  async release() {
-    this.#packed = undefined;
-  }
-
-  get #engine() {
-    if (!this.#packed) throw new InputError(`${this.name} was released.`, "Load it again.");
-    return this.#packed;
-  }
-
   get #rules() {
-    return this.#document.numbers;
-  }
-
-  #checkLabels(instead) {
-    if (this.givesValues) throw new InputError(`${this.name} gives values, not labels.`, `Use ${instead}() or predict().`);
+    return this.manifest.numbers;
   }
 
   /** A sequence as the engine takes it, which is looked at. */
@@ -514,37 +448,29 @@ export class NumberClassifier {
     console.warn(this.#farSaid);
   }
 
-  #answer(logits, top) {
-    return this.givesValues ? logits : this.#answers.prediction(logits, top);
+  async _one(sequence) {
+    return this.#logitsOf(this.#samplesOf(sequence));
   }
 
-  #logits(sequences) {
-    return listed(sequences).map((sequence, i) => {
-      try {
-        return this.#logitsOf(this.#samplesOf(sequence));
-      } catch (error) {
-        if (!(error instanceof SequenceError)) throw error;
-        const problem = error.problem.replace("The sequence", `The sequence at position ${i}`);
-        throw new SequenceError(problem === error.problem ? `Of the sequence at position ${i}: ${problem}` : problem, error.remedy);
-      }
-    });
+  #answer(logits, top) {
+    return this.givesValues ? logits : this._answers.prediction(logits, top);
   }
 
   #logitsOf(samples) {
-    const { status, logits } = logitsOfSamples(this.#engine, samples);
+    const { status, logits } = logitsOfSamples(this._engine, samples);
     if (status !== STATUS.OK) {
       // What is wrong with its numbers is told before its length.
       this.#checkSamples(samples, 0);
       throw this.#refusal(status, samples.length / this.channels.length);
     }
-    this.#answers.checkFinite([logits]);
+    this._answers.checkFinite([logits]);
     return logits;
   }
 
   /** Refuse samples that the rules refuse, by channel and step; `first` is the step of the first, and faults from `below` on are no
    * matter yet. */
   #checkSamples(samples, first, below = Infinity) {
-    const { kind, count, first: at } = faultOf(this.#engine, samples);
+    const { kind, count, first: at } = faultOf(this._engine, samples);
     if (!kind || kind >= below) return;
     const [what, remedy] = FAULTS[kind];
     const { channels } = this;
@@ -555,7 +481,7 @@ export class NumberClassifier {
 
   /** Why a sequence was refused. */
   #refusal(status, steps) {
-    if (status !== STATUS.TOO_SHORT && status !== STATUS.TOO_LONG) return this.#failed(status);
+    if (status !== STATUS.TOO_SHORT && status !== STATUS.TOO_LONG) return this._failed(this._engine.sentence(status), status);
     const fixed = this.#rules.steps;
     const few = status === STATUS.TOO_SHORT;
     if (fixed !== undefined)
@@ -565,25 +491,16 @@ export class NumberClassifier {
           ? "Give as many steps; or export it with a pad_side, if it was trained on sequences that were filled up."
           : "Cut it, or give the whole recording to recording() or stream(), which answer each window.",
       );
-    const bound = few ? `at least ${grouped(this.#engine.least)}` : `at most ${grouped(this.#engine.most)}`;
+    const bound = few ? `at least ${grouped(this._engine.least)}` : `at most ${grouped(this._engine.most)}`;
     return new SequenceError(
       `The sequence has ${grouped(steps)} steps, and ${this.name} takes ${bound}.`,
       few ? "Give a longer one." : "Divide it; a recording in windows: stream({ window }).",
     );
   }
 
-  #failed(status) {
-    if (status === STATUS.COSTLY)
-      return new LimitError(`A sequence would take more memory or time than ${this.name} may ask for.`, "Give shorter sequences.");
-    if (status === STATUS.LARGE)
-      return new LimitError(
-        `A sequence leads ${this.name} to a whole number that 32 bits do not hold, and a packed file has no others.`,
-        "Give it to the bundle that the file was made from, or give shorter sequences.",
-      );
-    return new PocketRNNError(
-      `The engine of ${this.name} failed: ${this.#engine.sentence(status)}`,
-      "Check the file with: pocketrnn verify",
-    );
+  _failed(sentence, status, which) {
+    if (status === STATUS.SAVED) return new InputError(sentence, "Begin the stream again from its samples.");
+    return super._failed(sentence, status, which);
   }
 }
 

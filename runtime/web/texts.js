@@ -1,7 +1,7 @@
 /** What a classifier of texts does, whoever makes the logits of its ids: the engine (native.js) or a bundle's graph (pocketrnn.js). */
 
-import { Answers, isListOf } from "./answers.js";
-import { checkDigest, EngineError, InputError, isString, LimitError, PocketRNNError, STATUS } from "./engine.js";
+import { AnyClassifier, isListOf } from "./answers.js";
+import { checkDigest, InputError, isString, LimitError, STATUS } from "./engine.js";
 
 /** The tokenizer of a bundle whose texts are split outside of it: it is given tokens or ids. */
 export const EXTERNAL = "external";
@@ -14,31 +14,10 @@ export const OF_TEXTS = {
     isListOf(value, (e) => isString(e?.text) && isListOf(e.ids, Number.isInteger) && isListOf(e.logits, Number.isFinite)),
 };
 
-/** A classifier of texts; what makes its logits, and says which texts these are given for, is `logits` of those who extend it. */
-export class TextClassifier {
-  #packed;
-  #document;
-  _answers;
-
+/** A classifier of texts. */
+export class TextClassifier extends AnyClassifier {
   constructor(packed, document) {
-    this.#packed = packed;
-    this.#document = document;
-    this._answers = new Answers(document, () => this._engine);
-  }
-
-  /** What the classifier is called. */
-  get name() {
-    return this.#document.name;
-  }
-
-  /** The classes, in the order of the logits. */
-  get labels() {
-    return this.#document.labels;
-  }
-
-  /** What classifier.json of the bundle says, but the vocabulary. */
-  get manifest() {
-    return this.#document;
+    super(packed, document, "text");
   }
 
   /** The token ids of one text; never empty. */
@@ -70,47 +49,6 @@ export class TextClassifier {
   }
 
   /**
-   * Classify one text: `{ label, probability, top: [{ label, probability }, ...] }`, with the `top` likeliest labels.
-   *
-   * @param options.among labels, of which the answer is one. `und`, the label of what is none of the others, stays; one after
-   *   a minus is left out, "-und"; with such ones alone, all others stay.
-   */
-  async classify(text, top = 1, { among } = {}) {
-    const answers = this._answers.among(among);
-    answers.checkTop(top);
-    return answers.prediction((await this.logits([text]))[0], top);
-  }
-
-  /** The likeliest label of every text, in the texts' order; `among` as in `classify`. */
-  async predict(texts, { among } = {}) {
-    const answers = this._answers.among(among);
-    return (await this.logits(texts)).map((row) => answers.likeliest(row));
-  }
-
-  /** The probabilities of every label for every text: arrays in the order of `labels`, 0 for those that `among` leaves out. Of
-   * a multi-label classifier (activation "sigmoid") they do not add up to 1. */
-  async predictProba(texts, { among } = {}) {
-    const answers = this._answers.among(among);
-    return (await this.logits(texts)).map((row) => answers.probabilities(row));
-  }
-
-  /** For each label the probability from which `predictLabels` gives it; undefined where the file keeps none. */
-  get thresholds() {
-    return this.#document.thresholds;
-  }
-
-  /**
-   * Every label of every text that reaches its threshold, in the order of `labels`: what a multi-label classifier is asked
-   * for. Where one label is right (activation "softmax"), the likeliest one or none.
-   *
-   * @param threshold one for all labels; without it those that the file keeps, or else 0.5.
-   * @param options.among as in `classify`.
-   */
-  async predictLabels(texts, threshold, { among } = {}) {
-    return (await this.predictProba(texts, { among })).map((row) => this._answers.labelsReached(row, threshold));
-  }
-
-  /**
    * Hold the file with the text rules against its sha256, and answer the golden examples anew: is everything here as it was
    * where the file was made? Pages from plain http hosts other than localhost cannot compute the sha256: there, the sums of
    * the file tell, which are checked whenever it is opened.
@@ -122,7 +60,7 @@ export class TextClassifier {
    */
   async verify() {
     await checkDigest(this._engine.file);
-    const { examples, text: rules } = this.#document;
+    const { examples, text: rules } = this.manifest;
     // Texts that are split elsewhere are given as ids.
     const given = examples.map(({ text, ids }) => (rules.tokenizer === EXTERNAL ? ids : text));
     const together = await this.logits(given);
@@ -136,43 +74,9 @@ export class TextClassifier {
     return largest;
   }
 
-  /** Give back the engine's memory; no further question can be asked. */
-  async release() {
-    this.#packed = undefined;
-  }
-
-  get _engine() {
-    if (!this.#packed) throw new InputError(`${this.name} was released.`, "Load it again.");
-    return this.#packed;
-  }
-
-  _asked(ask) {
-    try {
-      return ask();
-    } catch (error) {
-      throw error instanceof EngineError ? this._failed(error.message, error.status) : error;
-    }
-  }
-
-  _failed(sentence, status) {
-    if (status === STATUS.COSTLY) return this._tooCostly("The text");
-    if (status === STATUS.LARGE) return this._tooLarge("The text");
+  _failed(sentence, status, which) {
     if (LIMITS.has(status)) return new LimitError(sentence, "Give a text within the limits of the manifest.");
-    return new PocketRNNError(`The engine of ${this.name} failed: ${sentence}`, "Check the file with: pocketrnn verify");
-  }
-
-  _tooCostly(which) {
-    return new LimitError(
-      `${which} would take more memory or time of ${this.name} than a file of its size may ask for.`,
-      "Shorten it; if short ones are refused too, do not use the file.",
-    );
-  }
-
-  _tooLarge(which) {
-    return new LimitError(
-      `${which} leads ${this.name} to a whole number that 32 bits do not hold, and a packed file has no others.`,
-      "Give it to the bundle that the file was made from, or shorten it.",
-    );
+    return super._failed(sentence, status, which);
   }
 
   /** Refuses ids beyond the classifier's limits; `place` is that of the text, undefined where it is the only one. */
@@ -195,7 +99,7 @@ export class TextClassifier {
 
   #faultOf(ids) {
     const { least, most } = this._engine;
-    const { graph, text } = this.#document;
+    const { graph, text } = this.manifest;
     if (ids.length < least) return STATUS.TOO_SHORT;
     if (ids.length > most) return STATUS.TOO_LONG;
     return graph.limits?.real_token && ids.every((id) => id === text.padding_id) ? STATUS.NO_WORD : STATUS.OK;

@@ -320,12 +320,13 @@ def test_the_size_that_a_page_states_is_the_engines(
 
 @pytest.mark.parametrize("module", CLASSES)
 def test_the_type_declaration_names_what_the_module_has(module: str) -> None:
-    names = (f"{module}.js", "texts.js", f"{module}.d.ts")
-    written, shared, types = ((WEB / name).read_text(encoding="utf-8") for name in names)
+    written = "".join((WEB / name).read_text(encoding="utf-8") for name in (f"{module}.js", "texts.js", "answers.js"))
+    types = (WEB / f"{module}.d.ts").read_text(encoding="utf-8")
     for name in CLASSES[module]:
-        body = written[written.index(f"export class {name} ") :].partition("\n}\n")[0]
-        if " extends TextClassifier " in body:
-            body += shared[shared.index("export class TextClassifier ") :].partition("\n}\n")[0]
+        body, base = "", name
+        while base:
+            own = written[written.index(f"export class {base} ") :].partition("\n}\n")[0]
+            body, base = body + own, "".join(re.findall(r"^export class \w+ extends (\w+) ", own))
         methods = set(re.findall(r"^  (?:static |async |get )*([a-zA-Z]\w*)\(.*\{$", body, re.MULTILINE)) - {
             "constructor",
             "of",
