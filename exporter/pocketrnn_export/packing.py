@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -87,9 +87,6 @@ __all__ = ["Arithmetic", "check_packable", "pack", "packable", "program_of_bundl
 
 # What products are computed in.
 Arithmetic = Literal["float32", "int8"]
-
-# Memory for products of words, as pocketrnn_native gives it.
-_WORDS_SIZE: Final = 1 << 22
 
 _log = logging.getLogger(__name__)
 
@@ -445,8 +442,10 @@ def _streams_compared(
     file: Path, texts: Sequence[str], answers: ReferenceAnswers, *, opened: str, in_place: bool
 ) -> Compared:
     """The engine's own streams, of texts cut at random, also inside of characters."""
+    from pocketrnn_native import PRODUCTS_MEMORY
+
     engine, generator = native_module(), np.random.default_rng(0)
-    packed = engine.Packed(file.read_bytes(), 0 if in_place else _WORDS_SIZE, in_place)
+    packed = engine.Packed(file.read_bytes(), 0 if in_place else PRODUCTS_MEMORY, in_place)
     cases, expected = zip(*answers.of("texts", one_row=True), strict=True)
     left = iter(texts)
 

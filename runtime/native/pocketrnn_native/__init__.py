@@ -16,13 +16,22 @@ from typing import NamedTuple
 from pocketrnn_native import _engine
 from pocketrnn_native._engine import EngineError, Packed
 
-__all__ = ["Classifier", "EngineError", "Opened", "Packed", "Prediction", "Stream", "opened", "shared"]
+__all__ = [
+    "PRODUCTS_MEMORY",
+    "Classifier",
+    "EngineError",
+    "Opened",
+    "Packed",
+    "Prediction",
+    "Stream",
+    "opened",
+    "shared",
+]
 
 # So many texts are answered in one call of the engine.
 _AT_ONCE = 1024
-# Products of frequent words and input weights: with 1 MiB a fifth less time for a text, with 4 MiB again a tenth less
-# where many texts are read together.
-_EXTRA = 1 << 22
+# Memory for the products of frequent words and input weights, at most, where a layer reads embeddings: once for a file.
+PRODUCTS_MEMORY = 1 << 23
 
 
 def __getattr__(name: str) -> str:
@@ -60,7 +69,7 @@ def opened(path: str | os.PathLike[str]) -> Packed:
     with open(path, "rb") as file:  # noqa: PTH123 - importing pathlib takes as long as all else
         if os.fstat(file.fileno()).st_size == 0:
             raise EngineError(_engine.NO_FILE, "This is no packed classifier.")
-        return Packed(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), _EXTRA)
+        return Packed(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), PRODUCTS_MEMORY)
 
 
 class Opened:
