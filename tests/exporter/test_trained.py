@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from sampling import SLOW_TOO
 
 from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export import export_trained
+from pocketrnn_export.compression import compress
 from pocketrnn_export.packing import pack
 from pocketrnn_training import evaluate, fit
 from pocketrnn_training.sequences import Recording, labelled_sequences
@@ -36,6 +39,28 @@ def test_a_classifier_that_was_fitted_in_python_is_exported_with_its_answers(tmp
     assert np.abs(packed.predict_proba([*TEXTS, "good"]) - fitted.predict_proba([*TEXTS, "good"])).max() < 1e-5
     export_trained(fitted.checkpoint, tmp_path / "reviews", examples=False, torchscript=False, force=True)
     assert not {example.text for example in Classifier.load(tmp_path / "reviews").manifest.examples} & set(TEXTS)
+
+
+def test_a_quasi_recurrent_classifier_is_exported_and_packed_and_streams(tmp_path: Path) -> None:
+    fitted = fit(
+        TEXTS, ["good", "bad"] * 16, epochs=1, hidden_dim=8, embedding_dim=8, final_fit=False, device="cpu",
+        cell="qrnn", bidirectional=False, tokenizer="basic_english",
+    )  # fmt: skip
+    export_trained(fitted, tmp_path / "reviews", torchscript=False, streaming=True)
+    pack(tmp_path / "reviews", tmp_path / "reviews.prnn", streaming=True)
+    made = {"reviews": 1e-5, "reviews.prnn": 1e-5}
+    # As every layer's: tests/exporter/test_compression.py.
+    if SLOW_TOO in os.environ:
+        compress(tmp_path / "reviews", tmp_path / "small")
+        made["small"] = 0.02
+    wanted = fitted.predict_proba(TEXTS)
+    for name, limit in made.items():
+        classifier = Classifier.load(tmp_path / name)
+        assert np.abs(classifier.predict_proba(TEXTS) - wanted).max() < limit
+        stream, text = classifier.stream(), "a bad film so good"
+        for cut in range(0, len(text), 3):
+            logits = stream.logits(text[cut : cut + 3])
+            np.testing.assert_allclose(logits, classifier.logits([text[: cut + 3]])[0], atol=1e-5)
 
 
 def test_a_classifier_of_numbers_that_was_trained_is_exported_and_packed_with_its_scale_and_its_answers(

@@ -118,7 +118,7 @@ def test_one_mask_of_dropout_is_for_all_steps_of_a_text_and_another_for_the_next
 @pytest.mark.parametrize(
     "change",
     [
-        {"cell": "qrnn"},
+        {"cell": "sru"},
         {"pooling": "first"},
         {"vocabulary_size": 0},
         {"embedding_dim": 0},

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -18,6 +20,7 @@ from pocketrnn_training.settings import CELLS, POOLINGS
 
 __all__ = [
     "LINEAR",
+    "QRNN",
     "AnyArchitecture",
     "AnyClassifier",
     "Architecture",
@@ -26,6 +29,8 @@ __all__ = [
     "SequenceArchitecture",
     "SequenceClassifier",
     "classifier_of",
+    "is_recurrent_weight",
+    "with_step_before",
 ]
 
 # Far more than a recurrent classifier needs, and small enough that a larger value gives an error and not a crash.
@@ -34,6 +39,8 @@ _MOST_LAYERS: Final = 64
 _MOST_PAIRS: Final = 1 << 24
 # What the names of the linear part's weights begin with.
 LINEAR: Final = "linear."
+# The name of the cell whose recurrent weights are zeros.
+QRNN: Final = "qrnn"
 # All steps of a text lack the same numbers of the embeddings, so that they bear less of it than a state.
 _OF_EMBEDDINGS: Final = 0.6
 
@@ -43,7 +50,9 @@ class Architecture:
     """The shape of a classifier's weights, and what it computes with them.
 
     Attributes:
-        cell: a name in `settings.CELLS`: Elman RNN with tanh or relu, LSTM, or GRU, as PyTorch defines them.
+        cell: a name in `settings.CELLS`: Elman RNN with tanh or relu, LSTM, or GRU, as PyTorch defines them; or `qrnn`,
+            a GRU whose recurrent weights and biases are zero and stay so, and whose first layer is given the step
+            before beside each step (`with_step_before`). It is the quasi-recurrent layer of Bradbury et al. 2016.
         vocabulary_size: the rows of the embedding.
         embedding_dim: the size of the embedding of a token.
         hidden_dim: the size of the state of one layer in one direction.
@@ -99,7 +108,7 @@ class Architecture:
 
     @property
     def input_dim(self) -> int:
-        """How many numbers the recurrent layers are given of a step."""
+        """How many numbers the recurrent layers are given of a step; a `qrnn` is given two steps."""
         return self.embedding_dim
 
     @property
@@ -171,7 +180,7 @@ class SequenceArchitecture:
 
     @property
     def input_dim(self) -> int:
-        """How many numbers the recurrent layers are given of a step."""
+        """How many numbers the recurrent layers are given of a step; a `qrnn` is given two steps."""
         return self.filters if self.convolution else self.channels
 
     @property
@@ -230,9 +239,12 @@ class _Reading(nn.Module):
         self.dropout = nn.Dropout(architecture.dropout)
         self.fc = nn.Linear(architecture.hidden_dim * (2 if architecture.bidirectional else 1), architecture.classes)
         self._pooling, self._bidirectional = architecture.pooling, architecture.bidirectional
+        self._joins_steps = architecture.cell == QRNN
 
     def _logits(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
-        """The logits [batch, classes] of what the recurrent layers are given, [batch, sequence, input_dim]."""
+        """The logits [batch, classes] of steps [batch, sequence, input_dim]."""
+        if self._joins_steps:
+            steps = with_step_before(steps)
         if lengths is None:
             outputs, state = self.rnn(steps)
             pooled = self._pool(outputs, state, None)
@@ -417,23 +429,63 @@ def classifier_of(architecture: AnyArchitecture) -> AnyClassifier:
     return RecurrentClassifier(architecture)
 
 
-def _recurrent_layers(a: AnyArchitecture) -> nn.RNN | nn.LSTM | nn.GRU:
-    # torch warns of dropout between layers if there is only one.
-    dropout = a.dropout if a.layers > 1 else 0.0
-    if a.cell == "lstm":
-        return nn.LSTM(
-            a.input_dim, a.hidden_dim, a.layers, batch_first=True, dropout=dropout, bidirectional=a.bidirectional
-        )
-    if a.cell == "gru":
-        return nn.GRU(
-            a.input_dim, a.hidden_dim, a.layers, batch_first=True, dropout=dropout, bidirectional=a.bidirectional
-        )
-    return nn.RNN(
-        a.input_dim,
+def with_step_before(steps: Tensor, before: Tensor | None = None) -> Tensor:
+    """Each step with the step before it: [batch, sequence, n] -> [batch, sequence, 2 * n].
+
+    Args:
+        steps: the steps.
+        before: the step before the first one, [batch, n]; None for zeros.
+
+    Example:
+        >>> with_step_before(torch.tensor([[[1.0], [2.0]]])).tolist()
+        [[[1.0, 0.0], [2.0, 1.0]]]
+    """
+    if before is None:
+        return torch.cat([steps, pad(steps, (0, 0, 1, 0))[:, :-1]], 2)
+    return torch.cat([steps, torch.cat([before.unsqueeze(1), steps[:, :-1]], 1)], 2)
+
+
+def is_recurrent_weight(name: str) -> bool:
+    """Whether a weight of this name is applied to the state of the step before, or is the bias of that product.
+
+    Example:
+        >>> is_recurrent_weight("rnn.bias_hh_l0"), is_recurrent_weight("rnn.weight_ih_l0")
+        (True, False)
+    """
+    return "_hh_" in name
+
+
+# torch's layer of each cell.
+_LAYERS: Final[Mapping[str, Callable[..., nn.RNNBase]]] = {
+    "rnn_tanh": partial(nn.RNN, nonlinearity="tanh"),
+    "rnn_relu": partial(nn.RNN, nonlinearity="relu"),
+    "lstm": nn.LSTM,
+    "gru": nn.GRU,
+    QRNN: nn.GRU,
+}
+
+
+def _recurrent_layers(a: AnyArchitecture) -> nn.RNNBase:
+    rnn = _LAYERS[a.cell](
+        a.input_dim * (2 if a.cell == QRNN else 1),
         a.hidden_dim,
         a.layers,
-        nonlinearity=a.cell.removeprefix("rnn_"),
         batch_first=True,
-        dropout=dropout,
+        # torch warns of dropout between layers if there is only one.
+        dropout=a.dropout if a.layers > 1 else 0.0,
         bidirectional=a.bidirectional,
     )
+    if a.cell == QRNN:
+        _forget_recurrence(rnn)
+    return rnn
+
+
+def _forget_recurrence(rnn: nn.RNNBase) -> None:
+    """Set the recurrent weights to zero, and let no optimizer change them."""
+    with torch.no_grad():
+        for name, weight in rnn.named_parameters():
+            if is_recurrent_weight(name):
+                weight.zero_().requires_grad_(False)
+            else:
+                # The reset gate acts on the product of the state alone: its gradient is zero, and zeros pack well.
+                weight[: rnn.hidden_size].zero_()

@@ -26,11 +26,13 @@ from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import AnyTextRules, TextRules, rules_document, rules_of
 from pocketrnn.text.subwords import check_fit
 from pocketrnn_training.architecture import (
+    QRNN,
     AnyArchitecture,
     AnyClassifier,
     Architecture,
     SequenceArchitecture,
     classifier_of,
+    is_recurrent_weight,
 )
 from pocketrnn_training.checkpoint_folder import CONFIG_JSON, MAKE_AGAIN, WEIGHTS, content
 
@@ -333,6 +335,8 @@ def _weights_fault(state: Mapping[str, torch.Tensor], architecture: AnyArchitect
             return f"the tensor {name} is of {found.dtype}, not torch.float32"
         if not bool(torch.isfinite(found).all()):
             return f"the tensor {name} holds a value that is not a finite number"
+        if a.cell == QRNN and is_recurrent_weight(name) and bool(found.any()):
+            return f"the tensor {name} holds another number than 0, and the cell is {QRNN}"
     if unknown := sorted(state.keys() - expected.keys()):
         return f"the tensor {unknown[0]} is not part of the architecture"
     return None

@@ -24,7 +24,7 @@ __all__ = [
     "check",
 ]
 
-CELLS: Final = ("rnn_tanh", "rnn_relu", "lstm", "gru")
+CELLS: Final = ("rnn_tanh", "rnn_relu", "lstm", "gru", "qrnn")
 POOLINGS: Final = ("last", "mean", "max")
 DEVICES: Final = ("auto", "cpu", "cuda")
 PRECISIONS: Final = ("fp32", "bf16")
@@ -56,7 +56,7 @@ class Settings(ABC):
     A run is given `TextSettings` or `NumberSettings`, which have these and those of their rows.
 
     Attributes:
-        cell: a name in `CELLS`.
+        cell: a name in `CELLS` (`pocketrnn_training.architecture.Architecture`; docs/training.md, "Which cell").
         hidden_dim: the size of the state of one layer in one direction; None for 96. Of sequences of numbers, 64.
         layers: the number of stacked recurrent layers.
         bidirectional: read a row in both directions.

@@ -23,7 +23,7 @@ from pocketrnn_export.intake.exportable import ExportableModule
 from pocketrnn_export.proof.cases import EXAMPLE_ROWS, EXAMPLE_STEPS, Ids, Logits, Run
 from pocketrnn_export.proof.comparing import session_of
 from pocketrnn_export.proof.float64_graph import Doubles, Run64, evaluator, in_float64
-from pocketrnn_training.architecture import RecurrentClassifier
+from pocketrnn_training.architecture import QRNN, RecurrentClassifier, with_step_before
 
 __all__ = ["STEP", "STEP_FILE", "chunks_read", "read_in_chunks", "step_form"]
 
@@ -39,8 +39,9 @@ class _Step(nn.Module):
     """A classifier that continues from a state: (tokens [batch, sequence], state [batch, size]) -> (logits, new state).
 
     The state is, one after the other: every layer's hidden state; for an LSTM every layer's cell state; for pooling by
-    mean or max the sum or maximum of the outputs so far, and how many there were. All zeros is the state before the
-    first token, whatever the pooling: a maximum counts only where there were outputs.
+    mean or max the sum or maximum of the outputs so far, and how many there were; for a `qrnn` the embedding of the
+    last token. All zeros is the state before the first token, whatever the pooling: a maximum counts only where there
+    were outputs.
     """
 
     def __init__(self, classifier: RecurrentClassifier) -> None:
@@ -48,31 +49,35 @@ class _Step(nn.Module):
         self.classifier = classifier
         a = classifier.architecture
         states = a.layers * (2 if a.cell == "lstm" else 1)
-        self.sizes = [a.hidden_dim] * states + ([] if a.pooling == "last" else [a.hidden_dim, 1])
+        before = [a.embedding_dim] if a.cell == QRNN else []
+        self.sizes = [a.hidden_dim] * states + ([] if a.pooling == "last" else [a.hidden_dim, 1]) + before
 
     def forward(self, tokens: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         a, classifier = self.classifier.architecture, self.classifier
         parts = torch.split(state, self.sizes, dim=1)
-        hidden = torch.stack(parts[: a.layers])
+        hidden, embedded = torch.stack(parts[: a.layers]), classifier.embedding(tokens)
+        steps = with_step_before(embedded, parts[-1]) if a.cell == QRNN else embedded
         if a.cell == "lstm":
             cell = torch.stack(parts[a.layers : 2 * a.layers])
-            outputs, (hidden, cell) = classifier.rnn(classifier.embedding(tokens), (hidden, cell))
+            outputs, (hidden, cell) = classifier.rnn(steps, (hidden, cell))
             new = [*hidden.unbind(), *cell.unbind()]
         else:
-            outputs, hidden = classifier.rnn(classifier.embedding(tokens), hidden)
+            outputs, hidden = classifier.rnn(steps, hidden)
             new = [*hidden.unbind()]
         if a.pooling == "last":
             pooled = hidden[-1]
         else:
-            so_far, count = parts[-2], parts[-1]
-            count = count + outputs.size(1)
+            so_far, read = parts[len(new)], parts[len(new) + 1]
+            count = read + outputs.size(1)
             if a.pooling == "mean":
                 kept = so_far + outputs.sum(dim=1)
                 pooled = kept / count
             else:
                 newest = outputs.amax(dim=1)
-                kept = pooled = torch.where(parts[-1] > 0, torch.maximum(so_far, newest), newest)
+                kept = pooled = torch.where(read > 0, torch.maximum(so_far, newest), newest)
             new += [kept, count]
+        if a.cell == QRNN:
+            new.append(embedded[:, -1])
         return classifier.fc(pooled), torch.cat(new, dim=1)
 
 
