@@ -144,7 +144,7 @@ def classify(
     Examples:
       pocketrnn classify "Où est la gare ?"
       pocketrnn classify --top 3 --json "Hvor er stasjonen?" "Waar is het station?"
-      pocketrnn classify --among en,de,fr "Hallo"
+      pocketrnn classify -b ag_news --among World,Business "Oil prices rise again"
       pocketrnn classify -b ag_news < headlines.txt
       pocketrnn classify -b ag_news --threshold 0.9 "Oil prices rise again" "What is it?"
       pocketrnn classify -b ag_news --explain "Oil prices rise again"
