@@ -225,6 +225,12 @@ def test_a_csv_file_of_another_delimiter_is_read_by_its_header_and_written_as_it
     assert rows[0][2] == "label"
 
 
+def test_a_file_that_is_missing_is_told_as_missing_whatever_its_ending(folder: Path, padded: Path) -> None:
+    result = run("-b", padded, "-i", "in.txt")
+    assert result.exit_code == 2
+    assert "in.txt cannot be read" in result.stderr
+
+
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
 def test_a_file_in_another_encoding_is_read_by_its_name_and_written_as_utf8(
     folder: Path, padded: Path, encoding: str
@@ -449,10 +455,10 @@ def test_a_full_disk_leaves_no_file(folder: Path, padded: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["-i", "in.txt"], "does not tell what kind of file it is"),
+        (["-i", "notes.txt"], "does not tell what kind of file it is"),
         (["-o", "out.csv"], "--input-format"),
         (["-i", "absent.csv"], "absent.csv cannot be read: No such file or directory"),
-        (["-i", "."], "--input-format"),
+        (["-i", "."], "cannot be read: Is a directory"),
         (["-i", ".", "--input-format", "csv"], "cannot be read: Is a directory"),
         (["-i", "in.csv", "--label-column", "x", "--probability-column", "x"], "cannot be told apart"),
         (["-i", "in.csv", "--label-column", "text"], "has a column 'text' already"),
@@ -466,6 +472,7 @@ def test_a_full_disk_leaves_no_file(folder: Path, padded: Path) -> None:
 )
 def test_options_that_do_not_fit_are_status_2(folder: Path, padded: Path, arguments: list[str], problem: str) -> None:
     Path("in.csv").write_text("text\na\n")
+    Path("notes.txt").write_text("a\n")
     result = run("-b", padded, *arguments)
     assert result.exit_code == 2
     assert problem in result.stderr

@@ -158,12 +158,7 @@ def classify(
 
     if files.are_given and (texts or as_stream or as_tokens or explains):
         raise click.UsageError("TEXTS, --stream, --tokens and --explain are not for files; see --top.")
-    if as_stream and as_tokens:
-        raise click.UsageError("--tokens is not for --stream, whose text is cut anywhere.")
-    if explains and (as_stream or threshold is not None or top not in (None, 1)):
-        raise click.UsageError("--explain is not for --stream, --threshold and --top: it explains the likeliest label.")
-    if threshold is not None and (threshold != threshold or top is not None):
-        raise click.UsageError("--threshold is not a number, or given beside --top: these exclude each other.")
+    _check_options(top, threshold, explains=explains, as_stream=as_stream, as_tokens=as_tokens)
     classifier = _among(Classifier.load(bundle, threads=threads), among)
     answers, of_texts = answers_of(classifier), isinstance(classifier.manifest.input, TextInput)
     if not of_texts:
@@ -182,12 +177,6 @@ def classify(
     if of_texts and files.are_given:
         from pocketrnn.commands.classify_file import classify_file
 
-        if classifier.manifest.text.rules.tokenizer == "external":
-            raise InputError(
-                f"{classifier.name} does not split texts, and a file of rows holds texts: its tokenizer is external.",
-                "Give each text as a JSON list on a line of standard input, with --tokens; or use Python: "
-                "Classifier.load(..., tokenizer=function).",
-            )
         classify_file(classifier, files, top or 1, by_threshold=by_threshold, threshold=threshold)
         return
     if by_threshold and not as_json:
@@ -206,6 +195,22 @@ def classify(
         _answer(classifier, texts, wanted, "Text" if of_texts else "Sequence")
     else:
         _answer_lines(classifier, wanted)
+
+
+def _check_options(
+    top: int | None, threshold: float | None, *, explains: bool, as_stream: bool, as_tokens: bool
+) -> None:
+    """Refuse options that exclude each other, whatever the classifier takes.
+
+    Raises:
+        click.UsageError: two of them do.
+    """
+    if as_stream and as_tokens:
+        raise click.UsageError("--tokens is not for --stream, whose text is cut anywhere.")
+    if explains and (as_stream or threshold is not None or top not in (None, 1)):
+        raise click.UsageError("--explain is not for --stream, --threshold and --top: it explains the likeliest label.")
+    if threshold is not None and (threshold != threshold or top is not None):
+        raise click.UsageError("--threshold is not a number, or given beside --top: these exclude each other.")
 
 
 def _among(classifier: Classifier, labels: str | None) -> Classifier:

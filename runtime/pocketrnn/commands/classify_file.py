@@ -56,19 +56,26 @@ def classify_file(
         InputError: an option, a file or a row cannot be used. No output file is written then.
         MissingExtraError: a file is Parquet, and pyarrow is not installed.
     """
+    if classifier.manifest.text.rules.tokenizer == "external":
+        raise InputError(
+            f"{classifier.name} does not split texts, and a file of rows holds texts: its tokenizer is external.",
+            "Give each text as a JSON list on a line of standard input, with --tokens; or use Python: "
+            "Classifier.load(..., tokenizer=function).",
+        )
     answers = answers_of(classifier)
     answers.check_top(top)
     given, destination = files.input or _STREAM, files.output or _STREAM
-    kind = kind_of(given, files.input_format, "--input-format")
-    to_stdout = destination == _STREAM
-    written = kind if to_stdout and files.output_format is None else None
-    if written is None:
-        written = kind_of(destination, files.output_format, "--output-format")
-    if by_threshold and written in DELIMITERS:
-        check_separable(answers, "write JSON Lines: --output-format jsonl")
-    names = answer_columns(files, top)
     with contextlib.ExitStack() as stack:
+        # First: of a file that is missing, nothing else is wrong.
         stream = stack.enter_context(_opened(given))
+        kind = kind_of(given, files.input_format, "--input-format")
+        to_stdout = destination == _STREAM
+        written = kind if to_stdout and files.output_format is None else None
+        if written is None:
+            written = kind_of(destination, files.output_format, "--output-format")
+        if by_threshold and written in DELIMITERS:
+            check_separable(answers, "write JSON Lines: --output-format jsonl")
+        names = answer_columns(files, top)
         size, status = _size(stream), _status(stream)
         if kind == "parquet" and size is None:
             stream = stack.enter_context(_on_disk(stream))
