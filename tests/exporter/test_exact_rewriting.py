@@ -20,6 +20,7 @@ from pocketrnn_export.forms.onnx.exact_rewriting import REWRITE_RULES, optimize
 from pocketrnn_export.forms.onnx.folded_constants import constants_in_doubles
 from pocketrnn_export.forms.onnx.onnx_graph import onnx_graph
 from pocketrnn_export.intake.user_frames import users_line
+from pocketrnn_export.proof.comparing import session_of
 from pocketrnn_export.proof.departure import departure
 from pocketrnn_export.proof.float64_module import doubled
 
@@ -121,6 +122,31 @@ def test_constants_are_folded_in_double_precision_and_rounded_once(
     # numpy's exp and Python's are one float64 number apart at most, which may tip a tie of float32.
     np.testing.assert_allclose(folded.numpy(), rounded, rtol=2**-23)
     assert folded.dtype == ir.DataType.FLOAT
+
+
+class Thresholds(nn.Module):
+    """The share of some words against thresholds that forward computes, and a mask that is a constant."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.levels = nn.Embedding(60, 6), nn.Embedding(10, 6)
+        self.rnn, self.fc = nn.GRU(6, 6, batch_first=True), nn.Linear(6, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        share = (x > 30).float().mean(1, keepdim=True)
+        level = (share >= 1 - torch.arange(1, 10) / 10).sum(1)
+        mask = (torch.arange(1, 7) / 10 * 1.5 > 0.45).float()
+        return self.fc((self.rnn(self.embedding(x))[0].mean(1) + self.levels(level)) * (mask + 1))
+
+
+def test_a_constant_that_a_comparison_meets_is_that_of_float32() -> None:
+    torch.manual_seed(0)
+    module = Thresholds().eval()
+    session = session_of(onnx_graph(module, (torch.randint(2, 40, (3, 7)),), {}).content)
+    for above in range(11):
+        ids = torch.tensor([[40] * above + [3] * (10 - above)])
+        with torch.no_grad():
+            np.testing.assert_allclose(session.run(None, {"tokens": ids.numpy()})[0], module(ids), atol=1e-5)
 
 
 def test_parts_of_a_constant_may_have_several_shapes() -> None:

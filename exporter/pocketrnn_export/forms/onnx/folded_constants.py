@@ -1,9 +1,13 @@
-"""Constants that a graph computes, folded in double precision and rounded once.
+"""Constants that a graph computes, folded in double precision and rounded once; what a step decides, as in float32.
 
 A module that computes its frequencies in forward, `torch.exp(torch.arange(0, 12, 2) * -0.77)`, leaves them to whoever
 folds constants. onnxscript folds in float32, where each step rounds: `exp` came out five float32 numbers from the right
 one, and the sine of a frequency times the 257th position 1e-5 off. What is folded is the same, and computed here
 before.
+
+A number that a comparison or a floor meets is not made better by more digits: `share >= 1 - torch.arange(1, 10) / 10`
+has 0.10000002 for PyTorch, and with 0.1 a text of ten words has another answer. Such a constant is rounded after each
+operation, which for sums, products and quotients is what PyTorch computes, bit by bit.
 """
 
 from __future__ import annotations
@@ -30,26 +34,66 @@ _LEFT_OUT: Final = frozenset(
     {"RandomUniform", "RandomNormal", "RandomUniformLike", "RandomNormalLike", "Bernoulli", "Multinomial", "Dropout",
      "Pad", "Resize", "Upsample", "OneHot", "HannWindow", "HammingWindow", "BlackmanWindow", "If", "Loop", "Scan"}
 )  # fmt: skip
+# Operators whose result steps: what tips one of their inputs by its last digit makes another number.
+_STEPS: Final = frozenset(
+    {"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Floor", "Ceil", "Round", "Sign", "Mod", "ArgMax",
+     "ArgMin", "TopK", "Unique", "NonZero"}
+)  # fmt: skip
+_WHOLE: Final = frozenset(
+    {ir.DataType.INT8, ir.DataType.INT16, ir.DataType.INT32, ir.DataType.INT64, ir.DataType.UINT8, ir.DataType.BOOL}
+)
+# Operators by which a constant is still recognised in what they make of it.
+_ARITHMETIC: Final = frozenset(
+    {"Add", "Sub", "Mul", "Div", "Neg", "Abs", "Min", "Max", "Sum", "Clip", "Where", "Identity", "Reshape", "Squeeze",
+     "Unsqueeze", "Expand", "Transpose", "Flatten", "Concat", "Slice", "Split", "Gather", "GatherND", "GatherElements",
+     "Tile", "Pad", "Reciprocal", "Sqrt", "ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "CumSum"}
+)  # fmt: skip
 
 
 def constants_in_doubles(model: ir.Model) -> Mapping[str, npt.NDArray[np.float32]]:
-    """The float32 values that a graph computes of constants alone, by their names: computed in float64, then rounded.
+    """The float32 values that a graph computes of constants alone, by their names: computed in float64, then rounded;
+    rounded after each operation where a step decides by them.
 
     Args:
         model: with no functions. What cannot be computed in float64 is left out, and so is what depends on it.
     """
     known: dict[ir.Value, npt.NDArray[Any]] = {}
+    singles: dict[ir.Value, npt.NDArray[Any]] = {}
     found: dict[str, npt.NDArray[np.float32]] = {}
     for node in model.graph:
         inputs = [value for value in node.inputs if value is not None]
         if node.domain or node.op_type in _LEFT_OUT or not all(_is_known(value, known) for value in inputs):
             continue
-        for value, array in zip(node.outputs, _computed(node, known, model), strict=False):
-            known[value] = array
-            if value.name and value.dtype == ir.DataType.FLOAT and array.dtype == np.float64:
-                with np.errstate(over="ignore"):
-                    found[value.name] = array.astype(np.float32)
+        singles |= {value: known[value] for value in inputs if value not in singles}
+        made = _computed(node, known, model)
+        rounded = _computed(node, singles, model) if any(singles[v] is not known[v] for v in inputs) else made
+        made = rounded if _steps(node) else made
+        for value, array, single in zip(node.outputs, made, rounded, strict=False):
+            known[value] = singles[value] = array
+            if value.dtype != ir.DataType.FLOAT or array.dtype != np.float64:
+                continue
+            with np.errstate(over="ignore"):
+                singles[value] = single.astype(np.float32).astype(np.float64)
+                if value.name:
+                    found[value.name] = (singles[value] if _decides(value) else array).astype(np.float32)
     return found
+
+
+def _decides(value: ir.Value) -> bool:
+    """Whether a step meets the value, or what arithmetic makes of it."""
+    waiting, seen = [value], {value}
+    while waiting:
+        for node, _ in waiting.pop().uses():
+            if _steps(node):
+                return True
+            if node.op_type in _ARITHMETIC or node.op_type == "Cast":
+                waiting += [made for made in node.outputs if made not in seen]
+                seen.update(node.outputs)
+    return False
+
+
+def _steps(node: ir.Node) -> bool:
+    return node.op_type in _STEPS or (node.op_type == "Cast" and node.outputs[0].dtype in _WHOLE)
 
 
 def round_folded(model: ir.Model, exact: Mapping[str, npt.NDArray[np.float32]]) -> None:
