@@ -114,8 +114,9 @@ def test_a_graph_of_whole_texts_is_made_into_the_step_graph_that_an_export_gives
             state = got[1]
 
 
-def test_a_graph_with_lengths_is_made_into_a_step_graph_that_answers_as_its_module() -> None:
-    module = classifier_of("gru", 1, "max").eval()
+@pytest.mark.parametrize("cell", ["gru", "qrnn"])
+def test_a_graph_with_lengths_is_made_into_a_step_graph_that_answers_as_its_module(cell: str) -> None:
+    module = classifier_of(cell, 1, "max").eval()
     example = (torch.ones(2, 5, dtype=torch.int64), torch.tensor([5, 3]))
     content, size = step_of_graph(onnx_graph(module, example, {}).content)
     session, state, tokens = session_of(content), np.zeros((3, size), np.float32), torch.randint(2, WORDS, (3, 7))

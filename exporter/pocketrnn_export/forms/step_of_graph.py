@@ -49,6 +49,7 @@ class _Of(Enum):
     LENGTHS = "lengths"
     MASKED = "masked tokens"
     SUM = "sum"
+    PADDED = "tokens behind one of zeros"
     TEXT = "text"
 
 
@@ -56,7 +57,8 @@ def step_of_graph(content: bytes, *, most: int | None = None) -> tuple[bytes, in
     """The step graph of a graph, and the size of its state.
 
     The state is that of `pocketrnn_export.forms.step`: every layer's hidden state, for an LSTM every layer's cell
-    state, and for pooling by mean or max what there was so far, and of how many tokens.
+    state, for pooling by mean or max what there was so far, and of how many tokens, and what was read of the last token
+    where a layer is given each token with the one before.
 
     Args:
         content: an ONNX file that maps tokens int64 [batch, sequence], or samples float32 [batch, sequence, channels],
@@ -94,6 +96,7 @@ class _Reading:
         self.hidden: list[tuple[str, int]] = []
         self.cells: list[tuple[str, int]] = []
         self.pooled: tuple[str, int] | None = None
+        self.before: list[tuple[str, int]] = []
         self.constants: dict[str, np.ndarray] = {}
 
     def step(self) -> tuple[bytes, int]:
@@ -107,9 +110,11 @@ class _Reading:
         if self.pooled is not None:
             sizes += [self.pooled[1], 1]
             new += [self.pooled[0], "step.count"]
+        sizes += [size for _, size in self.before]
+        new += [name for name, _ in self.before]
         self.constants["step.sizes"] = np.array(sizes, np.int64)
         parts = [f"step.before.{i}" for i in range(len(sizes))]
-        # The parts were named as they were met: layers first, then cells, then the pooling.
+        # The parts were named as they were met: layers first, then cells, then the pooling, then the last token.
         renamed = dict(zip([*(f"{name}.before" for name in new)], parts, strict=True))
         begin = [helper.make_node("Split", ["state", "step.sizes"], parts, axis=1)]
         for node in self.nodes:
@@ -158,6 +163,11 @@ class _Reading:
             self._divided(node.output[0], f"{node.input[0]}.sum")
         elif kinds <= {_Of.WEIGHTS, _Of.TOKENS} and self._is_last_step(node):
             self._keep(node, _Of.TEXT)
+        elif self._puts_zeros_before(node):
+            self._mark(node, _Of.PADDED)
+            self.unmasked[node.output[0]] = node.input[0]
+        elif self.of[node.input[0]] is _Of.PADDED and self._leaves_last_out(node):
+            self._step_before(node)
         elif kinds <= {_Of.WEIGHTS, _Of.TOKENS} and self._reads_each(node):
             self._keep(node, _Of.TOKENS)
             self._follow(node)
@@ -183,9 +193,43 @@ class _Reading:
         tokens is another thing."""
         if node.op_type == "Gather":
             return self.of[node.input[0]] is _Of.WEIGHTS
+        if node.op_type == "Concat":
+            each = [(self.of[name], self.axis.get(name)) for name in node.input]
+            return {*each} == {(_Of.TOKENS, 1)} and bool(attributes_of(node)["axis"] == 2)
         if self.takes_numbers and node.op_type == "LayerNormalization":
             return bool(attributes_of(node).get("axis", -1) == -1)
         return node.op_type in _OF_EACH or (self.takes_numbers and node.op_type in _OF_EACH_NUMBER)
+
+    def _numbers(self, name: str) -> list[int]:
+        """The numbers of a weight; none where it is computed."""
+        return numpy_helper.to_array(self.weights[name]).tolist() if name in self.weights else []
+
+    def _puts_zeros_before(self, node: NodeProto) -> bool:
+        """Whether it puts one step of zeros before all steps, [batch, sequence, n]."""
+        if node.op_type != "Pad" or self.of[node.input[0]] is not _Of.TOKENS or self.axis.get(node.input[0]) != 1:
+            return False
+        of_zeros = attributes_of(node).get("mode", b"constant") == b"constant" and (
+            len(node.input) < 3 or not node.input[2] or self._is_zeros(node.input[2])
+        )
+        return of_zeros and len(node.input) < 4 and self._numbers(node.input[1]) == [0, 1, 0, 0, 0, 0]
+
+    def _leaves_last_out(self, node: NodeProto) -> bool:
+        """Whether it takes all steps but the last one."""
+        if node.op_type != "Slice" or len(node.input) < 4:
+            return False
+        return [self._numbers(name) for name in node.input[1:]] in ([[0], [-1], [1]], [[0], [-1], [1], [1]])
+
+    def _step_before(self, node: NodeProto) -> None:
+        """Each step's step before it: of the first one, what the state has."""
+        steps, before = self.unmasked[node.input[0]], f"{node.output[0]}.last"
+        self.constants |= {"step.second": np.array([1], np.int64), "step.end": np.array(-1, np.int64)}
+        self._node("Unsqueeze", [f"{before}.before", "step.second"], f"{before}.first")
+        self._node("Concat", [f"{before}.first", steps], f"{before}.all", axis=1)
+        node.input[0] = f"{before}.all"
+        self._keep(node, _Of.TOKENS)
+        self._node("Gather", [steps, "step.end"], before, axis=1)
+        self.axis[node.output[0]] = 1
+        self.before.append((before, self._width(steps)))
 
     def _is_everywhere(self, name: str, number: Affine) -> bool:
         """Whether a value of a whole text is one number, a * tokens + b, at each place and for every number of tokens:
@@ -289,7 +333,9 @@ class _Reading:
         self.axis[outputs[0]] = 0
 
     def _over_the_text(self, node: NodeProto) -> None:
-        """Refuse a reduction of anything but the sequence, which stands second."""
+        """Refuse a reduction of anything but the sequence, which stands second, or of what no layer read."""
+        if not self.hidden:
+            raise self._unknown("it pools what no recurrent layer read")
         attributes = attributes_of(node)
         axes = attributes.get("axes")
         if axes is None and len(node.input) > 1 and node.input[1] in self.weights:
@@ -320,22 +366,22 @@ class _Reading:
         self._node("Max", [f"{pooled}.before", newest], f"{pooled}.larger")
         self._node("Where", ["step.began", f"{pooled}.larger", newest], pooled)
         self._mark(node, _Of.TEXT)
-        self.pooled = pooled, self._width(node)
+        self.pooled = pooled, self._width(node.input[0])
 
     def _sum(self, node: NodeProto) -> None:
         newest, kept = self._newest(node, "ReduceSum"), f"{node.output[0]}.sum"
         self._node("Add", [f"{kept}.before", newest], kept)
-        self.pooled = kept, self._width(node)
+        self.pooled = kept, self._width(node.input[0])
 
     def _divided(self, output: str, of: str) -> None:
         self._node("Div", [of, "step.count"], output)
         self.of[output] = _Of.TEXT
 
-    def _width(self, node: NodeProto) -> int:
-        """How many numbers of a step are pooled."""
-        sizes = self._sizes().sizes(node.input[0])
-        if not self.hidden or not sizes or sizes[-1][0]:
-            raise self._unknown("it pools what no recurrent layer read")
+    def _width(self, name: str) -> int:
+        """How many numbers a step of a value has."""
+        sizes = self._sizes().sizes(name)
+        if not sizes or sizes[-1][0]:
+            raise self._unknown(f"the size of a step of {name} is not known")
         return sizes[-1][1]
 
     def _written(self, nodes: Sequence[NodeProto], size: int) -> bytes:
