@@ -118,17 +118,23 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
         True
     """
     labels = tuple(classifier.labels)
-    if isinstance(data, LabelledSequences):
-        return _evaluated_sequences(classifier, data)
-    if rules_of_numbers(classifier) is not None:
-        raise DataError(f"{classifier.name} takes sequences of numbers, and the rows are texts.", _READ_SEQUENCES)
+    takes_numbers = rules_of_numbers(classifier) is not None
+    if takes_numbers != isinstance(data, LabelledSequences):
+        takes, rows = ("sequences of numbers", "texts") if takes_numbers else ("texts", "sequences of numbers")
+        remedy = _READ_SEQUENCES if takes_numbers else "Read texts."
+        raise DataError(f"{classifier.name} takes {takes}, and the rows are {rows}.", remedy)
+    if isinstance(classifier, Classifier):
+        Answers.of(classifier.manifest).check_labels()
     check_labels(data.labels, labels)
     check_labelled(data, "row", "Evaluate with labelled rows only.")
     if data.several_labels != gives_several(classifier):
+        given, have = (
+            ("one label", "any number of labels") if data.several_labels else ("any number of labels", "one label")
+        )
+        remedy = f"Read them with multi_label={not data.several_labels}."
         raise DataError(
-            f"The classifier gives {'one label' if data.several_labels else 'any number of labels'} to a text, and the "
-            f"rows have {'any number of labels' if data.several_labels else 'one label'} each.",
-            f"Read them with multi_label={not data.several_labels}.",
+            f"The classifier gives {given} to a {data.ROW}, and the rows have {have} each.",
+            "Use one that gives one label." if takes_numbers else remedy,
         )
     if data.several_labels:
         return score_several(labels, data.targets, _labels_given(classifier, data.inputs))
@@ -164,22 +170,6 @@ def rules_of_numbers(classifier: Classifier | Checkpoint) -> NumberInput | None:
     """
     rules = classifier.rules if isinstance(classifier, Checkpoint) else classifier.manifest.input
     return rules if isinstance(rules, NumberInput) else None
-
-
-def _evaluated_sequences(classifier: Classifier | Checkpoint, data: LabelledSequences) -> Evaluation:
-    if rules_of_numbers(classifier) is None:
-        raise DataError("The classifier takes texts, and the rows are sequences of numbers.", "Read texts.")
-    labels = tuple(classifier.labels)
-    check_labels(data.labels, labels)
-    if isinstance(classifier, Checkpoint):
-        predicted = logits_by_checkpoint(classifier, data.sequences).argmax(dim=1).numpy()
-    else:
-        if classifier.manifest.output.activation != "softmax":
-            raise DataError(f"{classifier.name} does not give one label to a sequence.", "Use one that does.")
-        index = {label: target for target, label in enumerate(labels)}
-        given = classifier.predict(data.sequences)
-        predicted = np.fromiter(map(index.__getitem__, given), dtype=np.int64, count=len(data))
-    return score(labels, data.targets, predicted)
 
 
 def gives_several(classifier: Classifier | Checkpoint) -> bool:
