@@ -13,6 +13,7 @@ left for each step is a weighted sum of the state and what was read.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -37,6 +38,7 @@ def read(rnn: nn.RNNBase, embedded: Tensor, lengths: Tensor) -> tuple[Tensor, Te
     """
     steps = torch.arange(embedded.size(1), device=embedded.device)
     last = lengths.unsqueeze(1) - 1
+    is_padding = (steps > last).unsqueeze(2)
     reversed_steps = torch.where(steps <= last, last - steps, steps).unsqueeze(2)
     directions = 2 if rnn.bidirectional else 1
     outputs = embedded
@@ -44,14 +46,18 @@ def read(rnn: nn.RNNBase, embedded: Tensor, lengths: Tensor) -> tuple[Tensor, Te
         if layer:
             outputs = outputs * dropout(outputs.new_ones(len(outputs), 1, outputs.size(2)), rnn.dropout, rnn.training)
         weights = rnn.all_weights[layer * directions : (layer + 1) * directions]
-        read = [_one_direction(rnn, outputs, weights[0])]
-        if rnn.bidirectional:
-            read.append(_reverse(_one_direction(rnn, _reverse(outputs, reversed_steps), weights[1]), reversed_steps))
+        if rnn.mode == "GRU" and not rnn.weight_hh_l0.requires_grad:
+            read = [_quasi_recurrent(outputs, some, is_padding, backwards=i == 1) for i, some in enumerate(weights)]
+        else:
+            read = [_one_direction(rnn, outputs, weights[0])]
+            if rnn.bidirectional:
+                backwards = _one_direction(rnn, _reverse(outputs, reversed_steps), weights[1])
+                read.append(_reverse(backwards, reversed_steps))
         outputs = torch.cat(read, dim=2) if rnn.bidirectional else read[0]
     states = [read[0].gather(1, last.unsqueeze(2).expand(-1, -1, rnn.hidden_size)).squeeze(1)]
     if rnn.bidirectional:
         states.append(read[1][:, 0])
-    return outputs.masked_fill((steps > last).unsqueeze(2), 0.0), torch.stack(states)
+    return outputs.masked_fill(is_padding, 0.0), torch.stack(states)
 
 
 def _reverse(values: Tensor, reversed_steps: Tensor) -> Tensor:
@@ -60,8 +66,6 @@ def _reverse(values: Tensor, reversed_steps: Tensor) -> Tensor:
 
 def _one_direction(rnn: nn.RNNBase, values: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
     weights: list[Tensor] = list(parameters)
-    if rnn.mode == "GRU" and not parameters[1].requires_grad:
-        return _quasi_recurrent(values, weights[0][rnn.hidden_size :], weights[2][rnn.hidden_size :])
     state = values.new_zeros(1, values.size(0), rnn.hidden_size)
     # has_biases, num_layers, dropout, train, bidirectional, batch_first
     choices = (True, 1, 0.0, rnn.training, False, True)
@@ -71,40 +75,50 @@ def _one_direction(rnn: nn.RNNBase, values: Tensor, parameters: Sequence[nn.Para
     return layer(values, state, weights, *choices)[0]
 
 
-def _quasi_recurrent(values: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A GRU without recurrent weights: float32 [batch, sequence, n] -> [batch, sequence, hidden_dim].
+def _quasi_recurrent(
+    values: Tensor, parameters: Sequence[nn.Parameter], is_padding: Tensor, *, backwards: bool
+) -> Tensor:
+    """A direction of a GRU without recurrent weights: float32 [batch, sequence, n] -> [batch, sequence, hidden_dim].
 
-    Its weights and biases are those of the update gate, then those of the new values: the reset gate has nothing to
-    act on.
+    Its reset gate has nothing to act on. Backwards, the state is zero until the last step of a row, since what is read
+    of padding is zero: no row is reversed.
     """
-    keep, new = linear(values.transpose(0, 1), weight, bias).chunk(2, dim=2)
-    states: Tensor = _Scan.apply(torch.sigmoid(keep), torch.tanh(new))  # type: ignore[no-untyped-call]
-    return states.transpose(0, 1)
+    weight, bias = (parameters[i][parameters[1].size(1) :] for i in (0, 2))
+    keep, new = linear(values, weight, bias).chunk(2, dim=2)
+    new = torch.tanh(new)
+    if backwards:
+        new = new.masked_fill(is_padding, 0.0)
+    states: Tensor = _Scan.apply(torch.sigmoid(keep), new, backwards)  # type: ignore[no-untyped-call]
+    return states
 
 
 class _Scan(torch.autograd.Function):
-    """state = new + keep * (state - new), step by step from a state of zeros; all are [sequence, batch, hidden_dim].
+    """state = new + keep * (state - new), step by step from a state of zeros; all are [batch, sequence, hidden_dim].
 
     One `torch.lerp` a step differs from torch's GRU in the last digit. As `(state - new) * keep + new` it would be the
     same bit for bit where the products are, and takes as long where batches are large.
     """
 
     @staticmethod
-    def forward(ctx: Any, keep: Tensor, new: Tensor) -> Tensor:
-        states, state = torch.empty_like(new), torch.zeros_like(new[0])
-        for kept, read, made in zip(keep.unbind(), new.unbind(), states.unbind(), strict=True):
+    def forward(ctx: Any, keep: Tensor, new: Tensor, backwards: bool) -> Tensor:
+        states, state = torch.empty_like(new), torch.zeros_like(new[:, 0])
+        steps = zip(keep.unbind(1), new.unbind(1), states.unbind(1), strict=True)
+        for kept, read, made in reversed([*steps]) if backwards else steps:
             state = torch.lerp(read, state, kept, out=made)
         ctx.save_for_backward(keep, new, states)
+        ctx.backwards = backwards
         return states
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         keep, new, states = ctx.saved_tensors
-        # Of a state's gradient, `keep` goes on to the state before it.
         total = gradient.clone(memory_format=torch.contiguous_format)
-        steps, kept = total.unbind(), keep.unbind()
-        for step in range(len(steps) - 1, 0, -1):
-            steps[step - 1].addcmul_(steps[step], kept[step])
-        before = pad(states, (0, 0, 0, 0, 1, 0))[:-1]
-        return total * (before - new), total * (1 - keep)
+        steps = [*zip(total.unbind(1), keep.unbind(1), strict=True)]
+        # The last step that was read comes first.
+        order = steps if ctx.backwards else steps[::-1]
+        for (of_state, kept), (of_before, _) in pairwise(order):
+            # Of a state's gradient, `keep` goes on to the state before it.
+            of_before.addcmul_(of_state, kept)
+        before = pad(states, (0, 0, 0, 1))[:, 1:] if ctx.backwards else pad(states, (0, 0, 1, 0))[:, :-1]
+        return total * (before - new), total * (1 - keep), None
