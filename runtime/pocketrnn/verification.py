@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn.classifier import Classifier, graph_metadata, logits_of_steps
 from pocketrnn.errors import BundleError, ParityError, PocketRNNError
 from pocketrnn.text import EXTERNAL
+from pocketrnn.text.text_input import TextInput
 
 __all__ = ["Replay", "Verification", "logit_differences", "streamed_logits", "verify"]
 
@@ -146,7 +148,7 @@ def _replayed(classifier: Classifier) -> tuple[Replay, ...]:
     manifest = classifier.manifest
     golden = np.array([example.logits for example in manifest.examples], np.float64)
     try:
-        answers, faults = _of_texts(classifier) if manifest.texts else (_of_numbers(classifier), [])
+        answers, faults = _answered(classifier)
     except BundleError:
         raise
     except PocketRNNError as error:
@@ -163,29 +165,23 @@ def _replayed(classifier: Classifier) -> tuple[Replay, ...]:
     return tuple(Replay(how, len(golden), max(differences), differences) for how, differences in apart.items())
 
 
-def _of_texts(classifier: Classifier) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
-    """The answers to the golden texts, by how they are asked; and what is wrong with their ids."""
-    examples = classifier.manifest.texts
-    # Texts that the bundle cannot split are given as ids.
-    splits = classifier.manifest.text.rules.tokenizer != EXTERNAL
-    texts = [example.text if splits else list(example.ids) for example in examples]
-    answers = {
-        _ALONE: np.concatenate([classifier.logits([text]) for text in texts]),
-        _TOGETHER: classifier.logits(texts),
-    }
-    if classifier.manifest.stream is not None:
-        answers["each as a stream"] = streamed_logits(classifier, [example.text for example in examples])
-    ids = [classifier.encode(text) == list(example.ids) for text, example in zip(texts, examples, strict=True)]
+def _answered(classifier: Classifier) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
+    """The answers to the golden examples, by how they are asked; and what is wrong with the ids of texts."""
+    manifest = classifier.manifest
+    given: list[Any] = [np.array(example.samples, np.float32) for example in manifest.sequences]
+    logits: Callable[[Any], NDArray[np.float32]] = partial(logits_of_steps, classifier)
+    if isinstance(manifest.input, TextInput):
+        # Texts that the bundle cannot split are given as ids.
+        splits = manifest.input.rules.tokenizer != EXTERNAL
+        given, logits = [e.text if splits else list(e.ids) for e in manifest.texts], classifier.logits
+    answers = {_ALONE: np.concatenate([logits([one]) for one in given]), _TOGETHER: logits(given)}
+    if manifest.texts and manifest.stream is not None:
+        answers["each as a stream"] = streamed_logits(classifier, [example.text for example in manifest.texts])
     return answers, [
-        f"{e.text[:40]!r} becomes other token ids" for e, equal in zip(examples, ids, strict=True) if not equal
+        f"{example.text[:40]!r} becomes other token ids"
+        for one, example in zip(given, manifest.texts, strict=False)
+        if classifier.encode(one) != list(example.ids)
     ]
-
-
-def _of_numbers(classifier: Classifier) -> dict[str, NDArray[np.float32]]:
-    """The answers to the golden sequences, which are what the graph is given, by how they are asked."""
-    sequences = [np.array(example.samples, np.float32) for example in classifier.manifest.sequences]
-    alone = np.concatenate([logits_of_steps(classifier, [sequence]) for sequence in sequences])
-    return {_ALONE: alone, _TOGETHER: logits_of_steps(classifier, sequences)}
 
 
 def _faults(manifest: Manifest, golden: NDArray[np.float64], logits: NDArray[np.float32], how: str) -> list[str]:

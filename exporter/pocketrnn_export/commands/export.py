@@ -25,7 +25,7 @@ from pocketrnn_export.commands.number_options import (
     NUMBER_OPTIONS,
     OF_CHECKPOINTS,
     NumberOptions,
-    export_with_numbers,
+    described_with_numbers,
     given_of_checkpoint,
     lines_of_numbers,
     number_options,
@@ -191,42 +191,36 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
         import torch
 
         from pocketrnn_export.bundle import export as export_module
-        from pocketrnn_export.vocabularies.labels import lines_of_file
 
     # What the file of a module runs is small, too.
     torch.set_num_threads(1)
-    if numbers.are_given:
-        with stages_on_stderr():
-            module, call = _module_alone(source, named, options)
-        export_with_numbers(module, output, numbers, {**options, "call": call})
-        return
     with stages_on_stderr():
-        module, description = _described(source, named, options)
-    if "channels" in description:
+        if numbers.are_given:
+            module, call = _module_alone(source, named, options)
+            description = described_with_numbers(numbers, {**options, "call": call})
+        else:
+            module, description = _described(source, named, options)
+    profile = options["profile"]
+    if "channels" not in description:
+        _check_options_of_texts(source, description, numbers, options)
+        copied = options["torchscript"] if profile is None else False
+        description |= {"torchscript": copied, "edge": profile == "edge"}
+    elif not numbers.are_given:
+        refuse_options_of_texts(options, source)
         description |= given_of_checkpoint(numbers, len(description["channels"]))
-        _export_trained_numbers(module, description, output, {**options, "source": source})
-        return
-    for name in OF_CHECKPOINTS:
-        if getattr(numbers, name) is not None:
-            raise click.UsageError(f"--{name.replace('_', '-')} is of numbers, and {source} takes texts.")
-    if options["texts"] is not None:
-        description["example_texts"] = lines_of_file(options["texts"])
     if options["name"] is not None:
         description["name"] = options["name"]
-    profile = options["profile"]
-    if profile == "packed":
-        from pocketrnn_export.packing import check_packable
-
-        check_packable(getattr(description["rules"], "rules", description["rules"]), source)
     description |= {option: options[option] for option in ("tolerance", "report", "streaming")}
     description["examples"] = not options["no_examples"]
-    copied = options["torchscript"] if profile is None else False
-    description |= {"torchscript": copied, "edge": profile == "edge"}
     if options["compress"] or profile in ("mobile", "packed"):
         manifest = _exported_in_stages(module, output, description, options)
     else:
         with stages_on_stderr():
             manifest = export_module(module, output, **description, force=options["force"])
+    if "channels" in description:
+        for line in lines_of_numbers(manifest, output):
+            tell(line)
+        return
     for line in proof_table(manifest.parity, "texts"):
         tell(line)
     tell_verdicts(manifest)
@@ -237,18 +231,20 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     tell(f"Next: pocketrnn classify --bundle {shlex.quote(str(output))} {text}")
 
 
-def _export_trained_numbers(module: Any, description: dict[str, Any], output: Path, options: dict[str, Any]) -> None:
-    """The bundle of a checkpoint of sequences of numbers."""
-    from pocketrnn_export.bundle import export as export_module
+def _check_options_of_texts(
+    source: str, description: dict[str, Any], numbers: NumberOptions, options: dict[str, Any]
+) -> None:
+    """Refuse options that a module of texts has no use for, and read the texts for the proof."""
+    from pocketrnn_export.packing import check_packable
+    from pocketrnn_export.vocabularies.labels import lines_of_file
 
-    refuse_options_of_texts(options, options["source"])
-    if options["name"] is not None:
-        description["name"] = options["name"]
-    given = {name: options[name] for name in ("tolerance", "report", "force", "streaming")}
-    with stages_on_stderr():
-        manifest = export_module(module, output, **description, examples=not options["no_examples"], **given)
-    for line in lines_of_numbers(manifest, output):
-        tell(line)
+    for name in OF_CHECKPOINTS:
+        if getattr(numbers, name) is not None:
+            raise click.UsageError(f"--{name.replace('_', '-')} is of numbers, and {source} takes texts.")
+    if options["texts"] is not None:
+        description["example_texts"] = lines_of_file(options["texts"])
+    if options["profile"] == "packed":
+        check_packable(getattr(description["rules"], "rules", description["rules"]), source)
 
 
 def _check_what_is_measured(options: dict[str, Any]) -> None:

@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from pocketrnn.commands.command import Text
-from pocketrnn.commands.standard_streams import tell
 from pocketrnn.commands.terminal import one_line
 from pocketrnn.errors import InputError, reason, shown
-from pocketrnn_export.commands.stages import stages_on_stderr
 from pocketrnn_export.commands.verdict_lines import proof_table
 
 if TYPE_CHECKING:
@@ -26,7 +24,7 @@ __all__ = [
     "NUMBER_OPTIONS",
     "OF_CHECKPOINTS",
     "NumberOptions",
-    "export_with_numbers",
+    "described_with_numbers",
     "given_of_checkpoint",
     "lines_of_numbers",
     "number_options",
@@ -123,45 +121,34 @@ def number_options(command: _Command) -> _Command:
     return with_numbers  # type: ignore[return-value]
 
 
-def export_with_numbers(module: Any, output: Path, numbers: NumberOptions, options: dict[str, Any]) -> None:
-    """Export a module that takes numbers, and say what was shown.
+def described_with_numbers(numbers: NumberOptions, options: dict[str, Any]) -> dict[str, Any]:
+    """What `export` is given of a module that takes numbers.
 
     Raises:
         click.UsageError: an option is of texts.
         InputError: an option cannot be used.
+
+    Example:
+        >>> described_with_numbers(numbers, options)["channels"]
+        ['ax', 'ay', 'az']
     """
-    from pocketrnn_export.bundle import export
     from pocketrnn_export.vocabularies.labels import read_labels
 
     refuse_options_of_texts(options, "--channels")
     if (options["labels"] is None) == (numbers.values is None):
         raise click.UsageError("A module of numbers needs --labels, or --values where it gives numbers.")
     values, units = (None, None) if numbers.values is None else _values(numbers.values)
-    with stages_on_stderr():
-        manifest = export(
-            module,
-            output,
-            channels=_channels(str(numbers.channels)),
-            labels=None if options["labels"] is None else read_labels(options["labels"]),
-            values=values,
-            value_units=units,
-            scaler=numbers.scaler,
-            layout=numbers.layout,
-            sequences=[] if numbers.sequences is None else _sequences(numbers.sequences),
-            call=options["call"],
-            gives=options["gives"],
-            one_text=options["one_text"],
-            multi_label=options["multi_label"],
-            examples=not options["no_examples"],
-            name=options["name"],
-            tolerance=options["tolerance"],
-            streaming=options["streaming"],
-            report=options["report"],
-            force=options["force"],
-            **_rules(numbers),
-        )
-    for line in lines_of_numbers(manifest, output):
-        tell(line)
+    return {
+        "channels": _channels(str(numbers.channels)),
+        "labels": None if options["labels"] is None else read_labels(options["labels"]),
+        "values": values,
+        "value_units": units,
+        "scaler": numbers.scaler,
+        "layout": numbers.layout,
+        "sequences": [] if numbers.sequences is None else _sequences(numbers.sequences),
+        **{name: options[name] for name in ("call", "gives", "one_text", "multi_label")},
+        **_rules(numbers),
+    }
 
 
 def given_of_checkpoint(numbers: NumberOptions, channels: int) -> dict[str, Any]:
