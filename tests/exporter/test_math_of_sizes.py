@@ -112,6 +112,31 @@ def test_weights_spread_over_the_steps_are_pytorchs() -> None:
         np.testing.assert_allclose(given, module(tokens).detach().numpy(), atol=2e-6, rtol=1e-5)
 
 
+class Features(nn.Module):
+    """Tensors of numbers that are made of a size beside others, in a list and in lists of a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.fc = nn.Embedding(30, 6), nn.Linear(6, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        n = x.size(1)
+        flat = torch.tensor([1.0, math.log(n), 2])
+        nested = torch.tensor([[n / 100, math.log(n), 1], [1, math.sqrt(n), 0.5]])
+        return self.fc(self.embedding(x).mean(1)) * flat + nested.sum(0) + torch.tensor([n, 1, n // 3]) / 7
+
+
+def test_a_list_of_numbers_of_a_size_is_the_tensor_of_pytorch() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = Features().eval()
+    session = session_of(onnx_graph(module, EXAMPLE, {}).content)
+    for n in (1, 2, 9, 100):
+        tokens = torch.randint(2, 30, (2, n), generator=torch.Generator().manual_seed(n))
+        given = session.run(None, {"tokens": tokens.numpy()})[0]
+        np.testing.assert_allclose(given, module(tokens).detach().numpy(), atol=2e-6, rtol=1e-5)
+
+
 class Buckets(nn.Module):
     """Tensors of ids and of steps, times, minus and plus fractions made of a size."""
 

@@ -6,7 +6,8 @@ number where a trace knows the width. Whoever packs by them needs to know that t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from pocketrnn_export.torch_internals import statically_known_true
 from pocketrnn_export.tracing.python_semantics.arrays import TracedArray, number_of, unwrapped
-from pocketrnn_export.tracing.python_semantics.math_of_sizes import is_size
+from pocketrnn_export.tracing.python_semantics.math_of_sizes import TracedNumber, is_size
 from pocketrnn_export.tracing.python_semantics.patched_globals import shipped_types
 from pocketrnn_export.tracing.session import Call, TraceSession, declined, rule
 
@@ -42,6 +43,11 @@ def with_tensors(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) ->
     """A call with tensors and types of PyTorch in place of what stands for them in a user's file."""
     args = tuple(shipped_types(unwrapped(value)) for value in call.args)
     kwargs = {name: shipped_types(unwrapped(value)) for name, value in call.kwargs.items()}
+    if call.name in {"tensor", "as_tensor"} and args and isinstance(args[0], list | tuple):
+        numbers = list(_numbers_in(call.args[0]))
+        # As tensors, those that stand for floats of Python's have 64 bits.
+        if any(isinstance(number, TracedNumber) for number in numbers):
+            kwargs.setdefault("dtype", _type_of(numbers))
     if call.name in {"__getitem__", "__setitem__"}:
         args = (args[0], _stacked_numbers(args[1]), *args[2:])
     if call.name in _OF_SIZES:
@@ -72,10 +78,38 @@ def _is_number(value: Any) -> bool:
 
 
 def _stacked(numbers: Any, dtype: torch.dtype | None = None) -> Tensor:
-    """Numbers of which some are tensors or sizes, as a tensor of one axis."""
-    if not any(map(_is_number, numbers)) and not all(isinstance(number, torch.SymInt | int) for number in numbers):
-        dtype = torch.float32 if dtype is None else dtype
-    return torch.stack([_as_tensor(number, dtype) for number in numbers])
+    """Numbers, or lists of them, of which some are tensors or sizes, as a tensor."""
+    dtype = _type_of(list(_numbers_in(numbers))) if dtype is None else dtype
+    lists = [isinstance(part, list | tuple) for part in numbers]
+    return torch.stack(
+        [
+            _stacked(part, dtype) if is_list else _as_tensor(part, dtype)
+            for part, is_list in zip(numbers, lists, strict=True)
+        ]
+    )
+
+
+def _numbers_in(numbers: Any) -> Iterator[Any]:
+    """The numbers of lists in lists."""
+    for part in numbers:
+        if isinstance(part, list | tuple):
+            yield from _numbers_in(part)
+        else:
+            yield part
+
+
+def _type_of(numbers: Sequence[Any]) -> torch.dtype | None:
+    """The type that `torch.tensor` gives numbers together: None where one is no number."""
+    types = [
+        torch.get_default_dtype() if type(number) in {float, torch.SymFloat, TracedNumber}
+        else torch.bool if type(number) is bool
+        else torch.int64 if type(number) in {int, torch.SymInt}
+        else number.dtype if isinstance(number, Tensor)
+        else None
+        for number in numbers
+    ]  # fmt: skip
+    known = [kind for kind in types if kind is not None]
+    return functools.reduce(torch.promote_types, known) if known and len(known) == len(types) else None
 
 
 def _as_tensor(number: Any, dtype: torch.dtype | None) -> Tensor:
@@ -192,8 +226,11 @@ def tensor(_session: TraceSession, data: Any, *_: Any, dtype: Any = None, **__: 
         return data.to(dtype) if dtype is not None else data.detach()
     if is_size(data):
         return _as_tensor(data, dtype)
-    if isinstance(data, list | tuple) and any(_is_number(number) or is_size(number) for number in data):
-        known_kinds = all(_is_number(number) or is_size(number) or isinstance(number, int | float) for number in data)
+    numbers = list(_numbers_in(data)) if isinstance(data, list | tuple) else []
+    if any(_is_number(number) or is_size(number) for number in numbers):
+        known_kinds = all(
+            _is_number(number) or is_size(number) or isinstance(number, int | float) for number in numbers
+        )
         return _stacked(data, dtype) if known_kinds else declined("not only numbers are in it")
     return declined("of numbers that no size is among")
 
