@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from pocketrnn.errors import ExportError, ParityError
 from pocketrnn_export.forms.edge import edge_graph
-from pocketrnn_export.forms.onnx.onnx_graph import onnx_graph
+from pocketrnn_export.forms.onnx.onnx_graph import onnx_graph, traced_alike
 from pocketrnn_export.forms.quantized import Storage, quantized
 from pocketrnn_export.forms.torchscript import traced as torchscript
 from pocketrnn_export.intake.exportable import ExportableModule, prepare
@@ -143,7 +143,8 @@ def verdict(kind: type[nn.Module], change: Change | None = None, *, few: bool = 
 @made_once
 def traced_in_float64(kind: type[nn.Module]) -> bytes:
     made, _, _ = proven(kind)
-    return traced(doubled(made.reference), takes_lengths=made.takes_lengths)
+    given = example(takes_lengths=made.takes_lengths)
+    return traced_alike(doubled(made.reference), given, {}, onnx_graph(made.module, given, {})).content
 
 
 # Those with a graph for a batch, which `proven` asks for.

@@ -125,16 +125,18 @@ def test_constants_are_folded_in_double_precision_and_rounded_once(
 
 
 class Thresholds(nn.Module):
-    """The share of some words against thresholds that forward computes, and a mask that is a constant."""
+    """The share of some words against thresholds that forward makes, and a mask that is a constant."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.embedding, self.levels = nn.Embedding(60, 6), nn.Embedding(10, 6)
+        self.embedding, self.levels = nn.Embedding(60, 6), nn.Embedding(103, 6)
         self.rnn, self.fc = nn.GRU(6, 6, batch_first=True), nn.Linear(6, 4)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         share = (x > 30).float().mean(1, keepdim=True)
         level = (share >= 1 - torch.arange(1, 10) / 10).sum(1)
+        for bounds in (torch.linspace(0, 1, 101), torch.arange(0, 1, 0.01), torch.logspace(-2, 0, 50)):
+            level = (level + torch.bucketize(share[:, 0], bounds, right=True)) % 103
         mask = (torch.arange(1, 7) / 10 * 1.5 > 0.45).float()
         return self.fc((self.rnn(self.embedding(x))[0].mean(1) + self.levels(level)) * (mask + 1))
 
@@ -143,8 +145,8 @@ def test_a_constant_that_a_comparison_meets_is_that_of_float32() -> None:
     torch.manual_seed(0)
     module = Thresholds().eval()
     session = session_of(onnx_graph(module, (torch.randint(2, 40, (3, 7)),), {}).content)
-    for above in range(11):
-        ids = torch.tensor([[40] * above + [3] * (10 - above)])
+    for above, count in [(i, 10) for i in range(11)] + [(i, 100) for i in range(0, 100, 3)]:
+        ids = torch.tensor([[40] * above + [3] * (count - above)])
         with torch.no_grad():
             np.testing.assert_allclose(session.run(None, {"tokens": ids.numpy()})[0], module(ids), atol=1e-5)
 

@@ -3,25 +3,43 @@ stands at such places of a text."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from pocketrnn_export.torch_internals import sym_max
+from pocketrnn_export.torch_internals import sym_max, without_dispatch_modes
 from pocketrnn_export.tracing.session import Declined, TraceSession, declined, exporting, rule
 
 __all__ = ["SPACED"]
 
+# As many numbers as stand in a graph as they are; more are computed where it runs.
+_MOST_NUMBERS: Final = 1 << 16
 # torch does not annotate it.
 _arange: Callable[..., Tensor] = torch.arange
+
+
+def _are_plain(values: Sequence[Any]) -> bool:
+    """Whether all are Python's own numbers, or no numbers: `dtype` and the like."""
+    return not any(isinstance(value, Tensor | torch.SymInt | torch.SymFloat) for value in values)
+
+
+def _made(function: Callable[..., Tensor], *args: Any, **options: Any) -> Any:
+    """What torch makes of plain numbers, as a constant: a graph that computes it rounds other digits."""
+    with without_dispatch_modes():
+        made = function(*args, **options)
+    if made.numel() > _MOST_NUMBERS or made.requires_grad:
+        return declined("too many numbers for a constant")
+    return torch.tensor(made.tolist(), dtype=made.dtype)
 
 
 @rule("arange", when=exporting)
 def arange(_session: TraceSession, *ends: Any, step: Any = 1, **options: Any) -> Any:
     """`torch.arange(n - 1, -1, -1)`, by numbers from 0 on: onnxruntime makes a slice of a table that is looked up at a
     range, and takes an end of it below 0 for one that is counted from the table's end."""
+    if _are_plain([*ends, step, *options.values()]) and float in map(type, [*ends, step, *options.values()]):
+        return _made(_arange, *ends, **options, **({} if len(ends) > 2 else {"step": step}))
     given = [*ends[:2], *(options.pop(name) for name in ("start", "end") if name in options)]
     step = ends[2] if len(ends) > 2 else step
     if len(given) != 2 or type(step) is not int or not all(type(one) in (int, torch.SymInt) for one in given):
@@ -37,6 +55,8 @@ def arange(_session: TraceSession, *ends: Any, step: Any = 1, **options: Any) ->
 @rule("linspace", when=exporting)
 def linspace(_session: TraceSession, start: Any, end: Any, steps: Any = None, *, dtype: Any = None, **_: Any) -> Any:
     """`torch.linspace(0, 1, n)`: from both ends to the middle, as PyTorch computes it."""
+    if _are_plain([start, end, steps]):
+        return _made(torch.linspace, start, end, steps, dtype=dtype)
     if not isinstance(steps, torch.SymInt) or isinstance(start, Tensor) or isinstance(end, Tensor):
         return declined("a fixed number of numbers, or between tensors")
     kind = torch.float32 if dtype is None else dtype
@@ -54,6 +74,8 @@ def logspace(
     session: TraceSession, start: Any, end: Any, steps: Any = None, base: Any = 10.0, *, dtype: Any = None, **_: Any
 ) -> Any:
     """`torch.logspace(0, 1, n)`: powers of the base."""
+    if _are_plain([start, end, steps, base]):
+        return _made(torch.logspace, start, end, steps, base, dtype=dtype)
     powers = linspace(session, start, end, steps, dtype=dtype)
     return powers if isinstance(powers, Declined) else torch.full((), base, dtype=powers.dtype) ** powers
 
