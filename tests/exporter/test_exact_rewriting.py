@@ -151,6 +151,31 @@ def test_a_constant_that_a_comparison_meets_is_that_of_float32() -> None:
             np.testing.assert_allclose(session.run(None, {"tokens": ids.numpy()})[0], module(ids), atol=1e-5)
 
 
+class LookedUp(nn.Module):
+    """Words looked up by an index, each with the characters of a table beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.characters = nn.Embedding(60, 6), nn.Embedding(20, 4)
+        self.register_buffer("spelling", torch.randint(0, 20, (60, 7)))
+        self.rnn, self.fc = nn.GRU(10, 6, batch_first=True), nn.Linear(6, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        spelt = self.characters(self.spelling[x]).mean(2)
+        return self.fc(self.rnn(torch.cat([self.embedding.weight[x], spelt], 2))[0].mean(1))
+
+
+def test_a_table_that_is_indexed_is_looked_up() -> None:
+    torch.manual_seed(0)
+    module = LookedUp().eval()
+    graph = onnx_graph(module, (torch.randint(2, 40, (3, 7)),), {})
+    assert graph.embedding_rows == 60
+    ids = torch.randint(0, 60, (4, 9))
+    with torch.no_grad():
+        given = session_of(graph.content).run(None, {"tokens": ids.numpy()})[0]
+        np.testing.assert_allclose(given, module(ids), atol=1e-5)
+
+
 def test_parts_of_a_constant_may_have_several_shapes() -> None:
     model = constant_graph(("Identity", [1.0, 2.0, 3.0]))
     parts = ir.node("SplitToSequence", [model.graph[1].outputs[0], ir.Value(name="sizes")], name="parts")

@@ -99,6 +99,18 @@ def _unchanged(op: Any, x: Any, **_: Any) -> Any:
     return op.Identity(x)
 
 
+def _looked_up(op: Any, table: Any, ids: Any, axes: Any) -> Any:
+    return op.GatherND(table, op.Unsqueeze(ids, axes), batch_dims=0)
+
+
+def _gathered(op: Any, table: Any, ids: Any, **_: Any) -> Any:
+    return op.Gather(table, ids, axis=0)
+
+
+def _is_a_table(_: Any, table: ir.Value, axes: ir.Value, **__: Any) -> bool:
+    return table.const_value is not None and axes.const_value is not None and axes.const_value.numpy().tolist() == [-1]
+
+
 _TIMES_ONE: Final = pattern.RewriteRule(_times_one, _unchanged, name="TimesOne")
 _PLUS_ZERO: Final = pattern.RewriteRule(_plus_zero, _unchanged, name="PlusZero")
 _UNSOUND: Final = frozenset(id(rule) for rule in unsound_rewrite_rules())
@@ -109,5 +121,7 @@ REWRITE_RULES: Final[tuple[pattern.RewriteRule, ...]] = (
     *_PLUS_ZERO.commute(),
     pattern.RewriteRule(_by_one, _unchanged, name="ByOne"),
     pattern.RewriteRule(_minus_zero, _unchanged, name="MinusZero"),
+    # `self.embedding.weight[tokens]` is a lookup, as `self.embedding(tokens)` is.
+    pattern.RewriteRule(_looked_up, _gathered, _is_a_table, name="Lookup"),
     *(rule for rule in default_rewrite_rules() if id(rule) not in _UNSOUND),
 )
