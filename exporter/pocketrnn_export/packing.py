@@ -18,7 +18,6 @@ from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.folder import file_written_whole
 from pocketrnn.bundle.manifest import (
     INTEGERS,
-    Comparison,
     Example,
     Limits,
     Manifest,
@@ -36,7 +35,7 @@ from pocketrnn.text import EXTERNAL, AnyTextRules, TextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import graph_name
 from pocketrnn_export.board_memory import memory_of
-from pocketrnn_export.bundle_proof import compared_on_cases, lines_of_numbers, texts_within
+from pocketrnn_export.bundle_proof import ProofPlan, compared_on_cases, lines_of_numbers, texts_within, verdict
 from pocketrnn_export.bundle_writer import versions
 from pocketrnn_export.c_array import array_name, to_c_array
 from pocketrnn_export.description import Description
@@ -66,7 +65,6 @@ from pocketrnn_export.labels_given import check_data
 from pocketrnn_export.numbers.number_export import told_of_numbers
 from pocketrnn_export.numbers.number_packing import number_programs, number_proof, number_rules_compared
 from pocketrnn_export.numbers.number_step import check_carrying, step_graph
-from pocketrnn_export.numbers.sample_table import Samples
 from pocketrnn_export.progress import told_on_stderr
 from pocketrnn_export.proof.cases import Case, Ids, Logits, text_cases, texts_for_proof
 from pocketrnn_export.proof.chosen_cases import cases_for_graph, widths_of
@@ -278,23 +276,6 @@ def _programs(manifest: Manifest, content: bytes, step: bytes | None) -> Program
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """What a packed file is compared with, and on what.
-
-    Attributes:
-        reference: the bundle's graph.
-        cases: of the proof, by kind.
-        given: what the runtime is given for those of the texts: texts, or samples.
-        rows: the samples that the ids of cases stand for; None of a classifier of texts.
-    """
-
-    reference: Reference
-    cases: Mapping[str, Sequence[Case]]
-    given: Sequence[Any]
-    rows: Samples | None = None
-
-
-@dataclass(frozen=True)
 class _Packed:
     """A packed file that was proven: what it says, its bytes, its programs before they were finished, and what it was
     proven with."""
@@ -302,7 +283,7 @@ class _Packed:
     manifest: Manifest
     content: bytes
     programs: Programs
-    asked: _Asked
+    plan: ProofPlan
 
 
 def _packed_and_proven(manifest: Manifest, content: bytes, step: bytes | None) -> _Packed:
@@ -326,24 +307,17 @@ def _packed_and_proven(manifest: Manifest, content: bytes, step: bytes | None) -
         provenance={**manifest.provenance, "packed": {"from_graph": manifest.graph.sha256, "versions": versions()}},
     )
     _log.info("Proving it equal to the bundle's graph")
-    asked = _asked(manifest, content, turns_of(programs))
-    answers = ReferenceAnswers(asked.reference, asked.cases, rows_alone=manifest.graph.batch != 1)
+    plan = _plan(manifest, content, turns_of(programs))
+    answers = ReferenceAnswers(plan.reference, plan.cases, rows_alone=plan.rows_alone)
     with one_thread(), written(to_packed(made, program)) as file:
-        compared = _compared(file, made, asked, answers)
+        compared = _compared(file, made, plan, answers)
         if step is not None and made.stream is not None:
-            compared += _as_the_step_graph(file, step_form(step, made.stream, asked.rows), made.stream, asked, answers)
-        rules = [] if asked.rows is None else [number_rules_compared(file, asked.rows, made.numbers)]
-    parity = proven(compared, None, allowed=answers.tolerance, float64_error=answers.float64_error)
+            compared += _as_the_step_graph(file, step_form(step, made.stream, plan.rows), made.stream, plan, answers)
+        rules = [] if plan.rows is None else [number_rules_compared(file, plan.rows, made.numbers)]
     # What the bundle was proven with stays part of the proof; the golden examples are still those of its module.
-    allowed = max(parity.tolerance, manifest.parity.tolerance)
-    lines = (*manifest.parity.comparisons, *_lines(asked, parity.comparisons), *rules)
-    made = replace(made, parity=replace(parity, tolerance=allowed, comparisons=lines))
-    return _Packed(made, to_packed(made, program), programs, asked)
-
-
-def _lines(asked: _Asked, comparisons: Sequence[Comparison]) -> Sequence[Comparison]:
-    """Lines of a proof, in the words of what is given."""
-    return comparisons if asked.rows is None else lines_of_numbers(comparisons)
+    parity = verdict(plan, compared, answers)
+    made = replace(made, parity=replace(parity, comparisons=(*parity.comparisons, *rules)))
+    return _Packed(made, to_packed(made, program), programs, plan)
 
 
 def _held_to(manifest: Manifest, least: int, most: int | None) -> Manifest:
@@ -358,16 +332,17 @@ def _held_to(manifest: Manifest, least: int, most: int | None) -> Manifest:
     return replace(manifest, graph=replace(manifest.graph, limits=None if narrowed == Limits() else narrowed))
 
 
-def _compared(file: Path, made: Manifest, asked: _Asked, answers: ReferenceAnswers) -> list[Compared]:
+def _compared(file: Path, made: Manifest, plan: ProofPlan, answers: ReferenceAnswers) -> list[Compared]:
     """A packed file with a reference: both ways of opening it, its step and streams, and the runtime."""
-    compared = compared_on_cases(packed_form(file, made.graph, asked.rows), answers)
+    given = plan.runtime_given(Description.of(made))
+    compared = compared_on_cases(packed_form(file, made.graph, plan.rows), answers)
     if made.stream is not None:
-        compared += compared_on_cases(packed_step_form(file, made.stream, asked.rows), answers)
+        compared += compared_on_cases(packed_step_form(file, made.stream, plan.rows), answers)
         # The engine's own streams are of words; Python's, of subwords too, are among the runtime's answers.
         words = isinstance(made.input, TextInput) and isinstance(made.input.rules, TextRules)
         for opened, in_place in WAYS.items() if words else ():
-            compared.append(_streams_compared(file, asked.given, answers, opened=opened, in_place=in_place))
-    return compared + end_to_end(Classifier.load(file), asked.given, answers, reference=answers.reference.name)
+            compared.append(_streams_compared(file, given, answers, opened=opened, in_place=in_place))
+    return compared + end_to_end(Classifier.load(file), given, answers, reference=answers.reference.name)
 
 
 def _with_integers(
@@ -381,7 +356,7 @@ def _with_integers(
         CompressionError: more has changed than is allowed.
     """
     _log.info("Making the program of integers")
-    asked = packed.asked
+    plan = packed.plan
     form, program = integer_programs(packed.programs, packed.manifest.name)
     made = replace(packed.manifest, graph=graph_entry(packed.manifest.graph, program), stream=step_entry(program))
     made = replace(made, parity=not_measured(made.parity))
@@ -389,16 +364,17 @@ def _with_integers(
         _log.info("Comparing its integers with the statement of the arithmetic")
         exact = [products_compared(file, program, in_place=in_place) for in_place in WAYS.values()]
         _log.info("Measuring what they change")
-        first, run = (run_of_packed(path, rows=asked.rows) for path in (before, file))
-        changed = changed_by_integers_on(made, asked.cases, first, run)
+        first, run = (run_of_packed(path, rows=plan.rows) for path in (before, file))
+        changed = changed_by_integers_on(made, plan.cases, first, run)
         apart = integer_tolerance(changed)
-        answers = ReferenceAnswers(Reference(INTEGERS, run), asked.cases, rows_alone=True)
-        parity = proven(_compared(file, made, asked, answers), apart)
+        answers = ReferenceAnswers(Reference(INTEGERS, run), plan.cases, rows_alone=True)
+        parity = proven(_compared(file, made, plan, answers), apart)
         classifier = Classifier.load(file)
-        verdict = changed_by_integers(Classifier.load(before), classifier, data, allowed)
+        changes = changed_by_integers(Classifier.load(before), classifier, data, allowed)
         examples: Any = tuple(_answered_anew(one, classifier) for one in made.examples)
-    lines = _lines(asked, [*(one.line for one in (*exact, *changed)), *parity.comparisons])
-    made = measured(replace(made, examples=examples), packed.manifest.parity, lines, apart, form, verdict)
+    lines = [*(one.line for one in (*exact, *changed)), *parity.comparisons]
+    lines = lines if plan.rows is None else lines_of_numbers(lines)
+    made = measured(replace(made, examples=examples), packed.manifest.parity, lines, apart, form, changes)
     return made, to_packed(made, program)
 
 
@@ -408,26 +384,29 @@ def _answered_anew(example: Example | NumberExample, classifier: Classifier) -> 
     return replace(example, logits=tuple(logits_of_steps(classifier, [given])[0].tolist()))
 
 
-def _asked(manifest: Manifest, content: bytes, turns: frozenset[int]) -> _Asked:
-    """What a packed file is asked, at the sizes too at which the programs turn."""
-    given = manifest.input
+def _plan(manifest: Manifest, content: bytes, turns: frozenset[int]) -> ProofPlan:
+    """What a packed file is compared with and on what, at the sizes too at which the programs turn."""
+    given, texts, rows = manifest.input, list[str](), None
+    cases: Mapping[str, Sequence[Case]]
     if not isinstance(given, TextInput):
         reference, cases, rows = number_proof(manifest, content, turns)
-        return _Asked(reference, cases, [rows[case.tokens[0]] for case in cases["texts"]], rows)
-    reference, description = graph_reference(graph_name(manifest), content), Description.of(manifest)
-    texts = texts_for_proof([example.text for example in manifest.texts], given.vocabulary, given.rules)
-    texts = texts_within(manifest.graph.limits, texts, description)
-    drawn = cases_for_graph(given.rules, manifest.graph, manifest.provenance, turns=turns)
-    return _Asked(reference, {**drawn, "texts": text_cases(texts, description.encoder())}, texts)
+    else:
+        reference, description = graph_reference(graph_name(manifest), content), Description.of(manifest)
+        texts = texts_for_proof([example.text for example in manifest.texts], given.vocabulary, given.rules)
+        texts = texts_within(manifest.graph.limits, texts, description)
+        drawn = cases_for_graph(given.rules, manifest.graph, manifest.provenance, turns=turns)
+        cases = {**drawn, "texts": text_cases(texts, description.encoder())}
+    rows_alone = manifest.graph.batch != 1
+    return ProofPlan(reference, cases, texts, rows_alone=rows_alone, earlier=manifest.parity, rows=rows)
 
 
 def _as_the_step_graph(
-    file: Path, graph: Form, stream: StepGraph, asked: _Asked, answers: ReferenceAnswers
+    file: Path, graph: Form, stream: StepGraph, plan: ProofPlan, answers: ReferenceAnswers
 ) -> list[Compared]:
     """The step against the step graph, token by token or sample by sample."""
     cases = [case for case, _ in answers.of("texts", one_row=True)]
     stepped = next(run for name, run in graph.runs.items() if name.endswith(" each"))
-    expected, steps = [stepped(case.tokens, case.lengths) for case in cases], packed_step_form(file, stream, asked.rows)
+    expected, steps = [stepped(case.tokens, case.lengths) for case in cases], packed_step_form(file, stream, plan.rows)
     return [
         compare(
             name.partition(",")[0], run, cases, expected,
