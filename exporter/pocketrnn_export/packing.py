@@ -40,6 +40,7 @@ from pocketrnn_export.bundle_writer import versions
 from pocketrnn_export.c_array import array_name, to_c_array
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form
+from pocketrnn_export.forms.onnx.kept_nans import LAYERS, without_guards
 from pocketrnn_export.forms.packed_file.packed import (
     WAYS,
     packed_form,
@@ -63,7 +64,7 @@ from pocketrnn_export.integer_packing import (
 )
 from pocketrnn_export.labels_given import check_data
 from pocketrnn_export.numbers.number_export import told_of_numbers
-from pocketrnn_export.numbers.number_packing import number_programs, number_proof, number_rules_compared
+from pocketrnn_export.numbers.number_packing import number_proof, number_rules_compared
 from pocketrnn_export.numbers.number_step import check_carrying, step_graph
 from pocketrnn_export.progress import told_on_stderr
 from pocketrnn_export.proof.cases import Case, Ids, Logits, text_cases, texts_for_proof
@@ -267,12 +268,15 @@ def program_of_bundle(manifest: Manifest, content: bytes, step: bytes | None) ->
 
 
 def _programs(manifest: Manifest, content: bytes, step: bytes | None) -> Programs:
-    if not isinstance(manifest.input, TextInput):
-        return number_programs(manifest, content, step)
-    whole = program_of(content, manifest.graph, padding_id=manifest.input.rules.padding_id)
+    given, graph = manifest.input, manifest.graph
+    numbers, padding_id = (None, given.rules.padding_id) if isinstance(given, TextInput) else (given, None)
+    if numbers is not None:
+        # The engine's own layers keep NaN.
+        content, step = without_guards(content, LAYERS), step and without_guards(step, LAYERS)
+    whole = program_of(content, graph, numbers=numbers, padding_id=padding_id)
     if manifest.stream is None or step is None:
         return whole, None
-    return whole, program_of(step, manifest.graph, state_size=manifest.stream.state_size)
+    return whole, program_of(step, graph, numbers=numbers, state_size=manifest.stream.state_size)
 
 
 @dataclass(frozen=True)

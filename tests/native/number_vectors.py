@@ -20,7 +20,7 @@ from pocketrnn.bundle.output import Activation, output_of
 from pocketrnn.bundle.packed_file import graph_entry, step_entry, to_packed
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.forms.packed_file.integer_program import with_integers
-from pocketrnn_export.forms.packed_file.program_of_graph import program_on_samples
+from pocketrnn_export.forms.packed_file.program_of_graph import program_of
 from pocketrnn_export.forms.step_of_graph import step_of_graph
 
 __all__ = ["CARRIED", "FILES", "OF_INTEGERS", "MadeOfNumbers", "made"]
@@ -164,8 +164,8 @@ def made(name: str) -> MadeOfNumbers:
     step = None
     if name in CARRIED:
         of_step, size = step_of_graph(content)
-        step = program_on_samples(of_step, graph, rules, state_size=size)
-    whole = program_on_samples(content, graph, rules)
+        step = program_of(of_step, graph, numbers=rules, state_size=size)
+    whole = program_of(content, graph, numbers=rules)
     if of_integers:
         whole, step = with_integers(whole).program, None if step is None else with_integers(step).program
     program = whole.finished(step)

@@ -34,7 +34,7 @@ from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import BundleError, ExportError, InputError, PocketRNNError, SequenceError
 from pocketrnn.verdicts import graph_sentence, integer_verdict
 from pocketrnn_export import export
-from pocketrnn_export.forms.packed_file.program_of_graph import program_on_samples
+from pocketrnn_export.forms.packed_file.program_of_graph import program_of
 from pocketrnn_export.integer_accuracy import AllowedChange
 from pocketrnn_export.packing import pack
 from pocketrnn_native import EngineError, Packed, _engine
@@ -128,7 +128,7 @@ def gesture() -> number_vectors.MadeOfNumbers:
 
 def packed_with(made: number_vectors.MadeOfNumbers, rules: NumberInput) -> Packed:
     """A file with other rules, which no golden example minds."""
-    program = program_on_samples(made.graph, made.manifest.graph, rules).finished()
+    program = program_of(made.graph, made.manifest.graph, numbers=rules).finished()
     return Packed(to_packed(replace(made.manifest, input=rules), program))
 
 
@@ -585,7 +585,7 @@ def test_an_operator_that_the_engine_does_not_have_is_named(gesture: number_vect
     model.graph.node[-1].output[0] = "before"
     model.graph.node.append(onnx.helper.make_node("Mod", ["before", "bias"], ["logits"], name="odd", fmod=1))
     with pytest.raises(ExportError, match="Mod"):
-        program_on_samples(model.SerializeToString(), gesture.manifest.graph, gesture.manifest.numbers)
+        program_of(model.SerializeToString(), gesture.manifest.graph, numbers=gesture.manifest.numbers)
 
 
 def test_the_command_packs_inspects_and_classifies_numbers(tmp_path: Path) -> None:

@@ -16,33 +16,17 @@ from pocketrnn.bundle.manifest import Comparison, Manifest
 from pocketrnn.engines.native import native_module
 from pocketrnn.errors import ParityError
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn_export.forms.onnx.kept_nans import LAYERS, without_guards
-from pocketrnn_export.forms.packed_file.program_of_graph import program_on_samples
-from pocketrnn_export.integer_packing import Programs
 from pocketrnn_export.numbers.number_export import answered_steadily, rules_of_ids
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, sample_table
 from pocketrnn_export.proof.cases import Case
 from pocketrnn_export.proof.chosen_cases import cases_for_graph
 from pocketrnn_export.proof.comparing import Reference, graph_reference
 
-__all__ = ["number_programs", "number_proof", "number_rules_compared", "with_table_as_input"]
+__all__ = ["number_proof", "number_rules_compared", "with_table_as_input"]
 
 # What the proof calls the graph that takes samples.
 _GRAPH: Final = "onnx on samples"
 _NATIVE_TYPES: Final = {"f8": "FLOAT64", "f4": "FLOAT32", "i2": "INT16", "i4": "INT32"}
-
-
-def number_programs(manifest: Manifest, content: bytes, step: bytes | None) -> Programs:
-    """The programs of a bundle's graph and step graph, whose guards of NaN the engine's own layers do without.
-
-    Raises:
-        ExportError: the engine has no operation for an operator of one of them.
-    """
-    whole = program_on_samples(without_guards(content, LAYERS), manifest.graph, manifest.numbers)
-    if manifest.stream is None or step is None:
-        return whole, None
-    bare, size = without_guards(step, LAYERS), manifest.stream.state_size
-    return whole, program_on_samples(bare, manifest.graph, manifest.numbers, state_size=size)
 
 
 def number_proof(

@@ -22,7 +22,7 @@ from pocketrnn.errors import ExportError, first_line
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.forms.packed_file.size_values import Size, SizeValues, Span
 
-__all__ = ["Observed", "evaluated", "needed_nodes", "observed", "observed_on_samples", "size_values_of"]
+__all__ = ["Observed", "evaluated", "needed_nodes", "observed", "size_values_of"]
 
 Array = npt.NDArray[Any]
 
@@ -70,66 +70,49 @@ class Observed:
         return sizes
 
 
-def observed(content: bytes, graph: Graph, *, state_size: int = 0, padding_id: int | None = None) -> Observed:
-    """Run a graph on one text of each of some lengths, and keep every value.
+def observed(
+    content: bytes,
+    graph: Graph,
+    *,
+    numbers: NumberInput | None = None,
+    state_size: int = 0,
+    padding_id: int | None = None,
+) -> Observed:
+    """Run a graph on one text or sequence of each of some lengths, and keep every value.
 
     Args:
         content: the ONNX file.
         graph: what classifier.json says of it; of a step graph, what it says of that of whole texts.
+        numbers: of a graph that takes sequences of numbers, how many channels and steps these have.
         state_size: that of a step graph.
         padding_id: an id of which alone no text may be, where the graph's limits say so.
 
     Raises:
         ExportError: onnxruntime does not run it so.
     """
-    model = _live(onnx.load_from_string(content))
-    limits = graph.limits
-    least = 1 if limits is None else limits.min_tokens or 1
-    most = None if limits is None else limits.max_tokens
+    model, limits = _live(onnx.load_from_string(content)), graph.limits or Limits()
+    steps, channels = (None, 0) if numbers is None else (numbers.steps, len(numbers.channels))
+    least, most = steps or limits.min_tokens or 1, steps or limits.max_tokens
     # A step reads as few tokens as arrive.
     span = Span(1 if state_size else least, most)
     lengths = _lengths(least, most)
     generator = np.random.default_rng(0)
     feeds: list[dict[str, Array]] = []
     for length in lengths:
-        feed = {"tokens": generator.integers(0, graph.embedding_rows, (1, length))}
-        if limits is not None and limits.real_token and (feed["tokens"] == padding_id).all():
-            feed["tokens"][0, 0] = (feed["tokens"][0, 0] + 1) % graph.embedding_rows
+        if numbers is not None:
+            # From 0 on, as a module may take the logarithm of what it is given.
+            feed: dict[str, Array] = {"samples": generator.random((1, length, channels), np.float32)}
+        else:
+            feed = {"tokens": generator.integers(0, graph.embedding_rows, (1, length))}
+            if limits.real_token and (feed["tokens"] == padding_id).all():
+                feed["tokens"][0, 0] = (feed["tokens"][0, 0] + 1) % graph.embedding_rows
         if state_size:
             feed["state"] = generator.normal(size=(1, state_size)).astype(np.float32)
         elif "lengths" in graph.inputs:
             feed["lengths"] = np.array([length], np.int64)
         feeds.append(feed)
-    return _observed(model, span, lengths, feeds, graph.opset, ids=graph.embedding_rows, state_size=state_size)
-
-
-def observed_on_samples(content: bytes, graph: Graph, rules: NumberInput, *, state_size: int = 0) -> Observed:
-    """Run a graph that takes sequences of numbers on one sequence of each of some lengths, and keep every value.
-
-    Args:
-        content: the ONNX file, whose input is `samples` float32 [1, time, channels].
-        graph: what classifier.json says of it; of a step graph, what it says of that of whole sequences.
-        rules: how many channels and steps a sequence has.
-        state_size: that of a step graph.
-
-    Raises:
-        ExportError: onnxruntime does not run it so.
-    """
-    model = _live(onnx.load_from_string(content))
-    limits = graph.limits or Limits()
-    least, most = rules.steps or limits.min_tokens or 1, rules.steps or limits.max_tokens
-    span = Span(1 if state_size else least, most)
-    lengths = _lengths(least, most)
-    generator, channels = np.random.default_rng(0), len(rules.channels)
-    feeds: list[dict[str, Array]] = []
-    for length in lengths:
-        # From 0 on, as a module may take the logarithm of what it is given.
-        feeds.append({"samples": generator.random((1, length, channels), np.float32)})
-        if state_size:
-            feeds[-1]["state"] = generator.normal(size=(1, state_size)).astype(np.float32)
-        elif "lengths" in graph.inputs:
-            feeds[-1]["lengths"] = np.array([length], np.int64)
-    return _observed(model, span, lengths, feeds, graph.opset, state_size=state_size, channels=channels)
+    ids = graph.embedding_rows
+    return _observed(model, span, lengths, feeds, graph.opset, ids=ids, state_size=state_size, channels=channels)
 
 
 def size_values_of(model: onnx.ModelProto, most: int | None) -> SizeValues:

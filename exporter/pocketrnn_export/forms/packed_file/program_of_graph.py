@@ -14,21 +14,29 @@ from pocketrnn.errors import ExportError, first_line
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.forms.packed_file import lowering_layers
 from pocketrnn_export.forms.packed_file.lowering import Lowering
-from pocketrnn_export.forms.packed_file.one_text import observed, observed_on_samples
+from pocketrnn_export.forms.packed_file.one_text import observed
 from pocketrnn_export.forms.packed_file.packed_program import Program
 
-__all__ = ["program_of", "program_on_samples"]
+__all__ = ["program_of"]
 
 # The files of this wing that bring operators register them when they are imported.
 _OPERATORS: Final = (lowering_layers,)
 
 
-def program_of(content: bytes, graph: Graph, *, state_size: int = 0, padding_id: int | None = None) -> Program:
-    """The program of an ONNX graph, for one text.
+def program_of(
+    content: bytes,
+    graph: Graph,
+    *,
+    numbers: NumberInput | None = None,
+    state_size: int = 0,
+    padding_id: int | None = None,
+) -> Program:
+    """The program of an ONNX graph, for one text or sequence.
 
     Args:
         content: the ONNX file.
         graph: what classifier.json says of it; of a step graph, what it says of that of whole texts.
+        numbers: of a graph that takes sequences of numbers, how many channels and steps these have.
         state_size: that of a step graph.
         padding_id: that of the text rules, for a graph that takes no text of padding only.
 
@@ -36,25 +44,8 @@ def program_of(content: bytes, graph: Graph, *, state_size: int = 0, padding_id:
         ExportError: the engine has no operation for an operator; the message names it and where it stands.
     """
     with _reading():
-        content = _with_plain_tables(onnx.load_from_string(content))
-        seen = observed(content, graph, state_size=state_size, padding_id=padding_id)
-    return Lowering(seen).run()
-
-
-def program_on_samples(content: bytes, graph: Graph, rules: NumberInput, *, state_size: int = 0) -> Program:
-    """The program of an ONNX graph that takes sequences of numbers, for one of them.
-
-    Args:
-        content: the ONNX file.
-        graph: what classifier.json says of it; of a step graph, what it says of that of whole sequences.
-        rules: how many channels and steps a sequence has.
-        state_size: that of a step graph.
-
-    Raises:
-        ExportError: as for `program_of`.
-    """
-    with _reading():
-        seen = observed_on_samples(content, graph, rules, state_size=state_size)
+        content = content if numbers is not None else _with_plain_tables(onnx.load_from_string(content))
+        seen = observed(content, graph, numbers=numbers, state_size=state_size, padding_id=padding_id)
     return Lowering(seen).run()
 
 
