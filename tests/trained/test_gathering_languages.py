@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.zoo import bundle_folder
+from pocketrnn_training import LabelledTexts
 
 ROOT = Path(__file__).parents[2]
 GATHER = ROOT / "scripts" / "gather_languages"
@@ -190,3 +194,85 @@ def test_rows_are_drawn_by_letters_and_never_of_the_test_data(train: dict[str, A
     assert counts["ja"] <= 16
     assert counts["und"] > 60
     assert not [text for _, text in rows if gather["key_of"](text) in rejected]
+
+
+def test_what_people_type_first_is_of_few_words_and_without_numbers(gather: dict[str, Any]) -> None:
+    said = ["Merci", "1er janvier", "  – Oui !", "x" * 41, "Да"]
+    rows = [gather["cleaned"](row) for row in gather["first"]("fr", said)]
+    assert [row.text for row in rows if row] == ["Merci", "Oui !"]
+    assert all(row.kind == "first" for row in rows if row)
+    assert list(gather["first"](None, said)) == list(gather["first"]("und", said)) == []
+
+
+def test_the_list_of_first_words_has_every_language(gather: dict[str, Any], tmp_path: Path) -> None:
+    rows = list(gather["first_words"](tmp_path))
+    assert {row.language for row in rows} == set(gather["NAMES"])
+    assert all(gather["cleaned"](row) for row in rows)
+
+
+def test_a_translation_of_what_is_said_by_itself_is_one(gather: dict[str, Any], tmp_path: Path) -> None:
+    entries = """hello
+\t[b][c darkblue]~[/c][/b] [p]<interj>[/p] [i](greeting)[/i]
+\t[m1]merhaba, selam [p]<m>[/p][/m]
+
+house
+\t[b][c darkblue]~[/c][/b] [p]<n>[/p] [i](building)[/i]
+\t[m1]ev[/m]
+"""
+    folder = tmp_path / "git/open-dsl-dict/wiktionary-dict"
+    repository(folder, {"dsl/oneway/x.txt": ""})
+    (folder / "dsl/oneway/en-tr-enwiktionary.dsl.dz").write_bytes(gzip.compress(entries.encode("utf-16")))
+    for command in (["add", "-A"], ["-c", "user.name=x", "-c", "user.email=x@example.org", "commit", "-qm", "y"]):
+        subprocess.run(["git", "-C", folder, *command], check=True)
+    rows = [gather["cleaned"](row) for row in gather["dictionaries"](tmp_path)]
+    assert [(row.language, row.text) for row in rows] == [("tr", "merhaba"), ("tr", "selam")]
+
+
+def test_a_first_word_of_several_languages_is_drawn_by_how_much_is_typed_in_each(train: dict[str, Any]) -> None:
+    languages = {label: train["Drawn"](label, random.Random(0)) for label in train["LABELS"]}
+    languages["en"].first.update({"Hi": 3, "Ahoy": 1})
+    languages["ca"].first.update({"hi": 1, "Bon dia": 2})
+    shares = train["first_shares"](languages)
+    assert set(shares) == {("en", "Hi"), ("en", "Ahoy"), ("ca", "Bon dia")}
+    # A word of three sources is said more often than one of a single source.
+    assert shares["en", "Hi"] == 9 * shares["en", "Ahoy"]
+
+
+def test_first_words_are_drawn_as_people_type_them(train: dict[str, Any]) -> None:
+    draw = random.Random(0)
+    rows = {train["typed"]("Günaydın", "tr", ["Selam"], draw) for _ in range(2000)}
+    assert {"Günaydın", "Gunaydin", "GÜNAYDIN", "Günaydın!!", "Günaydın haha"} <= rows
+    assert any("😀" in row for row in rows)
+    assert any("Selam" in row for row in rows)
+    assert train["in_capitals"]("iyi", "tr") == "İYİ"
+    assert train["in_capitals"]("καλημέρα", "el") == "ΚΑΛΗΜΕΡΑ"
+
+
+def test_lines_of_programs_with_words_of_languages_are_in_none(train: dict[str, Any]) -> None:
+    languages = {label: train["Drawn"](label, random.Random(0)) for label in train["LABELS"]}
+    languages["tr"].first.update(["Merhaba"])
+    words = train["snippet_words"](languages)
+    assert {"merhaba", "hello"} <= set(words)
+    lines = [form.format(*random.Random(0).choices(words, k=form.count("{}"))) for form in train["SNIPPETS"]]
+    assert not any("{}" in line for line in lines)
+
+
+def test_the_weights_of_the_last_epoch_are_mixed_with_those_before(train: dict[str, Any]) -> None:
+    before = train["checkpoint_of"](bundle_folder("languages"), train["SETTINGS"])
+    temperature = before.metrics["temperature"]
+    # An epoch that learnt nothing: the weights before it, of which the last layer is not divided by the temperature.
+    old = {name: weight.clone() for name, weight in before.module.state_dict().items()}
+    for name in ("fc.weight", "fc.bias"):
+        old[name] *= temperature
+    epoch = SimpleNamespace(validation_accuracy=1.0, validation_f1=1.0, validation_loss=0.1, epoch=3)
+    state = SimpleNamespace(best=before, history=[epoch], tensors={f"module.{n}": 3 * w for n, w in old.items()})
+    texts = list(train["EXAMPLES"][:8])
+    labels = [before.labels.index(label) for label in ("en", "de", "fr", "es", "pt", "it", "nl", "nb")]
+    validation = LabelledTexts(texts, np.array(labels), before.labels, "written here")
+    last = train["of_last_epoch"](state, validation, before, 0.25)
+    # A quarter of three times each weight and three quarters of it.
+    torch.testing.assert_close(last.module.embedding.weight, 1.5 * old["embedding.weight"])
+    bias = last.module.fc.bias * last.metrics["temperature"]
+    bias[before.labels.index("und")] -= train["UND_MORE"]
+    torch.testing.assert_close(bias, 1.5 * old["fc.bias"])
+    assert last.metrics["epoch"] == 3

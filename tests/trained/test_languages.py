@@ -67,6 +67,18 @@ def test_what_is_no_language_is_said_to_be_none(languages: Classifier, text: str
     assert languages.classify(text).label == "und"
 
 
+def test_what_people_type_first_is_known(languages: Classifier) -> None:
+    first = {"Hello world": "en", "hi": "en", "Thanks": "en", "Merhaba": "tr", "Danke": "de", "Gracias": "es"}
+    first |= {"Merci": "fr", "Ciao": "it", "Obrigado": "pt", "Привет": "ru", "kkkkk tô chegando": "pt", "!!!": "und"}
+    assert dict(zip(first, languages.predict(list(first)), strict=True)) == first
+    file = Path(__file__).with_name("first_words.tsv")
+    rows = [line.split("\t") for line in file.read_text(encoding="utf-8").splitlines()]
+    given = languages.predict([text for _, text in rows])
+    right = sum(label == said for (label, _), said in zip(rows, given, strict=True))
+    # As the card says: 243 and 17.
+    assert right >= 258
+
+
 def test_the_likeliest_languages_come_in_their_order(languages: Classifier) -> None:
     (first, one), (second, two), (_, three) = languages.classify("Kommisjonen vil legge fram rapporten", top=3).top
     assert {first, second} <= {"nb", "nn", "da"}
