@@ -93,7 +93,7 @@ static int opens(struct opened *o, int way)
     return 1;
 }
 
-static int is_known(int status) { return status >= PRNN_OK && status <= PRNN_END; }
+static int is_known(int status) { return status >= PRNN_OK && status <= PRNN_LARGE; }
 
 /* The numbers before the last linear layer, where a program has one. */
 static void embed(const prnn *classifier, const int32_t *ids, size_t count)

@@ -337,11 +337,11 @@ static void make_integers(struct file *f)
         rows = fields[6];
         columns = padded(fields[7]);
     } else if (op[0] == OP_RECURRENT) {
-        static const uint32_t GATES[] = {1, 1, 4, 3};
+        static const uint32_t GATES[] = {1, 1, 4, 3, 2, 0, 0, 0};
         uint32_t of_state = drawn(2), direction = drawn(2);
         at = fields[12 + 4 * direction + of_state];
-        rows = fields[8 + of_state];
-        columns = GATES[fields[6] & 3] * padded(fields[9]);
+        rows = fields[8 + (fields[6] == FORGET ? 0 : of_state)];
+        columns = GATES[fields[6] & 7] * padded(fields[9]);
     } else
         return;
     uint64_t bytes = (((uint64_t)rows + 3) & ~(uint64_t)3) * columns;
@@ -355,6 +355,21 @@ static void make_integers(struct file *f)
     for (uint64_t i = 0; drawn(8) && i < bytes; i++)
         f->section[WEIGHTS][value[3] + i] += f->section[WEIGHTS][value[3] + i] == 0x80;
     f->header[1] = 3;
+}
+
+/* A layer does without a product of its states, and perhaps with none but gates of its inputs, of one step or two. */
+static void forget(struct file *f)
+{
+    uint32_t *op = op_drawn(f), *fields = op + 2, forgets = drawn(3);
+    if (op[0] != OP_RECURRENT)
+        return;
+    for (uint32_t i = 0; i < 2; i++) {
+        uint32_t *weights = fields + 12 + 4 * i;
+        weights[1] = forgets && drawn(2) ? weights[0] : NONE;
+        weights[3] = forgets ? NONE : weights[3];
+    }
+    fields[5] = forgets ? NONE : fields[5];
+    fields[6] = forgets ? FORGET : fields[6];
 }
 
 static void change_header(struct file *f)
@@ -419,7 +434,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t bytes, size_t most, unsigne
     if (drawn(8) && parted(data, bytes, &f)) {
         int of_subwords = f.bytes[RULES] > 4 && *(uint32_t *)(void *)f.section[RULES] == SUBWORDS, rules_only = of_subwords && drawn(2);
         for (uint32_t k = 1 + drawn(MOVES); k; k--)
-            switch (rules_only ? 18 : drawn(20)) {
+            switch (rules_only ? 20 : drawn(21)) {
             case 0: case 1: change_operand(&f); break;
             case 2: case 3: change_field(&f); break;
             case 4: case 5: change_value(&f); break;
@@ -432,6 +447,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t bytes, size_t most, unsigne
             case 14: change_header(&f); break;
             case 15: change_step(&f); break;
             case 16: case 17: make_integers(&f); break;
+            case 18: forget(&f); break;
             default: change_rules(&f);
             }
         made = whole(&f, data, most);

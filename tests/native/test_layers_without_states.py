@@ -19,8 +19,10 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.bundle.packed_codes import Layer, Storage
 from pocketrnn_export.forms.packed_file.integer_program import with_integers
-from pocketrnn_export.forms.packed_file.packed_program import NONE, Op, Program
+from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, Op, Program
 from pocketrnn_export.forms.packed_file.program_of_graph import program_of
+from pocketrnn_export.forms.packed_file.size_values import Size
+from pocketrnn_export.forms.packed_file.windows import fold_windows
 from pocketrnn_export.forms.quantized import Storage as Stored
 from pocketrnn_export.forms.quantized import quantized
 from pocketrnn_native import Packed
@@ -114,6 +116,45 @@ def test_a_window_is_read_in_one_step_and_the_next_and_nothing_is_copied() -> No
 def test_the_order_of_the_steps_in_a_window_may_be_either() -> None:
     (layer,) = layers_of(program_of(*graph_of_case("a window, the step before in front")))
     assert (layer.words[0], layer.words[2]) == (Layer.FORGET, 12)
+
+
+def copied(program: Program, source: int, target: int, rows: Size, columns: int, *places: Size | int) -> None:
+    """Copy rows of so many columns, from a place and by a stride to a place and by a stride."""
+    one, zero = (0, 1), (0, 0)
+    start, stride, to, to_stride = (place if isinstance(place, tuple) else (0, place) for place in places)
+    sizes = [one, one, one, rows, (0, columns)]
+    program.add(
+        "copy", [source, target], *sizes, start, zero, zero, zero, stride, one, to, zero, zero, zero, to_stride, one
+    )
+
+
+def test_a_step_begins_its_window_with_what_the_state_holds_of_the_last_one() -> None:
+    program = Program(state_size=20)
+    columns, hidden, tokens = 12, 8, (1, 0)
+    x, shifted = program.value(FLOAT, [tokens, (0, columns)]), program.value(FLOAT, [(1, 1), (0, columns)])
+    both, h0 = program.value(FLOAT, [tokens, (0, 2 * columns)]), program.value(FLOAT, [(0, hidden)])
+    states = program.value(FLOAT, [tokens, (0, hidden)])
+    table = program.constant(np.ones((WORDS, columns), np.float32), is_table=True)
+    program.add("lookup", [table, 0, x])
+    copied(program, 1, shifted, (0, 1), columns, 0, 0, 0, 0)
+    copied(program, x, shifted, tokens, columns, 0, columns, columns, columns)
+    copied(program, x, both, tokens, columns, 0, columns, 0, 2 * columns)
+    copied(program, shifted, both, tokens, columns, 0, columns, columns, 2 * columns)
+    copied(program, 1, h0, (0, 1), hidden, columns, 0, 0, 0)
+    matrix = np.arange(2 * columns * 16, dtype=np.float32).reshape(2 * columns, 16)
+    weights = [program.constant(matrix), NONE, program.constant(np.ones(16, np.float32)), *[NONE] * 5]
+    operands = [both, h0, NONE, states, NONE, NONE]
+    program.add("recurrent", operands, Layer.FORGET, 1, 2 * columns, hidden, tokens, weights=weights)
+    program.outputs.append(states)
+    fold_windows(program)
+    assert [op.name for op in program.ops] == ["lookup", "copy", "copy", "recurrent"]
+    (layer,) = layers_of(program)
+    assert layer.operands[0] == program.ops[0].operands[2]
+    assert layer.operands[2] == program.ops[2].operands[1]
+    first, before = (program.values[value].constant for value in layer.words[-8:-6])
+    assert first is not None
+    assert before is not None
+    assert (first[0, 0], before[0, 0]) == (0, 12 * 16)
 
 
 def test_reset_gates_that_count_keep_a_gru_and_its_zeros_are_left_out() -> None:

@@ -37,7 +37,8 @@ typedef float wide;
 typedef double wide; /* what sums, and functions that no kernel has, are computed in */
 #endif
 
-#if defined __GNUC__ && !defined __clang__ && !defined __OPTIMIZE_SIZE__ /* asked here, since gcc's pragmas define it too */
+#if defined __GNUC__ && !defined __clang__ && !defined __OPTIMIZE_SIZE__ && !defined PRNN_AFTER_KERNELS /* asked here, since gcc's
+                                                                                   pragmas say that size counts, too */
 #define PRNN_FAST
 #endif
 
