@@ -14,7 +14,7 @@ from training_data import QUICK, easy_texts
 
 from pocketrnn.errors import CheckpointError
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn_training import Checkpoint, NumberSettings, TeacherAnswers, train
+from pocketrnn_training import Checkpoint, NumberSettings, TeacherAnswers, TextSettings, train
 from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training.architecture import is_recurrent_weight
 from pocketrnn_training.sequences import Recording, labelled_sequences
@@ -73,6 +73,12 @@ def test_the_recurrent_weights_stay_zero_and_the_others_learn(made: Callable[[],
     reset, update, new = read.detach().split(checkpoint.architecture.hidden_dim)
     assert not reset.any()
     assert all(weight[:, part].any() for weight in (update, new) for part in (slice(given), slice(given, None)))
+
+
+def test_its_state_is_larger_where_no_size_is_named() -> None:
+    sizes = [TextSettings(cell=cell).decided(1000, classes=2).hidden_dim for cell in ("gru", "qrnn")]
+    assert sizes == [96, 128]
+    assert TextSettings(cell="qrnn", hidden_dim=64).decided(1000, classes=2).hidden_dim == 64
 
 
 def test_it_learns_which_word_follows_which() -> None:

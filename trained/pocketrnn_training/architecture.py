@@ -16,11 +16,10 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from pocketrnn.errors import InputError
 from pocketrnn_training import unpacked
 from pocketrnn_training.linear_part import pair_codes
-from pocketrnn_training.settings import CELLS, POOLINGS
+from pocketrnn_training.settings import CELLS, POOLINGS, QRNN
 
 __all__ = [
     "LINEAR",
-    "QRNN",
     "AnyArchitecture",
     "AnyClassifier",
     "Architecture",
@@ -39,8 +38,6 @@ _MOST_LAYERS: Final = 64
 _MOST_PAIRS: Final = 1 << 24
 # What the names of the linear part's weights begin with.
 LINEAR: Final = "linear."
-# The name of the cell whose recurrent weights are zeros.
-QRNN: Final = "qrnn"
 # All steps of a text lack the same numbers of the embeddings, so that they bear less of it than a state.
 _OF_EMBEDDINGS: Final = 0.6
 

@@ -26,7 +26,6 @@ from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import AnyTextRules, TextRules, rules_document, rules_of
 from pocketrnn.text.subwords import check_fit
 from pocketrnn_training.architecture import (
-    QRNN,
     AnyArchitecture,
     AnyClassifier,
     Architecture,
@@ -35,6 +34,7 @@ from pocketrnn_training.architecture import (
     is_recurrent_weight,
 )
 from pocketrnn_training.checkpoint_folder import CONFIG_JSON, MAKE_AGAIN, WEIGHTS, content
+from pocketrnn_training.settings import QRNN
 
 __all__ = [
     "CONFIG_JSON",

@@ -19,12 +19,15 @@ __all__ = [
     "METRICS",
     "POOLINGS",
     "PRECISIONS",
+    "QRNN",
     "Settings",
     "by_data",
     "check",
 ]
 
-CELLS: Final = ("rnn_tanh", "rnn_relu", "lstm", "gru", "qrnn")
+# The cell whose recurrent weights are zeros (`pocketrnn_training.architecture.Architecture`).
+QRNN: Final = "qrnn"
+CELLS: Final = ("rnn_tanh", "rnn_relu", "lstm", "gru", QRNN)
 POOLINGS: Final = ("last", "mean", "max")
 DEVICES: Final = ("auto", "cpu", "cuda")
 PRECISIONS: Final = ("fp32", "bf16")
@@ -57,7 +60,8 @@ class Settings(ABC):
 
     Attributes:
         cell: a name in `CELLS` (`pocketrnn_training.architecture.Architecture`; docs/training.md, "Which cell").
-        hidden_dim: the size of the state of one layer in one direction; None for 96. Of sequences of numbers, 64.
+        hidden_dim: the size of the state of one layer in one direction; None for 96, or 128 of a `qrnn`. Of sequences
+            of numbers, 64.
         layers: the number of stacked recurrent layers.
         bidirectional: read a row in both directions.
         dropout: see `pocketrnn_training.architecture.Architecture`; None for a half, or three tenths where a text can

@@ -8,7 +8,7 @@ from typing import ClassVar, Final
 
 from pocketrnn.errors import InputError
 from pocketrnn.text import TOKENIZERS
-from pocketrnn_training.settings import A_SHARE, LABEL_SMOOTHING, MANY_ROWS, Settings, by_data, check, is_share
+from pocketrnn_training.settings import A_SHARE, LABEL_SMOOTHING, MANY_ROWS, QRNN, Settings, by_data, check, is_share
 
 __all__ = ["BPE", "SPLITS", "WORDS", "TextSettings"]
 
@@ -18,6 +18,8 @@ BPE: Final = "bpe"
 WORDS: Final = "basic_english"
 SPLITS: Final = (*TOKENIZERS, BPE)
 _HIDDEN_DIM: Final = 96
+# Right of Banking77's validation rows with a state of 96 / 128: 90.0 / 90.8 %; of a GRU of 96 90.7 %.
+_HIDDEN_DIM_OF_QRNN: Final = 128
 # Pieces of a vocabulary for which no size is named.
 _PIECES: Final = 4000
 _FEWEST_PIECES: Final = 8
@@ -172,7 +174,11 @@ class TextSettings(Settings):
         if epochs == 1:
             return 0.0
         most = _DROPOUT_OF_SEVERAL_LABELS if several_labels else _DROPOUT
-        return min(most, _DROPOUT_OF_EACH_NUMBER * (self.hidden_dim or _HIDDEN_DIM) * (2 if self.bidirectional else 1))
+        return min(most, _DROPOUT_OF_EACH_NUMBER * self._state * (2 if self.bidirectional else 1))
+
+    @property
+    def _state(self) -> int:
+        return self.hidden_dim or (_HIDDEN_DIM_OF_QRNN if self.cell == QRNN else _HIDDEN_DIM)
 
     def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> TextSettings:
         """The same with what the numbers of training rows and of classes decide, and whether a text can have several.
@@ -180,6 +186,8 @@ class TextSettings(Settings):
         Example:
             >>> TextSettings(epochs=3).decided(1000, classes=2).batch_size
             64
+            >>> TextSettings(cell="qrnn").decided(1000, classes=2).hidden_dim
+            128
         """
         few = rows < MANY_ROWS
         follow = self.tokenizer != "characters" and self.ngrams == 1
@@ -192,7 +200,7 @@ class TextSettings(Settings):
             dropout=self.dropout_for(epochs, several_labels=several_labels),
             epochs=epochs,
             final_fit=few if self.final_fit is None else self.final_fit,
-            hidden_dim=self.hidden_dim or _HIDDEN_DIM,
+            hidden_dim=self._state,
             label_smoothing=_smoothing(self.label_smoothing, several_labels),
             linear=with_linear if self.linear is None else self.linear,
             metric=self.metric or ("f1" if several_labels else "accuracy"),

@@ -23,7 +23,8 @@ from pocketrnn_export.intake.exportable import ExportableModule
 from pocketrnn_export.proof.cases import EXAMPLE_ROWS, EXAMPLE_STEPS, Ids, Logits, Run
 from pocketrnn_export.proof.comparing import session_of
 from pocketrnn_export.proof.float64_graph import Doubles, Run64, evaluator, in_float64
-from pocketrnn_training.architecture import QRNN, RecurrentClassifier, with_step_before
+from pocketrnn_training.architecture import RecurrentClassifier, with_step_before
+from pocketrnn_training.settings import QRNN
 
 __all__ = ["STEP", "STEP_FILE", "chunks_read", "read_in_chunks", "step_form"]
 

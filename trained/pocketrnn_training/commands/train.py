@@ -333,7 +333,13 @@ _COUNT: Final = click.IntRange(min=1)
 )
 @_setting("cell", click.Choice(CELLS), "The recurrent cell; qrnn is a GRU without recurrent weights.")
 @_setting("embedding_dim", _COUNT, "The size of the embedding of a token.", "N", "those of the vectors, else 64")
-@_setting("hidden_dim", _COUNT, "The size of the state of one layer in one direction.", "N", "96; 64 with numbers")
+@_setting(
+    "hidden_dim",
+    _COUNT,
+    "The size of the state of one layer in one direction.",
+    "N",
+    "96, 128 of a qrnn; 64 with numbers",
+)
 @_setting("layers", _COUNT, "The number of stacked recurrent layers.", "N")
 @click.option(
     "--bidirectional/--one-direction",
