@@ -144,7 +144,7 @@ def test_a_checkpoint_of_another_version_is_to_be_trained_again(folder: Path) ->
         (("examples",), [], "examples"),
         (("metrics",), None, "metrics"),
         (("unknown",), 1, "not a known member"),
-        (("architecture", "cell"), "qrnn", "architecture.cell"),
+        (("architecture", "cell"), "sru", "architecture.cell"),
         (("architecture", "hidden_dim"), "5", "architecture.hidden_dim"),
         (("architecture", "hidden_dim"), True, "architecture.hidden_dim"),
         (("architecture", "hidden_dim"), 5.5, "architecture.hidden_dim"),

@@ -242,7 +242,7 @@ def test_the_data_is_read_before_any_work_and_the_output_before_the_data() -> No
         (["ag_news", "--data-dir", "."], "train.csv does not exist"),
         (["reviews.csv", "--vectors", "none.txt"], "none.txt does not exist"),
         (["reviews.csv", "--validation", "none.csv"], "none.csv does not exist"),
-        (["reviews.csv", "--cell", "qrnn"], "qrnn"),
+        (["reviews.csv", "--cell", "sru"], "sru"),
         (["reviews.csv", "--dropout", "1"], "--dropout"),
         (["reviews.csv", "--epochs", "0"], "--epochs"),
         (["reviews.csv", "--learning-rate", "0"], "--learning-rate"),
