@@ -102,6 +102,12 @@ try {
     labels: [...document.querySelectorAll("#labels li")].map((row) => [...row.children].map((child) => child.textContent)),
     soFar: [...document.querySelectorAll("#so-far .answer")].map((mark) => [Number(mark.dataset.end), mark.textContent]),
   }));
+  // Some of its languages alone.
+  await page.goto(`${languagesUrl}&among=en,de,-und`);
+  await page.waitForFunction(isReady);
+  await box.fill(sentence);
+  await page.waitForFunction((text) => document.getElementById("words").dataset.answered === text, sentence);
+  const among = await page.evaluate(() => [...document.querySelectorAll("#labels li")].map((row) => row.textContent));
   const lastErrors = [...errors];
 
   // Without crypto.subtle, as on plain http from another host.
@@ -127,7 +133,7 @@ try {
   await none.waitForFunction(() => document.getElementById("status").className === "error");
   const withoutFile = await status(none);
 
-  process.stdout.write(JSON.stringify({ readyBytes, readyRequests, answers, inWorker, said, shown, languages, labelsOfNothing, longMilliseconds, insecure, bundle, withoutEngine, withoutFile, requests, errors: lastErrors }));
+  process.stdout.write(JSON.stringify({ readyBytes, readyRequests, answers, inWorker, said, shown, languages, among, labelsOfNothing, longMilliseconds, insecure, bundle, withoutEngine, withoutFile, requests, errors: lastErrors }));
 } catch (error) {
   throw new Error(`${error.message}\nThe page says: ${await status(page).catch(() => "none")}\n${errors.join("\n")}`, { cause: error });
 } finally {

@@ -190,6 +190,11 @@ def test_with_languages_the_page_says_which_language_it_is_so_far(seen: dict[str
     assert len(languages["soFar"]) > 1
 
 
+def test_the_address_of_the_page_names_the_labels_to_choose_among(seen: dict[str, Any]) -> None:
+    expected = Classifier.load("languages").among(["en", "de", "-und"]).classify(SENTENCE, top=2).top
+    assert seen["among"] == [f"{label}{100 * probability:.1f} %" for label, probability in expected]
+
+
 def test_the_page_shows_no_label_where_nothing_is_written(seen: dict[str, Any]) -> None:
     assert seen["labelsOfNothing"] == 0
 
