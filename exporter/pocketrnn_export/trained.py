@@ -56,39 +56,27 @@ def arguments_of(checkpoint: Checkpoint) -> tuple[Any, dict[str, Any]]:
     """
     from pocketrnn_training.checkpoint import MADE_EXAMPLES
 
-    if isinstance(checkpoint.rules, NumberInput):
-        return checkpoint.module, _of_numbers(checkpoint, checkpoint.rules)
+    rules, origin = checkpoint.rules, {"data": checkpoint.data, "metrics": checkpoint.metrics}
+    both = {"labels": checkpoint.labels, "name": checkpoint.name, "thresholds": checkpoint.thresholds}
+    if isinstance(rules, NumberInput):
+        return checkpoint.module, {
+            **both,
+            **{field.name: getattr(rules, field.name) for field in fields(NumberInput)},
+            "call": "module(samples, lengths)",
+            "layout": "btc",
+            # None is a missing sample there.
+            "sequences": [np.array(example, np.float64) for example in checkpoint.examples],
+            "provenance": {**origin, SCALE: "trained"},
+        }
     return checkpoint.module, {
+        **both,
         "vocabulary": checkpoint.vocabulary,
-        "labels": checkpoint.labels,
-        "rules": checkpoint.rules,
+        "rules": rules,
         # How it was trained; what else forward takes is training's own.
         "call": "module(tokens, lengths)" if checkpoint.architecture.packed else "module(tokens)",
         "example_texts": () if checkpoint.data.get("examples") == MADE_EXAMPLES else checkpoint.examples,
-        "name": checkpoint.name,
         # Of rare labels all logits may be below 0, which could be probabilities' logarithms.
         **({"multi_label": True, "gives": "logits"} if checkpoint.activation == "sigmoid" else {}),
-        "thresholds": checkpoint.thresholds,
         # Training made its ids by the same code and the same rules.
-        "provenance": {
-            "data": checkpoint.data,
-            "metrics": checkpoint.metrics,
-            TEXT_RULES: TextVerdict("trained").document,
-        },
-    }
-
-
-def _of_numbers(checkpoint: Checkpoint, rules: NumberInput) -> dict[str, Any]:
-    """The arguments for a classifier of sequences of numbers."""
-    members = {field.name: getattr(rules, field.name) for field in fields(NumberInput)}
-    return {
-        **members,
-        "labels": checkpoint.labels,
-        "call": "module(samples, lengths)",
-        "layout": "btc",
-        # None is a missing sample there.
-        "sequences": [np.array(example, np.float64) for example in checkpoint.examples],
-        "name": checkpoint.name,
-        "thresholds": checkpoint.thresholds,
-        "provenance": {"data": checkpoint.data, "metrics": checkpoint.metrics, SCALE: "trained"},
+        "provenance": {**origin, TEXT_RULES: TextVerdict("trained").document},
     }
