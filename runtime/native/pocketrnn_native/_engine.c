@@ -1062,8 +1062,8 @@ static PyType_Slot error_slots[] = {
 static PyType_Spec error_spec = {"pocketrnn_native._engine.EngineError", 0, 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
                                  error_slots};
 
-/* What this module offers: a change of it counts here, and in runtime/pocketrnn/engines/native.py, which refuses another. */
-enum { INTERFACE = 3 };
+/* What this module offers, and which files it reads: a change of it counts here, and in runtime/pocketrnn/engines/native.py, which refuses another. */
+enum { INTERFACE = 4 };
 
 static int module_ready(PyObject *module)
 {

@@ -20,8 +20,9 @@ from pocketrnn.text.text_input import TextInput
 __all__ = ["NativeEngine", "native_module", "opened", "opening", "out_of_memory"]
 
 
-# What the extension offers: a change of it counts on both sides, here and in runtime/native/pocketrnn_native/_engine.c.
-_INTERFACE: Final = 3
+# What the extension offers, and which files it reads: a change of it counts on both sides, here and in
+# runtime/native/pocketrnn_native/_engine.c.
+_INTERFACE: Final = 4
 
 
 def native_module() -> ModuleType:
