@@ -38,6 +38,18 @@ class StepAt620(_Limited):
         return self.out(self.states(tokens)[:, min(tokens.size(1), 620) - 1])
 
 
+class NothingBetweenOneStep(_Limited):
+    """Asks of neighbours, of which a text of one token has none."""
+
+    most = 0
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        states = self.states(tokens)
+        same, change = tokens[:, 1:] == tokens[:, :-1], states[:, 1:] - states[:, :-1]
+        found = same.any(1).float() + 2 * same.all(1).float() + same.sum(1) + change.abs().sum(1).mean(1)
+        return self.out(states.mean(1) + found[:, None])
+
+
 class FirstOfEvenAbove300(_Limited):
     def forward(self, tokens: Tensor) -> Tensor:
         length, states = tokens.size(1), self.states(tokens)
@@ -188,8 +200,8 @@ class PoolsOver500(_Limited):
 
 
 PACKED = (
-    StepAt620, FirstOfEvenAbove300, MiddleStep, StepOfEach400, MeanOfFirst600ByAMask, SumOverAtMost300,
-    PositionsUpTo512, AttendsBack40, ReadsFromTheEnd, WeighsByDistance,
+    NothingBetweenOneStep, StepAt620, FirstOfEvenAbove300, MiddleStep, StepOfEach400, MeanOfFirst600ByAMask,
+    SumOverAtMost300, PositionsUpTo512, AttendsBack40, ReadsFromTheEnd, WeighsByDistance,
 )  # fmt: skip
 # Of how many tokens their whole numbers have at most 32 bits, which the file states.
 HELD_TO = {WeighsByPosition: 46_340, HashesPositions: 21_473}
