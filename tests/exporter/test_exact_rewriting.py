@@ -137,6 +137,9 @@ class Thresholds(nn.Module):
         level = (share >= 1 - torch.arange(1, 10) / 10).sum(1)
         for bounds in (torch.linspace(0, 1, 101), torch.arange(0, 1, 0.01), torch.logspace(-2, 0, 50)):
             level = (level + torch.bucketize(share[:, 0], bounds, right=True)) % 103
+        bounds = 1 - torch.arange(1, 10) / 10
+        level = level + (share >= torch.stack([bounds, bounds * 0.5]).amax(0)).sum(1)
+        level = (level + (torch.relu(share - bounds) != 0).sum(1)) % 103
         mask = (torch.arange(1, 7) / 10 * 1.5 > 0.45).float()
         return self.fc((self.rnn(self.embedding(x))[0].mean(1) + self.levels(level)) * (mask + 1))
 

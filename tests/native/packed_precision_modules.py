@@ -173,8 +173,14 @@ class PowerInDouble(_Recurrent):
         return self.out(self.states(tokens).mean(1) * torch.log1p(torch.pow(1.5, count)).float())
 
 
+class ThreeOfTenWords(_Recurrent):
+    def forward(self, tokens: Tensor) -> Tensor:
+        most = (tokens > 20).sum(1, keepdim=True) >= tokens.size(1) * 0.3
+        return self.out(self.states(tokens).mean(1) + most.float())
+
+
 REFUSED = (
-    PercentInDouble, MoreThanTwoThirdsInDouble, CountsInHalf, SpreadInDouble, FloorOfPercentInDouble,
+    ThreeOfTenWords, PercentInDouble, MoreThanTwoThirdsInDouble, CountsInHalf, SpreadInDouble, FloorOfPercentInDouble,
     RunningShareInDouble, ShareInDoubleAsFloat, SumOfStatesInDoubleBucketed, LargestSumInDouble, PairsInDouble,
     OddsInDouble, TinyNumberInDouble, OddCountInHalf, StatesInHalf, PowerInDouble,
 )  # fmt: skip

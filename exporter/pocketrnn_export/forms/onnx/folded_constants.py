@@ -1,19 +1,19 @@
-"""Constants that a graph computes, folded in double precision and rounded once; what a step decides, as in float32.
+"""Constants that a graph computes, rounded after each operation, as PyTorch does; sines and the like rounded once.
 
 A module that computes its frequencies in forward, `torch.exp(torch.arange(0, 12, 2) * -0.77)`, leaves them to whoever
 folds constants. onnxscript folds in float32, where each step rounds: `exp` came out five float32 numbers from the right
 one, and the sine of a frequency times the 257th position 1e-5 off. What is folded is the same, and computed here
 before.
 
-A number that a comparison or a floor meets is not made better by more digits: `share >= 1 - torch.arange(1, 10) / 10`
-has 0.10000002 for PyTorch, and with 0.1 a text of ten words has another answer. Such a constant is rounded after each
-operation, which for sums, products and quotients is what PyTorch computes, bit by bit.
+Other numbers are not made better by more digits: `share >= 1 - torch.arange(1, 10) / 10` has 0.10000002 for PyTorch,
+and with 0.1 a text of ten words has another answer. They are rounded after each operation, which for sums, products
+and quotients is what PyTorch computes, bit by bit.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -42,23 +42,23 @@ _STEPS: Final = frozenset(
 _WHOLE: Final = frozenset(
     {ir.DataType.INT8, ir.DataType.INT16, ir.DataType.INT32, ir.DataType.INT64, ir.DataType.UINT8, ir.DataType.BOOL}
 )
-# Operators by which a constant is still recognised in what they make of it.
-_ARITHMETIC: Final = frozenset(
-    {"Add", "Sub", "Mul", "Div", "Neg", "Abs", "Min", "Max", "Sum", "Clip", "Where", "Identity", "Reshape", "Squeeze",
-     "Unsqueeze", "Expand", "Transpose", "Flatten", "Concat", "Slice", "Split", "Gather", "GatherND", "GatherElements",
-     "Tile", "Pad", "Reciprocal", "Sqrt", "ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "CumSum"}
-)  # fmt: skip
+# Functions of which a graph may multiply an argument by hundreds, as frequencies by positions: what is made by one, and
+# what one is given, is as exact as float32 can be, but where a step meets it.
+_CURVED: Final = frozenset({"Sin", "Cos", "Tan", "Exp", "Log", "Pow"})
+# A state is no arithmetic of a constant any more.
+_LAYERS: Final = frozenset({"GRU", "LSTM", "RNN"})
 
 
 def constants_in_doubles(model: ir.Model) -> Mapping[str, npt.NDArray[np.float32]]:
-    """The float32 values that a graph computes of constants alone, by their names: computed in float64, then rounded;
-    rounded after each operation where a step decides by them.
+    """The float32 values that a graph computes of constants alone, by their names: rounded after each operation, as
+    PyTorch does; those of exponentials, sines and the like computed in float64 and rounded once, if no step meets them.
 
     Args:
         model: with no functions. What cannot be computed in float64 is left out, and so is what depends on it.
     """
     known: dict[ir.Value, npt.NDArray[Any]] = {}
     singles: dict[ir.Value, npt.NDArray[Any]] = {}
+    curved: set[ir.Value] = set()
     found: dict[str, npt.NDArray[np.float32]] = {}
     for node in model.graph:
         inputs = [value for value in node.inputs if value is not None]
@@ -68,28 +68,39 @@ def constants_in_doubles(model: ir.Model) -> Mapping[str, npt.NDArray[np.float32
         made = _computed(node, known, model)
         rounded = _computed(node, singles, model) if any(singles[v] is not known[v] for v in inputs) else made
         made = rounded if _steps(node) else made
+        if node.op_type in _CURVED or not curved.isdisjoint(inputs):
+            curved.update(node.outputs)
         for value, array, single in zip(node.outputs, made, rounded, strict=False):
             known[value] = singles[value] = array
-            if value.dtype != ir.DataType.FLOAT or array.dtype != np.float64:
+            # What onnxscript adds, such as the Unsqueeze of `torch.stack`, may have no type.
+            if value.dtype not in (ir.DataType.FLOAT, None) or array.dtype != np.float64:
                 continue
             with np.errstate(over="ignore"):
                 singles[value] = single.astype(np.float32).astype(np.float64)
-                if value.name:
-                    found[value.name] = (singles[value] if _decides(value) else array).astype(np.float32)
+                if value.name and value.dtype is not None:
+                    exact = value in curved or _meets_a_curve(value)
+                    found[value.name] = (array if exact and not _decides(value) else singles[value]).astype(np.float32)
     return found
 
 
 def _decides(value: ir.Value) -> bool:
-    """Whether a step meets the value, or what arithmetic makes of it."""
+    """Whether a step meets the value, or what is made of it on the way to a curved function or a layer."""
+    return any(map(_steps, _met(value)))
+
+
+def _meets_a_curve(value: ir.Value) -> bool:
+    return any(node.op_type in _CURVED for node in _met(value))
+
+
+def _met(value: ir.Value) -> Iterator[ir.Node]:
+    """The operators that a value meets, or what is made of it before a curved function or a layer."""
     waiting, seen = [value], {value}
     while waiting:
         for node, _ in waiting.pop().uses():
-            if _steps(node):
-                return True
-            if node.op_type in _ARITHMETIC or node.op_type == "Cast":
+            yield node
+            if node.op_type not in _CURVED | _LAYERS:
                 waiting += [made for made in node.outputs if made not in seen]
                 seen.update(node.outputs)
-    return False
 
 
 def _steps(node: ir.Node) -> bool:
