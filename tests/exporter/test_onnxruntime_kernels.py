@@ -245,7 +245,6 @@ def test_logarithms_of_powers_are_whole(width: int) -> None:
     [
         (lambda x: functional.leaky_relu(x, 0.57), "0.57"),
         (lambda x: torch.add(x, x.sin(), alpha=0.57), "0.57"),
-        (lambda x: x + torch.arange(0, 0.9, 0.19, dtype=torch.float64), "0.19"),
     ],
 )
 def test_a_number_that_would_be_rounded_beside_doubles_is_refused(function: Function, number: str) -> None:

@@ -313,7 +313,7 @@ DECLINED: list[tuple[Rule, Callable[[Traced], tuple[Any, ...]], str]] = [
     (lengths.tensor, lambda _: ([1, 2],), "no size"),
     (pooling.POOLING[2], lambda of: (of.steps.unsqueeze(1), 3), "the same in ONNX"),
     (pooling.embedding_bag, lambda of: (of.tokens, torch.zeros(9, 4), None, 2.0), "a norm"),
-    (spaced.linspace, lambda _: (0, 1, 7), "fixed number"),
+    (spaced.linspace, lambda _: (torch.tensor(0.0), 1, 7), "fixed number"),
 ]
 
 
