@@ -130,8 +130,9 @@ def _choices(asked: Asked, signature: Signature, i: int) -> list[_Option]:
     if not signature.plain:
         # What gives its text in a tuple, or by keys, has an embedding, and names for the rest.
         options = options[: {"tokens": 2, "mask": 3}.get(slot.role, len(options))]
-    if slot.role == "other" and slot.required and not taken:
-        options = [*_lengths(asked), *options]
+    if slot.role == "other" and slot.required and not taken and not slot.no_count:
+        # A temperature takes any number: one without a name of lengths is given them as a tensor or a list only.
+        options = [*(option for option in _lengths(asked) if option.value != "tokens.size(1)"), *options]
     if slot.role == "lengths" and asked.lengths is False:
         options = _constant(asked)
     if slot.required:

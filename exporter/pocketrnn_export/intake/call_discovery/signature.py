@@ -39,6 +39,7 @@ class Slot:
         role: what its name says that it is.
         named: whether it has a name that says something.
         default: what it is if it is left out.
+        no_count: whether its annotation is of a switch, a fraction or a name.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Slot:
     role: Role = "other"
     named: bool = True
     default: Any = None
+    no_count: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,8 @@ def signatures_of(module: nn.Module) -> Iterator[Signature]:
 
 def _slot(parameter: inspect.Parameter) -> Slot:
     required = parameter.default is parameter.empty
-    return Slot(parameter.name, required, default=None if required else parameter.default)
+    no_count = parameter.annotation in (bool, float, str, "bool", "float", "str")
+    return Slot(parameter.name, required, default=None if required else parameter.default, no_count=no_count)
 
 
 def _more(rest: str, given: int, keys: bool, reads: Reads) -> tuple[str, ...]:
