@@ -36,7 +36,7 @@ BATCH = {
     zoo.Mask: "module(tokens, torch.arange(tokens.size(1)) < lengths[:, None])",
     zoo.PaddingMask: "module(tokens, torch.arange(tokens.size(1)) >= lengths[:, None])",
     zoo.Pair: "module((tokens, lengths))",
-    zoo.Dict: "module({\"input_ids\": tokens})['logits']",
+    zoo.Dict: "module({'input_ids': tokens})['logits']",
     zoo.DictWithMask: "module({'ids': tokens, 'mask': torch.arange(tokens.size(1)) < lengths[:, None]})",
     zoo.Fields: "module(SimpleNamespace(text=(tokens.t(), lengths)))",
     zoo.InputIds: "module(SimpleNamespace(input_ids=tokens))",
