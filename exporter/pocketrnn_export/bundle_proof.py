@@ -118,7 +118,7 @@ class ProofPlan:
         )
 
     def runtime_given(self, description: Description) -> list[Any]:
-        """What a Classifier is given for the texts, or what its graph is given for the sequences."""
+        """The inputs that a Classifier is given for the texts, or its graph for the sequences."""
         if self.rows is None:
             return description.given(self.texts)
         return [self.rows[case.tokens[0]] for case in self.cases["texts"]]

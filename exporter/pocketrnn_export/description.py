@@ -1,4 +1,4 @@
-"""What a bundle says besides its graphs: name, input, output, provenance."""
+"""The parts of a bundle besides its graphs: name, input, output, provenance."""
 
 from __future__ import annotations
 

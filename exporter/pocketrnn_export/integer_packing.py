@@ -1,4 +1,4 @@
-"""What packing with products of integers takes: the programs of integers, and what is said of them."""
+"""Packing with products of integers: the programs of integers, and what is said of them."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from pocketrnn_export import export
 from pocketrnn_export.forms.onnx.exact_rewriting import REWRITE_RULES, optimize
-from pocketrnn_export.forms.onnx.folded_constants import constants_in_doubles
+from pocketrnn_export.forms.onnx.folded_constants import rounded_constants
 from pocketrnn_export.forms.onnx.onnx_graph import onnx_graph
 from pocketrnn_export.intake.user_frames import users_line
 from pocketrnn_export.proof.comparing import session_of
@@ -185,7 +185,7 @@ def test_parts_of_a_constant_may_have_several_shapes() -> None:
     model.graph.initializers["sizes"] = parts.inputs[1]  # type: ignore[assignment]
     parts.inputs[1].const_value = ir.tensor(np.array([1, 2]))  # type: ignore[union-attr]
     model.graph.insert_after(model.graph[1], parts)
-    assert set(constants_in_doubles(model)) == {"Identity2"}
+    assert set(rounded_constants(model)) == {"Identity2"}
 
 
 class Frequencies(nn.Module):

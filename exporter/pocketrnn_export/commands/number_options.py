@@ -122,7 +122,7 @@ def number_options(command: _Command) -> _Command:
 
 
 def described_with_numbers(numbers: NumberOptions, options: dict[str, Any]) -> dict[str, Any]:
-    """What `export` is given of a module that takes numbers.
+    """The arguments of `export` for a module that takes numbers.
 
     Raises:
         click.UsageError: an option is of texts.

@@ -1,4 +1,4 @@
-"""What `pocketrnn classify` writes for a text or a sequence of numbers, as a line, and what it reads of one."""
+"""The lines that `pocketrnn classify` writes for texts and sequences of numbers, and how it reads these from lines."""
 
 from __future__ import annotations
 

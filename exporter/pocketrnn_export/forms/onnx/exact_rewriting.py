@@ -17,7 +17,7 @@ from onnx_ir.passes import common as passes
 from onnxscript import optimizer, rewriter
 from onnxscript.rewriter import pattern
 
-from pocketrnn_export.forms.onnx.folded_constants import constants_in_doubles, round_folded
+from pocketrnn_export.forms.onnx.folded_constants import round_folded, rounded_constants
 from pocketrnn_export.forms.onnx.kept_nans import keep_nans
 from pocketrnn_export.forms.onnx.kept_tails import keep_tails
 from pocketrnn_export.torch_internals import default_rewrite_rules, unsound_rewrite_rules
@@ -32,7 +32,7 @@ def optimize(model: ir.Model) -> None:
     """Fold constants and simplify nodes, in place: the same steps as `onnxscript.optimizer.optimize`. Then write what
     onnxruntime's kernels lose, small sigmoids and NaN, so that they keep it."""
     passes.InlinePass()(model)
-    exact = constants_in_doubles(model)
+    exact = rounded_constants(model)
     for _ in range(_ROUNDS):
         # What overflows in float32 is infinity, as it is where the graph runs, and nothing to warn of.
         with np.errstate(all="ignore"):

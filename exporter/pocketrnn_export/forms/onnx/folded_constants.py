@@ -13,7 +13,7 @@ and quotients is what PyTorch computes, bit by bit.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -25,7 +25,7 @@ from onnx import helper, numpy_helper
 from pocketrnn.errors import ExportError
 from pocketrnn_export.proof.float64_graph import evaluator, in_float64
 
-__all__ = ["constants_in_doubles", "round_folded"]
+__all__ = ["round_folded", "rounded_constants"]
 
 # As many numbers as onnxscript folds at most.
 _MOST_NUMBERS: Final = 512 * 512
@@ -49,7 +49,7 @@ _CURVED: Final = frozenset({"Sin", "Cos", "Tan", "Exp", "Log", "Pow"})
 _LAYERS: Final = frozenset({"GRU", "LSTM", "RNN"})
 
 
-def constants_in_doubles(model: ir.Model) -> Mapping[str, npt.NDArray[np.float32]]:
+def rounded_constants(model: ir.Model) -> Mapping[str, npt.NDArray[np.float32]]:
     """The float32 values that a graph computes of constants alone, by their names: rounded after each operation, as
     PyTorch does; those of exponentials, sines and the like computed in float64 and rounded once, if no step meets them.
 
@@ -72,24 +72,22 @@ def constants_in_doubles(model: ir.Model) -> Mapping[str, npt.NDArray[np.float32
             curved.update(node.outputs)
         for value, array, single in zip(node.outputs, made, rounded, strict=False):
             known[value] = singles[value] = array
-            # What onnxscript adds, such as the Unsqueeze of `torch.stack`, may have no type.
+            # A value that onnxscript adds, such as the Unsqueeze of `torch.stack`, may have no type.
             if value.dtype not in (ir.DataType.FLOAT, None) or array.dtype != np.float64:
                 continue
             with np.errstate(over="ignore"):
                 singles[value] = single.astype(np.float32).astype(np.float64)
                 if value.name and value.dtype is not None:
-                    exact = value in curved or _meets_a_curve(value)
-                    found[value.name] = (array if exact and not _decides(value) else singles[value]).astype(np.float32)
+                    chosen = array if _is_rounded_once(value, curved) else singles[value]
+                    found[value.name] = chosen.astype(np.float32)
     return found
 
 
-def _decides(value: ir.Value) -> bool:
-    """Whether a step meets the value, or what is made of it on the way to a curved function or a layer."""
-    return any(map(_steps, _met(value)))
-
-
-def _meets_a_curve(value: ir.Value) -> bool:
-    return any(node.op_type in _CURVED for node in _met(value))
+def _is_rounded_once(value: ir.Value, curved: Collection[ir.Value]) -> bool:
+    """Whether a curved function made the value or meets it, and no step does."""
+    met = list(_met(value))
+    is_curved = value in curved or any(node.op_type in _CURVED for node in met)
+    return is_curved and not any(map(_steps, met))
 
 
 def _met(value: ir.Value) -> Iterator[ir.Node]:
@@ -108,7 +106,7 @@ def _steps(node: ir.Node) -> bool:
 
 
 def round_folded(model: ir.Model, exact: Mapping[str, npt.NDArray[np.float32]]) -> None:
-    """Give values that have been folded meanwhile the numbers of `constants_in_doubles`, in place."""
+    """Give values that have been folded meanwhile the numbers of `rounded_constants`, in place."""
     graph = model.graph
     for name, array in exact.items():
         value = graph.initializers.get(name)

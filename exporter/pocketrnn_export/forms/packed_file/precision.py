@@ -125,9 +125,14 @@ class Precision:
 
     def _digits(self, name: str) -> int:
         """How exactly float32 holds the numbers of a value in double precision that were observed."""
-        numbers = np.concatenate([value.ravel() for value in self._graph.values[name]])
+        numbers = self._finite(name)
         with np.errstate(all="ignore"):
-            return _HELD if (numbers.astype(np.float32) == numbers)[np.isfinite(numbers)].all() else _CLOSE
+            return _HELD if (numbers.astype(np.float32) == numbers).all() else _CLOSE
+
+    def _finite(self, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+        numbers = np.concatenate([value.ravel() for value in self._graph.values[name]])
+        finite: np.ndarray[Any, np.dtype[np.float64]] = numbers[np.isfinite(numbers)]
+        return finite
 
     def _kind(self, name: str) -> np.dtype[Any]:
         return self._graph.values[name][0].dtype
@@ -149,13 +154,12 @@ class Precision:
             return _CLOSE
         if name in self._graph.of_tokens or self._kind(name) != np.float64:
             return self._states.get(name, _HELD)
-        numbers = np.concatenate([value.ravel() for value in self._graph.values[name]])
-        numbers = numbers[np.isfinite(numbers)]
+        numbers = self._finite(name)
         with np.errstate(over="ignore", under="ignore"):
             held = numbers.astype(np.float32)
         if not np.isfinite(held).all() or ((held == 0) != (numbers == 0)).any():
             raise ExportError(f"{name} holds a number that is too large or too small for float32.", IN_FLOAT32)
-        return _HELD if (held == numbers).all() else _CLOSE
+        return self._digits(name)
 
     def _is_held_in_half(self, node: onnx.NodeProto, inputs: Sequence[str], whole: Bound) -> bool:
         """Whether float16 holds what an operator makes, for every number of tokens: it makes no new number, or whole

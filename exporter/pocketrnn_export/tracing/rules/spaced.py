@@ -38,7 +38,8 @@ def _made(function: Callable[..., Tensor], *args: Any, **options: Any) -> Any:
 def arange(_session: TraceSession, *ends: Any, step: Any = 1, **options: Any) -> Any:
     """`torch.arange(n - 1, -1, -1)`, by numbers from 0 on: onnxruntime makes a slice of a table that is looked up at a
     range, and takes an end of it below 0 for one that is counted from the table's end."""
-    if _are_plain([*ends, step, *options.values()]) and float in map(type, [*ends, step, *options.values()]):
+    numbers = [*ends, step, *options.values()]
+    if float in map(type, numbers) and _are_plain(numbers):
         return _made(_arange, *ends, **options, **({} if len(ends) > 2 else {"step": step}))
     given = [*ends[:2], *(options.pop(name) for name in ("start", "end") if name in options)]
     step = ends[2] if len(ends) > 2 else step
