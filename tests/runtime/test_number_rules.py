@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sampling import examples
 
-from pocketrnn.errors import InputError, SequenceError
+from pocketrnn.errors import DataError, InputError, SequenceError
 from pocketrnn.numbers.number_input import NumberInput
+from pocketrnn.tables.recordings import columns_of, recording_of
 
 TWO = ("x", "y")
+TWO_AXES = ("ax", "ay")
 
 
 def test_scaling_is_that_of_a_standard_scaler_rounded_once() -> None:
@@ -140,3 +143,25 @@ _NUMBERS = st.floats(-1e6, 1e6, allow_subnormal=False)
 def test_rules_are_read_as_they_were_written(**members: Any) -> None:
     rules = NumberInput(TWO, **members)
     assert NumberInput.of(rules.document) == rules
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("t,ax,ay\n1,0.5,-2\n2,1e-3,3\n", [[0.5, -2], [0.001, 3]]),
+        ("\ufefft;ax;ay\n1;0,5;-2,0\n2;1,0e-3;\n", [[0.5, -2], [0.001, math.nan]]),
+        ("t\tax\tay\n1\t0.5\t-2\n", [[0.5, -2]]),
+    ],
+)
+def test_recordings_of_any_countrys_spreadsheet_are_read(content: str, expected: list[Any], tmp_path: Path) -> None:
+    (tmp_path / "walk.csv").write_text(content, encoding="utf-8")
+    columns = columns_of(str(tmp_path / "walk.csv"), "csv", TWO_AXES)
+    assert np.array_equal(recording_of(columns, TWO_AXES, "walk.csv"), np.array(expected), equal_nan=True)
+
+
+@pytest.mark.parametrize("field", ["1.234,5", "1,2,3", "a,b"])
+def test_a_field_that_is_no_number_is_refused_with_semicolons_too(field: str, tmp_path: Path) -> None:
+    (tmp_path / "walk.csv").write_text(f"ax;ay\n{field};1\n", encoding="utf-8")
+    columns = columns_of(str(tmp_path / "walk.csv"), "csv", TWO_AXES)
+    with pytest.raises(DataError, match="'ax', row 1"):
+        recording_of(columns, TWO_AXES, "walk.csv")

@@ -143,6 +143,28 @@ def test_train_then_evaluate() -> None:
     assert f"accuracy {told['accuracy']:.2%}" in shown.stdout
 
 
+def test_evaluate_reads_other_rows_as_those_that_were_trained_on(somewhere_else: Path) -> None:
+    rows = Path("reviews.csv").read_text().splitlines()[1:]
+    Path("tickets.csv").write_text(
+        "\n".join(["Queue,Body", *(row if i % 7 else row.upper() for i, row in enumerate(rows))])
+    )
+    columns = ("--text-column", "Body", "--label-column", "Queue")
+    told = run("train", "tickets.csv", "-o", "c", *columns, *QUICK, "--epochs", "1")
+    assert told.exit_code == 0, told.output
+    assert "'CAT'" in told.stderr
+    assert "--join-labels" in told.stderr
+    told = run("train", "tickets.csv", "-o", "c", "--force", *columns, "--join-labels", *QUICK, "--epochs", "1")
+    assert told.exit_code == 0, told.output
+    assert "--join-labels" not in told.stderr
+    assert checkpoints.read(Path("c")).labels == LABELS
+    assert run("evaluate", "c", "tickets.csv").exit_code == 0
+    assert "'Body'" in refused("evaluate", "c", "test.csv")
+    assert run("evaluate", "c", "test.csv", "--text-column", "text", "--label-column", "label").exit_code == 0
+    # A file that somebody changed is refused by who reads it whole.
+    Path("c/config.json").write_text('{"data": {"columns": [7]}}')
+    assert "config.json" in refused("evaluate", "c", "test.csv")
+
+
 def examples_in_the_help(command: click.Command) -> list[str]:
     assert command.help is not None
     return re.findall(r"^\s*pocketrnn (.+)$", command.help, re.M)
@@ -261,7 +283,7 @@ def test_the_only_row_of_a_class_is_trained_on_and_named() -> None:
         file.write("fox,fox0\n")
     result = run("train", "reviews.csv", "-o", "c", *QUICK, "--epochs", "1")
     assert result.exit_code == 0, result.output
-    said = "The class 'fox' has 1 row, which is trained on; no validation row has it. Is the name misspelt?"
+    said = "The class 'fox' has 1 row, which is trained on: no validation row is left to measure it with."
     assert said in result.stderr
     assert "No validation row" not in result.stderr
     assert checkpoints.read(Path("c")).labels == ("cat", "dog", "elk", "fox")

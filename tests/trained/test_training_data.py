@@ -413,6 +413,37 @@ def test_files_without_an_end_are_refused(tmp_path: Path, monkeypatch: pytest.Mo
 # fastText's files
 
 
+VARIANTS = "label,text\nAccess,a\naccess,b\nAccess ,c\nother,d\n,e\naccess,f\n,g\n"
+
+
+def test_rows_without_a_label_are_counted_and_may_be_left_out(tmp_path: Path) -> None:
+    path = write(tmp_path, "tickets.csv", VARIANTS)
+    told = refusal(path)
+    assert "2 rows" in told
+    assert "row 5" in told
+    assert "--drop-unlabelled" in told
+    data = read_files([path], drop_unlabelled=True)
+    assert list(data.texts) == ["a", "b", "c", "d", "f"]
+    assert data.source == "tickets.csv without 2 unlabelled rows"
+
+
+def test_labels_that_differ_in_case_or_spaces_are_one_where_that_is_said(tmp_path: Path) -> None:
+    path = write(tmp_path, "tickets.csv", VARIANTS)
+    assert read_files([path], drop_unlabelled=True).labels == ("Access", "Access ", "access", "other")
+    joined = read_files([path], drop_unlabelled=True, join_labels=True)
+    assert rows_of(joined) == [("access", "a"), ("access", "b"), ("access", "c"), ("other", "d"), ("access", "f")]
+    # The classes of a classifier are written as it writes them.
+    labels = ("ACCESS", "other")
+    assert read_files([path], drop_unlabelled=True, join_labels=True, labels=labels).labels == labels
+    with pytest.raises(DataError, match="--join-labels"):
+        read_files([path], drop_unlabelled=True, labels=labels)
+    several = read_files(
+        [write(tmp_path, "tags.csv", "label,text\nA|b,x\na,y\na,z\n")], multi_label=True, join_labels=True
+    )
+    assert several.labels == ("a", "b")
+    assert several.targets.tolist() == [[True, True], [True, False], [True, False]]
+
+
 def test_files_of_fasttext_are_read_with_one_label_or_several(tmp_path: Path) -> None:
     (tmp_path / "one.txt").write_text("__label__good  a  good film \n\n__label__bad a bad one\n__label__bad\n")
     one = read_files([tmp_path / "one.txt"])

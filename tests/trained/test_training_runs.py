@@ -519,7 +519,7 @@ def test_what_is_odd_about_the_rows_is_said() -> None:
     assert "2 of 5 training rows repeat" in said
     assert re.search(r"1 texts? of the training rows [^.]*several labels, such as 'a purr'\.", said)
     assert re.search(r"1 of 2 validation rows [^.]*trained on, such as 'a purr'", said)
-    assert "The class 'elk' has 1 row, which is trained on; no validation row has it." in said
+    assert "The class 'elk' has 1 row, which is trained on: no validation row is left" in said
     assert notices_of(easy_texts(90)) == ""
     # A long text, and two without a word.
     more = [("cat", "a purr " * 5_000), ("dog", ""), ("dog", " ")]

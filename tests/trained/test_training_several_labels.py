@@ -320,7 +320,7 @@ def test_a_checkpoint_keeps_what_makes_it_one_of_several_labels(fitted: FittedCl
         ),
         (
             replace(tagged_texts(60), targets=np.c_[tagged_texts(60).targets[:, :2], np.arange(60) == 7]),
-            "no validation row has it",
+            "no validation row is left",
         ),
     ],
     ids=["one label each", "joined", "conflicts", "a label once"],

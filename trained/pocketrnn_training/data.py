@@ -8,6 +8,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -19,7 +20,7 @@ from pocketrnn.tables.checks import check_labels, listed
 from pocketrnn.tables.encodings import UTF8
 from pocketrnn.tables.rows import LABEL_SEPARATOR
 from pocketrnn_training.column_files import read_columns
-from pocketrnn_training.labelled_rows import UNLABELLED, LabelledRows, check_labelled, split
+from pocketrnn_training.labelled_rows import UNLABELLED, LabelledRows, check_labelled, plain_label, split
 from pocketrnn_training.settings import Settings
 from pocketrnn_training.stored import Spool, StoredTexts
 from pocketrnn_training.teacher_answers import TeacherAnswers
@@ -220,6 +221,8 @@ def read_files(
     label_separator: str = LABEL_SEPARATOR,
     encoding: str = UTF8,
     outside: str | None = None,
+    join_labels: bool = False,
+    drop_unlabelled: bool = False,
 ) -> LabelledTexts:
     """Read the files of one data set, one after the other.
 
@@ -239,6 +242,8 @@ def read_files(
         label_separator: what stands between the labels of a text, where they are a string.
         encoding: of files of text, which Parquet is not, by a name of Python's.
         outside: the label of rows that are of none of the classes; they become `LabelledTexts.outside`.
+        join_labels: labels that differ only in case or spaces are one: as `labels` write it, or else most rows.
+        drop_unlabelled: leave rows without a label out; `source` says how many.
 
     Raises:
         DataError: a file is missing, unreadable, of another kind or in another encoding; a column is missing; there is
@@ -254,61 +259,59 @@ def read_files(
     if outside is not None:
         if multi_label:
             raise InputError(_NONE_OF_SEVERAL, "Leave --outside out, and give these texts an empty list of labels.")
-        return without_outside(
-            _read_with(paths, text_column, label_column, labels, outside, blank_labels, encoding), outside
-        )
+        if labels is not None and outside in labels:
+            raise InputError(f"{outside!r} is one of the classes.", "Name another label as outside, or leave it out.")
+        labels = None if labels is None else (*labels, outside)
     if multi_label:
-        return _read_several(paths, text_column, label_column, labels, label_separator, encoding)
+        return _read_several(paths, text_column, label_column, labels, label_separator, encoding, join_labels)
     codes = Spool()
     code_of: dict[str, int] = {}
+    dropped = 0
 
     def code(label: str) -> int:
         return code_of.setdefault(label, len(code_of)) if label else UNLABELLED
 
     def texts_and_codes() -> Iterator[list[str]]:
+        nonlocal dropped
         for path in paths:
-            for texts, labels_of_rows in _checked_chunks(path, text_column, label_column, blank_labels, encoding):
+            keep_blank = blank_labels or drop_unlabelled
+            for texts, labels_of_rows in _checked_chunks(path, text_column, label_column, keep_blank, encoding):
+                if drop_unlabelled:
+                    have = [bool(label.strip()) for label in labels_of_rows]
+                    dropped += have.count(False)
+                    texts, labels_of_rows = list(compress(texts, have)), list(compress(labels_of_rows, have))
                 codes.write(array("q", map(code, labels_of_rows)).tobytes())
                 yield texts
 
     texts = StoredTexts.of(texts_and_codes())
-    source = ", ".join(path.name for path in paths)
+    source = ", ".join(path.name for path in paths) + (f" without {dropped:,} unlabelled rows" if dropped else "")
     if not len(texts):
         raise DataError(f"{source} holds no rows.", "Give a file with labelled texts.")
+    targets = codes.numbers(np.int64)
+    names = _joined(code_of, targets, labels) if join_labels else tuple(code_of)
     if labels is None:
         if not code_of:
             raise DataError(f"No row of {source} has a label.", "Give some rows of each class a label.")
-        labels = classes_of(code_of, f"{len(texts)} rows of {source}", "rows")
-    return LabelledTexts(texts, class_targets(codes.numbers(np.int64), tuple(code_of), labels, source), labels, source)
-
-
-def _read_with(
-    paths: Sequence[Path],
-    text_column: str,
-    label_column: str,
-    labels: tuple[str, ...] | None,
-    outside: str,
-    blank_labels: bool,
-    encoding: str,
-) -> LabelledTexts:
-    """The rows as `read_files` reads them, with one label more."""
-    if labels is not None and outside in labels:
-        raise InputError(f"{outside!r} is one of the classes.", "Name another label as outside, or leave it out.")
-    data = read_files(
-        paths,
-        text_column=text_column,
-        label_column=label_column,
-        labels=None if labels is None else (*labels, outside),
-        blank_labels=blank_labels,
-        encoding=encoding,
-    )
-    if outside not in data.labels:
+        labels = classes_of(set(names), f"{len(texts)} rows of {source}", "rows")
+    data = LabelledTexts(texts, class_targets(targets, names, labels, source), labels, source)
+    if outside is None:
+        return data
+    if outside not in labels:
         raise DataError(
-            f"No row of {data.source} has the label {outside!r}, which is named as outside; there are "
-            f"{listed(data.labels)}.",
+            f"No row of {source} has the label {outside!r}, which is named as outside; there are {listed(labels)}.",
             "Name the label of the rows that are of none of the classes.",
         )
-    return data
+    return without_outside(data, outside)
+
+
+def _joined(names: Iterable[str], codes: npt.NDArray[np.int64], labels: tuple[str, ...] | None) -> tuple[str, ...]:
+    """For each label that occurs, how it is written: as `labels` have it, or else as most rows."""
+    names = tuple(names)
+    counts = np.bincount(codes[codes >= 0], minlength=len(names)).tolist()
+    written: dict[str, str] = {}
+    for _, name in sorted(zip(counts, names, strict=True), key=lambda pair: (-pair[0], pair[1])):
+        written.setdefault(plain_label(name), name.strip())
+    return tuple({**written, **{plain_label(label): label for label in labels or ()}}[plain_label(n)] for n in names)
 
 
 def _read_several(
@@ -318,6 +321,7 @@ def _read_several(
     labels: tuple[str, ...] | None,
     separator: str,
     encoding: str,
+    join_labels: bool,
 ) -> LabelledTexts:
     """As `read_files`, for texts with any number of labels."""
     codes, counts = Spool(), Spool()
@@ -345,7 +349,9 @@ def _read_several(
     source = ", ".join(path.name for path in paths)
     if not len(texts):
         raise DataError(f"{source} holds no rows.", "Give a file with labelled texts.")
-    return several_labelled(texts, codes.numbers(np.int64), counts.numbers(np.int64), tuple(code_of), labels, source)
+    found = codes.numbers(np.int64)
+    names = _joined(code_of, found, labels) if join_labels else tuple(code_of)
+    return several_labelled(texts, found, counts.numbers(np.int64), names, labels, source)
 
 
 def labels_of(value: Any, separator: str = LABEL_SEPARATOR) -> list[str] | None:
@@ -391,7 +397,7 @@ def several_labelled(
         [[True, True], [False, False]]
     """
     if labels is None:
-        labels = tuple(sorted(names))
+        labels = tuple(sorted(set(names)))
         if len(labels) < 2:
             found = f"the only label is {labels[0]!r}" if labels else "none has a label"
             raise DataError(
@@ -477,16 +483,23 @@ def _checked_chunks(
     before = 0
     for texts, labels in read_columns(path, (text_column, label_column), encoding=encoding):
         _check_values(texts, (str,), text_column, path, before)
-        if blank_labels:
-            labels = ["" if label is None else label for label in labels]
+        labels = ["" if label is None else label for label in labels]
         _check_values(labels, (str, int), label_column, path, before)
         if "" in labels and not blank_labels:
-            row = before + labels.index("") + 1
-            raise DataError(
-                f"Row {row} of {path} has nothing in the column {label_column!r}.", "Fill it, or delete the row."
-            )
+            raise _without_labels(path, label_column, before + labels.index("") + 1, encoding)
         before += len(texts)
         yield texts, list(map(str, labels))
+
+
+def _without_labels(path: Path, column: str, first: int, encoding: str) -> DataError:
+    """That rows of a file have no label: how many, and which is the first."""
+    values = (value for (chunk,) in read_columns(path, (column,), encoding=encoding) for value in chunk)
+    blank = sum(value is None or value == "" for value in values)
+    have = f"Row {first} of {path} has" if blank == 1 else f"{blank:,} rows of {path} have"
+    return DataError(
+        f"{have} nothing in the column {column!r}{'' if blank == 1 else f', the first is row {first}'}.",
+        f"Fill {'it' if blank == 1 else 'them'}, or leave such rows out: --drop-unlabelled.",
+    )
 
 
 def classes_of(names: Iterable[str], all_of_them: str, rows: str) -> tuple[str, ...]:
@@ -528,9 +541,12 @@ def class_targets(
     """
     index = {label: target for target, label in enumerate(labels)}
     if unknown := sorted(set(names) - index.keys()):
+        joined = plain_label(unknown[0]) in map(plain_label, labels)
         raise DataError(
             f"{source} holds the label {unknown[0]!r}, which is not one of {listed(labels)}.",
-            "Use rows of the classes that the classifier was trained with.",
+            "If case and spaces mean nothing in labels, say --join-labels."
+            if joined
+            else "Use rows of the classes that the classifier was trained with.",
         )
     # The last one is what the code -1 finds.
     return np.array([*(index[label] for label in names), UNLABELLED], dtype=np.int64)[codes]

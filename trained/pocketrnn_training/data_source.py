@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pocketrnn.errors import InputError, require
 from pocketrnn.tables.encodings import UTF8
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["AG_NEWS", "DataSource"]
 
 AG_NEWS: Final = "ag_news"
+# What is as true of other rows as of those that a classifier was trained on, of all rows and of steps.
+_REMEMBERED: Final = ("text_column", "label_column", "label_separator", "join_labels")
+_OF_STEPS: Final = ("sequence_column", "time_column")
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,9 @@ class DataSource:
         numbers: what is said of sequences of numbers.
         encoding: of files of text, as `pocketrnn.tables.encodings.check_encoding` gives it.
         outside: the label of rows that are of none of the classes.
+        join_labels: whether labels that differ only in case or spaces are one.
+        drop_unlabelled: whether rows without a label are left out.
+        said: the names of those of these that the user gave: what a classifier remembers does not replace them.
     """
 
     names: tuple[str, ...]
@@ -50,6 +56,39 @@ class DataSource:
     numbers: SequenceOptions = NOTHING_SAID
     encoding: str = UTF8
     outside: str | None = None
+    join_labels: bool = False
+    drop_unlabelled: bool = False
+    said: frozenset[str] = frozenset()
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """How the rows are read where that is not the default, for a checkpoint to remember.
+
+        Example:
+            >>> DataSource(("reviews.csv",), text_column="body").columns
+            {'text_column': 'body'}
+        """
+        own = {name: getattr(self, name) for name in _REMEMBERED if getattr(self, name) != getattr(type(self), name)}
+        return own | {name: value for name in _OF_STEPS if (value := getattr(self.numbers, name)) is not None}
+
+    def remembering(self, columns: Mapping[str, Any]) -> DataSource:
+        """The same rows, read as a classifier remembers that its own were, but for what the user said.
+
+        Args:
+            columns: what `columns` gave when it was trained; other members mean nothing.
+
+        Example:
+            >>> DataSource(("test.csv",)).remembering({"text_column": "body"}).text_column
+            'body'
+        """
+        known: dict[str, Any] = {
+            name: value
+            for name, value in columns.items()
+            if name not in self.said and type(value) is type(getattr(self, name, ""))
+        }
+        steps: dict[str, Any] = {name: known[name] for name in _OF_STEPS if name in known}
+        rows: dict[str, Any] = {name: known[name] for name in _REMEMBERED if name in known}
+        return replace(self, numbers=replace(self.numbers, **steps), **rows)
 
     @property
     def of_numbers(self) -> bool:
@@ -124,7 +163,12 @@ class DataSource:
 
     def _check_of_own_texts(self) -> None:
         """Refuse an encoding, and a label of rows that are outside, where nothing would be read by it."""
-        for option, value, default in (("--encoding", self.encoding, UTF8), ("--outside", self.outside, None)):
+        for option, value, default in (
+            ("--encoding", self.encoding, UTF8),
+            ("--outside", self.outside, None),
+            ("--join-labels", self.join_labels, False),
+            ("--drop-unlabelled", self.drop_unlabelled, False),
+        ):
             if value != default and (self.of_numbers or AG_NEWS in self.names):
                 what = "sequences of numbers" if self.of_numbers else "ag_news"
                 raise InputError(f"{option} is of your own files of texts, and DATA is {what}.", "Leave it out.")
@@ -234,4 +278,6 @@ class DataSource:
             label_separator=self.label_separator,
             encoding=self.encoding,
             outside=self.outside,
+            join_labels=self.join_labels,
+            drop_unlabelled=self.drop_unlabelled and not blank_labels,
         )

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pocketrnn.errors import DataError
 from pocketrnn_training.settings import Settings
 
-__all__ = ["UNLABELLED", "LabelledRows", "check_labelled", "split", "split_classes"]
+__all__ = ["UNLABELLED", "LabelledRows", "check_labelled", "plain_label", "split", "split_classes"]
 
 # The target of a row without a label.
 UNLABELLED: Final = -1
@@ -98,6 +98,16 @@ class LabelledRows(ABC):
         if self.several_labels:
             return some.sum(axis=0, dtype=np.int64)  # type: ignore[no-any-return]
         return np.bincount(some[some != UNLABELLED], minlength=len(self.labels))
+
+
+def plain_label(label: str) -> str:
+    """A label without what people write in several ways: its case, and the spaces in it.
+
+    Example:
+        >>> plain_label(" Network  access ") == plain_label("network Access")
+        True
+    """
+    return " ".join(label.split()).casefold()
 
 
 def check_labelled(data: LabelledRows, what: str, remedy: str) -> None:

@@ -23,6 +23,7 @@ from pocketrnn_training.checkpoint import MADE_EXAMPLES, Checkpoint
 from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.distillation import AboutTeacher, about_teacher, targets_of, teaching_of
 from pocketrnn_training.going_on import Start, settings_of, with_labels_of
+from pocketrnn_training.labelled_rows import plain_label
 from pocketrnn_training.progress import Notice
 from pocketrnn_training.spelling import Spelling
 from pocketrnn_training.task import Beside, Task, about_rows
@@ -241,14 +242,14 @@ def notices_of_classes(
         validated: int64 [classes], their validation rows.
         skewed: say where one class has far more training rows than another.
     """
-    notices = []
+    notices = _notices_of_spelling(labels, trained + validated)
     alone = (trained == 1) & (validated == 0)
     if alone.any():
         some = [label for label, is_alone in zip(labels, alone.tolist(), strict=True) if is_alone]
         which = (
             f"The class {some[0]!r} has" if len(some) == 1 else f"Each of {len(some):,} classes ({listed(some)}) has"
         )
-        notices.append(f"{which} 1 row, which is trained on; no validation row has it. Is the name misspelt?")
+        notices.append(f"{which} 1 row, which is trained on: no validation row is left to measure it with.")
     for counts, part in ((trained, "training"), (validated + alone, "validation")):
         if missing := [label for label, count in zip(labels, counts, strict=True) if not count]:
             named = ", ".join(map(repr, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
@@ -262,6 +263,19 @@ def notices_of_classes(
                 f"{trained[least]:,}; class weights (balanced) make them count alike."
             )
     return notices
+
+
+def _notices_of_spelling(labels: tuple[str, ...], counts: npt.NDArray[np.int64]) -> list[str]:
+    """Which classes differ only in case or spaces."""
+    alike: dict[str, list[int]] = {}
+    for place, label in enumerate(labels):
+        alike.setdefault(plain_label(label), []).append(place)
+    groups = sorted((g for g in alike.values() if len(g) > 1), key=lambda group: -counts[group].sum())
+    if not groups:
+        return []
+    some = ", ".join(f"{labels[place]!r} ({counts[place]:,} rows)" for place in groups[0])
+    which = "Classes differ" if len(groups) == 1 else f"{len(groups):,} groups of classes differ"
+    return [f"{which} only in case or spaces: {some}. Train with --join-labels to make one class of them."]
 
 
 def _notices_of_labels(data: LabelledTexts) -> list[str]:

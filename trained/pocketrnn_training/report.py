@@ -32,6 +32,8 @@ PAGE: Final = "report.html"
 _MISTAKES: Final = 20
 _SHOWN_CHARACTERS: Final = 300
 _LENGTH_BINS: Final = 10
+# Of fewer rows an accuracy says little: that of 30 is known to 9 points or so.
+_ROWS_OF_A_BIN: Final = 30
 # In a larger matrix the numbers would overlap.
 _NUMBERED_CLASSES: Final = 12
 # Of more classes, the picture has those that are confused most: the names of all would be too small to be read.
@@ -337,7 +339,8 @@ def _plain(text: str) -> str:
 
 def _length_bins(lengths: npt.NDArray[np.int64], right: npt.NDArray[np.bool_]) -> list[tuple[int, int, int, float]]:
     """Bins of about equally many rows: the smallest and largest number of tokens, the rows, their accuracy."""
-    edges = np.unique(np.quantile(lengths, np.linspace(0, 1, _LENGTH_BINS + 1), method="lower"))
+    count = max(1, min(_LENGTH_BINS, len(lengths) // _ROWS_OF_A_BIN))
+    edges = np.unique(np.quantile(lengths, np.linspace(0, 1, count + 1), method="lower"))
     bins = []
     bin_of_row = np.clip(np.searchsorted(edges, lengths, side="right") - 1, 0, max(0, len(edges) - 2))
     for index in np.unique(bin_of_row):
@@ -421,8 +424,8 @@ def _by_length(bins: Sequence[tuple[int, int, int, float]], steps: str) -> Figur
     axes = figure.subplots()
     axes.bar(range(len(bins)), [accuracy for *_, accuracy in bins], color="tab:blue")
     axes.set_xticks(range(len(bins)), [_range(least, most) for least, most, *_ in bins], rotation=45)
-    lowest = min(accuracy for *_, accuracy in bins)
-    axes.set_ylim(max(0.0, lowest - 0.1), 1.0)
+    # From 0 on: bars that begin elsewhere show a difference larger than it is.
+    axes.set_ylim(0.0, 1.0)
     axes.set_xlabel(steps)
     axes.set_ylabel("accuracy")
     axes.grid(axis="y", alpha=0.3)

@@ -158,18 +158,20 @@ class TrainingRun:
             report(event)
 
         start = time.monotonic()
-        best = train(
-            training_data,
-            self.settings,
-            name=(self.name or name_of(self.output) or "classifier")[:_NAME_CHARACTERS],
-            validation=validation_data,
-            held_out=not self.validation,
-            word_vectors=self.word_vectors,
-            examples=None if self.examples else (),
-            report=note,
-            keep=self._keep,
-            resume=self.state,
-            before=self._start,
+        best = self._remembering(
+            train(
+                training_data,
+                self.settings,
+                name=(self.name or name_of(self.output) or "classifier")[:_NAME_CHARACTERS],
+                validation=validation_data,
+                held_out=not self.validation,
+                word_vectors=self.word_vectors,
+                examples=None if self.examples else (),
+                report=note,
+                keep=self._keep,
+                resume=self.state,
+                before=self._start,
+            )
         )
         state = self.state
         assert state is not None  # noqa: S101 - it was kept after the first epoch at the latest
@@ -223,7 +225,13 @@ class TrainingRun:
         columns["label_column"] = self.source.label_column
         return data.with_answers(read_teacher(self.teachers, data, logits=self.teacher_logits, **columns))
 
+    def _remembering(self, checkpoint: Checkpoint) -> Checkpoint:
+        """The checkpoint with how its rows were read, by which `evaluate` reads others."""
+        columns = self.source.columns
+        return replace(checkpoint, data={**checkpoint.data, "columns": columns}) if columns else checkpoint
+
     def _keep(self, state: TrainingState) -> None:
+        state = replace(state, best=self._remembering(state.best))
         # From its second epoch on, a run replaces its own folder.
         run_folder.keep(state, self.output, force=self.force or self.resume or self.has_kept)
         self.state, self.has_kept = state, True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -14,13 +15,14 @@ from numpy.typing import NDArray
 
 from pocketrnn.bundle.folder import near_file
 from pocketrnn.errors import DataError, InputError, reason, require, shown
-from pocketrnn.tables.checks import check_columns
+from pocketrnn.tables.checks import check_columns, delimiter_of
 from pocketrnn.tables.rows import DELIMITERS, Kind
 
 __all__ = ["columns_of", "no_number", "parted", "recording_of"]
 
 # A file of numbers is read whole: a day of 100 samples a second of 9 channels takes some 700 MB as text.
 _LARGEST: Final = 1 << 31
+_DECIMAL_COMMA: Final = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 
 
 def columns_of(name: str, kind: Kind, wanted: Sequence[str]) -> dict[str, Sequence[Any]]:
@@ -53,7 +55,7 @@ def columns_of(name: str, kind: Kind, wanted: Sequence[str]) -> dict[str, Sequen
             names = list(rows[0]) if rows and isinstance(rows[0], dict) else []
             present = {column: [row.get(column) for row in rows] for column in wanted if column in names}
         else:
-            names, present = _delimited(path, DELIMITERS[kind], wanted)
+            names, present = _delimited(path, kind, wanted)
     except (InputError, ImportError):
         raise
     # Of a file of any kind: OSError, UnicodeDecodeError, csv.Error, ArrowInvalid, ValueError, AttributeError.
@@ -128,8 +130,11 @@ def _of_parquet(file: Any, wanted: Sequence[str], name: str) -> dict[str, Sequen
     return {column: table[column].to_numpy(zero_copy_only=False) for column in wanted}
 
 
-def _delimited(path: Path, delimiter: str, wanted: Sequence[str]) -> tuple[list[str], dict[str, Sequence[Any]]]:
+def _delimited(path: Path, kind: Kind, wanted: Sequence[str]) -> tuple[list[str], dict[str, Sequence[Any]]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
+        header = file.readline() if kind == "csv" else ""
+        file.seek(0)
+        delimiter = delimiter_of(header.strip(), wanted) if header else DELIMITERS[kind]
         rows = csv.reader(file, delimiter=delimiter)
         names = next(rows, [])
         places = {column: names.index(column) for column in wanted if column in names}
@@ -142,8 +147,15 @@ def _delimited(path: Path, delimiter: str, wanted: Sequence[str]) -> tuple[list[
                     f"Line {number} of {path} has {len(row)} fields, and the header {len(names)}.", "Correct the file."
                 )
             for column, place in places.items():
-                found[column].append(row[place])  # type: ignore[attr-defined]
+                field = row[place]
+                # Where fields are parted by semicolons, a comma is what numbers have before their decimals.
+                found[column].append(_point(field) if delimiter == ";" else field)  # type: ignore[attr-defined]
     return names, found
+
+
+def _point(field: str) -> str:
+    """A number as Python reads it, where it has a comma before its decimals; anything else as it stands."""
+    return field.replace(",", ".") if _DECIMAL_COMMA.fullmatch(field.strip()) else field
 
 
 def _numbers(column: Sequence[Any], channel: str, name: str) -> NDArray[Any]:

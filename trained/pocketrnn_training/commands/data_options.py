@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from pocketrnn.commands.command import Text, column_option, encoding_option
 from pocketrnn.tables.rows import LABEL_SEPARATOR
@@ -60,6 +61,16 @@ _OPTIONS: Final = (
         help="Rows with this label are of none of the classes: a threshold is chosen with them, or measured.",
     ),
     click.option(
+        "--join-labels",
+        is_flag=True,
+        help="Labels that differ only in case or spaces are one class: Access, access.",
+    ),
+    click.option(
+        "--drop-unlabelled",
+        is_flag=True,
+        help="Leave rows without a label out.  [default: they are counted and refused]",
+    ),
+    click.option(
         "--channels",
         type=Text(),
         metavar="NAMES",
@@ -108,6 +119,8 @@ def data_options(command: _Command) -> _Command:
         encoding: str,
         outside: str | None,
         data_dir: Path | None,
+        join_labels: bool,
+        drop_unlabelled: bool,
         channels: tuple[str, ...] | None,
         sequence_column: str | None,
         multi_label: bool = False,
@@ -125,9 +138,12 @@ def data_options(command: _Command) -> _Command:
             channels, sequence_column, missing, window, hop, rate, _scales(integer_scale), _names(units), time_column,
             channels_first,
         )  # fmt: skip
+        context = click.get_current_context()
+        given = (name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE)
         source = DataSource(
-            data, text_column, label_column, data_dir, multi_label, label_separator, numbers, encoding, outside
-        )
+            data, text_column, label_column, data_dir, multi_label, label_separator, numbers, encoding, outside,
+            join_labels, drop_unlabelled, frozenset(given),
+        )  # fmt: skip
         return command(*arguments, source=source, **others)
 
     for option in reversed(_OPTIONS):

@@ -49,6 +49,8 @@ def evaluate(classifier: str, source: DataSource, threads: int, as_json: bool) -
     With --outside, rows of that label are of none of the classes, and what the classifier's threshold does is shown,
     too: how many of them are given no label, and how many of the others their right one.
 
+    Columns that `train` was told (--text-column and the like) are those of DATA too, unless you name others.
+
     Of sequences of numbers, windows and what stands for a missing sample are those of the classifier, and so are the
     columns of the channels.
 
@@ -62,6 +64,7 @@ def evaluate(classifier: str, source: DataSource, threads: int, as_json: bool) -
       pocketrnn evaluate motions.checkpoint BasicMotions_TEST.ts
     """
     # What is seen before PyTorch is imported is answered at once; of two mistakes, that of the classifier's name first.
+    source = source.remembering(_remembered(classifier))
     if Path(classifier).exists():
         source.check_files()
     with said_if_slow("Loading PyTorch ..."):
@@ -83,6 +86,18 @@ def evaluate(classifier: str, source: DataSource, threads: int, as_json: bool) -
         result = evaluate_classifier(loaded, rows)
     for line in [json.dumps(asdict(result))] if as_json else _evaluation_lines(result):
         tell(line)
+
+
+def _remembered(path_or_name: str) -> dict[str, Any]:
+    """How the rows of a classifier were read, where its file says so; it is checked when it is loaded."""
+    for file in ("config.json", "classifier.json"):
+        try:
+            document = json.loads((Path(path_or_name) / file).read_bytes())
+            data = document["data"] if file == "config.json" else document["provenance"]["data"]
+            return dict(data["columns"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            continue
+    return {}
 
 
 def _loaded(path_or_name: str, threads: int) -> Classifier | Checkpoint:
