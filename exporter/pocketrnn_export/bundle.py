@@ -563,12 +563,12 @@ def _whole_numbers(forms: Iterable[Form]) -> list[int]:
 
 def _made(kinds: Iterable[FormKind], prepared: ExportableModule, description: Description) -> list[Form]:
     """The forms; one that is not required and cannot be made is left out, and that is said."""
-    forms = []
+    forms: list[Form] = []
     for kind in kinds:
         _log.info("Tracing the module for %s", kind.name)
         if kind.required:
             try:
-                forms.append(kind.make(prepared, description))
+                forms.append(kind.make(prepared, description, forms))
             except PocketRNNError:
                 raise
             # Whatever an engine or the module's own code raises on the way.
@@ -580,7 +580,7 @@ def _made(kinds: Iterable[FormKind], prepared: ExportableModule, description: De
             continue
         try:
             kind.check(prepared.module, description.text.rules)
-            forms.append(replace(kind.make(prepared, description), required=False))
+            forms.append(replace(kind.make(prepared, description, forms), required=False))
         except (ExportError, InputError) as error:
             _log.warning("The %s copy is left out. %s", kind.name, first_line(error))
     return forms

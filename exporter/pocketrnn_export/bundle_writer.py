@@ -58,7 +58,7 @@ def write_bundle(
             classifier. Nothing was written.
 
     Example:
-        >>> forms = [ONNX.make(prepared, description)]
+        >>> forms = [ONNX.make(prepared, description, ())]
         >>> cases = cases_for(description.text.rules, ids=8000, ragged=True)
         >>> plan = ProofPlan(prepared.as_reference(), cases, ["oil prices"])
         >>> write_bundle(Path("news"), description, forms, plan).graph.file

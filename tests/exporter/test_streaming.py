@@ -98,22 +98,6 @@ def test_the_proof_covers_the_step_graph_and_verify_replays_it(bundles: list[Pat
         assert verify(bundle).replays[-1].how == "each as a stream"
 
 
-def test_a_graph_of_whole_texts_is_made_into_the_step_graph_that_an_export_gives(bundles: list[Path]) -> None:
-    random = np.random.default_rng(0)
-    for bundle in bundles:
-        given, size = session_of((bundle / "model.step.onnx").read_bytes()), manifest.read(bundle).stream
-        assert size is not None
-        content, made_size = step_of_graph((bundle / "model.onnx").read_bytes())
-        assert made_size == size.state_size
-        state = np.zeros((3, made_size), np.float32)
-        for steps in (1, 4):
-            fed = {"tokens": random.integers(0, WORDS, (3, steps)), "state": state}
-            expected, got = given.run(None, fed), session_of(content).run(None, fed)
-            for one, other in zip(expected, got, strict=True):
-                np.testing.assert_allclose(one, other, atol=1e-6)
-            state = got[1]
-
-
 @pytest.mark.parametrize("cell", ["gru", "qrnn"])
 def test_a_graph_with_lengths_is_made_into_a_step_graph_that_answers_as_its_module(cell: str) -> None:
     module = classifier_of(cell, 1, "max").eval()
@@ -178,12 +162,17 @@ def test_a_compressed_bundles_step_graph_is_smaller_too(bundles: list[Path]) -> 
 
 @pytest.mark.slow
 def test_a_step_graph_that_answers_otherwise_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = step._Step.forward
+    def forgets_its_state(content: bytes, *, most: int | None = None) -> tuple[bytes, int]:
+        content, size = step_of_graph(content, most=most)
+        model = onnx.load_from_string(content)
+        half = onnx.helper.make_tensor("half", onnx.TensorProto.FLOAT, [1], [0.5])
+        model.graph.initializer.append(half)
+        (split,) = (node for node in model.graph.node if "state" in node.input)
+        split.input[0] = "halved"
+        model.graph.node.insert(0, onnx.helper.make_node("Mul", ["state", "half"], ["halved"]))
+        return model.SerializeToString(), size
 
-    def forgets_its_state(self: Any, tokens: torch.Tensor, state: torch.Tensor) -> Any:
-        return whole(self, tokens, state * 0.5)
-
-    monkeypatch.setattr(step._Step, "forward", forgets_its_state)
+    monkeypatch.setattr(step, "step_of_graph", forgets_its_state)
     with pytest.raises(ParityError, match="step graph"):
         exported(classifier_of("gru", 1, "last"), tmp_path / "b")
     assert list(tmp_path.iterdir()) == []
@@ -194,13 +183,55 @@ def test_a_step_graph_that_answers_otherwise_is_not_written(tmp_path: Path, monk
     [
         (lambda: classifier_of("gru", 1, "max", both=True), RULES, "from both ends"),
         (lambda: classifier_of("gru", 1, "max"), TextRules(ngrams=2, padding_id=1), "in the middle"),
-        (user_modules.PackedLastState, RULES, "PackedLastState cannot .*streaming"),
+        pytest.param(user_modules.AttentionFromTokens, RULES, "to go on", marks=pytest.mark.slow),
+        pytest.param(user_modules.ConvolutionFirst, RULES, "several words", marks=pytest.mark.slow),
+        pytest.param(user_modules.MeanOverPadding, RULES, "step graph", marks=pytest.mark.slow),
+        pytest.param(lambda: ReadsTheEnd(WORDS), RULES, "to go on", marks=pytest.mark.slow),
     ],
 )
 def test_who_cannot_stream_is_told_why(module: Any, rules: TextRules, reason: str, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=reason):
+    with pytest.raises((ExportError, ParityError), match=reason):
         exported(module(), tmp_path / "b", rules=rules)
     assert list(tmp_path.iterdir()) == []
+
+
+class Windowed(torch.nn.Module):
+    """A layer that reads each word with the one before it, of somebody else."""
+
+    def __init__(self, words: int) -> None:
+        super().__init__()
+        self.embedding, self.norm = torch.nn.Embedding(words, 8), torch.nn.LayerNorm(8)
+        self.rnn, self.fc = torch.nn.GRU(16, 6, batch_first=True), torch.nn.Linear(6, 4)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        steps = torch.relu(self.norm(self.embedding(tokens)))
+        before = torch.nn.functional.pad(steps, (0, 0, 1, 0))[:, :-1]
+        logits: torch.Tensor = self.fc(self.rnn(torch.cat([steps, before], 2))[0].amax(1))
+        return logits
+
+
+class ReadsTheEnd(Windowed):
+    """Of a long text, the last 20 words: those that come later move it."""
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return super().forward(tokens[:, -20:])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Windowed(WORDS),
+        pytest.param(user_modules.PackedLastState, marks=pytest.mark.slow),
+        pytest.param(user_modules.ZerosByHand, marks=pytest.mark.slow),
+    ],
+)
+def test_a_module_of_somebody_else_answers_while_a_text_arrives(make: Any, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    classifier = Classifier.load(exported(make(), tmp_path / "b"))
+    stream, so_far = classifier.stream(), ""
+    for chunk in ("w1 ", "w2 w3 w", "4 unheard ", "w1 " * 30, "w7"):
+        so_far += chunk
+        np.testing.assert_allclose(stream.logits(chunk), classifier.logits([so_far])[0], atol=1e-5)
 
 
 @pytest.mark.slow

@@ -93,7 +93,7 @@ def graph_of(module: nn.Module, vocabulary: tuple[str, ...], labels: tuple[str, 
                 module.eval(), lengths=None, ids=description.ids, padding_id=1, classes=len(labels), multi_label=False,
                 call=None, gives=None, widths=Widths(), one_text=one_text,
             )  # fmt: skip
-            form = ONNX.make(prepared, description)
+            form = ONNX.make(prepared, description, ())
         except PocketRNNError:
             if one_text:
                 raise

@@ -372,7 +372,8 @@ def test_every_one_directional_configuration_streams(configuration: tuple[str, i
         family.classifier(cell, layers, False, True, pooling).eval(), lengths=None, ids=description.ids, padding_id=1,
         classes=4, multi_label=False, call=None, gives=None, widths=Widths(),
     )  # fmt: skip
-    whole, step = ONNX.make(prepared, description), STEP.make(prepared, description)
+    whole = ONNX.make(prepared, description, ())
+    step = STEP.make(prepared, description, (whole,))
     assert isinstance(whole.entry, Graph)
     assert isinstance(step.entry, StepGraph)
     content = packed_graph(whole.content, whole.entry, vocabulary, labels, (step.content, step.entry))

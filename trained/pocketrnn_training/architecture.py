@@ -426,20 +426,14 @@ def classifier_of(architecture: AnyArchitecture) -> AnyClassifier:
     return RecurrentClassifier(architecture)
 
 
-def with_step_before(steps: Tensor, before: Tensor | None = None) -> Tensor:
-    """Each step with the step before it: [batch, sequence, n] -> [batch, sequence, 2 * n].
-
-    Args:
-        steps: the steps.
-        before: the step before the first one, [batch, n]; None for zeros.
+def with_step_before(steps: Tensor) -> Tensor:
+    """Each step with the step before it, zeros before the first one: [batch, sequence, n] -> [batch, sequence, 2 * n].
 
     Example:
         >>> with_step_before(torch.tensor([[[1.0], [2.0]]])).tolist()
         [[[1.0, 0.0], [2.0, 1.0]]]
     """
-    if before is None:
-        return torch.cat([steps, pad(steps, (0, 0, 1, 0))[:, :-1]], 2)
-    return torch.cat([steps, torch.cat([before.unsqueeze(1), steps[:, :-1]], 1)], 2)
+    return torch.cat([steps, pad(steps, (0, 0, 1, 0))[:, :-1]], 2)
 
 
 def is_recurrent_weight(name: str) -> bool:

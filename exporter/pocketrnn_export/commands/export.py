@@ -142,7 +142,7 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 @click.option(
     "--streaming",
     is_flag=True,
-    help="Write a step graph too, to answer while a text arrives; for one-directional checkpoints.",
+    help="Write a step graph too, to answer while a text arrives; for classifiers that read in one direction.",
 )
 @click.option(
     "--profile",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -60,7 +60,7 @@ def _check(_module: nn.Module, _rules: AnyTextRules) -> None:
     require("tract", "edge")
 
 
-def _make(prepared: ExportableModule, description: Description) -> Form:
+def _make(prepared: ExportableModule, description: Description, _forms: Sequence[Form]) -> Form:
     if prepared.convention.counts is not None:
         raise ExportError(
             "The rules pad every text, and the module is given its real length, which the profile edge cannot give.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -69,7 +69,8 @@ class FormKind:
 
     Attributes:
         name: what the form is called while it is made.
-        make: makes it; raises ExportError where the module has no such form.
+        make: makes it, of the module or of the forms that were made before; raises ExportError where there is no such
+            form.
         check: refuses what cannot have the form before any work is done; raises InputError, ExportError or
             MissingExtraError.
         required: whether `export` is refused where the form cannot be made or proven; else the form is left out, and
@@ -77,7 +78,7 @@ class FormKind:
     """
 
     name: str
-    make: Callable[[ExportableModule, Description], Form]
+    make: Callable[[ExportableModule, Description, Sequence[Form]], Form]
     check: Callable[[nn.Module, AnyTextRules], None] = lambda _module, _rules: None
     required: bool = True
 

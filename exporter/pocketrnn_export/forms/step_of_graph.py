@@ -19,14 +19,13 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.forms.packed_file.one_text import needed_nodes, size_values_of
 from pocketrnn_export.forms.packed_file.size_values import Affine, SizeValues, attributes_of
 
-__all__ = ["step_of_graph"]
+__all__ = ["bidirectional", "step_of_graph"]
 
 _GATES: Final = frozenset({"RNN", "LSTM", "GRU"})
 # What computes each token by itself, if all else that it reads is the same for every token.
-_OF_EACH: Final = frozenset({"Gather", "Cast", "Mul", "Add", "Transpose", "Squeeze", "Identity", "MatMul"})
-# The same of numbers, where layers may stand before the recurrent ones.
-_OF_EACH_NUMBER: Final = frozenset(
-    {"Sub", "Div", "Neg", "Relu", "LeakyRelu", "Elu", "Gelu", "Erf", "Sigmoid", "Tanh", "Clip", "Min", "Max"}
+_OF_EACH: Final = frozenset(
+    {"Gather", "Cast", "Mul", "Add", "Transpose", "Squeeze", "Identity", "MatMul"}
+    | {"Sub", "Div", "Neg", "Relu", "LeakyRelu", "Elu", "Gelu", "Erf", "Sigmoid", "Tanh", "Clip", "Min", "Max"}
 )
 # What looks at several steps at once.
 _OF_NEIGHBOURS: Final = frozenset({"Conv", "MaxPool", "AveragePool"})
@@ -39,6 +38,25 @@ _COUNT: Final = (1, 0)
 # Where a layer of an ONNX file has the lengths and the first state; an LSTM's first cell comes next.
 _LENGTHS_AT: Final = 4
 _STATE_AT: Final = 5
+
+
+def bidirectional(whole: str, one: str) -> ExportError:
+    """The refusal of a classifier that reads from both ends.
+
+    Args:
+        whole: the name of what it reads: `text`, `recording`.
+        one: the name of a step of it.
+
+    Example:
+        >>> raise bidirectional("text", "word")
+    """
+    return ExportError(
+        f"A bidirectional classifier cannot answer while a {whole} arrives: it reads from both ends, and each new "
+        f"{one} would change what was computed for all the {one}s before it.",
+        "Train one with `pocketrnn train --one-direction`, or leave streaming out."
+        if whole == "text"
+        else "Answer it in windows, with stream(window=...), and leave streaming out.",
+    )
 
 
 class _Of(Enum):
@@ -196,9 +214,9 @@ class _Reading:
         if node.op_type == "Concat":
             each = [(self.of[name], self.axis.get(name)) for name in node.input]
             return {*each} == {(_Of.TOKENS, 1)} and bool(attributes_of(node)["axis"] == 2)
-        if self.takes_numbers and node.op_type == "LayerNormalization":
+        if node.op_type == "LayerNormalization":
             return bool(attributes_of(node).get("axis", -1) == -1)
-        return node.op_type in _OF_EACH or (self.takes_numbers and node.op_type in _OF_EACH_NUMBER)
+        return node.op_type in _OF_EACH
 
     def _numbers(self, name: str) -> list[int]:
         """The numbers of a weight; none where it is computed."""
@@ -265,7 +283,7 @@ class _Reading:
             f"The graph cannot be made to answer while a {self._whole} arrives: {what}.",
             "Answer it in windows, with stream(window=...), and leave streaming out."
             if self.takes_numbers
-            else "Export the classifier with --streaming, or leave streaming out.",
+            else "Leave streaming out, or train a classifier with `pocketrnn train --one-direction`.",
         )
 
     def _is_zeros(self, name: str) -> bool:
@@ -291,14 +309,7 @@ class _Reading:
     def _layer(self, node: NodeProto) -> None:
         attributes = attributes_of(node)
         if attributes.get("direction", b"forward") != b"forward":
-            one = self._things[:-1]
-            raise ExportError(
-                f"A bidirectional classifier cannot answer while a {self._whole} arrives: it reads from both ends, and "
-                f"each new {one} would change what was computed for all the {one}s before it.",
-                "Answer it in windows, with stream(window=...), and leave streaming out."
-                if self.takes_numbers
-                else "Train one with `pocketrnn train --one-direction`, or leave streaming out.",
-            )
+            raise bidirectional(self._whole, self._things[:-1])
         inputs = [*node.input, *[""] * 8][:8]
         of_weights = [*inputs[1:_LENGTHS_AT], inputs[7]]
         if (
@@ -306,8 +317,8 @@ class _Reading:
             or attributes.get("layout", 0)
             or any(self.of[name] is not _Of.WEIGHTS for name in of_weights)
             or not (not inputs[_LENGTHS_AT] or self._is_everywhere(inputs[_LENGTHS_AT], _COUNT))
-            or any(name and not (self.takes_numbers and self._is_zeros(name)) for name in inputs[_STATE_AT:7])
-            or (self.takes_numbers and self.axis.get(inputs[0]) != 0)
+            or any(name and not self._is_zeros(name) for name in inputs[_STATE_AT:7])
+            or self.axis.get(inputs[0]) != 0
         ):
             raise self._unknown(
                 f"the layer {node.op_type} {node.name} begins with a state of its own, or reads no tokens"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Final
 
 import torch
@@ -30,7 +31,7 @@ def _check(_module: nn.Module, _rules: AnyTextRules) -> None:
         )
 
 
-def _make(prepared: ExportableModule, _description: Description) -> Form:
+def _make(prepared: ExportableModule, _description: Description, _forms: Sequence[Form]) -> Form:
     content, script = traced(prepared.to_script, prepared.example)
     return Form(
         entry=TorchScript(TORCHSCRIPT_FILE, sha256(content)),

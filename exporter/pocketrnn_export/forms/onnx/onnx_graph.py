@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,6 @@ from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.forms.onnx.onnx_trace import (
     OPSET,
-    STEPS,
     WHOLE_TEXTS,
     Names,
     OnnxGraph,
@@ -48,7 +47,6 @@ __all__ = [
     "ONNX",
     "ONNX_FILE",
     "OPSET",
-    "STEPS",
     "WHOLE_TEXTS",
     "Names",
     "OnnxGraph",
@@ -165,7 +163,7 @@ def bounds_of(made: OnnxGraph) -> tuple[tuple[int, int], ...]:
     return tuple((sizes.batch, sizes.tokens) for sizes in made.bounds if inside(made.limits, sizes))
 
 
-def _make(prepared: ExportableModule, description: Description) -> Form:
+def _make(prepared: ExportableModule, description: Description, _forms: Sequence[Form]) -> Form:
     return form_of_module(prepared, description.metadata, ids=description.ids)
 
 

@@ -28,7 +28,7 @@ from pocketrnn_export.tracing.sizes.conditions import Sizes
 from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
 from pocketrnn_export.tracing.trace import TracedProgram, first_cause, quiet
 
-__all__ = ["OPSET", "STEPS", "WHOLE_TEXTS", "Names", "OnnxGraph", "converted", "token_lookups"]
+__all__ = ["OPSET", "WHOLE_TEXTS", "Names", "OnnxGraph", "converted", "token_lookups"]
 
 # The opset that torch's exporter writes without converting; onnxruntime reads it since 1.14.
 OPSET: Final = 18
@@ -82,7 +82,6 @@ class Names:
 
 
 WHOLE_TEXTS: Final = Names(("tokens", "lengths"), ("logits",))
-STEPS: Final = Names(("tokens", "state"), ("logits", "new_state"))
 
 
 def converted(
