@@ -48,7 +48,7 @@ def prepared() -> ExportableModule:
 
 @pytest.fixture(scope="module")
 def form(prepared: ExportableModule) -> Form:
-    return ONNX.make(prepared, DESCRIPTION)
+    return ONNX.make(prepared, DESCRIPTION, ())
 
 
 @pytest.fixture
