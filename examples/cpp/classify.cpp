@@ -113,7 +113,7 @@ class Walk {
  public:
   explicit Walk(Bytes content) {
     if (content.substr(0, 8).size() == 8 && content.substr(4, 4) == "ORTM")
-      refuse("is no ONNX file: it is marked as of onnxruntime's own format");
+      refuse("is not an ONNX file: it is marked as of onnxruntime's own format");
     each("ModelProto", content, [&](uint64_t number, uint64_t, Bytes model) {
       if (number == 25) refuse("holds functions of its own");
       if (number == 7) walk_graph(model);
@@ -141,13 +141,13 @@ class Walk {
   static uint64_t varint(Bytes& rest) {
     uint64_t value = 0;
     for (int shift = 0; shift < 70; shift += 7) {
-      if (rest.empty()) refuse("is no ONNX file: it ends within a number");
+      if (rest.empty()) refuse("is not an ONNX file: it ends within a number");
       const unsigned char byte = rest[0];
       rest.remove_prefix(1);
       if (shift < 64) value |= static_cast<uint64_t>(byte & 127) << shift;
       if (byte < 128) return value;
     }
-    refuse("is no ONNX file: a number in it has more than 10 bytes");
+    refuse("is not an ONNX file: a number in it has more than 10 bytes");
   }
 
   // Calls `use` with the number, the value of a varint, and the bytes of anything else.
@@ -161,16 +161,16 @@ class Walk {
       const auto kind = known.find(number);
       const char letter = wire == 0 ? 'v' : wire == 1 ? 'q' : wire == 2 ? 'b' : wire == 5 ? 'i' : '?';
       if (kind == known.end() || kind->second.wires.find(letter) == std::string::npos)
-        refuse("is no ONNX file that a classifier may have: field " + std::to_string(number) + " of type " +
+        refuse("is not an ONNX file that a classifier may have: field " + std::to_string(number) + " of type " +
                std::to_string(wire) + " in " + message);
       if (!seen.insert(number).second && kind->second.wires.back() != '*')
-        refuse("is no ONNX file: field " + std::to_string(number) + " of " + message + " stands in it twice");
+        refuse("is not an ONNX file: field " + std::to_string(number) + " of " + message + " stands in it twice");
       if (wire == 0) {
         use(number, varint(rest), Bytes());
         continue;
       }
       const uint64_t size = wire == 1 ? 8 : wire == 5 ? 4 : varint(rest);
-      if (size > rest.size()) refuse("is no ONNX file: it is cut short");
+      if (size > rest.size()) refuse("is not an ONNX file: it is cut short");
       // Never null, so that bytes that are none are told from a varint.
       use(number, 0, Bytes(rest.data(), size));
       rest.remove_prefix(size);
@@ -341,7 +341,7 @@ class TextRules {
       const auto text = given.get<std::string>();
       return made([&](auto... rest) { return prnn_encode(rules, text.data(), text.size(), rest...); });
     }
-    if (!given.is_array()) throw std::runtime_error("A text is no string, and no list of tokens or ids.");
+    if (!given.is_array()) throw std::runtime_error("A text is neither a string nor a list of tokens or ids.");
     const bool is_tokens = given.empty() || given[0].is_string();
     for (const json& value : given)
       if (is_tokens ? !value.is_string() : !value.is_number_integer())

@@ -45,7 +45,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What a classifier's logits mean.
+    """The meaning of a classifier's logits.
 
     Attributes:
         name: what the classifier is called, for messages.
@@ -62,7 +62,7 @@ class Answers:
 
     @classmethod
     def of(cls, manifest: Manifest) -> Answers:
-        """What the logits of a bundle mean.
+        """The meaning of a bundle's logits.
 
         Example:
             >>> Answers.of(Classifier.load("ag_news").manifest).labels
@@ -97,7 +97,7 @@ class Answers:
 
         Raises:
             InputError: `top` is out of its range; or these are values.
-            PocketRNNError: the logits are no probabilities (NaN or infinite).
+            PocketRNNError: the logits are not probabilities (NaN or infinite).
 
         Example:
             >>> Answers("mood", ("bad", "good"), "softmax").prediction([0.0, 0.0]).label
@@ -146,7 +146,7 @@ class Answers:
         return reached
 
     def labels_reached(self, probabilities: Floats, threshold: float | None = None) -> list[tuple[str, ...]]:
-        """What `reached` tells, as the labels of each text in their order; none, one or several.
+        """The answer of `reached` as the labels of each text, in the classifier's order; none, one or several.
 
         Args:
             probabilities, threshold: as in `reached`.
@@ -220,7 +220,7 @@ class Answers:
         return np.concatenate(parts)
 
     def given(self, answer: Prediction, threshold: float | None = None) -> tuple[tuple[str, float], ...]:
-        """What `reached` tells of one text.
+        """The answer of `reached` for one text.
 
         Args:
             answer: of all labels.
@@ -281,8 +281,8 @@ class Answers:
             )
 
     def check_finite(self, logits: Floats) -> None:
-        """Refuse logits that are no probabilities: NaN, or an infinite largest one. A single one may be minus infinity,
-        which is a probability of 0.
+        """Refuse logits that are not probabilities: NaN, or an infinite largest one. A single one may be minus
+        infinity, which is a probability of 0.
 
         Args:
             logits: float32 [texts, labels].

@@ -52,7 +52,7 @@ class ChosenLabels:
         return ChosenLabels(tuple(outer.places[place] for place in self.places), tuple(weights))
 
     def answers(self, all_labels: Answers) -> Answers:
-        """What the chosen logits mean, where `all_labels` says it of all."""
+        """The meaning of the chosen logits; `all_labels` is the meaning of all logits."""
         thresholds = all_labels.thresholds
         return Answers(
             all_labels.name,
@@ -157,13 +157,14 @@ def chosen_engine(engine: Engine, chosen: ChosenLabels) -> Engine:
 
 
 class _Chosen:
-    """What another engine answers, for the chosen labels; see `Engine`."""
+    """An engine that gives another one's answers for the chosen labels; see `Engine`."""
 
     def __init__(self, engine: Any, chosen: ChosenLabels) -> None:
         self._engine, self._chosen = engine, chosen
 
     def __getattr__(self, name: str) -> Any:
-        # What has nothing to do with labels, and the step, whose logits a stream saves and chooses from itself.
+        # Attributes that do not depend on labels, and the step: a stream saves all its logits and chooses from them
+        # itself.
         return getattr(self._engine, name)
 
     def logits_of_one(self, steps: Steps) -> list[float]:

@@ -123,7 +123,7 @@ class Classifier(TrainedEstimator):
 
         Raises:
             InputError: `threads` or `max_batch_tokens` is not a number from 1, onnxruntime has no such provider,
-                `tokenizer` is no function, or `prior` cannot be one (as `among`).
+                `tokenizer` is not a function, or `prior` cannot be one (as `among`).
             BundleError: there is no such bundle, it is damaged, or its graph does not fit its classifier.json.
             MissingExtraError: it is a packed file, and the native engine is not installed.
 
@@ -180,7 +180,7 @@ class Classifier(TrainedEstimator):
 
     @property
     def name(self) -> str:
-        """What the classifier is called.
+        """The name of the classifier.
 
         Example:
             >>> Classifier.load("ag_news").name
@@ -239,10 +239,10 @@ class Classifier(TrainedEstimator):
         return self._texts("prepared()").ready.ids(text)
 
     def prepared(self, sequence: object) -> Floats:
-        """What the graph is given for a sequence of numbers, float32 [time, channels].
+        """The input of the graph for a sequence of numbers, float32 [time, channels].
 
         Raises:
-            SequenceError: it is no such sequence, or beyond the graph's limits.
+            SequenceError: it is not such a sequence, or beyond the graph's limits.
             InputError: the bundle takes texts, of which `encode` gives the ids.
 
         Example:
@@ -326,7 +326,8 @@ class Classifier(TrainedEstimator):
     def recording(
         self, recording: object, *, window: int | None = None, hop: int | None = None, top: int = 1
     ) -> list[Window]:
-        """The answers to the windows of a whole recording; see `stream`. What is left at the end is not answered.
+        """The answers to the windows of a whole recording; see `stream`. Steps at the end that fill no window are not
+        answered.
 
         Raises:
             SequenceError: it has fewer steps than a window.
@@ -352,8 +353,8 @@ class Classifier(TrainedEstimator):
             among: labels, of which the answer is one; see `among`, which is for many texts.
 
         Raises:
-            TextError: it is no string and no such list, or the rules could give no such ids.
-            SequenceError: it is no such sequence, or beyond the graph's limits.
+            TextError: it is neither a string nor such a list, or the rules could give no such ids.
+            SequenceError: it is not such a sequence, or beyond the graph's limits.
             LimitError: a text has fewer or more tokens than the graph takes, or no known word where the graph needs one
                 (`manifest.graph.limits`).
             InputError: `top` is out of its range; the bundle gives values; `among` names no such label; a text is a
@@ -375,13 +376,13 @@ class Classifier(TrainedEstimator):
         All shortened texts are answered in one call. A text of n words takes about as long as n texts of that length.
 
         Args:
-            text: any string, or a list of tokens. Of tokens, `start` and `end` of a fragment count tokens.
+            text: any string, or a list of tokens. For a list, `start` and `end` of a fragment count tokens.
             label: the label to explain; None for the likeliest.
             most_fragments: a text of more words than this is explained in fragments of several words. Very long texts
                 are cut into fewer fragments, and not at all where even two would take too long.
 
         Raises:
-            TextError: `text` is no string and no list of tokens.
+            TextError: `text` is neither a string nor a list of tokens.
             LimitError: `text` is beyond the graph's limits.
             InputError: there is no such label, `most_fragments` is out of its range, or the bundle takes sequences of
                 numbers.
@@ -427,13 +428,13 @@ class Classifier(TrainedEstimator):
             given: texts: a list, a column of numpy or pandas, or any iterable; a generator is read lazily, chunk by
                 chunk. An item is a string, or a list of the text's tokens or ids, as in `classify`. Or sequences of
                 numbers: a list of arrays [time, channels], or one array [sequences, time, channels].
-            on_error: what becomes of an item that is no text (None, bytes, a number, a list of other things) or no
+            on_error: what becomes of an item that is not a text (None, bytes, a number, a list of other things) or no
                 sequence, or is one that the graph does not take (`manifest.graph.limits`): of fewer or more tokens or
                 steps, or without a known word. `raise` refuses it, `skip` gives None as its label.
 
         Raises:
-            TextError: `given` is one string, or an item of it is no text.
-            SequenceError: an item is no such sequence, or beyond the graph's limits.
+            TextError: `given` is one string, or an item of it is not a text.
+            SequenceError: an item is not such a sequence, or beyond the graph's limits.
             LimitError: a text is beyond the graph's limits.
 
         Example:
@@ -515,7 +516,7 @@ class Classifier(TrainedEstimator):
     ) -> list[tuple[str, ...]]:
         """Every label of every text that reaches its threshold: what a multi-label classifier is asked for.
 
-        Of a classifier of which one label is right, that is the likeliest label, or none: "none of these".
+        A softmax classifier, where one label is right, gives its likeliest label, or none: "none of these".
 
         Args:
             given: as in `predict`.
@@ -547,7 +548,7 @@ class Classifier(TrainedEstimator):
         Raises:
             TextError, SequenceError, LimitError: as `predict`.
             PocketRNNError: the graph fails, for instance because a text is too long for this machine's memory, or its
-                logits are no probabilities (NaN or infinite).
+                logits are not probabilities (NaN or infinite).
 
         Example:
             >>> Classifier.load("ag_news").logits(["Oil prices rise again"]).argmax()
@@ -573,7 +574,7 @@ class Classifier(TrainedEstimator):
         Raises:
             InputError: the graph has no last linear layer that is given one row of numbers for each text, or is of
                 onnxruntime's own format.
-            TextError: `texts` is one string, or an item of it is no text.
+            TextError: `texts` is one string, or an item of it is not a text.
             LimitError: an item of it is beyond the graph's limits.
 
         Example:
@@ -589,7 +590,7 @@ class Classifier(TrainedEstimator):
             skipped += len(left_out)
         self._warn_of_skipped(skipped)
         width = max((part.shape[1] for part in parts), default=0)
-        # Of texts that were all passed over nobody knows how many numbers they would have.
+        # If all texts were passed over, nobody knows how many numbers they would have.
         parts = [part if part.shape[1] else np.full((len(part), width), np.nan, np.float32) for part in parts]
         return np.concatenate([np.empty((0, width), np.float32), *parts])
 
@@ -622,11 +623,11 @@ class Classifier(TrainedEstimator):
 
 
 class _Intake(Protocol):
-    """What stands between what users give and the engine: a `TextIntake` or a `NumberIntake`."""
+    """Makes the engine's input of what users give: a `TextIntake` or a `NumberIntake`."""
 
     @property
     def kinds_skipped(self) -> Sequence[str]:
-        """What is wrong with items that are passed over, as ends of a sentence."""
+        """The faults of items that are passed over, as ends of a sentence."""
         ...
 
     def one(self, given: object) -> list[float]:
@@ -727,7 +728,7 @@ def logits_of_steps(classifier: Classifier, rows: Sequence[Sequence[int] | Steps
 
 
 def kinds_refused(classifier: Classifier) -> list[str]:
-    """What is wrong with texts that are passed over, as ends of a sentence.
+    """The faults of texts that are passed over, as ends of a sentence.
 
     Example:
         >>> kinds_refused(Classifier.load("news.prnn"))
@@ -772,7 +773,7 @@ def refusal(classifier: Classifier, text: Text) -> LimitError:
 
 
 def graph_metadata(classifier: Classifier) -> Mapping[str, str]:
-    """What the graph of a classifier says of itself (in an ONNX file, `metadata_props`).
+    """The metadata of a classifier's graph (`metadata_props` in an ONNX file).
 
     Example:
         >>> graph_metadata(Classifier.load("ag_news"))["pocketrnn.name"]
@@ -782,7 +783,7 @@ def graph_metadata(classifier: Classifier) -> Mapping[str, str]:
 
 
 def answers_of(classifier: Classifier) -> Answers:
-    """What the logits of a classifier mean: those of the labels that it chooses among.
+    """The meaning of a classifier's logits: those of the labels that it chooses among.
 
     Example:
         >>> answers_of(Classifier.load("ag_news")).labels

@@ -104,7 +104,7 @@ class MissingExtraError(PocketRNNError):
 
 
 class Terminated(BaseException):
-    """SIGTERM or SIGHUP has come. It is no SystemExit, which is caught where a user's code is run: that may call
+    """SIGTERM or SIGHUP has come. It is not a SystemExit, which is caught where a user's code is run: that may call
     sys.exit.
 
     Args:

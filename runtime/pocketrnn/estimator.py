@@ -1,4 +1,4 @@
-"""What scikit-learn's tools ask of an estimator. Only they import scikit-learn; a Classifier does without it.
+"""The interface of an estimator for scikit-learn's tools. Only they import scikit-learn; a Classifier does without it.
 
 https://scikit-learn.org/stable/developers/develop.html says what the names mean.
 """

@@ -30,7 +30,7 @@ MOST_FRAGMENTS: Final = 64
 # LSTM(50 -> 64), this takes 0.2 to 0.35 s in a browser.
 _MOST_TOKENS: Final = 50_000
 _WORD: Final = re.compile(r"\S+")
-# Of subwords, code points of scripts that put no space between words stand alone: Thai, Lao, Burmese, Khmer, kana, Han.
+# With subwords, code points of scripts without spaces between words stand alone: Thai, Lao, Burmese, Khmer, kana, Han.
 _UNSPACED: Final = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003fffd"
 )
@@ -63,7 +63,7 @@ class Fragment:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What each word of a text did for a label.
+    """The effect of each word of a text on a label.
 
     Attributes:
         label: the label that is explained.
@@ -84,7 +84,7 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Explainer:
-    """What is asked of a classifier, to explain its answers.
+    """The parts of a classifier that explain its answers.
 
     Attributes:
         manifest: its text rules and limits.
@@ -103,7 +103,7 @@ class Explainer:
         return self.manifest.text.rules.tokenizer == SUBWORDS
 
     def explained(self, text: str | list[str], label: str | None, most_fragments: int) -> Explanation:
-        """What each word did for a label; see `Classifier.explain`.
+        """The effect of each word on a label; see `Classifier.explain`.
 
         Raises:
             InputError: there is no such label, or `most_fragments` is not a whole number from 1.
@@ -125,7 +125,7 @@ class Explainer:
         logits = np.delete(given, refused, axis=0).astype(np.float64)
         index = int(logits[0].argmax()) if label is None else labels.index(label)
         odds = _log_odds(logits, index, self.answers.activation)
-        # Of both activations, the probability is the sigmoid of the log-odds; the tanh form overflows for none.
+        # With both activations, the probability is the sigmoid of the log-odds; written with tanh it never overflows.
         probabilities = 0.5 * (np.tanh(0.5 * odds) + 1)
         fragments = tuple(
             Fragment(_joined(text[start:end]), start, end, lost, fallen)
@@ -168,7 +168,7 @@ def _log_odds(logits: Floats, index: int, activation: str) -> Floats:
 
 
 def _lost(numbers: Floats) -> list[float]:
-    """What every row but the first has less than the first; 0 where both are the same infinity."""
+    """The first row minus each other row; 0 where both are the same infinity."""
     with np.errstate(invalid="ignore"):
         lost = numbers[0] - numbers[1:]
     return np.where(numbers[1:] == numbers[0], 0.0, lost).tolist()  # type: ignore[no-any-return]

@@ -48,7 +48,7 @@ def installs_native_engine() -> str:
 
 
 def _origin() -> str | None:
-    """What pip was given: the address of a folder or of a repository; None for an index or a single file.
+    """The address of the folder or repository that pip was given; None for an index or a single file.
 
     pip keeps it as the file direct_url.json (https://packaging.python.org/en/latest/specifications/direct-url/).
     """
@@ -61,7 +61,7 @@ def _origin() -> str | None:
         told = {"url": Path(__file__).resolve().parents[2].as_uri()}
     except (ValueError, OSError):
         told = {}
-    # What stands there was not written by us.
+    # The file was not written by us.
     if not isinstance(told, dict) or not isinstance(url := told.get("url"), str):
         return None
     if isinstance(version := told.get("vcs_info"), dict):

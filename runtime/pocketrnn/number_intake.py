@@ -26,7 +26,7 @@ _Chunk = tuple[int, list[object]]
 
 
 class NumberIntake:
-    """What stands between users' sequences of numbers and an engine.
+    """Makes an engine's input of users' sequences of numbers.
 
     Args:
         manifest: of a classifier of numbers.
@@ -42,7 +42,7 @@ class NumberIntake:
         InputError: `out_of_range` is none of these.
     """
 
-    kinds_skipped: Final = ("that are no sequences for it",)
+    kinds_skipped: Final = ("that are not sequences for it",)
 
     def __init__(self, manifest: Manifest, engine: Engine, answers: Answers, out_of_range: str = "warn") -> None:
         self._name, self._engine, self._answers = manifest.name, engine, answers
@@ -54,15 +54,15 @@ class NumberIntake:
         """The logits of one sequence.
 
         Raises:
-            SequenceError: it is no such sequence, or beyond the limits.
+            SequenceError: it is not such a sequence, or beyond the limits.
         """
         return self._engine.logits_of_one(self.prepared(sequence)[None])
 
     def prepared(self, sequence: object) -> Floats:
-        """What the graph is given for a sequence, float32 [time, channels].
+        """The input of the graph for a sequence, float32 [time, channels].
 
         Raises:
-            SequenceError: it is no such sequence, or beyond the limits.
+            SequenceError: it is not such a sequence, or beyond the limits.
         """
         samples, limits = self.input.prepared(sequence, self.watch), self._limits
         if not limits.allow(len(samples)):
@@ -98,14 +98,14 @@ class NumberIntake:
         """Sequences, some at a time; each is checked where it is answered.
 
         Raises:
-            SequenceError: `sequences` is no list of sequences.
+            SequenceError: `sequences` is not a list of sequences.
             InputError: `on_error` is neither `raise` nor `skip`.
         """
         if on_error not in ("raise", "skip"):
             raise InputError(f"on_error is {shown(on_error)}.", "Use 'raise' or 'skip'.")
         if isinstance(sequences, str | bytes | Mapping) or not isinstance(sequences, Iterable):
             raise SequenceError(
-                f"{shown(sequences, 40)} is no list of sequences.", "Give a list of arrays [time, channels]."
+                f"{shown(sequences, 40)} is not a list of sequences.", "Give a list of arrays [time, channels]."
             )
         return _chunks(iter(sequences))
 
@@ -113,7 +113,7 @@ class NumberIntake:
         """float32 [sequences, labels], and the indices of what was skipped, whose logits mean nothing.
 
         Raises:
-            SequenceError: one is no such sequence, where errors are raised.
+            SequenceError: one is not such a sequence, where errors are raised.
         """
         first, items = chunk
         prepared: list[Floats] = []
@@ -154,8 +154,8 @@ def _chunks(waiting: Iterator[object]) -> Iterator[_Chunk]:
 
 
 def _named(error: SequenceError, position: int) -> SequenceError:
-    """What is wrong with a sequence, with its position among all."""
+    """The error of a sequence, with its position among all."""
     problem = error.problem.replace("The sequence", f"The sequence at position {position}", 1)
     if problem == error.problem:
-        problem = f"Of the sequence at position {position}: {problem}"
+        problem = f"The sequence at position {position}: {problem}"
     return SequenceError(problem, error.remedy)

@@ -96,7 +96,7 @@ class CarriedStream:
             samples: the next steps, numbers [time, channels]; or one step, [channels].
 
         Raises:
-            SequenceError: they are no such samples, or the recording gets more steps than the graph takes. The stream
+            SequenceError: they are not such samples, or the recording gets more steps than the graph takes. The stream
                 is then as it was before.
 
         Example:
@@ -159,7 +159,7 @@ class NumberStream:
             samples: the next steps, numbers [time, channels]; or one step, [channels].
 
         Raises:
-            SequenceError: they are no such samples. The stream is then as it was before.
+            SequenceError: they are not such samples. The stream is then as it was before.
 
         Example:
             >>> classifier.stream(window=2).push([[0.1, 0.2, 9.7], [0.3, 0.1, 9.9]])[0].answer.label
@@ -174,7 +174,7 @@ class NumberStream:
                 f"The samples are of {given.dtype}, and those before of {self._held.dtype}.",
                 "Give all of a recording as integers, or all as floats.",
             )
-        # Here, and not in each window that holds it: what is refused is no part of the recording.
+        # Here, and not in each window that holds it: what is refused is not part of the recording.
         self._intake.check_arrived(given, self._first + len(self._held))
         held = np.concatenate([self._held, given]) if len(self._held) else given
         starts = list(range(self._next, self._first + len(held) - self.window + 1, self.hop))
@@ -184,7 +184,7 @@ class NumberStream:
         answers = self._answers.answered(self._intake.logits_of_prepared(prepared), self._top)
         if starts:
             self._next = starts[-1] + self.hop
-        # Of a window that begins later, nothing is held yet.
+        # The steps of a window that begins later are not held yet.
         dropped = min(self._next - self._first, len(held))
         self._held, self._first = held[dropped:].copy(), self._first + dropped
         return [Window(start, start + self.window, answer) for start, answer in zip(starts, answers, strict=True)]

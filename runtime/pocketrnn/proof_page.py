@@ -22,7 +22,7 @@ from pocketrnn.verification import Verification
 
 __all__ = ["proof_page"]
 
-# What "equal in double precision" means; see docs/proof.md.
+# The largest difference that is "equal in double precision"; see docs/proof.md.
 _EXACT: Final = 1e-10
 # How many spreads a float32 answer may be from the exact one.
 _SPREADS: Final = 40
@@ -159,15 +159,15 @@ def _at_export(comparisons: Sequence[Comparison]) -> Iterator[str]:
     )
     if any(c.is_rounding for c in comparisons):
         yield (
-            "<p>One link of the chain is no proof: where weights are stored in fewer bytes, they are rounded, and that "
-            "changes answers. How far is measured, and drawn as the rest. What follows is proven equal to the graph "
-            "with these rounded weights.</p>"
+            "<p>One link of the chain is not proven: where weights are stored in fewer bytes, they are rounded, which "
+            "changes answers. The change is measured, and drawn as the rest. The links after it are proven equal to "
+            "the graph with these rounded weights.</p>"
         )
     if any(c.is_of_integers for c in comparisons):
         yield (
-            "<p>One link of the chain is no proof: from there on, the program multiplies integers of 8 bits, and that "
-            "changes answers. How far is measured, and drawn as the rest. The integers themselves are compared with a "
-            "plain statement of the arithmetic, and are the same to the last bit; what follows is compared with the "
+            "<p>One link of the chain is not proven: after it the program multiplies integers of 8 bits, which changes "
+            "answers. The change is measured, and drawn as the rest. The integers themselves are compared with a plain "
+            "statement of the arithmetic, and are the same to the last bit; the links after it are compared with the "
             "program of integers.</p>"
         )
     rows = [
@@ -223,7 +223,7 @@ def _not_compared(manifest: Manifest) -> Iterator[str]:
         else "the PyTorch module does"
     )
     yield f"<li>Whether the classifier is right: only that it answers as {as_what}.</li>"
-    yield "<li>Who made the bundle: a digest finds a changed byte and is no signature.</li>"
+    yield "<li>Who made the bundle: a digest finds a changed byte and is not a signature.</li>"
     if text_verdict(manifest).kind in ("not compared", "external"):
         rules = "the owner's code makes them" if manifest.text.rules.tokenizer == EXTERNAL else "the text rules say so"
         yield f"<li>That texts became these token ids in training: {rules}, and nothing was compared.</li>"

@@ -93,7 +93,7 @@ def _card(manifest: Manifest, address: HubAddress, files: list[Path]) -> Iterato
     yield from ('print(classifier.classify("a text"))', "```", "")
     size = sum(path.stat().st_size for path in files)
     yield f"{len(manifest.text.vocabulary):,} tokens, {size:,} bytes. It is answered without PyTorch."
-    yield from ("", "## What was shown", "", f"- Graph: {_plain(graph_sentence(manifest))}")
+    yield from ("", "## Proof", "", f"- Graph: {_plain(graph_sentence(manifest))}")
     yield f"- Text rules: {_plain(text_verdict(manifest).sentence)}"
     yield f"- It holds {len(manifest.examples)} golden examples, which are texts that anybody can read."
     yield from ("", "Licence, data and what it is not for are its owner's to say here.")

@@ -23,7 +23,7 @@ _MAKE_AGAIN: Final = "Begin the stream again from its text, or its samples."
 
 
 def written(manifest: Manifest, at: Mapping[str, Any], state: Floats, logits: Floats | None) -> bytes:
-    """What a stream saves, as bytes.
+    """A saved stream, as bytes.
 
     Args:
         manifest: the bundle's.
@@ -51,7 +51,7 @@ def resumed(saved: object, manifest: Manifest, at: str) -> tuple[Any, Floats, Fl
         at: the name of the member that says where it stands.
 
     Raises:
-        InputError: it is no saved stream, of another version or bundle, or was changed.
+        InputError: it is not a saved stream, of another version or bundle, or was changed.
     """
     document = _parsed(saved, {at, "bundle", "state", "logits"})
     if document["bundle"] != _bundle_digest(manifest):
@@ -66,7 +66,7 @@ def resumed(saved: object, manifest: Manifest, at: str) -> tuple[Any, Floats, Fl
 
 
 def _parsed(saved: object, members: set[str]) -> dict[str, Any]:
-    """What a saved stream says, of exactly these members."""
+    """The members of a saved stream, which must be exactly these."""
     if not isinstance(saved, bytes):
         raise InputError(f"A saved stream is bytes, not {type(saved).__name__}.", "Give what Stream.save gave.")
     try:
@@ -87,7 +87,7 @@ def _parsed(saved: object, members: set[str]) -> dict[str, Any]:
 
 
 def _bundle_digest(manifest: Manifest) -> str:
-    """What tells a bundle's streams from another's: a sha256 of its step graph, its labels and its input."""
+    """A sha256 of a bundle's step graph, labels and input, which tells its streams from another bundle's."""
     step = "" if manifest.stream is None else manifest.stream.sha256
     return hashlib.sha256(f"{step} {input_digest(manifest.labels, manifest.input)}".encode()).hexdigest()
 
@@ -111,7 +111,7 @@ def _as_floats(text: Any, size: int) -> Floats:
         raise damaged("holds a state of another size")
     numbers: Floats = np.frombuffer(content, "<f4").astype(np.float32).reshape(1, size)
     if not np.isfinite(numbers).all():
-        raise damaged("holds a state that is no number")
+        raise damaged("holds a state that is not a number")
     return numbers
 
 

@@ -1,8 +1,8 @@
 """A text that is still arriving, answered for after each fragment at the cost of the new tokens only.
 
 The answer after each fragment is that for all the text so far, wherever the text was cut into fragments. So a token is
-read for good only when nothing that may follow can change it. What is left is the text's tail, which is read on a copy
-of the state for the answer, and waits there for its end. Two things make a token wait:
+read for good only when nothing that may follow can change it. The other tokens are the text's tail, which is read on a
+copy of the state for the answer, and waits there for its end. Two things make a token wait:
 
 - lower-casing: a capital sigma becomes one letter at a word's end and another within it, and what comes next decides;
 - the tokenizer: the word may go on, and `<br />` may be cut in its middle, which holds a space.
@@ -37,7 +37,7 @@ __all__ = ["Arriving", "Stream", "read_on"]
 
 _SIGMA: Final = "\N{GREEK CAPITAL LETTER SIGMA}"
 _FINAL_SIGMA: Final = "\N{GREEK SMALL LETTER FINAL SIGMA}"
-# What basic_english puts spaces around or turns into one, so that a word ends there whatever follows.
+# basic_english puts spaces around these characters or turns them into one: a word ends there, whatever follows.
 _ENDS_A_WORD: Final = frozenset("'.,()!?;:")
 _BREAK: Final = "<br />"
 # Unicode has texts in which nothing decides a sigma's form, such as one followed by full stops.
@@ -152,7 +152,7 @@ def _after_white_space(text: str) -> int:
 
 def _after_word(text: str) -> int:
     """Where the last word of lower-cased text without quotation marks begins that may go on, by basic_english."""
-    # What may still become "<br />" holds a space that may not be one.
+    # An end that may still become "<br />" holds a space that may not be one.
     undecided = next((len(end) for end in (" /", " ") if text.endswith(f"<br{end}")), 0)
     end = len(text) - undecided
     while end:

@@ -19,7 +19,7 @@ __all__ = ["TextIntake"]
 
 
 class TextIntake:
-    """What stands between users' texts and an engine.
+    """Makes an engine's input of users' texts.
 
     Args:
         manifest: of a classifier of texts.
@@ -32,7 +32,7 @@ class TextIntake:
         encoder: what makes ids of strings.
 
     Raises:
-        InputError: the tokenizer is no function.
+        InputError: the tokenizer is not a function.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class TextIntake:
         """The logits of one text.
 
         Raises:
-            TextError: it is no text.
+            TextError: it is not a text.
             LimitError: it is beyond the limits.
         """
         if isinstance(text, str) and self.ready.splits:
@@ -100,7 +100,7 @@ class TextIntake:
             raise self._refusal_in(chunk, refused[0])
         logits[refused] = 0
         self._answers.check_finite(logits)
-        # An item that is no text stands there as an empty one, which may be refused.
+        # An item that is not a text stands there as an empty one, which may be refused.
         return logits, sorted({*chunk.skipped, *refused})
 
     def _within(self, ids: Ids, lengths: Ids) -> Answered:
@@ -156,15 +156,15 @@ class TextIntake:
 
     @property
     def kinds_refused(self) -> list[str]:
-        """What is wrong with texts that are passed over though they are texts, as ends of a sentence."""
+        """The faults of texts that are passed over though they are texts, as ends of a sentence."""
         reads = isinstance(self._engine, ReadsTexts)
         limits = [] if self._limits is None else kinds_outside(self._limits)
         return [*limits, *(["too costly, or of too large whole numbers, for the file"] if reads else [])]
 
     @property
     def kinds_skipped(self) -> list[str]:
-        """What is wrong with items that are passed over, as ends of a sentence."""
-        return ["that are no texts", *self.kinds_refused]
+        """The faults of items that are passed over, as ends of a sentence."""
+        return ["that are not texts", *self.kinds_refused]
 
     def stop(self) -> None:
         """End what the engine does for other threads."""

@@ -1,4 +1,4 @@
-"""What was shown of a bundle, in two verdicts: one on its graph, one on its text rules; and the chain of the proof.
+"""Two verdicts on a bundle, one on its graph and one on its text rules; and the chain of the proof.
 
 A graph can be proven equal to a module while every text is cut into other words than in training. So nothing here
 speaks of both at once.
@@ -33,7 +33,7 @@ __all__ = [
     "text_verdict",
 ]
 
-# What the proof calls the graph of a compressed bundle; "onnx" is the one that it was made from.
+# The proof's name for the graph of a compressed bundle; "onnx" is the one that it was made from.
 COMPRESSED: Final = "compressed"
 # The member of provenance that says what the text rules were compared with.
 TEXT_RULES: Final = "text_rules"
@@ -52,7 +52,7 @@ _HOW_TO_ORDER: Final = (
 )
 # So many labels are named.
 _NAMED: Final = 6
-# What the exporter says of a bundle that it has written goes to this logger.
+# The exporter's messages about a bundle that it has written go to this logger.
 LOGGER: Final = "pocketrnn_export.verdicts"
 _LIBRARIES: Final = ("tokenizers", "sentencepiece")
 # The bundle may be anybody's: nothing else is said in its name.
@@ -64,7 +64,7 @@ _FLOAT64: Final = ", float64"
 
 @dataclass(frozen=True)
 class AnswersCompared:
-    """What the owner's classifier answered to texts, beside the bundle.
+    """The answers of the owner's classifier to texts, compared with the bundle's.
 
     Attributes:
         labels: on how many texts the label was compared.
@@ -122,7 +122,7 @@ def _texts(number: int) -> str:
 
 @dataclass(frozen=True)
 class TextVerdict:
-    """What is known of the text rules.
+    """The verdict on the text rules.
 
     Attributes:
         kind: `compared`, with what the owner's pipeline makes of some texts; `trained`, the rules that pocketrnn
@@ -207,7 +207,7 @@ class TextVerdict:
 
 
 def text_verdict(manifest: Manifest) -> TextVerdict:
-    """What a bundle says of its text rules; one that says nothing of the kind is not compared.
+    """The verdict that a bundle states on its text rules; if it states none, they are not compared.
 
     Example:
         >>> text_verdict(Classifier.load("ag_news").manifest).kind
@@ -237,7 +237,7 @@ def text_verdict(manifest: Manifest) -> TextVerdict:
 
 
 def _answers(stated: Any, manifest: Manifest) -> AnswersCompared | None:
-    """What a bundle says of the owner's answers; None where it says nothing that can be read."""
+    """The comparison with the owner's answers that a bundle states; None where it states none that can be read."""
     stated = stated if isinstance(stated, Mapping) else {}
     labels, probabilities, largest, tolerance = (
         stated.get(name) for name in ("labels", "probabilities", "largest_difference", "tolerance")
@@ -257,13 +257,13 @@ def _answers(stated: Any, manifest: Manifest) -> AnswersCompared | None:
 
 @dataclass(frozen=True)
 class IntegerVerdict:
-    """What products of integers change, as it was measured when a packed file was made.
+    """The changes by products of integers, as they were measured when a packed file was made.
 
     Attributes:
         texts: how many texts both arithmetics answered.
         source: where they come from.
         is_data: whether they are data, and not the golden examples.
-        changed: of how many the label, or the set of labels, is another one.
+        changed: how many get another label, or another set of labels.
         largest_change: how far a probability moves at most.
         labelled: of how many of the texts the labels are known.
         accuracy_before, accuracy: the share of these that float32, and that integers, get right; None without labels.
@@ -290,7 +290,7 @@ class IntegerVerdict:
 
     @property
     def unit(self) -> str:
-        """What is counted where it changes."""
+        """The unit in which changes are counted."""
         return "set of labels" if self.several_labels else "label"
 
     @property
@@ -303,7 +303,7 @@ class IntegerVerdict:
 
     @property
     def sentence(self) -> str:
-        """What was measured, in one or two sentences."""
+        """The result of the measurement, in one or two sentences."""
         where = f"On {self.texts:,} {self.of} of {self.source}," if self.is_data else (
             f"On {self.texts:,} golden examples, which says little,"
         )  # fmt: skip
@@ -327,7 +327,7 @@ class IntegerVerdict:
 
 
 def integer_verdict(manifest: Manifest) -> IntegerVerdict | None:
-    """What a packed file says that its integers change; None where it says nothing that can be read.
+    """The changes by integers that a packed file states; None where it states none that can be read.
 
     Example:
         >>> integer_verdict(Classifier.load("ag_news").manifest) is None
@@ -402,7 +402,7 @@ def _summed(lines: list[Comparison]) -> Comparison:
 
 
 def graph_name(manifest: Manifest) -> str:
-    """What the proof of a bundle calls its graph, for what is made from it next.
+    """The name of a bundle's graph in its proof, for the form that is made from it next.
 
     Example:
         >>> graph_name(Classifier.load("ag_news").manifest)
@@ -412,7 +412,7 @@ def graph_name(manifest: Manifest) -> str:
 
 
 def graph_sentence(manifest: Manifest) -> str:
-    """What is shown of the graph, as the end of a sentence that begins with "The graph: ".
+    """The result of the proof of the graph, as the end of a sentence that begins with "The graph: ".
 
     Example:
         >>> graph_sentence(Classifier.load("ag_news").manifest).startswith("proven equal to the PyTorch module")
@@ -436,7 +436,7 @@ def graph_sentence(manifest: Manifest) -> str:
 
 
 def numbers_sentence(manifest: Manifest) -> str:
-    """What is known of the scale that numbers are brought to, as the end of a sentence that begins with "Numbers: ".
+    """Where the scale of numbers comes from, as the end of a sentence that begins with "Numbers: ".
 
     Example:
         >>> numbers_sentence(Classifier.load("steps").manifest)
@@ -448,7 +448,7 @@ def numbers_sentence(manifest: Manifest) -> str:
 
 
 def _own_precision(line: Comparison) -> str:
-    """What a module in another precision than float32 answers otherwise, which is measured."""
+    """The measured difference from the module's own answers, if it computes in another precision than float32."""
     if line.is_rounding or line.is_of_integers or not line.is_measured:
         return ""
     precision = line.candidate.removeprefix(IN_OWN_PRECISION)
@@ -457,24 +457,24 @@ def _own_precision(line: Comparison) -> str:
 
 
 def integer_sentence(manifest: Manifest) -> str:
-    """What is shown of a packed file whose products are of integers, which is not that it equals the module."""
+    """The result of the proof of a packed file that multiplies integers, which is not that it equals the module."""
     verdict = integer_verdict(manifest)
-    measured = "What that changes, the file does not say." if verdict is None else verdict.sentence
+    measured = "The file does not say what that changes." if verdict is None else verdict.sentence
     lines = [line for line in manifest.parity.comparisons if line.is_of_integers]
     rows, labels = sum(line.rows for line in lines), sum(line.labels_differing for line in lines)
-    of = "texts" if verdict is None else verdict.of
-    drawn = f" Of {rows:,} inputs of the proof, most of them drawn and no {of}, {labels:,} get another label."
+    drawn = f" {labels:,} of {rows:,} inputs of the proof get another label; most of these inputs are random."
     rounding = rounding_sentence(manifest)
     before = f" Its weights had been compressed before: {rounding[0].lower()}{rounding[1:]}" if rounding else ""
     return (
         "not equal to the PyTorch module: its layers multiply integers of 8 bits. The engine's integers are exactly "
-        "those of a statement of the arithmetic in numpy. What they change was measured against the same program in "
+        "those of a statement of the arithmetic in numpy. Their effect was measured against the same program in "
         f"float32. {measured}{drawn if lines else ''}{before}"
     )
 
 
 def rounding_sentence(manifest: Manifest) -> str:
-    """What rounding the weights changed, which is measured and no part of the proof; empty where none were rounded."""
+    """The change by rounding the weights, which is measured and not part of the proof; empty where none were
+    rounded."""
     changed = [line for line in manifest.parity.comparisons if line.is_rounding]
     if not changed:
         return ""

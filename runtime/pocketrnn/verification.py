@@ -43,7 +43,7 @@ class Replay:
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found right.
+    """The result of a verification: all of it was found right.
 
     Attributes:
         name: what the classifier is called.
@@ -190,7 +190,7 @@ def _faults(manifest: Manifest, golden: NDArray[np.float64], logits: NDArray[np.
     of_labels = manifest.output.activation != "values"
     for number, (was, now, difference) in enumerate(zip(golden.argmax(1), logits.argmax(1), differences, strict=True)):
         other = of_labels and was != now
-        # Not "difference > tolerance": a NaN is no pass.
+        # Not "difference > tolerance": a NaN is not a pass.
         if other or not difference <= manifest.parity.tolerance:
             label = f", the label {manifest.labels[now]}, not {manifest.labels[was]}" if other else ""
             called = repr(manifest.texts[number].text[:40]) if manifest.texts else f"number {number + 1}"

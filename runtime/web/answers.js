@@ -61,7 +61,7 @@ export class Answers {
     if (chosen === undefined) return this;
     const { name, labels, activation } = this.#document;
     if (isString(chosen) || typeof chosen?.[Symbol.iterator] !== "function")
-      throw new InputError("among is no list of labels.", 'Give one: ["en", "de"].');
+      throw new InputError("among is not a list of labels.", 'Give one: ["en", "de"].');
     if (activation !== "softmax")
       throw new InputError(`among is for classifiers of which one label is right, and ${name} is another one.`, "Leave it out.");
     const given = Array.from(chosen);

@@ -148,7 +148,7 @@ async function compile(content, name) {
   try {
     return await WebAssembly.compile(content);
   } catch (error) {
-    throw new BundleError(`${name} is no WebAssembly: ${error.message}.`, BUILD, { cause: error });
+    throw new BundleError(`${name} is not WebAssembly: ${error.message}.`, BUILD, { cause: error });
   }
 }
 

@@ -61,7 +61,7 @@ class GraphWalk {
   check() {
     const content = this.#view;
     if (String.fromCharCode(...content.subarray(4, 8)) === "ORTM")
-      this.#refuse("is no ONNX file: it is marked as of onnxruntime's own format");
+      this.#refuse("is not an ONNX file: it is marked as of onnxruntime's own format");
     for (const { number, begin, end } of this.#each("ModelProto", 0, content.length)) {
       if (number === 25) this.#refuse("holds functions of its own");
       if (number === 7) this.#graph(begin, end);
@@ -88,13 +88,13 @@ class GraphWalk {
   #varint(at, end) {
     let value = 0;
     for (let i = 0; i < 10; i++) {
-      if (at >= end) this.#refuse("is no ONNX file: it ends within a number");
+      if (at >= end) this.#refuse("is not an ONNX file: it ends within a number");
       const byte = this.#view[at++];
       if (i < 7) value += (byte & 127) * 2 ** (7 * i);
       else value = BigInt.asUintN(64, BigInt(value) | (BigInt(byte & 127) << BigInt(7 * i)));
       if (byte < 128) return [value, at];
     }
-    return this.#refuse("is no ONNX file: a number in it has more than 10 bytes");
+    return this.#refuse("is not an ONNX file: a number in it has more than 10 bytes");
   }
 
   /** A message's fields: `value` of a varint, `begin` and `end` of the bytes of anything else. */
@@ -109,9 +109,9 @@ class GraphWalk {
       const wire = Number(BigInt(tag) & 7n);
       const letters = known.get(number);
       if (!letters?.includes(WIRES[wire] ?? "?"))
-        this.#refuse(`is no ONNX file that a classifier may have: field ${number} of type ${wire} in ${message}`);
+        this.#refuse(`is not an ONNX file that a classifier may have: field ${number} of type ${wire} in ${message}`);
       if (seen.has(number) && !letters.includes("*"))
-        this.#refuse(`is no ONNX file: field ${number} of ${message} stands in it twice`);
+        this.#refuse(`is not an ONNX file: field ${number} of ${message} stands in it twice`);
       seen.add(number);
       let size = { 1: 8, 5: 4 }[wire];
       if (size === undefined) [size, at] = this.#varint(at, end);
@@ -119,7 +119,7 @@ class GraphWalk {
         yield { number, value: Number(BigInt.asIntN(64, BigInt(size))) };
         continue;
       }
-      if (size > end - at) this.#refuse("is no ONNX file: it is cut short");
+      if (size > end - at) this.#refuse("is not an ONNX file: it is cut short");
       yield { number, begin: at, end: at + size };
       at += size;
     }

@@ -84,7 +84,7 @@ export class Classifier extends TextClassifier {
    * @throws InputError the file was packed of a bundle without streams, or `saved` is damaged or another file's.
    */
   stream(saved) {
-    if (saved !== undefined && !isBytes(saved)) throw new InputError("saved is no bytes.", "Give what stream.save() gave.");
+    if (saved !== undefined && !isBytes(saved)) throw new InputError("saved is not bytes.", "Give what stream.save() gave.");
     return new Stream({
       saved: saved && bytesOf(saved),
       asked: (ask) => this._asked(() => ask(this._engine)),

@@ -28,7 +28,7 @@ const PAGE = `
       <ol id="now" class="labels"></ol>
       <h2>Windows</h2>
       <ol id="windows"></ol>
-      <p class="legend">Of each window its steps and its answer, the newest first.</p>
+      <p class="legend">Each window with its steps and its answer, the newest first.</p>
     </section>
   </div>
 `;

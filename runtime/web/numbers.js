@@ -157,7 +157,7 @@ function documentOf(packed) {
 // --------------------------------------------------------------------------------------------------------- sequences
 
 const noSequence = (value, channels) =>
-  new SequenceError(`${shown(value)} is no sequence of numbers [time, channels].`, `Give an array or rows of ${channels.length} numbers.`);
+  new SequenceError(`${shown(value)} is not a sequence of numbers [time, channels].`, `Give an array or rows of ${channels.length} numbers.`);
 
 /** The rows of a sequence, checked: [time][channels], or [time] of one channel, as arrays or typed arrays. */
 function checkedRows(sequence, channels) {
@@ -182,12 +182,12 @@ function checkShape(shape, channels) {
 /**
  * A sequence as the engine takes it: an Int32Array of whole numbers that are a sensor's, else a Float64Array; step after step.
  *
- * @throws SequenceError it is no such sequence.
+ * @throws SequenceError it is not such a sequence.
  */
 function samplesOf(sequence, rules) {
   const { channels, integer_scale: scale } = rules;
   if (isString(sequence) || typeof sequence?.[Symbol.iterator] !== "function")
-    throw new SequenceError(`${shown(sequence)} is no sequence of numbers.`, "Give an array [time, channels], or a list of rows.");
+    throw new SequenceError(`${shown(sequence)} is not a sequence of numbers.`, "Give an array [time, channels], or a list of rows.");
   if (ArrayBuffer.isView(sequence) && !isNumbers(sequence)) throw noSequence("An array of BigInt", channels);
   if (sequence.length === 0) throw new SequenceError("The sequence is empty.", "Give at least one time step.");
   const isFlat = isNumbers(sequence);
@@ -220,7 +220,7 @@ function stepOrSteps(samples, channels) {
 
 function listed(sequences) {
   if (isString(sequences) || typeof sequences?.[Symbol.iterator] !== "function")
-    throw new SequenceError(`${shown(sequences)} is no list of sequences.`, "Give a list of arrays [time, channels].");
+    throw new SequenceError(`${shown(sequences)} is not a list of sequences.`, "Give a list of arrays [time, channels].");
   return Array.from(sequences);
 }
 
@@ -288,7 +288,7 @@ export class NumberClassifier extends AnyClassifier {
   }
 
   /** What the program is given for a sequence: a Float32Array, step after step.
-   * @throws SequenceError it is no such sequence, or beyond the classifier's limits. */
+   * @throws SequenceError it is not such a sequence, or beyond the classifier's limits. */
   prepared(sequence) {
     const samples = this.#samplesOf(sequence);
     const { status, prepared } = preparedBy(this._engine, samples);
@@ -313,7 +313,7 @@ export class NumberClassifier extends AnyClassifier {
   /**
    * The engine's own answers: for every sequence a Float32Array in the order of `labels`.
    *
-   * @throws SequenceError one is no such sequence, or beyond the classifier's limits.
+   * @throws SequenceError one is not such a sequence, or beyond the classifier's limits.
    */
   async logits(sequences) {
     return listed(sequences).map((sequence, i) => {
@@ -322,7 +322,7 @@ export class NumberClassifier extends AnyClassifier {
       } catch (error) {
         if (!(error instanceof SequenceError)) throw error;
         const problem = error.problem.replace("The sequence", `The sequence at position ${i}`);
-        throw new SequenceError(problem === error.problem ? `Of the sequence at position ${i}: ${problem}` : problem, error.remedy);
+        throw new SequenceError(problem === error.problem ? `The sequence at position ${i}: ${problem}` : problem, error.remedy);
       }
     });
   }
@@ -367,7 +367,7 @@ export class NumberClassifier extends AnyClassifier {
   }
 
   #carried(top, saved) {
-    if (saved !== undefined && !isBytes(saved)) throw new InputError("saved is no bytes.", "Give what stream.save() gave.");
+    if (saved !== undefined && !isBytes(saved)) throw new InputError("saved is not bytes.", "Give what stream.save() gave.");
     return new CarriedStream({
       samplesOf: (given) => samplesOf(stepOrSteps(given, this.channels.length), this.#rules),
       begun: () => this._asked(() => this._engine.stream(saved && bytesOf(saved))),
@@ -523,7 +523,7 @@ export class NumberStream {
    * several. `start` is a window's first step, counted from 0, and `stop` the one after its last.
    *
    * @param samples the next steps, or one step: a number for each channel.
-   * @throws SequenceError they are no such samples. The stream is then as it was before.
+   * @throws SequenceError they are not such samples. The stream is then as it was before.
    */
   async push(samples) {
     const { channels, samplesOf, checkSamples, answer } = this.#classifier;
@@ -531,10 +531,10 @@ export class NumberStream {
     const before = this.#held ?? given.subarray(0, 0);
     if (before.length && before.constructor !== given.constructor)
       throw new SequenceError(
-        "Of the samples and those before, some are whole numbers of a sensor and some are not.",
+        "Some of the samples of the recording are whole numbers of a sensor, and some are not.",
         "Give all of a recording as integers, or all as floats.",
       );
-    // Here, and not in each window that holds it: what is refused is no part of the recording.
+    // Here, and not in each window that holds it: what is refused is not part of the recording.
     checkSamples(given, this.#first + before.length / channels);
     const held = new given.constructor(before.length + given.length);
     held.set(before.length ? before : []);
@@ -573,7 +573,7 @@ export class CarriedStream {
    * The answer to all samples so far, as the one window that they are: `[{ start: 0, stop, answer }]`.
    *
    * @param samples the next steps, or one step: a number for each channel.
-   * @throws SequenceError they are no such samples. The stream is then as it was before.
+   * @throws SequenceError they are not such samples. The stream is then as it was before.
    */
   async push(samples) {
     const { samplesOf, pushed, answer } = this.#classifier;

@@ -23,7 +23,7 @@ function showStatus(sentence) {
 }
 
 function showError(error) {
-  // A text that is too short yet is no failure.
+  // A text that is too short yet is not a failure.
   at("status").className = error.name === "LimitError" ? "" : "error";
   at("status").textContent = error.message;
 }

@@ -31,7 +31,7 @@ function numberOf(field) {
  * The samples of a recording, step after step: an Int32Array where all of them are whole numbers, else a Float64Array, in which an
  * empty field is NaN.
  *
- * @throws InputError it is no such file, or has no column for a channel.
+ * @throws InputError it is not such a file, or has no column for a channel.
  */
 export function recordingOf(text, channels) {
   const lines = text.replace(/^\ufeff/, "").split(/\r\n|\n|\r/);
@@ -54,7 +54,7 @@ export function recordingOf(text, channels) {
     for (const [i, place] of places.entries()) {
       const number = numberOf(fields[place]);
       if (number === undefined)
-        throw new InputError(`Line ${index + 1} of the recording, column ${JSON.stringify(channels[i])}: ${JSON.stringify(fields[place].slice(0, 30))} is no number.`, CORRECT);
+        throw new InputError(`Line ${index + 1} of the recording, column ${JSON.stringify(channels[i])}: ${JSON.stringify(fields[place].slice(0, 30))} is not a number.`, CORRECT);
       areWhole &&= /^\s*[+-]?\d+\s*$/.test(fields[place]);
       numbers.push(number);
     }

@@ -93,7 +93,7 @@ def test_cargo_adds_the_crate(where: str, tmp_path: Path) -> None:
     (app / "src" / "main.rs").write_text(code)
     done(["cargo", "build", "--quiet"], app, settings)
     asked = subprocess.run([tmp_path / "target" / "debug" / "app"], capture_output=True, text=True, check=True)
-    assert "no packed classifier" in asked.stdout
+    assert "not a packed classifier" in asked.stdout
 
 
 GO_PROGRAM = """
@@ -145,7 +145,7 @@ def test_a_module_path_without_a_dot_is_refused_by_what_packages_for_go(tmp_path
     line = [sys.executable, ROOT / "scripts" / "package_go", tmp_path / "proxy", "--module", "engine"]
     refused = subprocess.run(line, capture_output=True, text=True)
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
-    assert "engine is no path of a module." in refused.stderr
+    assert "engine is not a path of a module." in refused.stderr
     assert not (tmp_path / "proxy").exists()
 
 
@@ -263,9 +263,9 @@ def test_a_file_that_is_cut_short_or_changed_is_refused(program: Path, words: Pa
     changed = bytearray(whole)
     changed[len(whole) // 2] ^= 1
     for content, reason in [
-        (b"", "This is no packed classifier."),
-        (b"PRNN", "This is no packed classifier."),
-        (b"Oil prices rise again. " * 50, "This is no packed classifier."),
+        (b"", "This is not a packed classifier."),
+        (b"PRNN", "This is not a packed classifier."),
+        (b"Oil prices rise again. " * 50, "This is not a packed classifier."),
         *((whole[:length], "is cut short") for length in (256, len(whole) // 2, len(whole) - 4, len(whole) - 1)),
         (bytes(changed), "was changed after it was made"),
     ]:

@@ -172,7 +172,7 @@ def test_a_smaller_bundle_keeps_the_whole_chain_and_says_what_rounding_changed(s
     assert "rounded weights (what rounding changed)  5 kinds" in shown
     assert len(shown.splitlines()) < 40
     page = proof_page(verify(small))
-    assert "One link of the chain is no proof" in page
+    assert "One link of the chain is not proven" in page
     assert f"{changed:.1e}" in page
     assert page.count("<circle") == len(manifest.parity.comparisons) + 2 * len(manifest.examples)
 

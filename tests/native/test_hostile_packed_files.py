@@ -172,9 +172,9 @@ def test_streams_of_subwords_made_to_mislead_are_refused_or_read_on_without_a_fa
 def test_what_is_no_packed_file_is_refused_with_the_reason() -> None:
     content = packed_bundle(VECTORS / "words")
     for wrong, reason in (
-        (b"", "no packed classifier"),
-        (b"PRNN", "no packed classifier"),
-        (b"PK" + content[2:], "no packed classifier"),
+        (b"", "not a packed classifier"),
+        (b"PRNN", "not a packed classifier"),
+        (b"PK" + content[2:], "not a packed classifier"),
         (content[:4] + b"\x02" + content[5:], "Another release"),
         (content[:-4], "changed after it was made, or is cut short"),
         (content + bytes(4), "changed after it was made, or is cut short"),

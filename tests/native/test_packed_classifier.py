@@ -116,7 +116,7 @@ def test_thresholds_of_a_bundle_hold_in_a_packed_file_with_and_without_pocketrnn
     assert alone.predict_labels(texts) == packed.predict_labels(texts) == bundle.predict_labels(texts)
     assert () in alone.predict_labels(texts)
     assert alone.predict_labels(texts, 0.3) == bundle.predict_labels(texts, 0.3)
-    with pytest.raises(ValueError, match="no probability"):
+    with pytest.raises(ValueError, match="not a probability"):
         alone.predict_labels(texts, 1.5)
 
 

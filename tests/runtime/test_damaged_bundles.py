@@ -226,7 +226,7 @@ def test_labels_and_logits_must_be_as_many(tmp_path: Path) -> None:
 def test_a_graph_that_is_not_onnx_is_refused(bundle: Path) -> None:
     (bundle / "model.onnx").write_bytes(b"not a graph")
     sha256 = hashlib.sha256(b"not a graph").hexdigest()
-    with pytest.raises(BundleError, match=r"model\.onnx .*no ONNX"):
+    with pytest.raises(BundleError, match=r"model\.onnx .*not an ONNX"):
         Classifier.load(rewritten(bundle, lambda document: document["graph"].update(sha256=sha256)))
 
 

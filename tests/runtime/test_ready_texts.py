@@ -187,10 +187,10 @@ def test_the_callers_tokenizer_splits_every_string(external: Path, padded: Path)
         (lambda _: 5, "gives no tokens"),
         (lambda _: None, "gives no tokens"),
         (lambda _: "the cup", "gives no tokens"),
-        (lambda _: [True], "gives .*no text"),
-        (lambda _: [1.0], "gives .*no text"),
-        (lambda _: [10**9], "gives .*no text"),
-        (lambda _: ["the", 3], "gives .*no text"),
+        (lambda _: [True], "gives .*not a text"),
+        (lambda _: [1.0], "gives .*not a text"),
+        (lambda _: [10**9], "gives .*not a text"),
+        (lambda _: ["the", 3], "gives .*not a text"),
         (lambda text: 1 / len(text[:0]), "raises ZeroDivisionError"),
         (lambda _, more: more, "raises TypeError"),
     ],
@@ -201,7 +201,7 @@ def test_a_tokenizer_that_fails_is_named_also_where_texts_are_skipped(padded: Pa
         classifier.classify(TEXT)
     with pytest.raises(InputError, match=said):
         classifier.predict([TEXT], on_error="skip")
-    with pytest.raises(InputError, match="no function"):
+    with pytest.raises(InputError, match="not a function"):
         Classifier.load(padded, tokenizer="whitespace")  # type: ignore[arg-type]
 
 

@@ -79,7 +79,7 @@ def rewritten(folder: Path, change: Callable[[str], str]) -> Path:
 def test_a_pipe_in_place_of_a_file_is_refused_at_once(bundle: Path, file: str) -> None:
     (bundle / file).unlink()
     os.mkfifo(bundle / file)
-    with at_once_and_without_memory(), pytest.raises(BundleError, match="no regular file"):
+    with at_once_and_without_memory(), pytest.raises(BundleError, match="regular file"):
         verify(bundle)
 
 
@@ -88,7 +88,7 @@ def test_a_pipe_in_place_of_a_file_is_refused_at_once(bundle: Path, file: str) -
 def test_a_device_in_place_of_a_file_is_refused_at_once(bundle: Path, file: str) -> None:
     (bundle / file).unlink()
     (bundle / file).symlink_to("/dev/zero")
-    with at_once_and_without_memory(), pytest.raises(BundleError, match="no regular file"):
+    with at_once_and_without_memory(), pytest.raises(BundleError, match="regular file"):
         verify(bundle)
 
 
@@ -520,7 +520,7 @@ def test_a_strange_operator_in_onnxruntimes_format_is_refused(what: str, tmp_pat
 def test_a_format_is_not_taken_for_the_other(both_formats: dict[str, bytes]) -> None:
     with pytest.raises(BundleError, match=r"model\.ort .*onnxruntime's format"):
         check_graph(both_formats["model.onnx"], Path("model.ort"))
-    with pytest.raises(BundleError, match="no ONNX file"):
+    with pytest.raises(BundleError, match="ONNX file"):
         check_graph(both_formats["model.ort"], ONNX)
 
 

@@ -224,7 +224,7 @@ def test_damaged_states_are_refused(streaming: Path) -> None:
         (changed(saved, bundle="0" * 64), "by another bundle"),
         (changed(saved, state="AAAA"), "a state of another size"),
         (changed(saved, state=7), "a state of another size"),
-        (changed(saved, state=nan), "no number"),
+        (changed(saved, state=nan), "not a number"),
         (changed(saved, logits=None), "no answer to what it has read"),
         (changed(saved, at={**at, "tokens": -1}), "cannot be"),
         (changed(saved, at={**at, "ids": 5}), "cannot be"),

@@ -213,7 +213,7 @@ def test_a_file_that_was_cut_or_changed_is_refused_in_a_sentence(node: Node, was
     said = hostile_answer(node, [*cut, *changed, *others], good, wasm / "pocketrnn.wasm")
     assert [sentence for sentence in said if sentence is None or not sentence.startswith("BundleError: ")] == []
     kinds = {sentence.partition("opened: ")[2].partition(".")[0] for sentence in said if sentence}
-    assert {"This is no packed classifier", "The file was changed after it was made, or is cut short"} <= kinds
+    assert {"This is not a packed classifier", "The file was changed after it was made, or is cut short"} <= kinds
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -267,9 +267,9 @@ def test_what_is_no_file_no_engine_or_no_text_is_refused_in_a_sentence(node: Nod
         "object": "InputError: A packed file was not given.",
         "missing": "BundleError: file://",
         "folder": "BundleError: file://",
-        "empty": "BundleError: The packed file cannot be opened: This is no packed classifier.",
+        "empty": "BundleError: The packed file cannot be opened: This is not a packed classifier.",
         "engineMissing": "BundleError: file://",
-        "engineWrong": "BundleError: pocketrnn.wasm is no WebAssembly: ",
+        "engineWrong": "BundleError: pocketrnn.wasm is not WebAssembly: ",
         "notText": "InputError: A text must be a string, not number.",
         "oneText": "InputError: This takes a list of texts.",
         "noList": "InputError: This takes a list of texts.",

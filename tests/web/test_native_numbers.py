@@ -128,12 +128,12 @@ def test_what_is_no_sequence_is_refused_in_the_words_of_python(
         array = array_of(one, channels) if one["samples"] != "abc" else "abc"
         kind, problem = error_of(lambda array=array: classifier.logits([array]))  # type: ignore[misc]
         assert kind == found[0] == "SequenceError", (one, found)
-        shown = problem.split(" is no sequence of numbers")
+        shown = problem.split(" is not a sequence of numbers")
         if len(shown) == 1:
             assert found[1] == problem
         else:
-            assert found[1].endswith(f" is no sequence of numbers{shown[1]}")
-    assert answer["noList"] == ["SequenceError", '"abc" is no list of sequences.']
+            assert found[1].endswith(f" is not a sequence of numbers{shown[1]}")
+    assert answer["noList"] == ["SequenceError", '"abc" is not a list of sequences.']
     assert answer["saved"][0] == "InputError"
     assert answer["noWindow"] == ["InputError", "window is 0."]
     assert answer["short"][1].endswith("fewer than a window of 1,000.")
@@ -178,7 +178,7 @@ def test_plain_arrays_are_refused_where_whole_numbers_are_scaled(node: Node, was
     (answer,) = node("numbers_in_node.mjs", [{**base, "refused": refused}])
     plain, big, large = (problem for _, problem in answer["alone"])
     assert plain.startswith("Whether the numbers are a sensor's whole numbers is not known")
-    assert "is no sequence of numbers" in big
+    assert "is not a sequence of numbers" in big
     assert large == "3000000000 has more than 32 bits."
 
 

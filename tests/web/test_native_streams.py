@@ -107,8 +107,8 @@ def test_a_stream_goes_on_in_python_and_one_of_python_in_the_browser(
 def test_what_a_stream_cannot_do_is_refused_in_a_sentence(streamed: tuple[Path, list[dict[str, Any]]]) -> None:
     for answer in streamed[1]:
         for name in ("changed", "short", "empty"):
-            assert answer[name].startswith("InputError: This is no saved stream of this classifier"), answer[name]
-        assert answer["noBytes"].startswith("InputError: saved is no bytes.")
+            assert answer[name].startswith("InputError: This is not a saved stream of this classifier"), answer[name]
+        assert answer["noBytes"].startswith("InputError: saved is not bytes.")
         assert answer["noText"].startswith("InputError: A fragment must be a string or bytes, not number.")
         assert answer["noUtf8"].startswith("PocketRNNError: The engine of small failed: The text is not UTF-8.")
         assert answer["top"].startswith("InputError: top is 99.")

@@ -59,7 +59,7 @@ def opened(path: str | os.PathLike[str]) -> Packed:
     """A packed file, mapped: its pages are read when they are needed, and shared with every process that opens it.
 
     Raises:
-        EngineError: it is no packed file, or damaged.
+        EngineError: it is not a packed file, or damaged.
         OSError: it cannot be read.
 
     Example:
@@ -68,7 +68,7 @@ def opened(path: str | os.PathLike[str]) -> Packed:
     """
     with open(path, "rb") as file:  # noqa: PTH123 - importing pathlib takes as long as all else
         if os.fstat(file.fileno()).st_size == 0:
-            raise EngineError(_engine.NO_FILE, "This is no packed classifier.")
+            raise EngineError(_engine.NO_FILE, "This is not a packed classifier.")
         return Packed(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), PRODUCTS_MEMORY)
 
 
@@ -88,7 +88,7 @@ def shared(path: str | os.PathLike[str]) -> Opened:
     """A packed file, opened once for all who hold it, as long as it is the same file.
 
     Raises:
-        EngineError: it is no packed file, or damaged.
+        EngineError: it is not a packed file, or damaged.
         OSError: it cannot be read.
 
     Example:
@@ -124,7 +124,7 @@ class Classifier:
         """Open a packed file.
 
         Raises:
-            EngineError: it is no packed file, or damaged.
+            EngineError: it is not a packed file, or damaged.
             OSError: it cannot be read.
 
         Example:
@@ -230,7 +230,7 @@ class Classifier:
             [('Business',)]
         """
         if threshold is not None and not 0 <= threshold <= 1:
-            raise ValueError(f"threshold is {threshold}, which is no probability.")
+            raise ValueError(f"threshold is {threshold}, which is not a probability.")
         classes = range(len(self.labels))
         wanted = (self.thresholds or (0.5,) * len(classes)) if threshold is None else (threshold,) * len(classes)
         several = self._packed.is_multi_label()

@@ -219,7 +219,7 @@ static PyObject *floats_of(const float *numbers, uint32_t count)
     return list;
 }
 
-/* A string of a packed file. Its sums may fit, and it be no UTF-8. */
+/* A string of a packed file. Its sums may fit, and it may still not be UTF-8. */
 static PyObject *string_of(PyObject *object, const char *utf8, size_t bytes)
 {
     PyObject *string = PyUnicode_DecodeUTF8(utf8, (Py_ssize_t)bytes, "surrogatepass");
@@ -553,7 +553,7 @@ static Py_ssize_t steps_in(PyObject *object, const Py_buffer *samples, int type)
     if (!channels)
         failed(object, PRNN_INPUT);
     else if (type < PRNN_FLOAT32 || type > PRNN_INT32 || samples->len % each)
-        PyErr_SetString(PyExc_ValueError, "The samples are no whole number of steps.");
+        PyErr_SetString(PyExc_ValueError, "The samples are not a whole number of steps.");
     else
         return samples->len / each;
     return -1;

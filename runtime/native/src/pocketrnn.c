@@ -84,7 +84,7 @@ const char *prnn_error(int status)
     switch (status) {
     case PRNN_OK: return "All is right.";
     case PRNN_MEMORY: return "This needs more memory than there is.";
-    case PRNN_NO_FILE: return "This is no packed classifier.";
+    case PRNN_NO_FILE: return "This is not a packed classifier.";
     case PRNN_VERSION: return "Another release made this packed classifier. Pack it again.";
     case PRNN_DAMAGED: return "The file was changed after it was made, or is cut short.";
     case PRNN_CONTENT: return "The file's parts do not fit each other.";
@@ -97,7 +97,7 @@ const char *prnn_error(int status)
     case PRNN_NO_WORD: return "The text holds no known word, and the classifier takes none such.";
     case PRNN_NO_STREAM: return "This classifier cannot answer while a text arrives.";
     case PRNN_UNDECIDED: return "A capital sigma is followed by more than 4,096 characters that do not decide its form.";
-    case PRNN_SAVED: return "This is no saved stream of this classifier, or it was changed after it was saved.";
+    case PRNN_SAVED: return "This is not a saved stream of this classifier, or it was changed after it was saved.";
     case PRNN_COSTLY: return "This would take more memory or time than a file of this size may ask for.";
     case PRNN_STOPPED: return "This was stopped.";
     case PRNN_INPUT: return "This classifier takes something else: sequences of numbers, texts, or their tokens.";

@@ -55,7 +55,7 @@ enum {
     PRNN_NO_WORD,    /* a text holds no known word, and the classifier takes none such */
     PRNN_NO_STREAM,  /* the file has no program that reads on */
     PRNN_UNDECIDED,  /* more than 4,096 characters wait for what decides the form of a capital sigma */
-    PRNN_SAVED,      /* this is no stream of this classifier, or was changed after it was saved */
+    PRNN_SAVED,      /* this is not a stream of this classifier, or was changed after it was saved */
     PRNN_MACHINE,    /* this machine is big-endian: a packed file cannot be read in place */
     PRNN_COSTLY,     /* the text, or the file when it is opened, would take more than the limits below */
     PRNN_STOPPED,    /* the caller wanted an end; see prnn_ask */

@@ -34,14 +34,14 @@ __all__ = [
 ]
 
 _LEFT_BEHIND_SECONDS = 3600
-# What people end the names of checkpoints, bundles and packed files in, which is no part of a classifier's name.
+# Usual endings of the names of checkpoints, bundles and packed files. They are not part of a classifier's name.
 _ENDS = (".ck", ".ckpt", ".checkpoint", ".bundle", ".prnn")
 # The temporary siblings there are, or are about to be: the path that each is for, and the process that made it.
 _siblings: dict[Path, tuple[Path, int]] = {}
 
 
 def name_of(path: Path) -> str:
-    """What a classifier is called by the path that it is written to; empty for the root of a disk.
+    """The name of a classifier, from the path that it is written to; empty for the root of a disk.
 
     Example:
         >>> name_of(Path("runs/snips.ckpt")), name_of(Path("snips.checkpoint.bundle")), name_of(Path("v1.2"))
@@ -176,8 +176,8 @@ def written_whole(path: Path, *, force: bool, made_by: str) -> Iterator[Path]:
             umask = os.umask(0)
             os.umask(umask)
             work.chmod(0o777 & ~umask)
-            # What appeared at `path` while the work was done is not ours to replace, unless asked. Not `check_free`:
-            # its `put_back` could take `work` for a leftover if the block wrote nothing for an hour.
+            # A file that appeared at `path` meanwhile is only replaced if that is asked for. Not `check_free`: its
+            # `put_back` could take `work` for a leftover if the block wrote nothing for an hour.
             _check_free(path, force=force, made_by=made_by)
             _move_to(work, path)
         except OSError as error:
@@ -302,7 +302,7 @@ def file_written_whole(path: Path, *, force: bool) -> Iterator[IO[bytes]]:
             umask = os.umask(0)
             os.umask(umask)
             work.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~umask)
-            # What appeared at `path` while the work was done is not ours to replace, unless asked.
+            # A file that appeared at `path` meanwhile is only replaced if that is asked for.
             _check_file(path, force=force)
             work.replace(path)
         except OSError as error:
@@ -331,7 +331,7 @@ def check_file_free(path: Path, *, force: bool) -> None:
 
 
 def _check_file(path: Path, *, force: bool) -> None:
-    # What no link leads out of is a circle of links.
+    # A path that is still a link after all links were followed is a circle of links.
     if (path.exists() and not path.is_file()) or Path(os.path.realpath(path)).is_symlink():
         raise OutputError(f"{path} exists and is not a file.", "Choose another output file.")
     if path.exists() and not force:

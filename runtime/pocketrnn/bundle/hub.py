@@ -51,7 +51,7 @@ def address_of(given: str) -> HubAddress:
     """
     found = _ADDRESS.fullmatch(given.removeprefix(SCHEME))
     if found is None or ".." in given:
-        raise InputError(f"{given} is no address of a repository.", _FORM)
+        raise InputError(f"{given} is not an address of a repository.", _FORM)
     return HubAddress(found["name"], found["revision"])
 
 
@@ -109,10 +109,10 @@ def hub() -> Any:
 
 @contextlib.contextmanager
 def asked_of_hub(address: HubAddress) -> Iterator[None]:
-    """What the hub or its library raises, as a sentence.
+    """Raise an error of the hub or its library as one sentence.
 
     Raises:
-        BundleError: something of it failed.
+        BundleError: the hub or its library failed.
     """
     from huggingface_hub import errors
 
@@ -124,7 +124,7 @@ def asked_of_hub(address: HubAddress) -> Iterator[None]:
         raise BundleError(f"{address} has no such revision.", "Give a commit, a tag or a branch.") from error
     except errors.RepositoryNotFoundError as error:
         raise BundleError(
-            f"{address} is no repository that you may read.", "Check its name; if it is private: hf auth login"
+            f"{address} is not a repository that you may read.", "Check its name; if it is private: hf auth login"
         ) from error
     # Errors of the network are those of the client that the library uses, which differs from release to release.
     except Exception as error:

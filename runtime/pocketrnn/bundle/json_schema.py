@@ -181,7 +181,7 @@ def parsed(
         version: the version that can be read.
         error: what to raise.
         written_by: the command that writes such files.
-        remedy: what to do about a file that is no JSON.
+        remedy: what to do about a file that is not JSON.
         again: what to do about one of another version, which another release made.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What classifier.json says: read, check, write.
+"""classifier.json: read it, check it, write it.
 
 A bundle is a folder that holds `classifier.json`, the ONNX graph it names and, unless left out, a TorchScript copy.
 `classifier.schema.json` beside this file is the format's definition; `read` checks a file against it, and then what no
@@ -71,11 +71,12 @@ FORMAT: Final = "pocketrnn-classifier"
 # A bundle of another version was made by another release.
 VERSION: Final = 1
 CLASSIFIER_JSON: Final = "classifier.json"
-# What the proof calls a graph with the weights as they are stored: what stands before it was rounded, not proven equal.
+# The proof's name for a graph with the weights as they are stored: rounding led to it, which is measured and not
+# proven.
 ROUNDED: Final = "rounded weights"
-# What it calls a module whose weights are of another precision, followed by that.
+# Its name for a module whose weights have another precision, followed by that precision.
 IN_OWN_PRECISION: Final = "as given in "
-# What it calls a packed program whose products are of integers: what stands before it multiplies float32.
+# Its name for a packed program that multiplies integers, where the form before it multiplies float32.
 INTEGERS: Final = "int8 arithmetic"
 # A graph of ONNX has at most so many bytes, which is protobuf's limit.
 LARGEST_FILE: Final = (1 << 31) - 1
@@ -97,8 +98,9 @@ _EXPORT_AGAIN: Final = "Export it again with this pocketrnn."
 
 @dataclass(frozen=True)
 class Limits:
-    """What the graph cannot take, since the PyTorch module cannot: a table of 300 positions ends at 300 tokens, a
-    convolution over 5 tokens needs 5, and a count of the tokens that are no padding must not be 0. None is no limit.
+    """The limits of the graph, which are the PyTorch module's: a table of 300 positions ends at 300 tokens, a
+    convolution over 5 tokens needs 5, and a count of the tokens that are not padding must not be 0. None stands where
+    there is no limit.
 
     Attributes:
         min_tokens: the fewest token ids of a text, or steps of a sequence of numbers; from 1 to 65,536.
@@ -238,7 +240,7 @@ class Comparison:
 
     @property
     def is_measured(self) -> bool:
-        """Whether it is no part of the proof: what rounding or integers changed, or a module in another precision than
+        """Whether it is not part of the proof: what rounding or integers changed, or a module in another precision than
         float32.
 
         Example:
@@ -387,7 +389,7 @@ def _check_numbers(manifest: Manifest, given: NumberInput) -> None:
 
 
 def held_against_carrying(given: NumberInput, limits: Limits) -> str:
-    """What keeps a recording from being answered step by step from a carried state; empty where nothing does.
+    """The reason why a recording cannot be answered step by step from a carried state; empty if it can.
 
     Example:
         >>> held_against_carrying(NumberInput(("x",), window=64), Limits())
@@ -402,7 +404,7 @@ def held_against_carrying(given: NumberInput, limits: Limits) -> str:
 
 
 def padding_told(provenance: Mapping[str, Any]) -> str | None:
-    """What a bundle's export measured of padding, as a sentence without its full stop; None where it does nothing.
+    """The effect of padding that the export measured, as a sentence without its full stop; None if there is none.
 
     Args:
         provenance: the bundle's, which may hold anything.
@@ -441,7 +443,8 @@ def checked_bytes(path: Path, sha256: str, *, largest: int = LARGEST_FILE) -> by
         largest: the most bytes that it may have.
 
     Raises:
-        BundleError: the file is missing, cannot be read, is no regular file or too large, or a byte of it was changed.
+        BundleError: the file is missing, cannot be read, is not a regular file or too large, or a byte of it was
+            changed.
     """
     content = file_content(path, largest)
     if hashlib.sha256(content).hexdigest() != sha256:
@@ -453,7 +456,8 @@ def file_content(path: Path, largest: int) -> bytes:
     """The content of a regular file of at most `largest` bytes.
 
     Raises:
-        BundleError: the file is missing, cannot be read, is no regular file, is larger, or grows or shrinks meanwhile.
+        BundleError: the file is missing, cannot be read, is not a regular file, is larger, or grows or shrinks
+            meanwhile.
     """
     with _opened(path, largest) as (file, size):
         content = file.read(size)
@@ -466,7 +470,7 @@ def sha256_of(path: Path) -> str:
     """The sha256 of a file, in hexadecimal digits.
 
     Raises:
-        BundleError: the file is missing, cannot be read, is no regular file, or is larger than 2 GiB.
+        BundleError: the file is missing, cannot be read, is not a regular file, or is larger than 2 GiB.
     """
     with _opened(path, LARGEST_FILE) as (file, size):
         digest = hashlib.sha256()
@@ -511,7 +515,7 @@ def _check_regular(path: Path, status: os.stat_result, largest: int) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise BundleError(f"{path} cannot be read: it is a folder.", MAKE_AGAIN)
     if not stat.S_ISREG(status.st_mode):
-        raise BundleError(f"{path} cannot be read: it is no regular file.", "Put the file itself in its place.")
+        raise BundleError(f"{path} cannot be read: it is not a regular file.", "Put the file itself in its place.")
     if status.st_size > largest:
         raise BundleError(
             f"{path} has {status.st_size:,} bytes; the most that such a file may have is {largest:,}.", MAKE_AGAIN
@@ -570,7 +574,7 @@ def digested(document: Mapping[str, Any]) -> bytes:
 
 
 def document_of(manifest: Manifest) -> dict[str, Any]:
-    """What classifier.json says, without the vocabulary and the digest."""
+    """The content of classifier.json, without the vocabulary and the digest."""
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -634,7 +638,7 @@ def read(folder: Path) -> Manifest:
 
 
 def _no_bundle(path: Path) -> BundleError:
-    """The error for a path that is no bundle's folder, with what it is in truth where that can be told."""
+    """The error for a path that is not a bundle's folder, with what it is in truth where that can be told."""
     if path.is_dir():
         if _is_checkpoint(path):
             # Only here: whoever loads a bundle needs neither.
@@ -682,7 +686,7 @@ def _is_checkpoint(folder: Path) -> bool:
 
 
 def of_document(document: dict[str, Any], path: Path) -> Manifest:
-    """What a document says that holds all members of classifier.json; its digest is not looked at.
+    """The manifest of a document that holds all members of classifier.json; its digest is not checked.
 
     Args:
         document: as `document_of` gives it, with the vocabulary and any digest.
@@ -770,7 +774,7 @@ def _limits_of(members: Mapping[str, Any]) -> Limits:
 
 
 def _stated(members: Mapping[str, Any]) -> dict[str, Any]:
-    """What a graph's members say: without those that are None, 0 or empty, and without limits that are all None."""
+    """A graph's members without those that are None, 0 or empty, and without limits that are all None."""
     members = {name: _stated(value) if isinstance(value, dict) else value for name, value in members.items()}
     return {name: value for name, value in members.items() if value or value is False}
 

@@ -40,7 +40,7 @@ class Section:
 
 
 class SubwordModel:
-    """What makes pieces of a word."""
+    """The kinds of models that cut a word into pieces."""
 
     WORD_PIECE: Final = 0
     WHOLE_WORDS: Final = 1
@@ -70,7 +70,7 @@ class SubwordOperation:
 
 
 class Cut:
-    """What becomes of the text that a split finds."""
+    """The ways to cut at the text that a split finds."""
 
     REMOVED: Final = 0
     ISOLATED: Final = 1
@@ -90,7 +90,7 @@ class PatternKind:
 
 
 class NumberType:
-    """What the numbers of a value are."""
+    """The types of the numbers of a value."""
 
     FLOAT: Final = 0
     INT: Final = 1

@@ -87,7 +87,7 @@ class PackedProgram:
         return holds_integers(self.values)
 
 
-# Of a file of text rules alone.
+# The program of a file that holds only text rules.
 _NO_PROGRAM: Final = PackedProgram(b"", b"", b"", (0, 0, 0, 0))
 
 
@@ -106,7 +106,7 @@ def holds_integers(values: bytes) -> bool:
 
 
 def step_entry(program: PackedProgram) -> StepGraph | None:
-    """What a packed file says of its step, where classifier.json speaks of a step graph.
+    """The entry for a packed file's step, where classifier.json has the step graph's.
 
     Example:
         >>> step_entry(program)
@@ -129,11 +129,11 @@ def program_digest(program: PackedProgram) -> str:
 
 
 def graph_entry(graph: Graph, program: PackedProgram) -> Graph:
-    """What a packed file says of its program, where classifier.json speaks of a graph.
+    """The entry for a packed file's program, where classifier.json has the graph's.
 
     Args:
-        graph: what it was made from.
-        program: what was made.
+        graph: the entry of the graph that the program was made from.
+        program: the program.
     """
     limits = graph.limits if graph.limits is None else replace(graph.limits, max_batch=None)
     if limits == Limits():
@@ -170,12 +170,12 @@ def mapped(path: Path) -> mmap.mmap:
     """The bytes of a packed file, read when they are needed and shared among processes.
 
     Raises:
-        BundleError: it cannot be read, or is no regular file.
+        BundleError: it cannot be read, or is not a regular file.
     """
     size = manifests.size_of(path)
     try:
         if not path.is_file() or not _HEADER <= size <= LARGEST:
-            raise BundleError(f"{path} is no packed classifier.", "Give a file that `pocketrnn pack` wrote.")
+            raise BundleError(f"{path} is not a packed classifier.", "Give a file that `pocketrnn pack` wrote.")
         with path.open("rb") as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
@@ -183,7 +183,7 @@ def mapped(path: Path) -> mmap.mmap:
 
 
 def manifest_of(content: mmap.mmap, tokens: Callable[[], Iterable[str]], path: Path) -> Manifest:
-    """What a packed file says, after the engine has opened it: nothing points out of the file.
+    """The manifest of a packed file that the engine has opened, so that no offset points out of the file.
 
     Args:
         content: the file's bytes.
@@ -399,15 +399,15 @@ def _step(step: CleaningStep) -> bytes:
 
 def _example(example: Example) -> bytes:
     text = utf8(example.text)
-    # What float32 cannot hold is no logit of the engine's, and not equal to one.
+    # A number beyond float32 becomes infinite, and so is not equal to any logit of the engine.
     with np.errstate(over="ignore"):
         logits = np.array(example.logits, "<f4").tobytes()
     return words([len(text), len(example.ids)]) + whole(text) + words(example.ids) + logits
 
 
 def _stated_sections(manifest: Manifest, forms: Forms | None = None) -> dict[int, bytes]:
-    """What a manifest says that the engine reads, by section: labels, rules, stop words, golden examples; and channels,
-    but no vocabulary, which stands nowhere else. Normal forms may be those of a file."""
+    """The sections that are made of a manifest: labels, rules, stop words, golden examples and channels; the vocabulary
+    is a section of its own. Normal forms may be those of a file."""
     given, stops = manifest.input, tuple[str, ...]()
     made: dict[int, bytes] = {Section.LABELS: strings(manifest.labels)}
     if not isinstance(given, TextInput):

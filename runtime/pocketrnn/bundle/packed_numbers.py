@@ -69,7 +69,7 @@ def number_examples(section: bytes, count: int, labels: int, channels: int) -> l
 
 def number_example(example: NumberExample) -> bytes:
     """One golden example, in the section of these."""
-    # What float32 cannot hold is no number of the engine's, and not equal to one.
+    # A number beyond float32 becomes infinite, and so is not equal to any number of the engine.
     with np.errstate(over="ignore"):
         samples, logits = np.array(example.samples, "<f4"), np.array(example.logits, "<f4")
     return words([0, len(samples)]) + samples.tobytes() + logits.tobytes()

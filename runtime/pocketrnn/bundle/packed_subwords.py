@@ -59,7 +59,7 @@ _PATTERNS: Final = {
     "deepseek": PatternKind.DEEPSEEK,
 }
 _SIDES: Final = {"left": 1, "right": 2, "both": 3}
-# What is added to the digits of a pattern, or to how a word is cut.
+# Bits that are added to the digits of a pattern, or to how a word is cut.
 _WITHOUT_CONTRACTIONS, _INVERTED, _GOES_ON = 4, 8, 16
 _ASCII: Final = 0x80
 _HANGUL: Final = range(0xAC00, 0xAC00 + 11172)
@@ -159,7 +159,7 @@ def _table_of(operation: tuple[int, int, int, bytes]) -> str:
 
 
 def normal_forms_of(section: bytes, tokens: int) -> Forms:
-    """What a file holds for its normal forms, in their order: those of another Python may be of another Unicode."""
+    """The normal forms that a file holds, in their order: another Python's may follow another version of Unicode."""
     found = (content for kind, _, _, content in _step_operations(section, tokens) if kind == SubwordOperation.NORMAL)
     return lambda _: next(found, b"")
 
@@ -193,7 +193,7 @@ def _model_at(more: Sequence[int]) -> int:
 
 
 def _pieces(rules: SubwordRules, vocabulary: Sequence[str]) -> dict[str, int]:
-    """What the model can give, and the ids; an empty token is found nowhere."""
+    """The pieces that the model can give, with their ids; an empty token is found nowhere."""
     outside = set(rules.outside)
     return {token: i for i, token in enumerate(vocabulary) if token and i not in outside}
 
@@ -312,8 +312,8 @@ def _later_rows() -> list[tuple[int, int, int]]:
 
 @lru_cache(maxsize=8)
 def _normal_form(step: Normalize) -> bytes:
-    """What a normal form changes: code points that are taken apart, the classes of those that combine, and pairs that
-    are joined; Hangul's are computed."""
+    """The table of a normal form: code points that are taken apart, the classes of those that combine, and pairs that
+    are joined. Hangul's are computed."""
     inert = {code for some in step.inert for code in range(ord(some[0]), ord(some[-1]) + 1)}
     apart: dict[int, list[int]] = {}
     classes: list[tuple[int, int, int]] = []

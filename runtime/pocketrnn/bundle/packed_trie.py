@@ -22,7 +22,7 @@ _MOST_UNITS: Final = 1 << 22
 _ALL: Final = (1 << 256) - 1
 # A place for a node is looked for in the last so many blocks of 256: of T5's 32,100 pieces 7 in 1,000 stay empty.
 _OPEN: Final = 2
-# Of bits in groups of 1, 2, 4 and so on, every other group.
+# Masks that select every other group of bits, for groups of 1, 2, 4 and so on.
 _GROUPS: Final = [sum(((1 << size) - 1) << at for at in range(0, 256, 2 * size)) for size in (1 << k for k in range(8))]
 
 

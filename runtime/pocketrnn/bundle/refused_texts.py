@@ -42,7 +42,7 @@ def outside(limits: Limits, ids: NDArray[np.int64], lengths: NDArray[np.int64], 
 
 
 def kinds_outside(limits: Limits) -> list[str]:
-    """What is wrong with the texts that `outside` finds, as ends of a sentence.
+    """The faults of the texts that `outside` finds, as ends of a sentence.
 
     Example:
         >>> kinds_outside(Limits(max_tokens=300, real_token=True))
@@ -56,11 +56,11 @@ def kinds_outside(limits: Limits) -> list[str]:
 
 
 def among(error: LimitError, text: str, otherwise: str = "") -> LimitError:
-    """What `limit_error`, `too_costly` and `too_large` say of the one text, said of one of several.
+    """An error of `limit_error`, `too_costly` or `too_large`, which name one text, for one of several texts.
 
     Args:
-        error: theirs.
-        text: which text it is, as the begin of a sentence.
+        error: an error of theirs.
+        text: which text it is, as the beginning of a sentence.
         otherwise: what else can be done about it, as the end of a sentence.
 
     Example:
@@ -72,7 +72,7 @@ def among(error: LimitError, text: str, otherwise: str = "") -> LimitError:
 
 
 def too_costly(name: str, row: str = "text") -> LimitError:
-    """What to raise for a text or a sequence that would take more of a packed file than the native engine allows.
+    """The error for a text or a sequence that would take more memory or time than the native engine allows.
 
     Example:
         >>> too_costly("news").problem
@@ -85,7 +85,7 @@ def too_costly(name: str, row: str = "text") -> LimitError:
 
 
 def too_large(name: str, row: str = "text") -> LimitError:
-    """What to raise for a text or a sequence of which a packed file would make a whole number that its engine has not.
+    """The error for a text or a sequence that leads a packed file to a whole number beyond 32 bits.
 
     Example:
         >>> too_large("news").problem
@@ -98,7 +98,7 @@ def too_large(name: str, row: str = "text") -> LimitError:
 
 
 def limit_error(name: str, limits: Limits, tokens: int) -> LimitError:
-    """What to raise for a text that `outside` finds.
+    """The error for a text that `outside` finds.
 
     Args:
         name: what the classifier is called.

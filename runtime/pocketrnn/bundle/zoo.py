@@ -40,7 +40,7 @@ def bundle_folder(path_or_name: str | os.PathLike[str]) -> Path:
     """The folder of a bundle, given by its path, by the name of a shipped classifier, or by an address on a model hub.
 
     A folder that holds a bundle comes before a shipped classifier of that name. Nothing in the bundle is read here.
-    What an address names is downloaded, where it is not there yet.
+    The repository at an address is downloaded if it is not there yet.
 
     Raises:
         InputError: it is neither a string nor a path, or no address of a repository.

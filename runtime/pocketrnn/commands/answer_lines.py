@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["Wanted"]
 
 _EXAMPLES: Final = {"rows": "[[0.1, 9.8], [0.2, 9.7]]", "tokens or ids": '["oil", "prices"] or [17, 254]'}
-# Of a sequence, so many characters of its JSON stand beside the answer.
+# So many characters of a sequence's JSON stand beside the answer.
 _SHOWN: Final = 60
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What an answer shows, and how.
+    """The parts of an answer that are shown, and how.
 
     Attributes:
         answers: what the classifier's logits mean.
@@ -45,10 +45,10 @@ class Wanted:
     lists: str | None = None
 
     def given(self, text: str, which: str) -> Any:
-        """What the classifier is given for a text; `which` is the begin of a sentence about it.
+        """The input of the classifier for a line of text; `which` is the beginning of a sentence about it.
 
         Raises:
-            InputError: it is no JSON list.
+            InputError: it is not a JSON list.
         """
         if self.lists is None:
             return text
@@ -60,12 +60,12 @@ class Wanted:
             values = None
         if not isinstance(values, list):
             raise InputError(
-                f"{which} is {shown(text, 40)}, and no JSON list of {self.lists}.", f"Write {_EXAMPLES[self.lists]}."
+                f"{which} is {shown(text, 40)}, not a JSON list of {self.lists}.", f"Write {_EXAMPLES[self.lists]}."
             )
         return values
 
     def named(self, text: str) -> str:
-        """What stands for a text, or a sequence as JSON, beside its answer."""
+        """The text, or the begin of a sequence's JSON, that stands beside its answer."""
         return text if self.lists != "rows" or len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
     def line(self, name: str, answer: Any) -> str:

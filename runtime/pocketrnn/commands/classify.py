@@ -108,9 +108,9 @@ def classify(
     escapes.
 
     With --threshold, or with a bundle that keeps thresholds and without --top, the labels that reach their threshold
-    are given, likeliest first: sad|long, and their probabilities likewise. Of a classifier of which one label is right,
-    that is the likeliest label at most. Where no label reaches it, the label is empty, and the probability is that of
-    the likeliest one.
+    are given, likeliest first: sad|long, and their probabilities likewise. A classifier with one right label gives the
+    likeliest label at most. Where no label reaches it, the label is empty, and the probability is that of the likeliest
+    one.
 
     With --among, the answer is one of these labels, with its probability among them: you know what the texts are in.
     A label after a minus is left out; with such ones alone, all others stay.
@@ -259,10 +259,10 @@ def _answer(classifier: Classifier, texts: Sequence[str], wanted: Wanted, kind: 
 
 
 def _all_given(classifier: Classifier, texts: Sequence[str], wanted: Wanted, kind: str, before: int) -> Sequence[Any]:
-    """What the classifier is given.
+    """The inputs of the classifier, one for each line.
 
     Raises:
-        InputError: one is no list of tokens, ids or rows that it takes, where these are given. Those before it are
+        InputError: one is not a list of tokens, ids or rows that it takes, where these are given. Those before it are
             answered first.
     """
     if wanted.lists is None:

@@ -55,7 +55,7 @@ _USES: Final = ("classify", "verify", "inspect", "bench", "push")
 # A shell reports 128 + the signal for a command that Ctrl-C (SIGINT, 2) or a closed pipe (SIGPIPE, 13) has ended.
 _INTERRUPTED: Final = 130
 _PIPE_CLOSED: Final = 141
-# Of a line of an error, in characters. A name or a value that was given can be as long as a command line, 128 kB.
+# The most characters of an error's line. A name or a value that was given can be as long as a command line, 128 kB.
 _LONGEST_LINE: Final = 2000
 
 
@@ -91,7 +91,7 @@ class _WrongUsage(click.UsageError):
     def show(self, file: IO[Any] | None = None) -> None:
         """Write the line to standard error."""
         path = "pocketrnn" if self.ctx is None else self.ctx.command_path
-        # What the system says of a file has no full stop.
+        # The system's messages about files have no full stop.
         message = self.message if self.message.endswith((".", "?", "!")) else f"{self.message}."
         click.echo(f"Error: {message} See {path} --help.", file=file or sys.stderr)
 
@@ -188,7 +188,7 @@ class _Commands(click.Group):
             raise _Failed(_unforeseen(error)) from error
         except (click.ClickException, click.exceptions.Exit, click.Abort, SystemExit, Terminated):
             raise
-        # A user's module may raise what is no Exception.
+        # A user's module may raise what is not an Exception.
         except BaseException as error:
             raise _Failed(_unforeseen(error)) from error
 
@@ -212,7 +212,7 @@ def _status_unwritten(error: OSError) -> int:
 
 
 def _unforeseen(error: BaseException) -> PocketRNNError:
-    """What is said of an error that nobody foresaw. In Python's development mode it is raised, for its traceback."""
+    """The message for an error that nobody foresaw. In Python's development mode it is raised, for its traceback."""
     if isinstance(error, MemoryError):
         return PocketRNNError("There is not enough memory for this.", "Give less at a time, or use a larger machine.")
     if isinstance(error, OSError) and error.filename is not None:

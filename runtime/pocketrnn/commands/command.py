@@ -26,7 +26,7 @@ __all__ = [
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 
 _EXAMPLES: Final = "Examples:"
-# What a message says in Python's words behind the option: `--call, or call=`, `--gives logits (gives=...)`.
+# The argument in Python that a message names after the option: `--call, or call=`, `--gives logits (gives=...)`.
 _ALSO_IN_PYTHON: Final = re.compile(
     r"""(--[a-z][a-z-]*(?:\ [a-z]+|\ "[^"]*")?)     # the option, and perhaps its value
         (?:,?\ or\ \w+=(?:\w+)?|,\ in\ Python\ \w+=|,\ \w+=(?=\))|\ \(\w+=[^)]*\))(?=[.;,)\ ]|$)""",

@@ -25,7 +25,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class FileOptions:
-    """What the command line says about files of rows; `file_options` gives each option's meaning."""
+    """The options of the command line for files of rows; `file_options` gives each option's meaning."""
 
     input: str | None
     output: str | None

@@ -29,8 +29,8 @@ def inspect(bundle: str, as_json: bool) -> None:
     There are two verdicts: what is proven of the graph, and what the text rules were compared with. The proof has a
     line for each form and what it was made from; --json has each kind of input.
 
-    PATH_OR_NAME is the bundle's folder, the name of a classifier that ships with pocketrnn, or a packed file. Of a
-    bundle, only classifier.json is read; `pocketrnn verify` checks the other files.
+    PATH_OR_NAME is the bundle's folder, the name of a classifier that ships with pocketrnn, or a packed file. Only a
+    bundle's classifier.json is read; `pocketrnn verify` checks the other files.
 
     \b
     Examples:
@@ -95,7 +95,7 @@ def _shown(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator[str]:
 
 
 def _answers(manifest: Manifest) -> list[tuple[str, str]]:
-    """What it gives: labels and how probable they are, or values with their units."""
+    """The lines on a classifier's answers: labels and how probable they are, or values with their units."""
     from pocketrnn.bundle.output import LabelOutput
 
     output, count = manifest.output, len(manifest.labels)
@@ -200,7 +200,7 @@ def _tokens_read(text: AnyTextRules) -> str:
 
 
 def _around(text: AnyTextRules) -> str:
-    """What stands around the ids of a text, and how many there are."""
+    """The line on the ids that are added around a text's, and on how many ids there may be."""
     stated = (
         *(("id {} before it", number) for number in text.first_ids),
         *(("id {} after it", number) for number in text.last_ids),

@@ -14,7 +14,7 @@ __all__ = ["push"]
 @click.argument("bundle", metavar="PATH_OR_NAME")
 @click.argument("address", metavar="hf://USER/NAME")
 @click.option("--private", is_flag=True, help="A new repository is open to you only.")
-@click.option("--message", metavar="TEXT", help="What the commit says.")
+@click.option("--message", metavar="TEXT", help="The message of the commit.")
 def push(bundle: str, address: str, private: bool, message: str | None) -> None:
     """Verify a bundle or a packed file, and put it on a model hub that speaks as Hugging Face's, in one commit.
 

@@ -120,12 +120,13 @@ def _decoded(lines: Iterable[bytes], number: int) -> Iterator[list[str]]:
 
 
 def arriving_fragments(stream: IO[bytes]) -> Iterator[str]:
-    """What has arrived of each line of one text, each time some has; a line end belongs to its fragment.
+    """The fragments of one text as they arrive, each cut at its line ends; a line end belongs to the fragment before
+    it.
 
     Raises:
         InputError: the stream is not UTF-8. The fragments before that are given first.
     """
-    # What has arrived may end inside a character: the decoder keeps the first bytes of it. A file from Windows may
+    # A fragment may end inside a character: the decoder keeps the character's first bytes. A file from Windows may
     # begin with a byte order mark, which the decoder drops.
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     read = 0

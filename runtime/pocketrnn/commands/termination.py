@@ -20,7 +20,7 @@ from pocketrnn.errors import Terminated
 
 __all__ = ["SHELL_STATUS", "end_at_once", "ended_by_signals", "leave"]
 
-# What a shell reports of a command that a signal has ended: this and the signal's number.
+# A shell's status for a command that a signal has ended is this plus the signal's number.
 SHELL_STATUS = 128
 # Windows has no SIGHUP.
 _ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -51,7 +51,7 @@ def leave(status: int) -> NoReturn:
         >>> leave(0)  # doctest: +SKIP
     """
     if status in {SHELL_STATUS + number for number in _ENDING}:
-        # What the interruption of a `finally` has left. A command that wrote nothing has not imported it.
+        # An interrupted `finally` leaves temporary siblings. A command that wrote nothing has not imported the module.
         if folder := sys.modules.get("pocketrnn.bundle.folder"):
             folder.remove_siblings()
         for stream in (sys.stdout, sys.stderr):
@@ -63,9 +63,9 @@ def leave(status: int) -> NoReturn:
 
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """While the block runs, SIGINT raises KeyboardInterrupt in it, and SIGTERM and SIGHUP raise `Terminated`. What
-    leaves the block is then KeyboardInterrupt, or SystemExit with the status that a shell would report, whatever the
-    code in between made of the exception.
+    """While the block runs, SIGINT raises KeyboardInterrupt in it, and SIGTERM and SIGHUP raise `Terminated`. The block
+    is then left by KeyboardInterrupt, or by SystemExit with the status that a shell would report, whatever the code in
+    between made of the exception.
 
     A second SIGTERM does not stop the `finally`s. Signals belong to the process, so this is for the command line only;
     it changes nothing in another thread than the main one, or of a signal that is ignored or handled already.
@@ -119,7 +119,7 @@ class _Block:
         self._raised_at = -_PATIENCE
 
     def end(self, number: int, _frame: FrameType | None) -> None:
-        """What a signal does."""
+        """Handle a signal."""
         if not self.is_running:
             _exit(number, None)
         self.came = self.came or number

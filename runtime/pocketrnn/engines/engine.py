@@ -1,4 +1,4 @@
-"""What a Classifier needs of an engine."""
+"""The interface of an engine, as a Classifier needs it."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Words:
-    """What messages call a text or a sequence of numbers, and each of its steps; and what is said where none can be
-    read on, for want of a step graph or of a step in a packed file: what cannot be answered, and what to do."""
+    """The words of messages for a text or a sequence of numbers and for each of its steps; and the problem and the
+    remedy where none can be read on because the bundle has no step graph, or the packed file no step."""
 
     row: str
     step: str
@@ -87,7 +87,7 @@ def words_of(manifest: Manifest) -> Words:
 
 
 def type_of(manifest: Manifest) -> type[np.int64 | np.float32]:
-    """What a step is for the graph: an id, or numbers.
+    """The type of a step for the graph: an id, or numbers.
 
     Example:
         >>> type_of(Classifier.load("ag_news").manifest).__name__
@@ -97,7 +97,7 @@ def type_of(manifest: Manifest) -> type[np.int64 | np.float32]:
 
 
 def padding_of(manifest: Manifest) -> float:
-    """What stands after the end of a shorter text or sequence in a run: an id, or a number.
+    """The padding after a shorter text or sequence in a run: an id, or a number.
 
     Example:
         >>> padding_of(Classifier.load("ag_news").manifest)
@@ -111,7 +111,7 @@ def checked_threads(threads: int) -> int:
     """How many threads one call may use.
 
     Raises:
-        InputError: it is no whole number from 1, or too many.
+        InputError: it is not a whole number from 1, or too many.
 
     Example:
         >>> checked_threads(2)
@@ -153,7 +153,7 @@ class Engine(Protocol):
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """What the graph says of itself."""
+        """The graph's metadata."""
         ...
 
     def logits_of_one(self, steps: Steps) -> list[float]:

@@ -20,7 +20,7 @@ from pocketrnn.text.text_input import TextInput
 __all__ = ["NativeEngine", "native_module", "opened", "opening", "out_of_memory"]
 
 
-# What the extension offers, and which files it reads: a change of it counts on both sides, here and in
+# The version of the extension's functions and of the files that it reads. It is raised on both sides, here and in
 # runtime/native/pocketrnn_native/_engine.c.
 _INTERFACE: Final = 4
 
@@ -64,10 +64,10 @@ def opened(path: Path) -> Any:
 
 @contextmanager
 def opening(path: Path) -> Iterator[None]:
-    """What goes wrong where a packed file is opened, in a sentence.
+    """Raise an error that occurs while a packed file is opened as one sentence.
 
     Raises:
-        BundleError: the file cannot be read, is no packed classifier, or is damaged.
+        BundleError: the file cannot be read, is not a packed classifier, or is damaged.
         PocketRNNError: there is too little memory.
     """
     module = native_module()
@@ -95,7 +95,7 @@ class NativeEngine:
 
     Raises:
         MissingExtraError: the native engine is not installed.
-        BundleError: the file cannot be read, is no packed classifier, or is damaged.
+        BundleError: the file cannot be read, is not a packed classifier, or is damaged.
     """
 
     def __init__(self, path: Path, *, in_place: bool = False) -> None:
@@ -107,7 +107,7 @@ class NativeEngine:
             self._packed = self._module.Packed(content, 0, True) if in_place else self._file.packed
             self.manifest = manifest_of(content, self._packed.tokens, path)
         of_texts = isinstance(self.manifest.input, TextInput)
-        # What a step is for the engine, and who answers many.
+        # The type of a step for the engine, and the function that answers many texts or sequences.
         self._type: type[np.int32 | np.float32] = np.int32 if of_texts else np.float32
         self._many = self._packed.logits_of_ids if of_texts else self._packed.logits_of_samples
         self._words = words_of(self.manifest)
@@ -117,7 +117,7 @@ class NativeEngine:
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """What the file says of itself. Its rules are those of its document, or it does not open."""
+        """The file's metadata. Its rules are those of its document, or it does not open."""
         manifest = self.manifest
         return digest_entry(manifest.labels, manifest.input)
 
@@ -149,7 +149,7 @@ class NativeEngine:
         return self._answered(self._many, len(lengths), self._refused, *given)
 
     def embeddings(self, steps: Steps, lengths: Ids) -> Answered:
-        """The numbers before the last linear layer; see `Engine.embeddings`. Of texts only."""
+        """The numbers before the last linear layer, for texts only; see `Engine.embeddings`."""
         width = self._packed.embedding_size()
         if not width:
             raise InputError(
@@ -162,7 +162,7 @@ class NativeEngine:
     def _answered(
         self, ask: Callable[..., None], count: int, refusals: list[int], *given: object, width: int | None = None
     ) -> Answered:
-        """What the extension answers to many texts, each of which has a status.
+        """The extension's answers to many texts, each of which has a status.
 
         Args:
             ask: called with what is `given`, and where logits and statuses go.

@@ -82,7 +82,7 @@ class OnnxRuntimeEngine:
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """What the ONNX file says of itself (`metadata_props`)."""
+        """The ONNX file's metadata (`metadata_props`)."""
         return dict(self._whole().get_modelmeta().custom_metadata_map)
 
     def _whole(self) -> onnxruntime.InferenceSession:
@@ -385,7 +385,7 @@ def _session_of(content: bytes, path: Path, asked: Options) -> onnxruntime.Infer
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    # Fatal errors only. What goes wrong is raised, and then said once, in our words.
+    # Only fatal errors are logged. The others are raised, and then told once, in our words.
     options.log_severity_level = 4
     options.add_session_config_entry("session.load_model_format", "ORT" if path.name.endswith(ORT_SUFFIX) else "ONNX")
     try:

@@ -1,4 +1,4 @@
-"""What a graph of a bundle may hold: its operators, and how much they may make of constants alone."""
+"""The operators that a bundle's graph may hold, and how much they may make of constants alone."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ __all__ = [
     "Node",
 ]
 
-# What our exporter writes, and what recurrent, convolutional and attention classifiers are made of. Left out: what
-# repeats (Loop, Scan), branches (If), draws (Random..., Bernoulli, Multinomial, Dropout), sequences, optionals,
-# strings, and what makes a large output of a small input, for signals or images (Resize, ConvTranspose, DFT, ...).
+# The operators that our exporter writes, and those of recurrent, convolutional and attention classifiers. Left out are
+# loops (Loop, Scan), branches (If), draws (Random..., Bernoulli, Multinomial, Dropout), sequences, optionals, strings,
+# and operators for signals or images that make a large output of a small input (Resize, ConvTranspose, DFT, ...).
 OPERATORS: Final = frozenset(
     {"Abs", "Acos", "Acosh", "Add", "And", "ArgMax", "ArgMin", "Asin", "Asinh", "Atan", "Atanh", "Attention",
      "AveragePool", "BatchNormalization", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor",
@@ -61,7 +61,7 @@ Values = tuple[float, ...]
 
 @dataclass
 class Node:
-    """An operator. Of its attributes, those that are integers or a small tensor of numbers."""
+    """An operator, with those of its attributes that are integers or a small tensor of numbers."""
 
     domain: str = ""
     operator: str = ""
@@ -73,7 +73,7 @@ class Node:
 
 @dataclass
 class Found:
-    """What a file was found to hold, and how much of its allowance was used.
+    """The contents that were found in a file, and how much of its allowance was used.
 
     Attributes:
         path: the file's name, for messages.
@@ -138,7 +138,7 @@ class Found:
     def _check_sizes(self) -> None:
         """Refuse operators that make too much of sizes that stand in the file.
 
-        Sizes are followed through the operators that hand numbers on. What is calculated is not known; of a list with
+        Sizes are followed through the operators that hand numbers on. A calculated number is not known; if a list has
         known and unknown numbers, the known ones count.
         """
         known = dict(self.constants)

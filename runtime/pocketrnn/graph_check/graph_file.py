@@ -44,7 +44,7 @@ def check_graph(content: bytes, path: Path, *, trusted: bool = False) -> None:
         trusted: allow all operators, graphs inside them, and functions. The rest is held to all the same.
 
     Raises:
-        BundleError: it is no graph; it keeps weights in further files; it holds an operator that
+        BundleError: it is not a graph; it keeps weights in further files; it holds an operator that
             `graph_limits.OPERATORS` has not, or a field that inference has no use for; or it is larger than a
             classifier can be, or makes too much of constants.
 
@@ -52,7 +52,7 @@ def check_graph(content: bytes, path: Path, *, trusted: bool = False) -> None:
         >>> check_graph(b"not a graph", Path("model.onnx"))
         Traceback (most recent call last):
             ...
-        pocketrnn.errors.BundleError: model.onnx is no ONNX file that a classifier may have: ...
+        pocketrnn.errors.BundleError: model.onnx is not an ONNX file that a classifier may have: ...
     """
     found = Found(path, trusted)
     walk = walk_ort if path.name.endswith(ORT_SUFFIX) else walk_onnx

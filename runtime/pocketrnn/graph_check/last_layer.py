@@ -41,7 +41,7 @@ def input_of_last_layer(content: bytes, path: Path) -> str:
         if node.operator in _LAYERS and node.inputs[0] == given[0]:
             return given[0]
         (name,) = given
-    what = "is joined of several" if node is not None else "is no linear layer's"
+    what = "is joined of several" if node is not None else "is not a linear layer's"
     raise InputError(
         f"{path} has no last linear layer whose input could be given: what comes before the logits {what}.",
         "Use the logits or the probabilities.",

@@ -82,11 +82,11 @@ def walk_onnx(content: bytes, found: Found) -> None:
     It takes time in proportion to the number of the file's fields, whatever the bytes: 1 ms for `ag_news`.
 
     Raises:
-        BundleError: the bytes are no ONNX file, or hold something that no classifier needs; see the module.
+        BundleError: the bytes are not an ONNX file, or hold something that no classifier needs; see the module.
     """
-    # What makes onnxruntime take bytes for its own format. They may stand within a name of an ONNX file.
+    # onnxruntime takes bytes with this mark for its own format. The mark may stand within a name of an ONNX file.
     if content[4:8] == b"ORTM":
-        raise found.refused("is no ONNX file: it is marked as of onnxruntime's own format")
+        raise found.refused("is not an ONNX file: it is marked as of onnxruntime's own format")
     _Walk(memoryview(content), found).holder("ModelProto", 0, len(content), 0)
 
 
@@ -103,13 +103,13 @@ class _Walk:
         value = 0
         for shift in range(0, 70, 7):
             if at >= end:
-                raise self.found.refused("is no ONNX file: it ends within a number")
+                raise self.found.refused("is not an ONNX file: it ends within a number")
             byte = self.view[at]
             at += 1
             value |= (byte & 0x7F) << shift
             if byte < 0x80:
                 return value & 0xFFFF_FFFF_FFFF_FFFF, at
-        raise self.found.refused("is no ONNX file: a number in it has more than 10 bytes")
+        raise self.found.refused("is not an ONNX file: a number in it has more than 10 bytes")
 
     def fields(self, message: str, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
         """A message's fields: number, wire type, and where the content begins and ends; of a varint, it and its end."""
@@ -121,10 +121,10 @@ class _Walk:
             letters, _ = known.get(number, ("", ""))
             if wire not in _LETTERS or _LETTERS[wire] not in letters:
                 raise self.found.refused(
-                    f"is no ONNX file that a classifier may have: field {number} of type {wire} in {message}"
+                    f"is not an ONNX file that a classifier may have: field {number} of type {wire} in {message}"
                 )
             if "*" not in letters and seen & (1 << number):
-                raise self.found.refused(f"is no ONNX file: field {number} of {message} stands in it twice")
+                raise self.found.refused(f"is not an ONNX file: field {number} of {message} stands in it twice")
             seen |= 1 << number
             if wire == _VARINT:
                 value, at = self.varint(at, end)
@@ -134,7 +134,7 @@ class _Walk:
             if size is None:
                 size, at = self.varint(at, end)
             if size > end - at:
-                raise self.found.refused("is no ONNX file: it is cut short")
+                raise self.found.refused("is not an ONNX file: it is cut short")
             yield number, wire, at, at + size
             at += size
 

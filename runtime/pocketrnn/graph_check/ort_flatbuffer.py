@@ -31,15 +31,15 @@ def walk_ort(content: bytes, found: Found) -> None:
     """Look through a file in onnxruntime's format, and add what it holds to `found`.
 
     Raises:
-        BundleError: the bytes are no such file, or hold something that no classifier needs.
+        BundleError: the bytes are not such a file, or hold something that no classifier needs.
     """
     walk = _Walk(content, found)
     if content[4:8] != b"ORTM":
-        raise found.refused("is no graph in onnxruntime's format")
+        raise found.refused("is not a graph in onnxruntime's format")
     model = walk.table_at(walk.table(0), _SESSION_MODEL)
     graph = None if model is None else walk.table_at(model, _MODEL_GRAPH)
     if graph is None:
-        raise found.refused("is no graph in onnxruntime's format: it holds no graph")
+        raise found.refused("is not a graph in onnxruntime's format: it holds no graph")
     walk.graph(graph, 0)
     if found.weights > len(content):
         raise found.refused("holds tensors that share their bytes")
@@ -56,7 +56,7 @@ class _Walk:
                 raise struct.error
             value: int = struct.unpack_from(f"<{letter}", self.content, at)[0]
         except struct.error:
-            raise self.found.refused("is no graph in onnxruntime's format: it is cut short") from None
+            raise self.found.refused("is not a graph in onnxruntime's format: it is cut short") from None
         return value
 
     def table(self, at: int) -> int:
@@ -83,7 +83,7 @@ class _Walk:
             return range(0)
         end = start + 4 + size * self.read("I", start)
         if end > len(self.content):
-            raise self.found.refused("is no graph in onnxruntime's format: it is cut short")
+            raise self.found.refused("is not a graph in onnxruntime's format: it is cut short")
         return range(start + 4, end, size)
 
     def tables(self, table: int, index: int) -> list[int]:

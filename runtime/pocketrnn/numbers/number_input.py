@@ -19,10 +19,10 @@ from pocketrnn.errors import InputError, SequenceError, shown
 __all__ = ["FAR", "NumberInput", "Watch", "array_of", "step_or_steps"]
 
 Samples = NDArray[np.float32]
-# What a module of so many channels would be is no sensor, but an image or a mistake.
+# So many channels are not those of a sensor, but of an image or a mistake.
 MOST_CHANNELS: Final = 65_536
-# Numbers that are this many times the width of the training range outside of it are far. Of the classification sets in
-# aeon (motions, gestures, speech, outlines, power) no test row is further than 0.5 from the range of the training rows,
+# Numbers that are this many times the width of the training range outside of it are far. In aeon's classification sets
+# (motions, gestures, speech, outlines, power) no test row is further than 0.5 from the range of the training rows,
 # counts of infections 2.1; from that of a tenth of the rows none but these is further than 1.8. A wrong unit is off by
 # 10 to 1,000.
 FAR: Final = 4.0
@@ -33,7 +33,7 @@ MOST_STEPS: Final = (1 << 31) - 1
 
 @dataclass(frozen=True)
 class NumberInput:
-    """What is done to a sequence before the graph sees it, in this order: integers are multiplied by `integer_scale`, a
+    """The steps from a sequence to the graph's input, in this order: integers are multiplied by `integer_scale`, a
     missing sample becomes `missing`, `mean` is taken off, the rest divided by `scale`, and kept within `clip`.
 
     Attributes:
@@ -53,7 +53,7 @@ class NumberInput:
             said. Nothing is cut to it: see `far`.
 
     Raises:
-        InputError: a member has not one number for each channel, or is no such number.
+        InputError: a member has not one number for each channel, or is not such a number.
 
     Example:
         >>> rules = NumberInput(("x", "y"), mean=(1.0, 0.0), scale=(2.0, 1.0))
@@ -141,7 +141,7 @@ class NumberInput:
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> NumberInput:
-        """What a document says that `document` gave.
+        """The input that a document of `document` describes.
 
         Raises:
             InputError: as the class.
@@ -160,7 +160,7 @@ class NumberInput:
         return cls(**values)
 
     def prepared(self, sequence: object, watch: Watch | None = None) -> Samples:
-        """What the graph is given for a sequence.
+        """The input of the graph for a sequence.
 
         Args:
             sequence: numbers [time, channels]; of a single channel, also [time]. An array, lists, or a table with a
@@ -171,7 +171,7 @@ class NumberInput:
             float32 [time, channels].
 
         Raises:
-            SequenceError: it has other channels or another number of steps, is empty, or holds what is no finite
+            SequenceError: it has other channels or another number of steps, is empty, or holds what is not a finite
                 number.
 
         Example:
@@ -232,8 +232,8 @@ class NumberInput:
         return numbers
 
     def far(self, numbers: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Which numbers are far outside of the training range: by more than `FAR` times its width. Of a channel that
-        never changed in training its size counts as the width, or 1 where it was 0.
+        """Which numbers are far outside of the training range: by more than `FAR` times its width. If a channel never
+        changed in training, its size counts as the width, or 1 where it was 0.
 
         Args:
             numbers: [time, channels], in the channels' own units.
@@ -288,7 +288,7 @@ class NumberInput:
 
 
 def step_or_steps(samples: object, channels: Sequence[str]) -> NDArray[Any]:
-    """What arrives of a recording, as numbers [time, channels]: steps, or one step [channels].
+    """Arriving samples of a recording as numbers [time, channels]: steps, or one step [channels].
 
     Raises:
         SequenceError: it is neither.
@@ -309,7 +309,7 @@ def array_of(sequence: object, channels: Sequence[str]) -> NDArray[Any]:
         channels: their names.
 
     Raises:
-        SequenceError: it is no such sequence.
+        SequenceError: it is not such a sequence.
 
     Example:
         >>> array_of([[1, 2], [3, 4]], ["x", "y"]).shape
@@ -320,7 +320,7 @@ def array_of(sequence: object, channels: Sequence[str]) -> NDArray[Any]:
         sequence = _columns(sequence, [str(name) for name in getattr(sequence, "column_names", by_name)], channels)
     if isinstance(sequence, str | bytes | Mapping):
         raise SequenceError(
-            f"{_named(sequence)} is no sequence of numbers.", "Give an array [time, channels], or a list of rows."
+            f"{_named(sequence)} is not a sequence of numbers.", "Give an array [time, channels], or a list of rows."
         )
     try:
         # An array of Arrow holds its lists without a copy in Python's objects.
@@ -334,7 +334,7 @@ def array_of(sequence: object, channels: Sequence[str]) -> NDArray[Any]:
         found = np.empty(0, object)
     if found.dtype.kind not in "iufb" or found.ndim not in (1, 2):
         raise SequenceError(
-            f"{_named(sequence)} is no sequence of numbers [time, channels].",
+            f"{_named(sequence)} is not a sequence of numbers [time, channels].",
             f"Give an array or rows of {len(channels)} numbers.",
         )
     if found.ndim == 1 and (len(channels) == 1 or not found.size):
@@ -375,7 +375,7 @@ def _columns(table: Any, names: Sequence[str], channels: Sequence[str]) -> Any:
     # Whatever a table raises.
     except Exception:
         raise SequenceError(
-            "The table's columns are no numbers.", "Give a column of numbers for each channel."
+            "The table's columns are not numbers.", "Give a column of numbers for each channel."
         ) from None
 
 
@@ -395,7 +395,7 @@ def _check_names(channels: object) -> None:
         raise InputError(f"There are {len(channels):,} channels.", f"Give at most {MOST_CHANNELS:,}.")
     for name in channels:
         if not isinstance(name, str) or not name or not name.isprintable() or len(name) > 200:
-            raise InputError(f"{shown(name)} is no channel's name.", "Give a word or two.")
+            raise InputError(f"{shown(name)} is not a channel's name.", "Give a word or two.")
     if len(set(channels)) < len(channels):
         twice = next(name for name in channels if channels.count(name) > 1)
         raise InputError(f"The channel {shown(twice, 40)} is there twice.", "Give each channel once.")

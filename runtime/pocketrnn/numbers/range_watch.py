@@ -28,7 +28,7 @@ def range_of(rules: NumberInput, sequences: Iterable[object]) -> tuple[tuple[flo
         sequences: as the sensor gives them.
 
     Raises:
-        SequenceError: one is no such sequence.
+        SequenceError: one is not such a sequence.
 
     Example:
         >>> range_of(NumberInput(("x",)), [[1, 3], [2, 5]])

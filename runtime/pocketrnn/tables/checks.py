@@ -1,4 +1,4 @@
-"""What every reader of labelled or unlabelled rows checks, and the words for what is wrong with a file."""
+"""The checks of all readers of labelled or unlabelled rows, and the messages for what is wrong with a file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
     "not_parquet",
 ]
 
-# What stands between the fields of CSV files, the most usual first.
+# The delimiters of CSV files, the most usual first.
 _MARKS: Final = (",", ";", "\t", "|")
 SAVE_AS_UTF8: Final = "Name its encoding with --encoding, such as cp1252 or utf-16, or save it as UTF-8."
 
@@ -88,12 +88,12 @@ def check_columns(present: Sequence[str], wanted: Sequence[str], name: str, reme
 
 
 def delimiter_of(header: str, wanted: Sequence[str]) -> str:
-    """What stands between the fields of a CSV file: a comma, or what spreadsheets of many countries write in its place.
+    """The delimiter of a CSV file: a comma, or what spreadsheets of many countries write in its place.
 
     Args:
         header: the first line of the file.
-        wanted: the columns that it should have: the first mark by which it has them all is the one, or else the one
-            that gives most columns.
+        wanted: the columns that it should have. The delimiter is the first one by which it has them all, or else the
+            one that gives most columns.
 
     Example:
         >>> delimiter_of("id;text;label", ["text"]), delimiter_of("a;b", ["a;b"])
@@ -105,7 +105,7 @@ def delimiter_of(header: str, wanted: Sequence[str]) -> str:
 
 
 def header_line(wanted: Sequence[str], delimiter: str) -> str:
-    """What to do about a CSV or TSV file that lacks its header line.
+    """The remedy for a CSV or TSV file that lacks its header line.
 
     Example:
         >>> header_line(("text", "label"), ",")
@@ -136,7 +136,7 @@ def json_object(line: str) -> dict[str, Any]:
     return row
 
 
-# What pyarrow raises of a damaged file, beside its own errors: names that are not UTF-8, sizes that no memory has.
+# pyarrow's errors for a damaged file, beside its own: names that are not UTF-8, sizes that no memory has.
 DAMAGED_PARQUET: Final = (OSError, ValueError, LookupError, ArithmeticError, MemoryError, NotImplementedError)
 
 

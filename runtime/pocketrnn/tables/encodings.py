@@ -123,7 +123,7 @@ class _Utf8(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         while not self._waiting and not self._ended:
-            # What has arrived of a pipe, without waiting for more.
+            # The bytes that have arrived from a pipe, without waiting for more.
             chunk: bytes = getattr(self._file, "read1", self._file.read)(_CHUNK)
             self._ended = not chunk
             self._check_not_utf8(chunk)

@@ -79,7 +79,7 @@ def _check_free(names: Collection[str], added: Sequence[str], source: RowSource)
 def _check_names(names: Sequence[str], text_column: str, added: Sequence[str], source: RowSource) -> None:
     header = ""
     if source.kind in DELIMITERS:
-        # Of a row's fields it is not known which is the text; a file of one column is no riddle.
+        # Nobody knows which of a row's fields is the text, unless the file has one column.
         others = [f"column_{number}" for number in range(2, len(names) + 1)][:3]
         header = header_line((text_column, *others), DELIMITERS[source.kind])
     check_columns(names, (text_column, *names), source.name, _NAME_THE_COLUMN, header)

@@ -58,7 +58,8 @@ def columns_of(name: str, kind: Kind, wanted: Sequence[str]) -> dict[str, Sequen
             names, present = _delimited(path, kind, wanted)
     except (InputError, ImportError):
         raise
-    # Of a file of any kind: OSError, UnicodeDecodeError, csv.Error, ArrowInvalid, ValueError, AttributeError.
+    # The errors of all kinds of files: OSError, UnicodeDecodeError, csv.Error, ArrowInvalid, ValueError,
+    # AttributeError.
     except Exception as error:
         near = near_file(path) if isinstance(error, FileNotFoundError) else ""
         raise DataError(f"{name} cannot be read: {reason(error)}.", near or "Check the file and its format.") from None
@@ -75,7 +76,7 @@ def recording_of(columns: Mapping[str, Sequence[Any]], channels: Sequence[str], 
         name: the file, for the error.
 
     Raises:
-        DataError: a field is no number, or there is no row.
+        DataError: a field is not a number, or there is no row.
 
     Example:
         >>> recording_of({"ax": ["1", "2"], "ay": ["3", ""]}, ["ax", "ay"], "walk.csv").tolist()
@@ -101,7 +102,7 @@ def parted(column: Sequence[Any]) -> list[tuple[str, NDArray[np.int64]]]:
 
 
 def no_number(constant: str) -> float:
-    """What `json.loads` makes of a constant that is not JSON: NaN is a missing sample.
+    """The number that `json.loads` makes of a constant that is not JSON: NaN is a missing sample.
 
     Raises:
         ValueError: it is another one, such as Infinity.
@@ -169,7 +170,7 @@ def _numbers(column: Sequence[Any], channel: str, name: str) -> NDArray[Any]:
             made.append(float(text) if text else math.nan)
         except ValueError:
             raise DataError(
-                f"{name}, column {channel!r}, row {row + 1}: {shown(value, 30)} is no number.", "Correct the file."
+                f"{name}, column {channel!r}, row {row + 1}: {shown(value, 30)} is not a number.", "Correct the file."
             ) from None
     found = np.array(made)
     whole = all(text.strip().lstrip("+-").isdecimal() for text in map(str, column)) and len(found) > 0

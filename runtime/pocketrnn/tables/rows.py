@@ -45,7 +45,7 @@ ENDINGS: Final[Mapping[str, Kind]] = {
     ".parquet": "parquet",
 }
 DELIMITERS: Final[Mapping[str, str]] = {"csv": ",", "tsv": "\t"}
-# What stands between the labels of one text in CSV, and between them on a line.
+# The separator of the labels of one text, in CSV and on a line.
 LABEL_SEPARATOR: Final = "|"
 # The white space of JSON.
 BLANK: Final = " \t\r\n"
@@ -141,7 +141,7 @@ class RowBatch:
 
 @dataclass(frozen=True)
 class Column:
-    """What is added to a batch: one value for each row, or None.
+    """A column that is added to a batch: one value for each row, or None.
 
     Attributes:
         name: its name.
@@ -209,7 +209,7 @@ class RowSource:
 
 
 def kind_of(name: str, stated: str | None, option: str) -> Kind:
-    """What kind of file this is: as stated, else by the end of its name.
+    """The kind of a file: as stated, else by the end of its name.
 
     Args:
         name: the file's name; `-` for a standard stream.

@@ -24,7 +24,7 @@ _REMEMBERED: Final = 1 << 14
 
 
 def check_charsmap(content: bytes) -> None:
-    """Refuse bytes that are no such table, or one that makes more than 18 code points of a key.
+    """Refuse bytes that are not such a table, or one that makes more than 18 code points of a key.
 
     Raises:
         InputError: they are not.
@@ -75,7 +75,7 @@ class Charsmap:
             if (node := self._first(point)[0]) >= 0
             for other in ascii_points
         )
-        # What becomes of the characters of a text of ASCII, if each is by itself.
+        # The replacements of ASCII characters, if each is replaced by itself.
         self.of_ascii: dict[int, str] | None = None
         if alone:
             found = {ord(point): self._first(point)[1] for point in ascii_points}
@@ -97,7 +97,7 @@ class Charsmap:
         return found
 
     def shortest(self, text: str) -> str | None:
-        """What the shortest key becomes that a text begins with."""
+        """The replacement of the shortest key that a text begins with."""
         node, by = self._first(text[0])
         for point in text[1:]:
             if by is not None or node < 0:
@@ -113,7 +113,7 @@ class Charsmap:
         return self._step(self._root, point) is not None
 
     def alone(self, point: str) -> str:
-        """What a code point becomes by itself, or the code point."""
+        """The replacement of a code point by itself, or the code point."""
         by = self._first(point)[1]
         return point if by is None else by
 

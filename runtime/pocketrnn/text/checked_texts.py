@@ -31,7 +31,7 @@ class Chunk:
 
     Attributes:
         texts: strings; or the ids of texts that were ready, or that another tokenizer has split.
-        skipped: the indices in `texts` of items that were no text; an empty text stands there.
+        skipped: the indices in `texts` of items that were not texts; an empty text stands there.
         first: the position of the first of them in all texts, from 0.
 
     Example:
@@ -52,17 +52,17 @@ class Chunk:
 def chunks(texts: Iterable[Text], ready: ReadyTexts, *, on_error: OnError, threads: int) -> Iterable[Chunk]:
     """Check texts, and share them out in chunks, in their order.
 
-    What has a length (a list, a column) is checked whole before any work is done. What has none (a generator) is read
-    lazily, a chunk at a time, and never held.
+    A collection with a length (a list, a column) is checked whole before any work is done. One without (a generator) is
+    read lazily, a chunk at a time, and never held.
 
     Args:
         texts: the texts.
-        ready: what makes ids of those that are no strings, or of all.
-        on_error: `raise` refuses an item that is no text; `skip` lets an empty text stand for it.
+        ready: what makes ids of those that are not strings, or of all.
+        on_error: `raise` refuses an item that is not a text; `skip` lets an empty text stand for it.
         threads: how many threads the chunks are for.
 
     Raises:
-        TextError: `texts` is no collection of texts, or an item of it is no text.
+        TextError: `texts` is not a collection of texts, or an item of it is not a text.
         InputError: `on_error` is neither; or the caller's tokenizer fails.
 
     Example:
@@ -84,7 +84,7 @@ def checked_batches(batches: Iterable[list[str]], ready: ReadyTexts) -> Iterator
     """Check lists of texts, and give each as one chunk.
 
     Raises:
-        TextError: an item of a batch is no text.
+        TextError: an item of a batch is not a text.
 
     Example:
         >>> [chunk.texts for chunk in checked_batches([["a"], ["b"]], ready)]
@@ -104,7 +104,7 @@ def _checked_chunks(items: Iterator[Text], ready: ReadyTexts, size: int, on_erro
 
 
 def _chunk(items: Sequence[Text], ready: ReadyTexts, first: int, on_error: OnError) -> Chunk:
-    """The items as a chunk, with the ids of those that are no strings, or of all where the bundle does not split."""
+    """The items as a chunk, with the ids of those that are not strings, or of all where the bundle does not split."""
     others = [i for i, item in enumerate(items) if not (ready.splits and isinstance(item, str))]
     if not others:
         return Chunk(list(items), [], first)  # type: ignore[arg-type]

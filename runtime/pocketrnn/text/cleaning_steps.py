@@ -1,4 +1,4 @@
-"""What is done to a text before it is split: replacements, characters that are kept, lower-casing. All of it is data.
+"""The steps of a text before it is split: replacements, characters that are kept, lower-casing. All of it is data.
 
 Nothing here is a regular expression, so that every reader of a bundle, in any language, does the same. A step looks at
 code points only, and the set of a `Keep` stands in the bundle as ranges: no reader's version of Unicode decides.
@@ -66,8 +66,8 @@ class Replace:
     by: str
 
     def __post_init__(self) -> None:
-        checked_string(self.what, "What a step replaces", 1)
-        checked_string(self.by, "What a step puts in place", 0)
+        checked_string(self.what, "The text that a step replaces", 1)
+        checked_string(self.by, "The replacement of a step", 0)
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ class Keep:
     by: str = ""
 
     def __post_init__(self) -> None:
-        checked_string(self.by, "What a step puts in place", 0)
-        checked_ranges(self.ranges, "What a step keeps")
+        checked_string(self.by, "The replacement of a step", 0)
+        checked_ranges(self.ranges, "The set that a step keeps")
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def cleaning(*steps: str | tuple[str, str] | CleaningStep) -> tuple[CleaningStep
         elif isinstance(step, tuple | list) and len(step) == 2:
             made.append(Replace(*step))
         else:
-            raise InputError(f"{shown(step)} is no step.", "Give a name, or a pair: what is replaced, and by what.")
+            raise InputError(f"{shown(step)} is not a step.", "Give a name, or a pair: what is replaced, and by what.")
     return tuple(made)
 
 
@@ -171,7 +171,7 @@ def check_growth(steps: Sequence[CleaningStep]) -> None:
     rest = largest = 1.0
     for step in reversed(steps):
         if isinstance(step, Lowercase):
-            # One code point becomes two: U+0130. What it becomes is not looked up here, so that readers need no table.
+            # One code point becomes two: U+0130. Its lower case is not looked up here, so that readers need no table.
             rest, weights, grown = 2 * largest, {}, 2 * largest
         else:
             grown = sum(max(weights.get(point, 0.0), rest) for point in step.by)
@@ -209,7 +209,7 @@ def steps_of(documents: Iterable[Any]) -> tuple[CleaningStep, ...]:
     """Steps as they stand in classifier.json, or by their names.
 
     Raises:
-        InputError: one is no step.
+        InputError: one is not a step.
 
     Example:
         >>> steps_of([{"replace": "'", "by": ""}])
@@ -229,13 +229,13 @@ def _steps_of(document: Any) -> tuple[CleaningStep, ...]:
     if members == {"keep", "by"} and isinstance(document["keep"], list | tuple):
         return (Keep(tuple(document["keep"]), document["by"]),)
     raise InputError(
-        f"{shown(document)} is no step.",
+        f"{shown(document)} is not a step.",
         'Give {"replace": "...", "by": "..."}, {"keep": ["az"], "by": "..."} or {"lowercase": true}.',
     )
 
 
 def checked_ranges(ranges: Any, what: str) -> None:
-    """Refuse what are no ranges: each one code point, or two, the first and the last.
+    """Refuse what are not ranges: each one code point, or two, the first and the last.
 
     Raises:
         InputError: a value is not of its type or length, a range ends before it begins, or holds half of a surrogate
@@ -250,10 +250,10 @@ def checked_ranges(ranges: Any, what: str) -> None:
 
 
 def items_of(value: Any) -> tuple[Any, ...]:
-    """What a list in classifier.json holds. A string is none: it would be taken for a list of its characters.
+    """The items of a list in classifier.json. A string is refused: it would be taken for a list of its characters.
 
     Raises:
-        InputError: it is no list.
+        InputError: it is not a list.
 
     Example:
         >>> items_of(["az", "AZ"])
@@ -295,7 +295,7 @@ def _merged(ranges: Iterable[str]) -> tuple[list[int], list[int]]:
 
 def checked_string(value: Any, what: str, least: int, most: int = LONGEST) -> None:
     if not isinstance(value, str):
-        raise InputError(f"{what} is {shown(value)}, which is no string.", "Give a string.")
+        raise InputError(f"{what} is {shown(value)}, which is not a string.", "Give a string.")
     if not least <= len(value) <= most:
         raise InputError(f"{what} has {len(value)} characters.", f"Give {least} to {most} characters.")
     if any("\ud800" <= point <= "\udfff" for point in value):
@@ -313,7 +313,7 @@ def _function(step: CleaningStep) -> Callable[[str], str]:
 
 
 class _KeptCodes(dict[int, int | str]):
-    """What `str.translate` asks for what becomes of a code point. Nothing is stored: it serves many threads."""
+    """A table for `str.translate`: the replacement of each code point. Nothing is stored: it serves many threads."""
 
     def __init__(self, step: Keep) -> None:
         super().__init__()
@@ -345,7 +345,7 @@ def _all_but(points: str) -> tuple[str, ...]:
 
 @functools.cache
 def _word_characters() -> tuple[CleaningStep, ...]:
-    """What Python's `re` takes for \\w and \\s, by the Unicode version of this Python. 0.3 s, once."""
+    """The characters of \\w and \\s in Python's `re`, by the Unicode version of this Python. 0.3 s, once."""
     kept = _ranges_where(lambda p: p.isalnum() or p == "_" or p.isspace(), range(sys.maxunicode + 1))
     return (Keep(kept),)
 

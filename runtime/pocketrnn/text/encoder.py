@@ -120,7 +120,7 @@ class TextEncoder:
 
     @property
     def pieces(self) -> SubwordIds | None:
-        """What makes ids of texts by rules of subwords; None by others."""
+        """The object that makes ids of texts by rules of subwords; None for other rules."""
         return self._pieces
 
     def look_up(self, tokens: Sequence[str]) -> list[int]:
@@ -170,7 +170,7 @@ class TextEncoder:
 
 
 def _tokenize_by(rules: TextRules) -> Callable[[str], list[str]]:
-    """What cuts a text, lower-cased where the rules say so, into tokens."""
+    """A function that cuts a text, lower-cased where the rules say so, into tokens."""
     if rules.tokenizer == EXTERNAL:
         return _no_split
     split = SPLITS[rules.tokenizer]
@@ -200,7 +200,7 @@ class _ManyTexts:
     """
 
     MARKER = "A"
-    # What the marker and a dropped token are among the ids, until they are taken out.
+    # The ids of the marker and of a dropped token, until they are taken out.
     END = -1
     DROPPED = -2
     # A tokenizer's name, how the marker is set off from the text before it, and the tokenizer for lower-cased text.
@@ -231,7 +231,7 @@ class _ManyTexts:
         return self._split(np.concatenate(parts))
 
     def _split(self, ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """What `encode` returns, from the ids of all texts, each followed by `END`."""
+        """The result of `encode`, from the ids of all texts, each followed by `END`."""
         ends = np.flatnonzero(ids == self.END)
         starts = np.append(0, ends[:-1] + 1)
         kept = ids >= 0

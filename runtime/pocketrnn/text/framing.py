@@ -1,4 +1,4 @@
-"""What stands around the ids of a text, how long they may be, and what fills them up: the same for all text rules."""
+"""The ids that are added around a text's, their most and fewest, and the padding: the same for all text rules."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["LARGEST", "SUBWORDS", "Framed", "Side", "check_frame", "cut", "frame
 Side = Literal["left", "right"]
 
 LARGEST: Final = (1 << 31) - 1
-# What `tokenizer` of classifier.json says of rules of subwords.
+# The value of `tokenizer` in classifier.json for rules of subwords.
 SUBWORDS: Final = "subwords"
 # Every text becomes at least so many ids: the largest is that of `min_tokens` of a graph's limits.
 _LARGEST_MIN_WIDTH: Final = 1 << 16
 
 
 class Framed:
-    """What all text rules say of the ids around a text and of its width; their fields are the dataclasses'."""
+    """The part of all text rules on the ids around a text and on its width; the fields are the dataclasses'."""
 
     padding_id: int
     max_tokens: int | None

@@ -33,7 +33,7 @@ class ReadyTexts:
         tokenizer: text -> tokens or ids; None to leave strings to the bundle's own tokenizer.
 
     Raises:
-        InputError: the tokenizer is no function.
+        InputError: the tokenizer is not a function.
 
     Example:
         >>> ready = ReadyTexts("mood", TextEncoder(TextRules(), ["<unk>", "good"]), rows=2)
@@ -44,14 +44,14 @@ class ReadyTexts:
     def __init__(self, name: str, encoder: TextEncoder, rows: int, tokenizer: Tokenizer | None = None) -> None:
         if tokenizer is not None and not callable(tokenizer):
             raise InputError(
-                f"tokenizer is {shown(tokenizer)}, which is no function.",
+                f"tokenizer is {shown(tokenizer)}, which is not a function.",
                 "Give a function that takes a text and returns its tokens or ids.",
             )
         self.tokenizer = tokenizer
         self._name, self._encoder, self._rows, self._rules = name, encoder, rows, encoder.rules
         # Whether strings are left to the encoder.
         self.splits = tokenizer is None and encoder.rules.tokenizer != EXTERNAL
-        # What stands for an item that is passed over.
+        # The text or ids in place of an item that is passed over.
         self.blank: str | list[int] = "" if self.splits else encoder.encode_tokens([])
 
     def ids(self, text: object, which: str = "The text") -> list[int]:
@@ -87,7 +87,7 @@ class ReadyTexts:
             return self._checked(self._called(text), which)
         except TextError as error:
             raise InputError(
-                f"tokenizer gives what is no text for {shown(text, 40)}: {error.problem}", error.remedy
+                f"tokenizer gives what is not a text for {shown(text, 40)}: {error.problem}", error.remedy
             ) from None
 
     def _called(self, text: str) -> list[Any]:
@@ -98,7 +98,7 @@ class ReadyTexts:
                 "line, --tokens).",
             )
         try:
-            return _values(self.tokenizer(text), "What it returns")
+            return _values(self.tokenizer(text), "Its result")
         except PocketRNNError as error:
             raise InputError(
                 f"tokenizer gives no tokens for {shown(text, 40)}: {error.problem}", error.remedy
@@ -121,7 +121,7 @@ class ReadyTexts:
             return self._encoder.encode_tokens(values)
         ids = []
         for index, value in enumerate(values):
-            # True is no id, and neither is 3.0.
+            # True is not an id, and neither is 3.0.
             if isinstance(value, (bool, str)) or not hasattr(value, "__index__"):
                 raise _odd(value, index, which, "ids")
             ids.append(operator.index(value))

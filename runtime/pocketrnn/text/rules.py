@@ -120,7 +120,7 @@ class TextRules(Framed):
 
     @property
     def beyond_plain(self) -> list[str]:
-        """What of the rules does more than to cut a text into tokens, and to look these up.
+        """The rules that do more than to cut a text into tokens and to look these up.
 
         Example:
             >>> TextRules("space", min_width=9).beyond_plain

@@ -39,11 +39,11 @@ MOST_WAITING: Final = 1 << 16
 
 
 class _InTheWayError(Exception):
-    """What keeps a text from being cut at spaces."""
+    """A text cannot be cut at spaces, for the reason in the message."""
 
 
 def in_the_way(rules: SubwordRules, vocabulary: Sequence[str]) -> str:
-    """What keeps texts from being read on by these rules, as a noun; empty if nothing does.
+    """The part of these rules that keeps texts from being read on, as a noun; empty if nothing does.
 
     Example:
         >>> in_the_way(SubwordRules(WordPiece(), 0, splits=(SplitAt((" ",), "removed"),)), ["[UNK]"])
@@ -166,7 +166,7 @@ def _dropped_first(splits: Sequence[Split]) -> SplitAt | None:
 
 
 def _behind_step(step: SubwordStep | Split, mark: str, dropped: SplitAt | None) -> str:
-    """What the space is behind a step that leaves what stands before and behind it apart.
+    """The space's form after a step that leaves the texts before and after it apart.
 
     Raises:
         _InTheWayError: the step does not.

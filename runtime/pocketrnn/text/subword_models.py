@@ -78,14 +78,14 @@ class Bpe:
         if not isinstance(merges, tuple) or len(merges) % 2 or len(merges) > 2 * MOST_PIECES:
             raise InputError(f"merges is {shown(merges)}.", "Give the ids of two pieces for each merge.")
         if not all(type(i) is int and i >= 0 for i in merges):
-            raise InputError("A merge holds what is no id.", "Ids are whole numbers from 0.")
+            raise InputError("A merge holds what is not an id.", "Ids are whole numbers from 0.")
         if 2 * len(set(zip(merges[::2], merges[1::2], strict=True))) != len(merges):
             raise InputError("A merge stands twice.", "Give each once.")
         ranks = self.ranks
         if not isinstance(ranks, tuple) or len(ranks) not in (0, len(merges) // 2):
             raise InputError(f"ranks is {shown(ranks)}.", "Give one for each merge, or none.")
         if not all(type(rank) is int and 0 <= rank <= MOST_PIECES for rank in ranks) or list(ranks) != sorted(ranks):
-            raise InputError("The ranks are no whole numbers in order.", "Give the merges by their ranks.")
+            raise InputError("The ranks are not whole numbers in order.", "Give the merges by their ranks.")
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class Unigram:
         if not isinstance(scores, tuple) or not 1 <= len(scores) <= MOST_PIECES:
             raise InputError(f"scores is {shown(scores)}.", "Give a number for each token.")
         if not all(type(score) in (int, float) and math.isfinite(score) for score in scores):
-            raise InputError("A score is no finite number.", "Give a number for each token.")
+            raise InputError("A score is not a finite number.", "Give a number for each token.")
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ Merges = Mapping[tuple[int, int], tuple[int, int]]
 
 
 def _check_affix(value: Any) -> None:
-    checked_string(value, "What a piece begins or ends with", 0, _LONGEST_AFFIX)
+    checked_string(value, "The prefix or suffix of a piece", 0, _LONGEST_AFFIX)
 
 
 def _check_flags(model: Any, *names: str) -> None:
@@ -159,13 +159,13 @@ def _check_flags(model: Any, *names: str) -> None:
 
 
 def model_function(model: Model, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None) -> ToIds:
-    """What makes ids of a word that is not empty.
+    """A function that makes ids of a word that is not empty.
 
     Args:
         model: the model.
-        pieces: what the model can give, and the ids.
+        pieces: the pieces that the model can give, with their ids.
         tokens: the whole vocabulary.
-        unknown: the id of what is unknown; None to drop it.
+        unknown: the id of an unknown piece; None to drop it.
 
     Raises:
         InputError: the model does not fit the vocabulary.
@@ -215,7 +215,7 @@ def _byte_pieces(pieces: Mapping[str, int]) -> list[int | None]:
 def bpe_parts(
     model: Bpe, pieces: Mapping[str, int], tokens: Sequence[str], unknown: int | None
 ) -> tuple[Callable[[str], list[int]], Merges]:
-    """What makes ids of the characters of a word, and the merges that are then done (`merged`).
+    """A function that makes ids of the characters of a word, and the merges that are then done (`merged`).
 
     The arguments and the errors are those of `model_function`.
 
@@ -305,7 +305,7 @@ def merged(
         if gone[at] or right < 0:
             continue
         found = merges.get((ids[at], ids[right]))
-        # What stood there has become something else meanwhile.
+        # The pair that stood there has become something else meanwhile.
         if found is None or found[same] != known:
             continue
         made = found[1]
@@ -391,7 +391,7 @@ def _unigram(model: Unigram, pieces: Mapping[str, int], tokens: Sequence[str], u
 
 @dataclass(frozen=True)
 class _KnownWord:
-    """What becomes of a word, whatever stands before it.
+    """The pieces of a word, whatever stands before it.
 
     Attributes:
         ids: its ids.
@@ -413,7 +413,7 @@ def _by_words(
     best: Callable[..., list[tuple[int, int, int]]],
     ids_on: Callable[[str, Sequence[tuple[int, int, int]]], list[int]],
 ) -> ToIds:
-    """What makes ids of a text word by word, where all ways to cut it go through the places before its words.
+    """A function that makes ids of a text word by word, if all ways to cut it go through the places before its words.
 
     The sum at such a place is all that the next word knows of what stands before it, and decides nothing but how sums
     are rounded. Rounding never turns the order of two sums, so that the path whose rounded sum is the largest is found;
@@ -444,7 +444,7 @@ def _by_words(
 
     def ids_of(text: str) -> Sequence[int]:
         ids: list[int] = []
-        # Of the words that are not yet in the sum `before`; most texts never need it.
+        # The scores of words that are not yet in the sum `before`; most texts never need it.
         scores: list[tuple[float, ...]] = []
         total = before = 0.0
         for word in _words_of(text):
@@ -489,7 +489,7 @@ def _words_of(text: str) -> list[str]:
 
 
 def _best_two(model: Unigram, pieces: Mapping[str, int]) -> Callable[[str], tuple[float, float]]:
-    """What finds the sums of a word's best path and of its second; minus infinity where there is no second."""
+    """A function that finds the sums of a word's best and second path; minus infinity where there is no second."""
     keep = float if model.exact else _rounded
     penalty = keep(min(model.scores[i] for i in pieces.values()) - UNKNOWN_PENALTY)
     lengths = _lengths_of(pieces)
@@ -532,7 +532,7 @@ def _rounded(number: float) -> float:
 
 
 def _best_path(model: Unigram, pieces: Mapping[str, int], unknown: int) -> Callable[..., list[tuple[int, int, int]]]:
-    """What finds where each piece of a word's best path starts and ends, and its id; of equal ones, the first found.
+    """A function that finds a word's best path: where each piece starts and ends, and its id; the first of equal ones.
 
     It takes the word, and the sum of what stands before it.
     """
@@ -627,7 +627,7 @@ def model_of(document: Mapping[str, Any]) -> Model:
     """The model that `model` of classifier.json says.
 
     Raises:
-        InputError: it is no model, or a value is out of its range.
+        InputError: it is not a model, or a value is out of its range.
 
     Example:
         >>> model_of({"kind": "wordpiece"})

@@ -76,18 +76,18 @@ class Pattern:
 
     @property
     def sets(self) -> tuple[tuple[str, ...], ...]:
-        """What it needs of Unicode, in the order of docs/format.md."""
+        """The sets of Unicode that it needs, in the order of docs/format.md."""
         return tuple(getattr(self, name) for name in _SETS[self.name])
 
 
 _OTHER, _LETTER, _NUMBER, _SPACE = range(4)
-# Of `o200k`: capitals go on with what else can stand before a small letter.
+# The kinds of `o200k`: capitals are followed by what else can stand before a small letter.
 _CAPITAL, _SMALL, _UNCASED, _MARK = range(4, 8)
 _PUNCTUATION: Final = 8
 
 
 class _KindsOf(dict[str, int]):
-    """What a code point is to a pattern; it keeps the first that it was asked for.
+    """The kind of each code point for a pattern; it keeps the first ones that it was asked for.
 
     Args:
         sets: the kinds, and the ranges of each; the first that a code point is in counts.
@@ -106,7 +106,7 @@ class _KindsOf(dict[str, int]):
 
 
 def pattern_function(split: Pattern) -> Callable[[str], list[str]]:
-    """What cuts a word that is not empty; a part may be empty."""
+    """A function that cuts a word that is not empty; a part may be empty."""
     letters, numbers, digits = (_LETTER, split.letters), (_NUMBER, split.numbers), split.digits
     if split.name == "deepseek":
         kinds = _KindsOf(letters, (_PUNCTUATION, split.punctuation))

@@ -1,4 +1,4 @@
-"""What cuts a text into the words that a model of subwords cuts further.
+"""The splits that cut a text into words, which a model of subwords cuts further.
 
 All of it is data, and what it needs of Unicode is in it. No reader has regular expressions: what patterns say is runs
 of code points (`SplitAtRuns`), or one of those that many tokenizers share, which are code (`subword_patterns.py`).
@@ -74,7 +74,7 @@ class SplitAtText:
     """A word is cut where `text` stands, as at the code points of `SplitAt`.
 
     Raises:
-        InputError: it is no string of 1 to 256 code points, or `how` is unknown.
+        InputError: it is not a string of 1 to 256 code points, or `how` is unknown.
 
     Example:
         >>> split_function(SplitAtText("--", "isolated"))(["a--b"])
@@ -85,13 +85,13 @@ class SplitAtText:
     how: How
 
     def __post_init__(self) -> None:
-        checked_string(self.text, "What a word is cut at", 1)
+        checked_string(self.text, "The text that a word is cut at", 1)
         _check_how(self.how)
 
 
 @dataclass(frozen=True)
 class Part:
-    """What follows in a `Run`: as many code points of `ranges` as there are, at most `most`.
+    """The next part of a `Run`: as many code points of `ranges` as there are, at most `most`.
 
     Attributes:
         ranges: as in `Keep`.
@@ -107,20 +107,20 @@ class Part:
     most: int | None = 1
 
     def __post_init__(self) -> None:
-        checked_ranges(self.ranges, "What a part of a run holds")
+        checked_ranges(self.ranges, "The set of a part of a run")
         _check_count(self.least, self.most, 0)
 
 
 @dataclass(frozen=True)
 class Run:
-    """What `SplitAtRuns` looks for: code points of `ranges`, as many as there are, behind one of `before` if there is.
+    """A run that `SplitAtRuns` looks for: code points of `ranges`, as many as there are, behind one of `before` if any.
 
     Attributes:
         ranges: as in `Keep`.
         before: likewise, or none.
         least: the fewest code points of `ranges`, from 1.
         most: the most of them; None for all.
-        ends_at: ranges, or none: the run ends behind its last code point of these; without one it is no run.
+        ends_at: ranges, or none: the run ends behind its last code point of these; without one it is not a run.
         not_before: ranges, or none: where one of these follows, the run's last code point is left out.
         then: what must follow, one part after the other.
 
@@ -142,9 +142,9 @@ class Run:
     then: tuple[Part, ...] = ()
 
     def __post_init__(self) -> None:
-        checked_ranges(self.ranges, "What a run holds")
+        checked_ranges(self.ranges, "The set of a run")
         for ranges in filter(None, (self.before, self.ends_at, self.not_before)):
-            checked_ranges(ranges, "What a run stands beside")
+            checked_ranges(ranges, "The set beside a run")
         _check_count(self.least, self.most, 1)
         if not isinstance(self.then, tuple) or not all(isinstance(part, Part) for part in self.then):
             raise InputError(f"then is {shown(self.then)}.", "Make it of Part.")
@@ -174,7 +174,7 @@ class SplitAtRuns:
         inverted: whether it is meant of what stands between.
 
     Raises:
-        InputError: they are no runs, or too many; or `how` is unknown.
+        InputError: they are not runs, or too many; or `how` is unknown.
 
     Example:
         >>> split_function(SplitAtRuns((Run(("09",), most=3),), "isolated"))(["ab1234"])
@@ -202,7 +202,7 @@ class PrependTo:
     """`text` is put before every word that does not begin with it; with `first`, only before the text's first.
 
     Raises:
-        InputError: it is no string of 1 to 256 code points, or `first` is no boolean.
+        InputError: it is not a string of 1 to 256 code points, or `first` is not a boolean.
 
     Example:
         >>> split_function(PrependTo("_"))(["a", "_b"])
@@ -213,7 +213,7 @@ class PrependTo:
     first: bool = False
 
     def __post_init__(self) -> None:
-        checked_string(self.text, "What is put before a word", 1)
+        checked_string(self.text, "The text that is put before a word", 1)
         if not isinstance(self.first, bool):
             raise InputError(f"first is {shown(self.first)}.", "Use true or false.")
 
@@ -224,7 +224,7 @@ Cut = Callable[[list[str]], list[str]]
 
 
 def check_splits(splits: Sequence[Split]) -> None:
-    """Refuse what are no splits, too many, or such as no reader could follow.
+    """Refuse what are not splits, too many, or such as no reader could follow.
 
     Raises:
         InputError: they are.
@@ -247,7 +247,7 @@ def check_splits(splits: Sequence[Split]) -> None:
 
 
 def split_function(split: Split) -> Cut:
-    """What cuts a list of words further; no word of the result is empty."""
+    """A function that cuts a list of words further; no word of the result is empty."""
     match split:
         case SplitAt(_, "runs"):
             inside = in_ranges(split.ranges)
@@ -281,7 +281,7 @@ def _each(function: Callable[[str], Iterable[str]]) -> Cut:
 
 
 class _Cuts(dict[int, int | str]):
-    """What `str.translate` asks for where to cut; it keeps the first code points that it was asked for."""
+    """A table for `str.translate` that marks where to cut; it keeps the first code points that it was asked for."""
 
     def __init__(self, split: SplitAt) -> None:
         super().__init__()
@@ -369,8 +369,8 @@ class _ByBits:
     then: tuple[tuple[int, int, int], ...]
 
 
-# Of a run the part without a limit behind which it went wrong, and where that stood. What begins within it ends where
-# it did: so a long one is gone through once.
+# A failed run: the part without a limit before the failure, and where that part starts and ends. A run that begins
+# within the part fails where this one did: so a long one is gone through once.
 _Vain = tuple[int, int, int]
 _NOWHERE: Final[_Vain] = (0, 0, 0)
 
@@ -497,7 +497,7 @@ def splits_of(documents: Iterable[Any]) -> tuple[Split, ...]:
     """Splits as they stand in classifier.json.
 
     Raises:
-        InputError: one is no split.
+        InputError: one is not a split.
 
     Example:
         >>> splits_of([{"at_text": "--", "how": "removed"}])
@@ -510,7 +510,7 @@ def _part_of(document: Any) -> Part:
     match document:
         case {"ranges": list(ranges), "least": least} if document.keys() <= {"ranges", "least", "most"}:
             return Part(tuple(ranges), least, document.get("most"))
-    raise InputError(f"{shown(document)} is no part of a run.", "docs/format.md lists the splits.")
+    raise InputError(f"{shown(document)} is not part of a run.", "docs/format.md lists the splits.")
 
 
 def _run_of(document: Any) -> Run:
@@ -521,7 +521,7 @@ def _run_of(document: Any) -> Run:
             return Run(
                 tuple(ranges), before, least, most, ends_at, not_before, tuple(map(_part_of, document.get("then", [])))
             )  # fmt: skip
-    raise InputError(f"{shown(document)} is no run.", "docs/format.md lists the splits.")
+    raise InputError(f"{shown(document)} is not a run.", "docs/format.md lists the splits.")
 
 
 def _split_of(document: Any) -> Split:
@@ -540,4 +540,4 @@ def _split_of(document: Any) -> Split:
             return Replace(what, by)
         case {"bytes": True} if len(document) == 1:
             return Bytes()
-    raise InputError(f"{shown(document)} is no split.", "docs/format.md lists the splits.")
+    raise InputError(f"{shown(document)} is not a split.", "docs/format.md lists the splits.")

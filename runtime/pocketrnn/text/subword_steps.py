@@ -1,4 +1,4 @@
-"""What is done to a text before subwords are cut from it. All of it is data, and what a step needs of Unicode is in it.
+"""The steps of a text before subwords are cut from it. All of it is data, with what a step needs of Unicode.
 
 `Replace` and `Keep` are those of `cleaning_steps.py`. The others are here. Each says what it does by code points alone:
 sets of them stand in the step as ranges, normal forms never change for code points that are assigned, and those that
@@ -57,7 +57,7 @@ _MOST_STEPS: Final = 256
 _MOST_KEPT: Final = 1 << 16
 # Searching for one character takes a hundredth of the time of asking for each of a text in a set.
 _FEW: Final = 16
-# What the sets of a table's clusters hold, by the rules of Unicode's Annex 29 that they are for.
+# The contents of the sets of a table's clusters, with the rules of Unicode's Annex 29 that they are for.
 CLUSTERS: Final = (
     "what goes on a cluster (GB9, GB9a)",
     "what the next goes on (GB9b)",
@@ -78,7 +78,7 @@ def _byte_characters() -> str:
 
 
 BYTE_CHARACTERS: Final = _byte_characters()
-# What `bytes.decode("latin-1")` makes of a byte, to GPT-2's character.
+# GPT-2's character of each byte, by the byte's code point in Latin-1.
 _OF_LATIN_1: Final = dict(enumerate(BYTE_CHARACTERS))
 
 # Capitals that Unicode has since 16.0 and 17.0, and their small letters: Python 3.11 has 14.0.
@@ -114,7 +114,7 @@ class Normalize:
         if self.form not in ("NFC", "NFD", "NFKC", "NFKD"):
             raise InputError(f"The normal form {shown(self.form)} is unknown.", "Use NFC, NFD, NFKC or NFKD.")
         if self.inert:
-            checked_ranges(self.inert, "What a normal form leaves")
+            checked_ranges(self.inert, "The set that a normal form leaves")
 
 
 @dataclass(frozen=True)
@@ -143,8 +143,8 @@ class Surround:
     by: str = " "
 
     def __post_init__(self) -> None:
-        checked_string(self.by, "What a step puts around", 1)
-        checked_ranges(self.ranges, "What a step puts something around")
+        checked_string(self.by, "The text that a step puts around characters", 1)
+        checked_ranges(self.ranges, "The set that a step puts a text around")
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class Strip:
     """White space is taken off the ends of the text, or the characters of `of`.
 
     Raises:
-        InputError: the sides are unknown, or `of` is no string of at most 256 code points.
+        InputError: the sides are unknown, or `of` is not a string of at most 256 code points.
 
     Example:
         >>> subword_steps_applied([Strip("left")])(" a ")
@@ -163,7 +163,7 @@ class Strip:
     of: str = ""
 
     def __post_init__(self) -> None:
-        checked_string(self.of, "What a step takes off", 0)
+        checked_string(self.of, "The text that a step takes off", 0)
         if self.sides not in ("left", "right", "both"):
             raise InputError(f"The sides {shown(self.sides)} are unknown.", "Use left, right or both.")
 
@@ -173,7 +173,7 @@ class Prepend:
     """`text` is put before a text that is not empty.
 
     Raises:
-        InputError: it is no string of 1 to 256 code points.
+        InputError: it is not a string of 1 to 256 code points.
 
     Example:
         >>> subword_steps_applied([Prepend("_")])("a")
@@ -183,7 +183,7 @@ class Prepend:
     text: str
 
     def __post_init__(self) -> None:
-        checked_string(self.text, "What a step puts before", 1)
+        checked_string(self.text, "The text that a step puts before", 1)
 
 
 @dataclass(frozen=True)
@@ -203,8 +203,8 @@ class Fold:
     by: str
 
     def __post_init__(self) -> None:
-        checked_string(self.by, "What a step puts in place", 0)
-        checked_ranges(self.ranges, "What a step folds")
+        checked_string(self.by, "The replacement of a step", 0)
+        checked_ranges(self.ranges, "The set that a step folds")
         if self.least not in (1, 2) or isinstance(self.least, bool):
             raise InputError(f"A step folds runs of {shown(self.least)}.", "Use 1 or 2.")
 
@@ -221,7 +221,7 @@ class Bytes:
 
 @dataclass(frozen=True)
 class Table:
-    """What sentencepiece's table of a model says: a string becomes another.
+    """A model's table of sentencepiece: a string becomes another.
 
     From the left, the longest key that stands there is replaced, or one code point stays (`clusters` is empty). With
     `clusters`, as in Hugging Face's `Precompiled`: a grapheme cluster of less than six bytes becomes what its shortest
@@ -249,7 +249,7 @@ class Table:
         if not isinstance(self.kept, tuple) or len(self.kept) > _MOST_KEPT or (self.kept and self.clusters):
             raise InputError(f"A table keeps {shown(self.kept)}.", f"Give at most {_MOST_KEPT:,}, and no clusters.")
         for text in self.kept:
-            checked_string(text, "What a table keeps", 1)
+            checked_string(text, "The text that a table keeps", 1)
 
 
 SubwordStep = Replace | Keep | Normalize | LowercaseEach | Surround | Strip | Prepend | Fold | Bytes | Table
@@ -257,7 +257,7 @@ _KINDS: Final = (Replace, Keep, Normalize, LowercaseEach, Surround, Strip, Prepe
 
 
 def check_subword_steps(steps: Sequence[SubwordStep]) -> None:
-    """Refuse what are no steps, too many, or steps that could make a text more than 64 times as long.
+    """Refuse what are not steps, too many, or steps that could make a text more than 64 times as long.
 
     Normal forms, tables, lower case and bytes are not counted: one code point becomes at most 18, 18, 2 or 4.
 
@@ -364,7 +364,7 @@ def _function(step: SubwordStep) -> Callable[[str], str]:
 
 
 class _Remembered(dict[int, int | str]):
-    """What `str.translate` asks for what becomes of a code point; it keeps the first that it was asked for."""
+    """A table for `str.translate`: the replacement of each code point; it keeps the first that it was asked for."""
 
     def __init__(self, becomes: Callable[[int], int | str]) -> None:
         super().__init__()
@@ -429,7 +429,7 @@ def _one_space(text: str) -> str:
 
 
 def holds_any(points: Iterable[str]) -> Callable[[str], bool]:
-    """What says whether a text holds one of some characters: of few, each is searched for by itself, at once.
+    """A function that says whether a text holds one of some characters. Each of a few is searched for by itself.
 
     Example:
         >>> holds_any("<[")("a [MASK]")
@@ -588,7 +588,7 @@ def subword_steps_of(documents: Iterable[Any]) -> tuple[SubwordStep, ...]:
     """Steps as they stand in classifier.json.
 
     Raises:
-        InputError: one is no step.
+        InputError: one is not a step.
 
     Example:
         >>> subword_steps_of([{"normalize": "NFC"}])
@@ -620,7 +620,7 @@ def _step_of(document: Any) -> SubwordStep:
         case {"table": str(table)} if document.keys() <= {"table", "clusters", "kept"}:
             clusters = tuple(map(items_of, items_of(document.get("clusters", []))))
             return Table(_decoded(table), clusters, items_of(document.get("kept", [])))
-    raise InputError(f"{shown(document)} is no step of subwords.", "docs/format.md lists the steps.")
+    raise InputError(f"{shown(document)} is not a step of subwords.", "docs/format.md lists the steps.")
 
 
 def _decoded(table: str) -> bytes:

@@ -35,13 +35,13 @@ def check_fit(rules: SubwordRules, vocabulary: Sequence[str]) -> None:
     """Refuse rules that do not fit a vocabulary.
 
     Raises:
-        InputError: an id is beyond it, or a merge names or makes what is no piece.
+        InputError: an id is beyond it, or a merge names or makes what is not a piece.
     """
     SubwordIds(rules, vocabulary)
 
 
 def words_function(rules: SubwordRules) -> Callable[[str], list[str]]:
-    """What gives the words of a text that the model makes ids of, where no added token is in the text.
+    """A function that gives the words of which the model makes ids, for a text without an added token.
 
     For training, which learns pieces from words before there is a vocabulary.
 
@@ -128,7 +128,7 @@ class SubwordIds:
         self._kept: dict[str, tuple[int, ...]] = {}
 
     def steps_done(self, text: str) -> str:
-        """What the steps make of a text that goes on with another one."""
+        """The result of the steps for a text that goes on with another one."""
         text = _whole(text)
         return text if self._steps_on is None else self._steps_on(text)
 

@@ -50,7 +50,7 @@ class TextInput:
         return rules_document(self.rules)
 
     def encoder(self) -> TextEncoder:
-        """What makes ids of texts.
+        """The encoder that makes ids of texts.
 
         Example:
             >>> TextInput(TextRules(), ("<unk>", "oil")).encoder().encode("oil")
@@ -60,7 +60,7 @@ class TextInput:
 
 
 def held_against_streams(rules: AnyTextRules, vocabulary: Sequence[str]) -> str:
-    """What text rules hold, beside n-grams, that keeps a text from being read on; empty if nothing does.
+    """The rules, beside n-grams, that keep a text from being read on; empty if none does.
 
     Example:
         >>> held_against_streams(TextRules(last_id=0), ["<eos>"])

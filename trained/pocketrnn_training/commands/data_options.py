@@ -48,7 +48,7 @@ _OPTIONS: Final = (
         show_default=True,
         metavar="TEXT",
         callback=_not_empty,
-        help="What stands between the labels of a text with several, where they are no list: sad|long.",
+        help="The separator of the labels of a text with several, where they are not a list: sad|long.",
     ),
     encoding_option(
         "How files of texts are encoded: cp1252, utf-16, gb18030, ...; not Parquet, nor a teacher's files."
