@@ -106,7 +106,7 @@ def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     assert "is not a folder" in refusal(tmp_path / "file")
     (tmp_path / "config.json").mkdir()
-    assert "is no regular file" in refusal(tmp_path)
+    assert "is not a regular file" in refusal(tmp_path)
     assert "cannot be read" in refusal(Path("a\0b"))
 
 

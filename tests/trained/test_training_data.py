@@ -139,7 +139,7 @@ def test_any_text_survives_every_format(tmp_path_factory: pytest.TempPathFactory
 def test_a_missing_file_or_a_folder_is_refused(tmp_path: Path, name: str) -> None:
     assert "does not exist" in refusal(tmp_path / name)
     (tmp_path / name).mkdir()
-    assert f"{name} is no regular file" in refusal(tmp_path / name)
+    assert f"{name} is not a regular file" in refusal(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["a.text", "a", "a.csv.gz", "a.json"])

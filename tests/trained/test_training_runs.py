@@ -443,7 +443,7 @@ def test_a_report_of_many_classes_and_one_length_is_drawn(tmp_path: Path, classe
     report.write(tmp_path, states[-1].best, states[-1].history, wrong)
     written = (tmp_path / "report.md").read_text()
     assert f"| {classes} | class {classes - 1} |" in written
-    assert ("the picture has the 80 that are confused most" in written) == (classes > 80)
+    assert ("The picture has the 80 of" in written) == (classes > 80)
     assert ("| true class | class given | rows |" in written) == (classes > 80)
 
 

@@ -131,7 +131,7 @@ def test_another_separator_is_taken(tmp_path: Path) -> None:
         (['{"text": "x", "label": null}'], "Row 1"),
         (['{"text": "x", "label": ["a", "b"]}', '{"text": "y", "label": [1.5]}'], "Row 2"),
         (['{"text": "x", "label": {"a": 1}}'], "Row 1"),
-        (['{"text": "x", "label": []}'], "none has"),
+        (['{"text": "x", "label": []}'], "no label"),
         (['{"text": "x", "label": ["a"]}'], "only label is 'a'"),
         (['{"text": null, "label": ["a"]}'], "Row 1"),
         ([], "no rows"),

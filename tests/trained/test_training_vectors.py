@@ -73,7 +73,7 @@ def test_bad_lines_are_refused_by_number(tmp_path: Path, content: str, says: str
 def test_bad_files_are_refused(tmp_path: Path) -> None:
     assert "does not exist" in refusal(tmp_path / "none.txt")
     assert "does not exist" in refusal(tmp_path / "none.gz")
-    assert "no regular file" in refusal(tmp_path)
+    assert "not a regular file" in refusal(tmp_path)
     assert "not UTF-8" in refusal(write(tmp_path, b"the 1 2 3\ncaf\xe9 1 2 3\n"))
     whole = gzip.compress((PLAIN * 2000).encode())
     (tmp_path / "cut.gz").write_bytes(whole[: len(whole) // 2])

@@ -101,7 +101,7 @@ def _download(url: str, md5: str, path: Path) -> None:
     except (OSError, urllib.error.URLError) as error:
         raise DataError(f"{url} cannot be downloaded: {error}.", elsewhere) from None
     if not _has_md5(content, md5):
-        raise DataError(f"What {url} sent is not the official file: its md5 differs.", elsewhere)
+        raise DataError(f"{url} did not send the official file: its md5 differs.", elsewhere)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # By force: another process may have downloaded the same file meanwhile.

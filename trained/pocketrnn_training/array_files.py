@@ -39,7 +39,7 @@ _COMPRESSIONS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 @dataclass(frozen=True)
 class ArrayHeader:
-    """What stands before the numbers of an array in a file.
+    """The header before the numbers of an array in a file.
 
     Attributes:
         shape: the sizes of its axes.
@@ -58,7 +58,7 @@ def array_header(start: bytes) -> ArrayHeader:
     """The header of a `.npy` file, of its first bytes.
 
     Raises:
-        ValueError: it is no such file, or damaged.
+        ValueError: it is not such a file, or damaged.
 
     Example:
         >>> array_header(Path("classes.npy").read_bytes()).shape
@@ -105,7 +105,7 @@ def read_arrays(path: Path, remedy: str, *, most: int, wanted: Container[str] | 
         raise DataError(f"{path} cannot be read: {reason(error)}.", "Check the file and its rights.") from None
     # Whatever damaged bytes are: ValueError, EOFError, BadZipFile, KeyError, zlib.error, RuntimeError, MemoryError.
     except Exception as error:
-        raise DataError(f"{path} is no file of arrays that can be read: {first_line(error)}.", remedy) from None
+        raise DataError(f"{path} is not a file of arrays that can be read: {first_line(error)}.", remedy) from None
 
 
 def _of_archive(file: IO[bytes], most: int, wanted: Container[str] | None) -> dict[str, _Array]:
@@ -130,7 +130,7 @@ def _array(file: IO[bytes], most: int, name: str = "") -> _Array:
         raise ValueError(f"{name or 'it '}holds Python objects, which are not read")
     items = math.prod(header.shape)
     size = items * header.dtype.itemsize
-    # Of items without a byte, or beside an axis of no items, a file of a few bytes has any number.
+    # With items of no bytes, or an axis of no items, a file of a few bytes has any number of items.
     if max(size, items, *header.shape, 0) > most:
         shape = " x ".join(map(str, header.shape))
         raise ValueError(f"{name or 'it '}takes {size:,} bytes for {shape} items, and at most {most:,} are read")

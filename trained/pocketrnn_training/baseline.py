@@ -1,4 +1,4 @@
-"""What a linear model reaches on the rows of a run: the figure that a classifier has to be compared with."""
+"""The accuracy of a linear model on the rows of a run: the figure that a classifier has to be compared with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Baseline:
     """A linear model on the rows of a run.
 
     Attributes:
-        accuracy: the share of the validation rows that it is right of, from 0 to 1.
+        accuracy: the share of the validation rows that it classifies correctly, from 0 to 1.
         rows: how many training rows it learnt from.
         micro_f1: F1 of all its answers together, where a row can have several labels; else None.
     """
@@ -38,11 +38,11 @@ class Baseline:
 
     @property
     def said(self) -> str:
-        """What it reaches, as the end of a sentence.
+        """Its accuracy or micro F1, as the end of a sentence.
 
         Example:
             >>> LinearBaseline(0.886, 4906).said
-            'is right of 88.6% of the same validation rows'
+            'has an accuracy of 88.6% on the same validation rows'
         """
-        what = "is right of {:.1%} of" if self.micro_f1 is None else "has a micro F1 of {:.1%} on"
-        return f"{what.format(self.reached)} the same validation rows"
+        measure = "an accuracy" if self.micro_f1 is None else "a micro F1"
+        return f"has {measure} of {self.reached:.1%} on the same validation rows"

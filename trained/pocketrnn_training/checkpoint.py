@@ -50,7 +50,7 @@ __all__ = [
     "write_files",
 ]
 
-# What `data` says of examples that are nobody's texts.
+# The values of `data` for examples that are nobody's texts.
 MADE_EXAMPLES: Final = "made of words of the vocabulary"
 MADE_SIGNALS: Final = "made signals"
 
@@ -106,7 +106,7 @@ class Checkpoint:
 
     @property
     def answers(self) -> Answers:
-        """What the logits mean: probabilities, and the labels that reach their thresholds.
+        """The meaning of the logits: probabilities, and the labels that reach their thresholds.
 
         Example:
             >>> read_checkpoint(Path("reviews.checkpoint")).answers.activation

@@ -33,7 +33,7 @@ def content(folder: Path, name: str) -> bytes:
     try:
         # A device may have no end.
         if path.exists() and not path.is_file():
-            raise CheckpointError(f"{path} is no regular file.", MAKE_AGAIN)
+            raise CheckpointError(f"{path} is not a regular file.", MAKE_AGAIN)
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         if (folder / CLASSIFIER_JSON).is_file():

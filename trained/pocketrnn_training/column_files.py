@@ -34,7 +34,7 @@ _BLOCK: Final = 16 * 2**20
 _LONGEST_LINE: Final = 1 << 28
 # Rows of a chunk of JSON Lines and Parquet.
 _ROWS: Final = 10_000
-# What a line of fastText has.
+# A label of fastText begins with this.
 _LABEL: Final = "__label__"
 _FASTTEXT: Final = ("text", "label")
 _NAME_COLUMNS: Final = "Name the columns with --text-column and --label-column."
@@ -80,13 +80,13 @@ def opened(path: Path, encoding: str = UTF8) -> Iterator[IO[bytes]]:
     """The bytes of a file of data; of text in another encoding, as UTF-8.
 
     Raises:
-        DataError: the file is missing, cannot be read, or is no regular file; while it is read, that it is in another
-            encoding.
+        DataError: the file is missing, cannot be read, or is not a regular file; while it is read, that it is in
+            another encoding.
     """
     try:
         # A device may have no end, and a pipe cannot be read twice.
         if path.exists() and not path.is_file():
-            raise DataError(f"{path} is no regular file.", "Give the name of a file.")
+            raise DataError(f"{path} is not a regular file.", "Give the name of a file.")
         with path.open("rb") as file:
             yield as_utf8(file, str(path), encoding)
     except FileNotFoundError:
@@ -254,7 +254,7 @@ def _read_fasttext(path: Path, wanted: Sequence[str], remedy: str, encoding: str
                 f"Line {number} of {path} does not begin with {_LABEL} and a label.",
                 f"Write {_LABEL}NAME before the text, as for fastText, or give a .csv, .tsv, .jsonl or .parquet file.",
             )
-        # What follows the labels, with its own spaces.
+        # The text after the labels, with its own spaces.
         rest = text.split(None, count)[count] if count < len(words) else ""
         values = {"text": rest.rstrip(), "label": labels[0] if len(labels) == 1 else labels}
         for name, column in zip(wanted, columns, strict=True):

@@ -180,7 +180,7 @@ class LabelledTexts(LabelledRows):
 
 
 def without_outside(data: LabelledTexts, label: str) -> LabelledTexts:
-    """The rows without those of one label, which is no class: their texts are of none of the classes.
+    """The rows without those of one label, which is not a class: their texts are of none of the classes.
 
     Args:
         data: rows with one label each.
@@ -399,10 +399,10 @@ def several_labelled(
     if labels is None:
         labels = tuple(sorted(set(names)))
         if len(labels) < 2:
-            found = f"the only label is {labels[0]!r}" if labels else "none has a label"
+            found = f"The only label is {labels[0]!r}" if labels else "There is no label"
             raise DataError(
-                f"Of the {len(counts)} rows of {source}, {found}.",
-                "A classifier of several labels needs two at least; of one, give every row one of two classes.",
+                f"{found} in the {len(counts)} rows of {source}.",
+                "A classifier of several labels needs two at least. For one label, give every row one of two classes.",
             )
     if len(counts) * len(labels) > _MOST_ANSWERS:
         raise DataError(
@@ -528,7 +528,7 @@ def class_targets(
     """The targets of rows whose labels are known by codes.
 
     Args:
-        codes: int64 [rows]; the label of a row is names[code], and -1 is no label.
+        codes: int64 [rows]; the label of a row is names[code], and -1 is not a label.
         names: the labels that occur.
         labels: the classes, in the order that the targets count.
         source: where the rows come from, for the error.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["AG_NEWS", "DataSource"]
 
 AG_NEWS: Final = "ag_news"
-# What is as true of other rows as of those that a classifier was trained on, of all rows and of steps.
+# Options that hold for other rows as for the training rows: those of all rows, and those of steps.
 _REMEMBERED: Final = ("text_column", "label_column", "label_separator", "join_labels")
 _OF_STEPS: Final = ("sequence_column", "time_column")
 

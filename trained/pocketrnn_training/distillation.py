@@ -25,7 +25,7 @@ __all__ = ["AboutTeacher", "Lesson", "Teaching", "about_teacher", "summed_loss",
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a teacher says of the rows of a batch, on their device.
+    """A teacher's answers for the rows of a batch, on their device.
 
     Attributes:
         answers: float32 [rows, classes], the teacher's probabilities at the temperature; zeros where it has no answer.
@@ -91,14 +91,14 @@ class Teaching:
         return weights
 
     def lesson(self, rows: npt.NDArray[np.int64], device: torch.device) -> Lesson:
-        """What the teacher says of the chosen rows, on `device`."""
+        """The teacher's answers for the chosen rows, on `device`."""
         answers, share = torch.from_numpy(self.softened(rows)), torch.from_numpy(self.label_share[rows])
         return Lesson(answers.to(device), share.to(device), self.temperature)
 
 
 @dataclass(frozen=True)
 class AboutTeacher:
-    """What is known of a teacher by its answers.
+    """A teacher's figures, measured by its answers.
 
     Attributes:
         figures: for the checkpoint.
@@ -110,7 +110,7 @@ class AboutTeacher:
 
 
 def teaching_of(data: LabelledTexts, weight: float, temperature: float) -> Teaching | None:
-    """What a teacher says of the training rows; None without one.
+    """A teacher's answers for the training rows; None without a teacher.
 
     Raises:
         DataError: a row has neither a label nor an answer; there are answers, and a text can have several labels.
@@ -140,7 +140,7 @@ def targets_of(data: LabelledTexts) -> npt.NDArray[np.int64]:
 
 
 def about_teacher(data: LabelledTexts, validation: LabelledTexts) -> AboutTeacher | None:
-    """What the answers for the training rows, and where there are some, for the validation rows, tell of a teacher."""
+    """A teacher's figures by its answers for the training rows and, where there are some, for the validation rows."""
     answers = data.answers
     if answers is None:
         return None

@@ -50,7 +50,7 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class OutsideScore:
-    """What the thresholds that a classifier keeps do where texts are of none of the classes.
+    """The effect of a classifier's thresholds, on texts of none of the classes and on all others.
 
     Attributes:
         rows: how many such texts there are.
@@ -162,7 +162,7 @@ def _outside_score(classifier: Classifier | Checkpoint, data: LabelledRows) -> O
 
 
 def rules_of_numbers(classifier: Classifier | Checkpoint) -> NumberInput | None:
-    """What a bundle's classifier or a checkpoint does to sequences of numbers; None where it takes texts.
+    """The rules of a bundle's classifier or a checkpoint for sequences of numbers; None where it takes texts.
 
     Example:
         >>> rules_of_numbers(Classifier.load("ag_news")) is None

@@ -91,7 +91,7 @@ class Start:
         return state
 
     def notice(self, data: LabelledTexts) -> str:
-        """What is new, what is not there, and what becomes of it, as sentences."""
+        """The new and the missing words and labels, and how they are treated, as sentences."""
         before = len(self.checkpoint.labels)
         new, counts = data.labels[before:], data.counts()
         words = len(self.vocabulary) - len(self.checkpoint.vocabulary)

@@ -30,7 +30,7 @@ class LabelledRows(ABC):
         outside: what is of none of the classes, and not among the rows; there may be such texts.
     """
 
-    # What a row is, and what it is made of, in words.
+    # The words for a row and for its steps.
     ROW: ClassVar[str]
     STEPS: ClassVar[str]
 
@@ -43,7 +43,7 @@ class LabelledRows(ABC):
     @property
     @abstractmethod
     def inputs(self) -> Sequence[Any]:
-        """What a classifier is given of each row."""
+        """The input of a classifier, for each row."""
 
     @property
     @abstractmethod
@@ -135,9 +135,9 @@ def split(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Split the rows in two, every class by the same share, in whatever order the labels stand.
 
-    Rows without a label go to the first part. Of several labels, the rarest is split first, each label's rows as far as
-    they are in no part yet (Sechidis, Tsoumakas and Vlahavas, "On the stratification of multi-label data", 2011). The
-    only row of a label goes to the first part.
+    Rows without a label go to the first part. If rows have several labels, the rarest label is split first, each
+    label's rows as far as they are in no part yet (Sechidis, Tsoumakas and Vlahavas, "On the stratification of
+    multi-label data", 2011). The only row of a label goes to the first part.
 
     Args:
         data: the rows.

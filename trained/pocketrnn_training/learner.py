@@ -160,7 +160,7 @@ class Learner:
 
 
 def _learnt(architecture: AnyArchitecture) -> AnyArchitecture:
-    """What learns step by step: all but the linear part, which was fitted already."""
+    """The parts that learn step by step: all but the linear part, which was fitted already."""
     return architecture.without_linear_part if isinstance(architecture, Architecture) else architecture
 
 

@@ -1,4 +1,4 @@
-"""What a linear model reaches on the same rows: the figure that a classifier has to be compared with."""
+"""The accuracy of a linear model on the same rows: the figure that a classifier has to be compared with."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["LinearBaseline", "linear_baseline", "linear_model"]
 MOST_ROWS: Final = 20_000
 # A score for each class and each count, 1 GiB: with 10,000 classes there would be several times as many.
 _MOST_NUMBERS: Final = 1 << 27
-# Of a longer text, a linear model learns little from the rest.
+# A linear model learns little from the rest of a longer text.
 _MOST_CHARACTERS: Final = 10_000
 
 
@@ -34,7 +34,7 @@ class LinearBaseline(Baseline):
 def linear_model(*, characters: bool = True, several_labels: bool = False) -> Any:
     """A linear support vector machine on TF-IDF of words, pairs of words, and 2 to 5 characters of a word; not fitted.
 
-    What scikit-learn's users write in two lines (Wang and Manning, "Baselines and bigrams", 2012, use a linear model of
+    scikit-learn's users write it in two lines (Wang and Manning, "Baselines and bigrams", 2012, use a linear model of
     such counts). Nothing of it is tuned.
 
     Args:
@@ -61,7 +61,7 @@ def linear_model(*, characters: bool = True, several_labels: bool = False) -> An
 
 
 def linear_baseline(training: LabelledTexts, validation: LabelledTexts) -> LinearBaseline | None:
-    """What `linear_model` reaches on the validation rows.
+    """Fit `linear_model` and measure it on the validation rows.
 
     Args:
         training: the rows to learn from. Those without a label are left out; of more than 20,000, so many are drawn.

@@ -1,4 +1,4 @@
-"""What logits are worth beside the right answers: the loss, the rows that are right, F1.
+"""Measures of logits against the right answers: the loss, accuracy, F1.
 
 Targets are int64 [rows], the class of each row, or bool [rows, labels], whether each label applies, where a text can
 have several: then each label is a question of its own, and its probability is the sigmoid of its logit.

@@ -30,10 +30,10 @@ from pocketrnn_training.vocabulary import PADDING, SPECIALS, UNKNOWN
 
 __all__ = ["MARK", "WordsOfRows", "learn_pieces", "whole_word"]
 
-# What a piece begins with that begins a word, as in sentencepiece.
+# The first character of a piece that begins a word, as in sentencepiece.
 MARK: Final = "\u2581"
 # Pieces are learnt from rows with so many characters at most, those of 100,000 news: the most frequent pieces of more
-# are the same. Of single words it is a million rows.
+# are the same. With single words it is a million rows.
 _MOST_CHARACTERS: Final = 20_000_000
 # And from so many characters of a word: a text without spaces is one word.
 _LEARNT_CHARACTERS: Final = 256

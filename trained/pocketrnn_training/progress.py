@@ -12,7 +12,7 @@ __all__ = ["Epoch", "FewLines", "Notice", "Progress", "Step", "figures_of", "lin
 
 # Seconds after which a line is shown, whatever it says.
 _EVERY: Final = 30.0
-# Of more epochs, so many have a line.
+# So many of a longer run's epochs have a line.
 _LINES: Final = 20
 
 
@@ -85,8 +85,8 @@ def line_of(event: Progress | Epoch | Notice) -> str:
     """One event as a line of text.
 
     Example:
-        >>> line_of(Step("The linear model is right of 88.6% of the same validation rows."))
-        'Note: The linear model is right of 88.6% of the same validation rows.'
+        >>> line_of(Step("The linear model has an accuracy of 88.6% on the same validation rows."))
+        'Note: The linear model has an accuracy of 88.6% on the same validation rows.'
     """
     if isinstance(event, Notice):
         return f"Note: {event.text}"
@@ -118,7 +118,7 @@ class FewLines:
 
     Args:
         show: called with a line.
-        silent: for so many seconds nothing is shown. What was held back then is shown after them.
+        silent: for so many seconds nothing is shown. Lines that were held back are shown after them.
     """
 
     def __init__(self, show: Callable[[str], None], silent: float = 0.0) -> None:

@@ -32,11 +32,11 @@ PAGE: Final = "report.html"
 _MISTAKES: Final = 20
 _SHOWN_CHARACTERS: Final = 300
 _LENGTH_BINS: Final = 10
-# Of fewer rows an accuracy says little: that of 30 is known to 9 points or so.
+# An accuracy on fewer rows says little: that of 30 is known to 9 points or so.
 _ROWS_OF_A_BIN: Final = 30
 # In a larger matrix the numbers would overlap.
 _NUMBERED_CLASSES: Final = 12
-# Of more classes, the picture has those that are confused most: the names of all would be too small to be read.
+# With more classes, the picture has those that are confused most: the names of all would be too small to be read.
 _DRAWN_CLASSES: Final = 80
 _TICK_CHARACTERS: Final = 30
 # Up to so many classes, their names are written as large as usual.
@@ -46,7 +46,7 @@ _CONFUSIONS: Final = 20
 
 @dataclass(frozen=True)
 class ValidationAnswers:
-    """What a checkpoint answers to the validation rows, as it was found while training.
+    """A checkpoint's answers to the validation rows, as they were computed while training.
 
     Attributes:
         probabilities: float32 [rows, classes].
@@ -72,7 +72,7 @@ class ValidationAnswers:
 
 @dataclass(frozen=True)
 class Found:
-    """What else is known of a run.
+    """Other results of a run.
 
     Attributes:
         notices: those that were reported about the data.
@@ -166,15 +166,15 @@ def _head(checkpoint: Checkpoint, result: Evaluation, what: str) -> Iterator[str
     yield f"{metrics['temperature']:.3f}, fitted on the same rows."
     if (threshold := metrics.get("threshold")) is not None:
         yield ""
-        yield f"None of these: below the probability {threshold:.4f}, a {what} is given no label. Of the validation"
+        yield f"None of these: below the probability {threshold:.4f}, a {what} is given no label. On the"
         right, wrong = metrics["right_above_threshold"], metrics["wrong_above_threshold"]
-        yield f"rows, {right:.1%} of the right answers reach it, and {wrong:.1%} of the wrong ones."
+        yield f"validation rows, {right:.1%} of the right answers reach it, and {wrong:.1%} of the wrong ones."
         outside = metrics.get("outside_above_threshold")
         if outside is None:
             yield f"No {what} of another kind was asked: `--outside` names the label of such rows."
         else:
-            yield f"Of {checkpoint.data['outside_rows']:,} rows of none of the classes, which are not trained on,"
-            yield f"{outside:.1%} are given a label."
+            yield f"{outside:.1%} of {checkpoint.data['outside_rows']:,} rows of none of the classes are given a label."
+            yield "They are not trained on."
             if checkpoint.training["none_of_these"] is None:
                 yield "Each half of these rows and of the validation rows is measured with the threshold of the other"
                 yield "half; the one that is kept is of all of them."
@@ -184,7 +184,7 @@ def _baseline_lines(result: Evaluation, baseline: Baseline | None) -> Iterator[s
     if baseline is None:
         return
     if baseline.micro_f1 is None:
-        ours, how = result.accuracy, "is right of **{:.2%}** of the same rows"
+        ours, how = result.accuracy, "has an accuracy of **{:.2%}** on the same rows"
     else:
         ours, how = result.micro_f1, "one for each label, has a micro F1 of **{:.2%}** on the same rows"
     yield ""
@@ -256,7 +256,7 @@ def _confusion_said(result: Evaluation) -> str:
     classes = len(result.classes)
     which = "Rows by true class and class given, as shares of the true class."
     if classes > _DRAWN_CLASSES:
-        which += f" Of {classes:,} classes, the picture has the {_DRAWN_CLASSES} that are confused most."
+        which += f" The picture has the {_DRAWN_CLASSES} of {classes:,} classes that are confused most."
     if any(_tick(i, of_class.label).isdigit() for i, of_class in enumerate(result.classes)):
         which += " A class whose name is hard to draw has its number in the table above."
     return which

@@ -197,7 +197,7 @@ class TrainingRun:
         report: Callable[[Progress | Epoch | Notice], None],
     ) -> Checkpoint:
         """The checkpoint with what a cross-validation of the same settings reaches."""
-        # What was resumed says little of how long a whole run takes.
+        # The time of a resumed run says little of how long a whole run takes.
         about = "" if self.resume else f", about {timedelta(seconds=max(1, round(seconds * (folds - 1))))}"
         report(
             Step(
@@ -240,7 +240,7 @@ class TrainingRun:
 def _compared(
     training: LabelledRows, validation: LabelledRows, best: Checkpoint, report: Callable[[Notice], None]
 ) -> Baseline | None:
-    """What a linear model reaches on the same rows."""
+    """The baseline: a linear model, fitted and measured on the same rows."""
     report(Step("A linear model is fitted on the same rows, to compare with."))
     baseline = kind_of(training).baseline(training, validation, best)
     if baseline is not None:

@@ -162,7 +162,7 @@ def read_state(folder: Path) -> TrainingState:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is not a dictionary
         if metadata.pop("sha256") != _digest(metadata, tensors):
             raise ValueError("its sha256 is not the one it states")
         history = tuple(Epoch(**epoch) for epoch in json.loads(metadata["history"]))

@@ -136,7 +136,7 @@ def _arrays(
     if lengths is not None and (
         lengths.dtype.kind not in "iu" or lengths.ndim != 1 or ((lengths < 1) | (lengths > x.shape[1])).any()
     ):
-        raise DataError(f"lengths of {path} are no whole numbers from 1 to the {x.shape[1]} steps of x.", _LAYOUT)
+        raise DataError(f"lengths of {path} are not whole numbers from 1 to the {x.shape[1]} steps of x.", _LAYOUT)
     sizes = {"y": len(y)} | ({} if lengths is None else {"lengths": len(lengths)})
     for name, size in sizes.items():
         if size != len(x):
@@ -181,7 +181,7 @@ def _order_of(column: Sequence[Any], name: str, path: Path) -> npt.NDArray[np.in
             raise DataError(problem, "Give each step one.")
         return np.argsort(times, kind="stable")
     raise DataError(
-        f"The column {name!r} of {path} holds {shown(values[0], 40)}, which is no time.",
+        f"The column {name!r} of {path} holds {shown(values[0], 40)}, which is not a time.",
         "Give numbers, or dates and times as 2024-05-01T12:30:00.5.",
     )
 

@@ -1,4 +1,4 @@
-"""What a user says of sequences of numbers, and which files hold them. Needs neither PyTorch nor pyarrow."""
+"""A user's choices about sequences of numbers, and which files hold them. Needs neither PyTorch nor pyarrow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OF_NUMBERS: Final = (".ts", ".npz")
 
 @dataclass(frozen=True)
 class SequenceOptions:
-    """What a user says of sequences of numbers.
+    """A user's choices about sequences of numbers.
 
     Attributes:
         channels: their names; of a table, the columns. None where a file counts them.

@@ -25,9 +25,9 @@ from pocketrnn_training.task import Beside, Task, about_rows
 __all__ = ["prepare_sequences"]
 
 _EXAMPLES: Final = 8
-# Of an example; every bundle that is made of the checkpoint holds some.
+# The most numbers of an example; every bundle that is made of the checkpoint holds some examples.
 _EXAMPLE_NUMBERS: Final = 4096
-# With fewer validation rows, what one of them changes is said.
+# With fewer validation rows, a notice says how much one of them changes.
 _FEW: Final = 50
 
 

@@ -32,9 +32,9 @@ POOLINGS: Final = ("last", "mean", "max")
 DEVICES: Final = ("auto", "cpu", "cuda")
 PRECISIONS: Final = ("fp32", "bf16")
 CLASS_WEIGHTS: Final = ("none", "balanced")
-# What the best epoch is chosen by.
+# The measures that choose the best epoch.
 METRICS: Final = ("accuracy", "f1")
-# What may change when a run is resumed: the settings that are not about what is learnt.
+# The settings that may change when a run is resumed, since they are not about what is learnt.
 ANY_TIME: Final = ("device", "report_every", "threads")
 # From so many rows on, batches are of twice the size: fewer and cheaper steps, where there are enough of them.
 MANY_ROWS: Final = 20_000
@@ -60,30 +60,30 @@ class Settings(ABC):
 
     Attributes:
         cell: a name in `CELLS` (`pocketrnn_training.architecture.Architecture`; docs/training.md, "Which cell").
-        hidden_dim: the size of the state of one layer in one direction; None for 96, or 128 of a `qrnn`. Of sequences
-            of numbers, 64.
+        hidden_dim: the size of the state of one layer in one direction; None for 96, or 128 of a `qrnn`, or 64 for
+            sequences of numbers.
         layers: the number of stacked recurrent layers.
         bidirectional: read a row in both directions.
         dropout: see `pocketrnn_training.architecture.Architecture`; None for a half, or three tenths where a text can
             have several labels; less of it for a state of fewer than 128 numbers, and none where the run is of one
-            epoch, which sees no row twice. Of sequences of numbers, a half.
+            epoch, which sees no row twice. For sequences of numbers it is a half.
         pooling: a name in `POOLINGS`.
         label_smoothing: the share of a row's weight that all classes have alike (Szegedy et al. 2016); where a text can
             have several labels, how much of each label's answer is "as likely as not". None for 0.05, and for 0 where a
             text can have several.
         class_weights: `none` gives every row the same weight, `balanced` every class.
-        batch_size: rows in a step, for each process; None for 64, or 128 where an epoch has 20,000 rows or more. Of
-            fewer than 2,000 sequences of numbers, 16.
+        batch_size: rows in a step, for each process; None for 64, or 128 where an epoch has 20,000 rows or more, or 16
+            for fewer than 2,000 sequences of numbers.
         learning_rate: the highest learning rate of AdamW. It rises to it during three tenths of all epochs that may be,
             from a 25th of it, and falls to 0 in the others, along cosines (Smith and Topin 2018: one cycle).
         epochs: the largest number of epochs, or None for as many as read 100,000 rows, from 4 to 9, or up to 60 of
-            few rows; more for many classes, fewer for a few. Of sequences of numbers, 10.
+            few rows; more for many classes, fewer for a few. For sequences of numbers it is 10.
         epoch_size: rows in an epoch, or None for all training rows; of fewer than 480 sequences of numbers, None is for
             480, so that each is read several times. The classifier is validated after each epoch.
         patience: stop after this many epochs without a better validation, or None for never: the best epochs of a
             cycle are its last.
-        metric: a name in `METRICS`, by which epochs are compared: `accuracy`, or `f1`, the mean F1 of all classes. Of
-            two equal epochs the one with the smaller loss is better. None for `accuracy`; where a text can have
+        metric: a name in `METRICS`, by which epochs are compared: `accuracy`, or `f1`, the mean F1 of all classes. If
+            two epochs are equal, the one with the smaller loss is better. None for `accuracy`; where a text can have
             several labels, for `f1`, which is then that of all answers together.
         none_of_these: keep a threshold that this share of the right validation answers reaches. Below it, a row is
             given no label. None for no threshold; where a text can have several labels, each has its own anyway.
@@ -106,7 +106,7 @@ class Settings(ABC):
         (12, 10)
     """
 
-    # What the rows are, in words; and whether nothing is learnt from beside them: no word vectors, no teacher.
+    # The word for the rows; and whether a run learns from the rows alone: no word vectors, no teacher.
     ROWS: ClassVar[str]
     ALONE: ClassVar[bool] = False
 
@@ -172,7 +172,8 @@ class Settings(ABC):
         """The first setting that is another than that of a run to resume, in words; empty where none is.
 
         Args:
-            before: the settings of that run, by name. What it lacks is of other rows, which is told by the data.
+            before: the settings of that run, by name. Settings that it lacks are those of other rows, which the data's
+                own check tells.
 
         Example:
             >>> TextSettings(batch_size=8).other_than({"batch_size": 16})
@@ -180,7 +181,7 @@ class Settings(ABC):
         """
         undecided = {one.name for one in fields(self) if _BY_DATA in one.metadata and getattr(self, one.name) is None}
         for name, value in asdict(self).items():
-            # What the data decides is compared when they were read.
+            # Settings that the data decides are compared after it was read.
             if name not in (*ANY_TIME, *undecided) and (was := before.get(name, value)) != value:
                 return f"{name} {was!r}, not {value!r}"
         return ""

@@ -20,7 +20,7 @@ _SHORTEST: Final = 3
 _LONGEST: Final = 5
 # A fragment that one word alone has says what the word's own row says.
 _FEWEST_WORDS: Final = 2
-# Of a longer word, its beginning.
+# The beginning of a longer word.
 _MOST_CHARACTERS: Final = 64
 
 

@@ -29,7 +29,7 @@ __all__ = ["Beside", "Task", "about_rows"]
 
 @dataclass(frozen=True)
 class Beside:
-    """What a run learns from beside its rows; all of it is for texts.
+    """The sources that a run learns from beside its rows; all of them are for texts.
 
     Attributes:
         teacher: a teacher's answers for the training rows.
@@ -108,7 +108,7 @@ class Task:
 
 
 def about_rows(data: LabelledRows, validation: LabelledRows) -> dict[str, Any]:
-    """What a checkpoint says of the training rows and the validation rows that it was made of."""
+    """A checkpoint's entries on the training rows and the validation rows that it was made of."""
     return {
         "source": data.source,
         "licence": data.licence,

@@ -42,7 +42,7 @@ def read_teacher(
     text_column: str = "text",
     label_column: str = "label",
 ) -> TeacherAnswers:
-    """What teachers answer for the rows of `data`; of several, the mean of their probabilities.
+    """The answers of teachers for the rows of `data`; several give the mean of their probabilities.
 
     A teacher is a file with a row for each row of the data, in the same order (`.csv`, `.tsv`, `.jsonl`, `.ndjson` or
     `.parquet`), or a classifier, which is asked: the folder of a checkpoint, or what `Classifier.load` takes.
@@ -59,8 +59,8 @@ def read_teacher(
         label_column: the name of the column of labels, if a file has one.
 
     Raises:
-        DataError: a file cannot be read; it has other rows, texts or labels than the data; a value is no finite
-            number, or the values of a row are no probabilities; a classifier has other labels.
+        DataError: a file cannot be read; it has other rows, texts or labels than the data; a value is not a finite
+            number, or the values of a row are not probabilities; a classifier has other labels.
         CheckpointError, BundleError: a classifier cannot be read.
 
     Example:
@@ -81,7 +81,7 @@ def read_teacher(
 
 
 def _asked(path_or_name: str, data: LabelledTexts) -> TeacherAnswers:
-    """What a checkpoint or a bundle answers."""
+    """The answers of a checkpoint or a bundle."""
     folder = Path(path_or_name)
     if (folder / checkpoints.CONFIG_JSON).is_file():
         checkpoint = checkpoints.read(folder)
@@ -172,8 +172,8 @@ def _value_columns(path: Path, names: Sequence[str], labels: Sequence[str], othe
         )
     if unknown := [name for name in names if name not in labels and name not in others]:
         raise DataError(
-            f"{path} has the column {unknown[0]!r}, which is no label; the labels are {listed(labels)}.",
-            "Leave out every column that is no label of the data.",
+            f"{path} has the column {unknown[0]!r}, which is not a label; the labels are {listed(labels)}.",
+            "Leave out every column that is not a label of the data.",
         )
     return list(labels)
 

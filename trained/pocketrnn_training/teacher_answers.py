@@ -1,4 +1,4 @@
-"""What a teacher answers for the rows of a data set: a probability for each class, checked."""
+"""The answers of a teacher for the rows of a data set: a probability for each class, checked."""
 
 from __future__ import annotations
 
@@ -74,8 +74,7 @@ class TeacherAnswers:
         known = np.ones(len(numbers), dtype=bool) if answered is None else np.asarray(answered)
         if known.shape != (len(numbers),) or known.dtype != bool:
             raise DataError(
-                f"What says which of the {len(numbers):,} rows are answered has the shape {list(known.shape)} and the "
-                f"type {known.dtype}.",
+                f"answered has the shape {list(known.shape)} and the type {known.dtype} for {len(numbers):,} rows.",
                 "Give one true or false for each row.",
             )
         rows = np.flatnonzero(known)

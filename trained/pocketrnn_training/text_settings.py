@@ -29,11 +29,11 @@ _FEWEST_PIECES: Final = 8
 _ROWS_READ: Final = 100_000
 _LEAST_EPOCHS: Final = 4
 _MOST_EPOCHS: Final = 9
-# Of few rows there are more: of 500 of TREC's, 47.9 % of 1,000 validation rows are right after 9 epochs and 68.7 after
-# 20; of 150 of snips', 20.0 after 9 and 87.9 after 60.
+# There are more epochs for few rows: with 500 of TREC's, the accuracy on 1,000 validation rows is 47.9 % after 9 epochs
+# and 68.7 after 20; with 150 of snips', 20.0 after 9 and 87.9 after 60.
 _LEAST_READ: Final = 10_000
 _MOST_EPOCHS_OF_FEW: Final = 60
-# Of fewer rows, words that occur once are known, too: of 150 of TREC's, 60.7 % of 1,000 rows are right for 56.6.
+# With fewer rows, words that occur once are known, too: with 150 of TREC's, the accuracy is 60.7 % and not 56.6.
 _FEW_ROWS: Final = 1_000
 # The dropout of a state of at least 128 numbers, in both directions together; of a smaller one it is less.
 _DROPOUT: Final = 0.5
@@ -56,7 +56,7 @@ class TextSettings(Settings):
         ngrams: 1 for tokens alone, n for n-grams up to n beside them.
         max_tokens: how many tokens of a text are read, or None for all.
         min_freq: the vocabulary keeps tokens that occur this often in the training texts; None for twice, and for once
-            of words in fewer than 1,000 rows. Of pieces: characters, and neighbours that become a piece.
+            of words in fewer than 1,000 rows. With pieces, it is for characters, and neighbours that become a piece.
         max_vocabulary: the largest number of tokens, `<unk>` and `<pad>` included, or None for all; not of pieces.
         vector_words: at most so many words that the training texts lack, or have less often than `min_freq`, are taken
             from the word vectors, as far as `max_vocabulary` leaves room.

@@ -77,7 +77,7 @@ def train(
         keep: called after each epoch with the state that an interrupted run is resumed from.
         resume: the state that `keep` was last called with.
         before: a checkpoint to go on from, with its tokenizer, its shape and its labels; words and labels that it lacks
-            get rows. What `data` does not show is forgotten.
+            get rows. It forgets what `data` does not show.
 
     Raises:
         InputError: the settings are of other rows, the device is missing, the run to resume was another one, or the
@@ -122,7 +122,8 @@ def train(
 
 
 def _another_run(state: TrainingState, settings: Settings) -> InputError:
-    """What says that a run is not the one to resume: by the first setting that is another, or else the data."""
+    """The error for a run that is not the one to resume; it names the first setting that is another, or else the
+    data."""
     other = settings.other_than(state.best.training)
     return InputError(
         f"The run to resume was made {f'with {other}' if other else 'of other data'}.",
@@ -188,7 +189,8 @@ def _fabric(settings: Settings) -> Fabric:
 
 
 def _digest(task: Task, settings: Settings) -> str:
-    """Of all that decides the weights: the rows as the module reads them, and the settings that may not change."""
+    """A digest of all that decides the weights: the rows as the module reads them, and the settings that may not
+    change."""
     digest = hashlib.sha256()
     if task.teaching is not None:
         for part in (task.teaching.answers.values, task.teaching.answers.places, task.teaching.label_share):

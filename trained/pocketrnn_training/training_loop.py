@@ -75,7 +75,7 @@ class TrainingState:
     fitted: int = 0
 
 
-# What a fit tells while it runs.
+# Called with the events of a fit while it runs.
 Emit = Callable[[Progress | Epoch | Notice | TrainingState], None]
 
 
@@ -272,7 +272,7 @@ class TrainingLoop:
         return Epoch(epoch, metrics.loss, metrics.accuracy, loss, accuracy, f1, metrics.seconds, is_best)
 
     def _diverged(self, history: Sequence[Epoch]) -> Notice | None:
-        """What to say after the first epoch whose loss is far above that of guessing."""
+        """The notice after the first epoch whose loss is far above that of guessing."""
         guessing = guessing_loss(len(self.task.labels), several=self.task.several_labels)
         if self.task.teaching is not None:
             # The loss of an answer counts by the square of the temperature (`pocketrnn_training.distillation`).

@@ -27,7 +27,7 @@ _SEE: Final = "Write it as aeon's write_to_ts_file does."
 
 @dataclass
 class _Header:
-    """What the header says.
+    """The content of the header.
 
     Attributes:
         flags: the lines that are true or false.
@@ -45,8 +45,8 @@ def read_ts(path: Path) -> Iterator[Recording]:
 
     Raises:
         DataError: the file is missing, unreadable or not UTF-8; the header is none, or says that there are time stamps
-            or no labels; a line has another number of channels or of samples than it should, a field that is no number,
-            or a label that the header has not.
+            or no labels; a line has another number of channels or of samples than it should, a field that is not a
+            number, or a label that the header has not.
 
     Example:
         >>> next(read_ts(Path("BasicMotions_TRAIN.ts"))).samples.shape
@@ -144,4 +144,4 @@ def _number(field: str, where: str, header: _Header) -> float:
     try:
         return float(field)
     except ValueError:
-        raise DataError(f"{shown(field, 30)} in {where} is no number.", "Correct it.") from None
+        raise DataError(f"{shown(field, 30)} in {where} is not a number.", "Correct it.") from None

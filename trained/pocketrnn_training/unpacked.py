@@ -118,7 +118,7 @@ class _Scan(torch.autograd.Function):
         # The last step that was read comes first.
         order = steps if ctx.backwards else steps[::-1]
         for (of_state, kept), (of_before, _) in pairwise(order):
-            # Of a state's gradient, `keep` goes on to the state before it.
+            # The share `keep` of a state's gradient goes on to the state before it.
             of_before.addcmul_(of_state, kept)
         before = pad(states, (0, 0, 0, 1))[:, 1:] if ctx.backwards else pad(states, (0, 0, 1, 0))[:, :-1]
         return total * (before - new), total * (1 - keep), None

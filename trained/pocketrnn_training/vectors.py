@@ -74,7 +74,7 @@ def read(
     try:
         # A device may have no end.
         if path.exists() and not path.is_file():
-            raise DataError(f"{path} is no regular file.", "Give the name of a file of vectors.")
+            raise DataError(f"{path} is not a regular file.", "Give the name of a file of vectors.")
         # A carriage return or another line separator may be part of a word.
         with (
             gzip.open(path, "rt", encoding="utf-8", newline="\n")

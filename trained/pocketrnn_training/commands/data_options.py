@@ -75,8 +75,8 @@ _OPTIONS: Final = (
         type=Text(),
         metavar="NAMES",
         callback=lambda _context, _option, value: _names(value),
-        help="The rows are steps of sequences of numbers, and these columns hold their channels: ax,ay,az. Of .ts and "
-        ".npz files, the names of the channels.",
+        help="The rows are steps of sequences of numbers, and these columns hold their channels: ax,ay,az. For .ts and "
+        ".npz files, these are the names of the channels.",
     ),
     click.option(
         "--sequence-column",

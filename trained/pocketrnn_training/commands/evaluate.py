@@ -51,8 +51,8 @@ def evaluate(classifier: str, source: DataSource, threads: int, as_json: bool) -
 
     Columns that `train` was told (--text-column and the like) are those of DATA too, unless you name others.
 
-    Of sequences of numbers, windows and what stands for a missing sample are those of the classifier, and so are the
-    columns of the channels.
+    For sequences of numbers, the windows, the value of a missing sample and the columns of the channels are those of
+    the classifier.
 
     A checkpoint that is not packed is run as it was trained: batches of the training batch size, in the order of the
     rows, each padded to its longest. This shows what padding does to its answers; its bundle never pads.
@@ -63,7 +63,7 @@ def evaluate(classifier: str, source: DataSource, threads: int, as_json: bool) -
       pocketrnn evaluate --json ag_news test.csv
       pocketrnn evaluate motions.checkpoint BasicMotions_TEST.ts
     """
-    # What is seen before PyTorch is imported is answered at once; of two mistakes, that of the classifier's name first.
+    # Mistakes that are seen without PyTorch are told at once; of two, that of the classifier's name comes first.
     source = source.remembering(_remembered(classifier))
     if Path(classifier).exists():
         source.check_files()

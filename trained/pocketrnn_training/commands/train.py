@@ -289,14 +289,14 @@ _COUNT: Final = click.IntRange(min=1)
     "--missing",
     type=float,
     metavar="NUMBER",
-    help="What stands for a missing sample, in the channel's own unit.  [default: such a sequence is refused]",
+    help="The value of a missing sample, in the channel's own unit.  [default: such a sequence is refused]",
 )
 @click.option(
     "--integer-scale",
     type=Text(),
     metavar="NUMBERS",
-    help="What whole numbers of each channel, as of a sensor, are multiplied by, here and in the bundle: 0.001 for "
-    "all, or 0.001,0.001,0.01.",
+    help="The factor for whole numbers of each channel, as of a sensor, here and in the bundle: 0.001 for all, or "
+    "0.001,0.001,0.01.",
 )
 @click.option("--units", type=Text(), metavar="UNITS", help="The unit of each channel; only said: g,g,m/s.")
 @click.option(
@@ -423,7 +423,7 @@ _COUNT: Final = click.IntRange(min=1)
 @_setting(
     "metric",
     click.Choice(METRICS),
-    "What epochs are compared by, where the best is kept: accuracy, or the mean F1 of all classes.",
+    "The measure that chooses the best epoch: accuracy, or the mean F1 of all classes.",
     default="accuracy; with --multi-label f1, of all answers together",
 )
 @click.option(
@@ -489,8 +489,7 @@ def train(
     on the validation rows.
 
     With --from, training goes on from a checkpoint with new rows. Its tokenizer, its shape and its labels stay; words
-    and labels that it lacks get rows. What DATA does not show is forgotten: give the old rows, too,
-    and it is kept.
+    and labels that it lacks get rows. It forgets what DATA does not show, unless you give the old rows, too.
 
     With --multi-label, each label is a question of its own, and its threshold is chosen on the validation rows for the
     highest F1. The report and the last line have F1 of all answers together (micro) and the mean of all labels (macro).
@@ -514,7 +513,7 @@ def train(
     golden examples. Whoever has them can read these texts. With --no-examples, they are made of words of the vocabulary
     instead. The report shows texts, too: those of the worst mistakes.
 
-    Of sequences of numbers, the mean and the scale of each channel are learnt from the training rows, and are data in
+    For sequences of numbers, the mean and the scale of each channel are learnt from the training rows, and are data in
     the bundle. Where --window divides a recording, all of its windows are trained on, or all validate.
 
     \b
@@ -531,7 +530,7 @@ def train(
       pocketrnn train walks.csv -o steps --channels ax,ay,az --sequence-column walk --window 50 --hop 25
       pocketrnn train reviews.csv -o lesson --cell lstm --one-direction --pooling last --padded
     """
-    # What is checked before PyTorch is imported is answered at once.
+    # Mistakes that are seen without PyTorch are told at once.
     settings = settings_of_choices(source.settings, choices)
     check_output(output, force=force, resume=resume)
     if bundle is not None:
@@ -569,7 +568,7 @@ def train(
 
 
 def _tell_result(run: TrainingRun, best: Checkpoint) -> None:
-    """What came of the run, on standard output."""
+    """Write the result of the run to standard output."""
     tell(f"The checkpoint and its report are in {run.output}: {_summary(best)}.")
     if run.cross_validation is not None:
         tell(f"Cross-validation by {run.cross_validation.said}")
@@ -623,7 +622,7 @@ def _summary(checkpoint: Checkpoint) -> str:
     from pocketrnn_training.checkpoint import FITTED_ROWS
 
     metrics, rows = checkpoint.metrics, checkpoint.data["validation_rows"]
-    found = f"{metrics['validation_accuracy']:.1%} right of {rows:,} validation rows"
+    found = f"accuracy {metrics['validation_accuracy']:.1%} on {rows:,} validation rows"
     if checkpoint.activation == "sigmoid":
         f1 = f"micro F1 {metrics['validation_micro_f1']:.1%}, macro F1 {metrics['validation_macro_f1']:.1%}"
         found = f"{f1} on {rows:,} validation rows"
