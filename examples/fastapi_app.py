@@ -21,7 +21,7 @@ from pydantic import BaseModel, Field
 
 from pocketrnn import Classifier, PocketRNNError, verify
 
-# What one client may ask for at once. The last is of the whole request, in bytes, before any of it is read as JSON.
+# The most that one client may ask for at once. The last is of the whole request, in bytes, before it is read as JSON.
 MOST_CHARACTERS: Final = 10_000
 MOST_TEXTS: Final = 256
 MOST_BYTES: Final = 8 * 2**20

@@ -119,12 +119,12 @@ def write_what_training_left(folder: Path) -> None:
     (folder / "labels.json").write_text('["no", "yes"]', encoding="utf-8")
     pair = {"text": "A good film", "ids": [ids["<unk>"], ids["good"], ids["film"]]}
     (folder / "pairs.jsonl").write_text(json.dumps(pair) + "\n", encoding="utf-8")
-    # What import-vocab refuses: a pickle that names a function. It would not be called.
+    # import-vocab refuses a pickle that names a function. It would not be called.
     (folder / "from-the-internet.pth").write_bytes(pickle.dumps(os.system))
 
 
 def write_weights(folder: Path) -> None:
-    """What `torch.save` leaves; it needs PyTorch. Those of model.py are trained on two texts, others are drawn."""
+    """Write weights with `torch.save`. Those of model.py are trained on two texts, others are drawn."""
     import torch
 
     torch.manual_seed(0)

@@ -62,7 +62,7 @@ class Entry:
         before: statements that are run before it is made.
         make: makes it.
         labels: how many classes; 0 where it gives values.
-        values: how many numbers it gives, where these are no labels.
+        values: how many numbers it gives, where these are not labels.
         ids, padding: how many ids, and which one pads.
         rules: text rules that the owner's code applies.
         channels, steps, least: of sequences of numbers: how many numbers a step has; how many steps each sequence has,
@@ -111,7 +111,7 @@ class Entry:
 
     @property
     def title(self) -> str:
-        """What it is called in tables and records.
+        """Its name in tables and records.
 
         Example:
             >>> next(entries()).title.split(", ")[0]
@@ -224,7 +224,7 @@ def cache_folder() -> Path:
 
 
 def spec_of(entry: Entry, folder: Path) -> Any:
-    """What scripts/measure_modules knows of a module, as of a spec.py: `module()`, `arguments()` and so on.
+    """The spec of a module for scripts/measure_modules, as in a spec.py: `module()`, `arguments()` and so on.
 
     Args:
         entry: which module.
@@ -289,7 +289,7 @@ def _seed() -> None:
 
 
 def export_arguments(spec: Any, *, call: bool) -> dict[str, Any]:
-    """What `export` is given beside the module and the path.
+    """The arguments of `export` beside the module and the path.
 
     Args:
         spec: of a module.
@@ -344,14 +344,14 @@ def _definitions(entry: Entry, folder: Path) -> dict[str, Any]:
     sys.modules[file.__name__] = file
     text = _text_of(path)
     if path.suffix == ".ipynb":
-        # What the exporter reads as the module's file.
+        # The exporter reads this as the module's file.
         path = path.with_suffix(".py")
         path.write_text(text, encoding="utf-8")
     file.__file__ = str(path)
     sys.meta_path.append(stubs := _Stubs(_not_installed(entry, folder)))
     try:
         for statement in filter(_is_definition, _statements(text)):
-            # What cannot be defined, as of a file of the repository that the entry does not name, is not needed.
+            # A definition that fails, as of a file of the repository that the entry does not name, is not needed.
             with contextlib.suppress(Exception):
                 exec(compile(ast.Module([statement], []), str(path), "exec"), file.__dict__)  # noqa: S102
         exec(entry.before, file.__dict__)  # noqa: S102 - that is what the field is for
@@ -430,7 +430,7 @@ def _not_installed(entry: Entry, folder: Path) -> set[str]:
 
 
 def _text_of(path: Path) -> str:
-    """A file's text; of a notebook the cells, without the lines that only Jupyter knows and the cells that are no
+    """A file's text; of a notebook the cells, without the lines that only Jupyter knows and the cells that are not
     Python."""
     text = path.read_text(encoding="utf-8-sig")
     if path.suffix != ".ipynb":

@@ -75,7 +75,7 @@ class Misleading:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What `export` is given beside the module and the bundle's path.
+        """The arguments of `export` beside the module and the bundle's path.
 
         Example:
             >>> next(misleading()).arguments["labels"]
@@ -92,7 +92,7 @@ class Misleading:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one module: `right`, `refused`, `wrong` or `died`; whether a limit is stated; and in words."""
+    """The outcome of one module: `right`, `refused`, `wrong` or `died`; whether a limit is stated; and in words."""
 
     family: str
     name: str
@@ -102,7 +102,7 @@ class Outcome:
 
 
 def outcomes(processes: int = 1) -> Iterator[Outcome]:
-    """What becomes of each module, in the order of `misleading`.
+    """The outcome of each module, in the order of `misleading`.
 
     Example:
         >>> sum(one.verdict == "wrong" for one in outcomes())
@@ -251,7 +251,7 @@ def _padding() -> Iterator[Misleading]:
         yield Misleading("padding inside of texts", kind.__name__, _padded(kind), call, 3, 40)
 
 
-# What onnxruntime's kernels lose; each of the state of a layer, and finite.
+# Numbers that onnxruntime's kernels lose; each is made of the state of a layer, and finite.
 _TAILS: Final[dict[str, Callable[[Tensor], Tensor]]] = {
     "logarithm of a small sigmoid": lambda h: torch.log(torch.sigmoid(40 * h)) / 20,
     "elu of small numbers": lambda h: torch.nn.functional.elu(h * 1e-5) * 1e5,
@@ -416,7 +416,7 @@ def _outcome(one: Misleading) -> Outcome:
                 pack(bundle, bundle := Path(folder) / "packed.prnn")
         except PocketRNNError as error:
             return Outcome(one.family, one.name, "refused", limited=False, what=str(error))
-        # What a user would see as a traceback.
+        # A user would see a traceback.
         except Exception as error:
             return Outcome(one.family, one.name, "died", limited=False, what=f"{type(error).__name__}: {error}")
         if one.told not in str(manifest.provenance.get("assumed", "")):

@@ -257,7 +257,7 @@ PICTURES: Final[Mapping[str, Callable[[], str]]] = {
     "layers": layers_picture,
 }
 
-# What each operator of the packed LSTM's graph is in the module.
+# The part of the module that each operator of the packed LSTM's graph stands for.
 _MEANING: Final = {
     "Gather": "nn.Embedding: rows of a table",
     "Transpose": "batch first -> time first",
@@ -298,7 +298,7 @@ def curves_picture(results: Mapping[str, Result]) -> str:
     """The running accuracy of every row, over the rows read in an epoch.
 
     Args:
-        results: by the names of the rows. Of a row with several epochs, the first is drawn, and the last with dashes.
+        results: by the names of the rows. For a row with several epochs, the first is drawn, and the last with dashes.
     """
     d = Drawing(660, 430, "The running accuracy of each classifier over the rows read so far")
     rows = max(result.rows for result in results.values())

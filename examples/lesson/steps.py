@@ -1,4 +1,4 @@
-"""What the lesson does with each classifier: train, test, export with its proof, pack, ask, time."""
+"""The steps of the lesson with each classifier: train, test, export with its proof, pack, ask, time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pocketrnn_training.progress import Epoch, Notice, Progress
 
 __all__ = ["Result", "headlines", "result_of", "saved_result"]
 
-# What `scripts/lesson` asks where the labels are those of AG News; else it asks the first test rows.
+# `scripts/lesson` asks these where the labels are those of AG News; else it asks the first test rows.
 HEADLINES = (
     "NASA probe nears Saturn",
     "Oil prices rise again",
@@ -38,7 +38,7 @@ _ROUNDS = 5
 
 @dataclass(frozen=True)
 class Result:
-    """What one row of the table came to.
+    """The result of one row of the table.
 
     Attributes:
         name: the name of the row.
@@ -90,7 +90,7 @@ def saved_result(folder: Path) -> Result | None:
 
 
 def headlines(test: LabelledTexts) -> list[str]:
-    """What each classifier is asked."""
+    """The texts that each classifier is asked."""
     return list(HEADLINES) if "Sci/Tech" in test.labels else list(test.texts[:4])
 
 

@@ -54,7 +54,7 @@ def speed_table(results: Mapping[str, Result]) -> list[str]:
 
 
 def graph_table(results: Mapping[str, Result]) -> list[str]:
-    """What each row has become in ONNX, and how near its answers are, as lines of Markdown."""
+    """The ONNX graph of each row, and how near its answers are, as lines of Markdown."""
     lines = ["| | inputs | recurrent operators | of all operators | largest difference |", "|---|---|---|---:|---:|"]
     for row in _present(results):
         r = results[row.name]
