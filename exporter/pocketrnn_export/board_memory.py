@@ -48,7 +48,7 @@ class BoardMemory:
 
     @property
     def sentence(self) -> str:
-        """What to say of them."""
+        """The figures as one sentence for the user."""
         parts = [f"{self.opened:,} bytes to open it in place"]
         if self.work:
             held = 4 * self.window * self.channels

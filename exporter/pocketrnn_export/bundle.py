@@ -185,8 +185,8 @@ def export(
         call: how the module is called, where that is not found out: a line of Python, such as
             `"module(tokens.t(), lengths)[0]"`, or a function of (module, tokens int64 [batch, sequence], lengths int64
             [batch]), that gives [batch, classes].
-        gives: `logits` or `probabilities`, what the module gives; by default its numbers decide (docs/modules.md). What
-            was concluded is told, and stands in the bundle's provenance.
+        gives: whether the module gives `logits` or `probabilities`; by default its numbers decide (docs/modules.md).
+            The conclusion is told, and kept in the bundle's provenance.
         one_text: ask the module one text at a time, though it takes a batch: for one that mixes the texts of a batch.
             Its bundle answers text by text, which is slower for many.
         multi_label: whether a text can have any number of the labels. Probabilities are then a sigmoid of each logit,
@@ -339,8 +339,8 @@ def _refuse_tokens_alone(rules: AnyTextRules, pairs: Sequence[OwnersText]) -> No
 
 
 def _answered(description: Description, answers: Sequence[tuple[OwnersText, Answer]]) -> list[Answered]:
-    """What the written bundle is asked beside its owner's classifier; not a text without an id, of which that says
-    nothing."""
+    """The texts on which the written bundle is compared with its owner's classifier. Texts without an id are left out:
+    the classifier has no answer to them."""
     external = description.text.rules.tokenizer == EXTERNAL
     return [
         Answered(
@@ -358,11 +358,11 @@ def _answered(description: Description, answers: Sequence[tuple[OwnersText, Answ
 def _text_verdict(
     description: Description, text: TextArguments, pairs: Sequence[OwnersText], texts: Sequence[Text]
 ) -> TextVerdict:
-    """What is known of the text rules, after `chosen_rules` has refused what differs. How many answers are the owner's
-    is known when the bundle is written."""
+    """The verdict on the text rules, after `chosen_rules` has refused rules that differ. How many answers equal the
+    owner's is known when the bundle is written."""
     tokenizer, read = text.tokenizer, text.subwords
     external = description.text.rules.tokenizer == EXTERNAL
-    # Of a text without an id the module says nothing.
+    # The module has no answer to a text without an id.
     compared = {one.text for one in pairs if one.ids and (one.tokens or callable(tokenizer) or not external)}
     if compared:
         shown_too = _may_show_unknown_words(description, text, pairs)
@@ -419,7 +419,7 @@ def _tell_verdicts(manifest: Manifest) -> None:
 
 
 def _asking(module: nn.Module, description: Description, wanted: Wanted) -> Callable[..., ExportableModule]:
-    """What finds out how the module is called, for batches or with `one_text`."""
+    """The function that finds out how the module is called, for batches or with `one_text`."""
     return functools.partial(
         prepare,
         module,
@@ -596,7 +596,7 @@ def _texts_for(
     """
     inside = texts_within(limits, texts, description)
     if private.issuperset(inside) and description.text.rules.tokenizer != EXTERNAL:
-        # Of as many words as the module needs, where those that are made for every module have fewer.
+        # Texts with as many words as the module needs, where the texts made for every module have fewer.
         least = max(1, (limits and limits.min_tokens) or 1)
         inside += texts_within(
             limits, made_texts(description.text.vocabulary, description.text.rules, (least,)), description
@@ -611,7 +611,7 @@ def _texts_for(
 
 
 def _graph_of(forms: Iterable[Form]) -> tuple[Graph, tuple[tuple[int, int], ...]]:
-    """What classifier.json says of the graph, and the sizes on both sides of what forward asks about a size."""
+    """The graph's entry for classifier.json, and the sizes on both sides of each condition on a size in forward."""
     for form in forms:
         if isinstance(form.entry, Graph):
             return form.entry, form.bounds

@@ -54,11 +54,11 @@ _SIZES: Final = ((3, 7), (1, 1), (2, 40))
 
 @dataclass(frozen=True)
 class ProofPlan:
-    """What the forms of a bundle are compared with, and on what.
+    """The reference that the forms of a bundle are compared with, and the cases.
 
     Attributes:
-        reference: what every form is compared with.
-        cases: by kind of inputs. Those of the texts are added.
+        reference: every form is compared with it.
+        cases: by kind of inputs. The cases of the texts are added.
         texts: also answered by the runtime, from the written bundle. The golden examples are taken from them.
         private: those of the texts that become no golden example.
         rows_alone: whether no row's answer depends on the other rows of a case, nor on its padding.

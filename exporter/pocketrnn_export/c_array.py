@@ -9,7 +9,7 @@ from pathlib import Path
 __all__ = ["array_name", "content_of", "to_c_array"]
 
 _NUMBERS_A_LINE = 10
-# What C11 and C++ keep for themselves, and the stem of a usual file's name may be.
+# The reserved words of C11 and C++ that a file's stem may be.
 _KEYWORDS = {
     "alignas", "alignof", "and", "asm", "auto", "bool", "break", "case", "catch", "char", "class", "concept", "const",
     "continue", "default", "delete", "do", "double", "else", "enum", "explicit", "export", "extern", "false", "float",

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Compressed", "MeasuredStage", "check_words", "compress", "table"]
 
-# Of fewer texts, one is more than a point.
+# With fewer texts, one text is more than one point of accuracy.
 _FEW_TEXTS: Final = 100
 # How many texts are timed for p50.
 _TIMED_TEXTS: Final = 300
@@ -85,7 +85,7 @@ class MeasuredStage:
 
 @dataclass(frozen=True)
 class Compressed:
-    """What was written, and what was measured: of the original, and after every step."""
+    """The written bundle's manifest, and the measurements: of the original, and after every step."""
 
     manifest: Manifest
     steps: tuple[MeasuredStage, ...]
@@ -293,7 +293,8 @@ def _named(form: Form) -> Form:
 def _rounding(
     manifest: Manifest, content: bytes, rounded: bytes, plan: ProofPlan, texts: Sequence[Case]
 ) -> list[Comparison]:
-    """What rounding the weights changed in the answers: the rounded graph against the one before."""
+    """The comparisons that show how much rounding the weights changed the answers: the rounded graph against the one
+    before."""
     before = ReferenceAnswers(
         graph_reference("onnx", content), {**plan.cases, "texts": texts}, rows_alone=plan.rows_alone
     )
@@ -315,13 +316,13 @@ def _measured(stages: Sequence[_Stage], data: LabelledTexts | None) -> tuple[Mea
     texts = [example.text for example in examples] if data is None else list(data.texts)
     given = [_given(stage.classifier.manifest, examples) if data is None else texts for stage in stages]
     answers = [stage.classifier.logits(some, on_error="skip") for stage, some in zip(stages, given, strict=True)]
-    # What the original does not take is not measured; what a smaller one no longer takes has no right label there.
+    # Texts that the original does not take are not measured; a text that a smaller one no longer takes counts as wrong.
     without = np.array([np.isnan(logits[:, 0]) for logits in answers])
     measured: NDArray[np.bool_] = ~without[0]
     if not measured.any():
         raise InputError("The classifier takes none of the data's texts.", "Give others; see its limits with inspect.")
     manifest = stages[0].classifier.manifest
-    # Of a text that is not taken, the labels mean nothing.
+    # The labels of a text that is not taken mean nothing.
     labels = [labels_given(manifest, np.nan_to_num(logits)) for logits in answers]
     right = labels[0] if data is None else labels_named(data)[0]
     asked = measured & _telling(stages[0].classifier, given[0], np.nan_to_num(answers[0]))
@@ -346,7 +347,7 @@ def _measured(stages: Sequence[_Stage], data: LabelledTexts | None) -> tuple[Mea
 
 
 def _given(manifest: Manifest, examples: Sequence[Example]) -> list[Text]:
-    """What a bundle is given for golden examples of its own or of the larger one that it was made from."""
+    """The inputs to a bundle for its own golden examples, or for those of the larger bundle that it was made from."""
     if manifest.text.rules.tokenizer != EXTERNAL:
         return [example.text for example in examples]
     return [cut_ids(example.ids, manifest.text.rules, manifest.graph.embedding_rows) for example in examples]
@@ -401,8 +402,8 @@ def _provenance(
 
 
 def table(steps: Sequence[MeasuredStage]) -> str:
-    """The steps as a Markdown table; each has all those above it. Of few texts the label's column has counts, since a
-    share would say more than they do."""
+    """The steps as a Markdown table; each row includes the steps above it. With few texts the column of labels has
+    counts, since a percentage would claim too much."""
     texts = steps[0].texts
     lines = [
         f"| | bytes, all files | accuracy | label as the original, {texts:,} texts | one text, p50, us |",

@@ -40,7 +40,7 @@ class Description:
 
     @classmethod
     def of(cls, manifest: Manifest) -> Description:
-        """What a bundle says."""
+        """The description in a bundle's manifest."""
         external = isinstance(manifest.input, TextInput) and manifest.input.rules.tokenizer == EXTERNAL
         known = {example.text: example.ids for example in manifest.texts} if external else {}
         return cls(manifest.name, manifest.input, manifest.output, manifest.provenance, known)
@@ -73,7 +73,7 @@ class Description:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What an ONNX file says of itself, so that a graph without its bundle can be recognised."""
+        """The metadata of an ONNX file, so that a graph without its bundle can be recognised."""
         return {
             "pocketrnn.version": str(VERSION),
             "pocketrnn.name": self.name,
@@ -82,14 +82,15 @@ class Description:
         }
 
     def encoder(self) -> TextEncoder:
-        """What makes token ids of texts; of those in `known` only, where the owner's code splits them."""
+        """The encoder from texts to token ids; it takes only the texts in `known` where the owner's code splits
+        texts."""
         rules, vocabulary = self.text.rules, self.text.vocabulary
         return (
             KnownTexts(rules, vocabulary, self.known) if rules.tokenizer == EXTERNAL else TextEncoder(rules, vocabulary)
         )
 
     def given(self, texts: Sequence[str]) -> list[str | list[int]]:
-        """What a Classifier is given for these texts: their ids, where the owner's code splits them.
+        """The inputs to a Classifier for these texts: their ids, where the owner's code splits texts.
 
         Example:
             >>> description.given(["oil prices"])

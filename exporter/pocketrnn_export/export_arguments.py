@@ -15,7 +15,7 @@ OwnersPair = tuple[str, object] | tuple[str, object, object]
 
 
 class DescribedArguments(TypedDict, total=False):
-    """Of any classifier whose input and output are described; `export` says what each means."""
+    """The arguments for any classifier whose input and output are described; `export` says what each means."""
 
     lengths: bool | None
     call: str | Call | None
@@ -32,15 +32,15 @@ class DescribedArguments(TypedDict, total=False):
 
 
 class CommonArguments(DescribedArguments, total=False):
-    """Of any classifier in the short form."""
+    """The arguments for any classifier in the short form."""
 
     multi_label: bool
     thresholds: Sequence[float] | None
 
 
 class NumberArguments(TypedDict, total=False):
-    """Of a classifier of sequences of numbers: the members of `NumberInput` beside the channels, which have one number
-    for each channel, or one for all; and what is said of the module, of its values and of its sequences.
+    """The arguments for a classifier of sequences of numbers: the members of `NumberInput` beside the channels, with
+    one number for each channel or one for all; and those that describe the module, its values and its sequences.
 
     Attributes:
         values, value_units: the names of the values that a module gives in place of labels, and the unit of each.

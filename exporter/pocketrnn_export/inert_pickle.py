@@ -48,13 +48,13 @@ class Held:
         pass
 
     def set(self, state: Any, _reader: _Reader) -> None:
-        """What the pickle gives it."""
+        """Take the state that the pickle gives it."""
         if isinstance(state, Mapping):
             self.__dict__.update(state)
 
 
 def held_in(content: bytes, classes: Collection[str]) -> Any:
-    """What a pickle of `pickle.dump` or `joblib.dump` holds: plain values, arrays, and objects of these classes.
+    """The contents of a pickle from `pickle.dump` or `joblib.dump`: plain values, arrays, and objects of these classes.
 
     Args:
         content: the bytes of the file.
@@ -106,7 +106,7 @@ class _FromBytes(Held):
 
 
 class _Wrapper(Held):
-    """What joblib describes an array with, whose numbers stand in the file behind it."""
+    """joblib's description of an array, whose numbers follow it in the file."""
 
     array: Any = None
 
@@ -132,7 +132,7 @@ class _Scalar(Held):
 
 
 class _Encoded(Held):
-    """What pickles of Python 2's protocol make bytes with."""
+    """The call with which pickles of Python 2's protocol make bytes."""
 
     def __init__(self, text: Any = "", *_: Any) -> None:
         self.array = str(text).encode("latin1")

@@ -1,4 +1,4 @@
-"""What integers change of a classifier's answers: measured on data, and refused beyond what is allowed."""
+"""How much integers change a classifier's answers: measured on data, and refused above the allowed change."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _QUANTILE: Final = 1.959964
 
 @dataclass(frozen=True)
 class AllowedChange:
-    """What integers may change on the data.
+    """The change by integers that is allowed on the data.
 
     Attributes:
-        labels: of how many percent of the texts, or sequences, the label or the set of labels.
+        labels: the percentage of the texts, or sequences, whose label or set of labels may change.
         loss: by how many points the accuracy may be lower, where the data has labels.
 
     Raises:

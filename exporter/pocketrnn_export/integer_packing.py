@@ -105,15 +105,15 @@ def measured(
     form: IntegerForm,
     verdict: IntegerVerdict,
 ) -> Manifest:
-    """What a file of integers says of itself once it is measured.
+    """The manifest of a file of integers once it is measured.
 
     Args:
-        made: what it said before, with its proof of float32 in `before`.
-        before: that proof, which stays part of its own.
-        lines: what was compared since: its integers, what they change, and the ways to open it.
+        made: its manifest before, with the proof of float32 in `before`.
+        before: that proof, which stays part of the new one.
+        lines: the comparisons since: its integers, how much they change, and the ways to open it.
         apart: how far its answers may be from each other.
-        form: what became of the program.
-        verdict: what integers change of answers.
+        form: how the program was changed.
+        verdict: how much integers change the answers.
     """
     stated = {
         "matrices": form.matrices,
@@ -135,7 +135,7 @@ def not_measured(parity: Parity) -> Parity:
 def changed_by_integers_on(
     made: Manifest, cases: Mapping[str, Sequence[Case]], before: Run, after: Run
 ) -> list[Compared]:
-    """What integers change on the cases of the proof, a line for each kind of inputs."""
+    """How much integers change the answers to the cases of the proof, a line for each kind of inputs."""
     answers = ReferenceAnswers(Reference("packed", before), cases, rows_alone=True)
     lines = []
     for inputs in answers.kinds:
@@ -148,7 +148,8 @@ def integer_tolerance(changed: Iterable[Compared]) -> float:
     """How far answers of integers may be from each other.
 
     Where a state lies between two integers, the last digit of an activation decides: another processor may take the
-    other one. What all roundings together change of a text is more than a few such do. Of drawn inputs it is no
-    measure: it was 8.8 on one of 5,254, which on a golden example would be another answer.
+    other one. A few such differences change an answer by less than all roundings together change it, so the change on
+    texts is the bound. Drawn inputs are not used: the change was 8.8 on one of 5,254, which on a golden example would
+    be another answer.
     """
     return max(LEAST_TOLERANCE, *(one.line.largest_difference for one in changed if one.line.inputs == "texts"))

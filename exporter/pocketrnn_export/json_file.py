@@ -16,14 +16,14 @@ _TENS: Final = tuple(float(f"1e{i}") for i in range(309))
 def parsed_json(
     text: str, source: str, remedy: str, *, strict: bool = True, number: Callable[[str], float] = float
 ) -> Any:
-    """What a JSON text holds.
+    """The value that a JSON text holds.
 
     Args:
         text: the whole text.
         source: what it is called in messages: a file's path, or that and a line.
         remedy: the sentence that says what to give instead.
-        strict: refuse NaN, and an object that holds a name twice, of which Python would keep the last.
-        number: what makes a number of one that is no whole number.
+        strict: refuse NaN, and an object that holds a name twice, where Python would keep the last.
+        number: reads a number that is not a whole number.
 
     Raises:
         DataError: it is not valid JSON, holds NaN or an infinity, is nested too deep, or holds a name twice.

@@ -1,4 +1,4 @@
-"""What stands around every export of a module: one at a time, and whatever is raised in a sentence."""
+"""The frame around every export of a module: one runs at a time, and every exception becomes a sentence."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def one_export_at_a_time() -> Iterator[None]:
     """Let other exports wait, and torch use one core: small batches are answered many thousand times. With two cores,
     an export that takes 11 s took 93 on a busy machine.
 
-    What `torch.compile` has wrapped in a module is run as it is written: compiled for each size it would take minutes,
-    and a trace sees nothing of it.
+    Code that `torch.compile` has wrapped is run as it is written: compiled for each size it would take minutes, and a
+    trace sees nothing of it.
     """
     with _lock, one_thread(), torch.compiler.set_stance("force_eager"):
         yield
@@ -79,7 +79,7 @@ def or_one_text(
     *,
     batches_only: bool = False,
 ) -> _Made:
-    """What is made of a module: for one text at a time, where there is nothing for batches.
+    """Make something of a module; if that fails for batches, make it for one text at a time.
 
     Args:
         prepared: the module as it is called.

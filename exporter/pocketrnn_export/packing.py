@@ -84,7 +84,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Arithmetic", "check_packable", "pack", "packable", "program_of_bundle"]
 
-# What products are computed in.
+# The numbers in which products are computed.
 Arithmetic = Literal["float32", "int8"]
 
 _log = logging.getLogger(__name__)
@@ -318,15 +318,15 @@ def _packed_and_proven(manifest: Manifest, content: bytes, step: bytes | None) -
         if step is not None and made.stream is not None:
             compared += _as_the_step_graph(file, step_form(step, made.stream, plan.rows), made.stream, plan, answers)
         rules = [] if plan.rows is None else [number_rules_compared(file, plan.rows, made.numbers)]
-    # What the bundle was proven with stays part of the proof; the golden examples are still those of its module.
+    # The bundle's own proof stays part of the proof; the golden examples are still those of its module.
     parity = verdict(plan, compared, answers)
     made = replace(made, parity=replace(parity, comparisons=(*parity.comparisons, *rules)))
     return _Packed(made, to_packed(made, program), programs, plan)
 
 
 def _held_to(manifest: Manifest, least: int, most: int | None) -> Manifest:
-    """What a bundle says, with the limits of its graph where these are narrower than the numbers of tokens from `least`
-    to `most`; else these."""
+    """The bundle's manifest, with the numbers of tokens from `least` to `most` as its limits, or the limits of its
+    graph where these are narrower."""
     limits = manifest.graph.limits or Limits()
     least = max(least, limits.min_tokens or 1)
     most = min(most or sys.maxsize, limits.max_tokens or sys.maxsize)
@@ -389,7 +389,7 @@ def _answered_anew(example: Example | NumberExample, classifier: Classifier) -> 
 
 
 def _plan(manifest: Manifest, content: bytes, turns: frozenset[int]) -> ProofPlan:
-    """What a packed file is compared with and on what, at the sizes too at which the programs turn."""
+    """The reference and the cases for a packed file, with the sizes at which the programs take another path."""
     given, texts, rows = manifest.input, list[str](), None
     cases: Mapping[str, Sequence[Case]]
     if not isinstance(given, TextInput):

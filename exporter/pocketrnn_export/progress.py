@@ -1,4 +1,4 @@
-"""What the exporter is doing, and how far long work is, as lines for whoever waits."""
+"""The exporter's progress as lines for the user: its stages, and how far long work is."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["AFTER_AN_ERROR", "EXPORTER", "PROGRESS", "Lines", "each", "lines_sho
 EXPORTER: Final = "pocketrnn_export"
 # Its records are of the level DEBUG: whoever listens chooses how often.
 PROGRESS: Final = "pocketrnn_export.progress"
-# What a warning has beside its message that the command line says at its end: after the error, where there is one.
+# Marks a warning that the command line prints at its end, after the error if there is one.
 AFTER_AN_ERROR: Final = {"after_an_error": True}
 # Work that takes longer says how far it is, so often.
 _SECONDS: Final = 5.0
-# From Python, what takes no longer says nothing.
+# From Python, work that takes no longer logs nothing.
 _SHORT: Final = 2.0
 
 Item = TypeVar("Item")

@@ -5,12 +5,12 @@ goes wrong without it ("Without:"), so that a reader of a new release knows wher
 that no other file of the three packages names a private module, function or attribute of torch, onnxscript or onnx_ir.
 
 All of it was looked at, and the tests of tracing were run, with the releases of `RELEASES`. Where a release differs,
-its difference is one function here that asks for the release, and the function's name and docstring stay what they are.
+its difference is one function here that asks for the release, and the function's name and docstring stay as they are.
 2.9.0 was tried and has no `torch.fx.traceback.annotate`, which `tracing/python_semantics/loop_unroll.py`
 marks loops with.
 
-The file imports nothing of this project, so that every part of the exporter may import it. What it gives is mostly
-typed `Any`: torch annotates little of this.
+The file imports nothing of this project, so that every part of the exporter may import it. Its functions mostly return
+`Any`: torch annotates little of this.
 """
 
 from __future__ import annotations
@@ -161,12 +161,12 @@ def symbol_of(size: Any) -> str:
 
 
 def hint_of(size: Any) -> int:
-    """What a size is in the example that is traced. Without: a trace has no path of its own."""
+    """The number that a size has in the example that is traced. Without: a trace has no path of its own."""
     return int(size.node.hint)
 
 
 def environment_of(size: Any) -> Any:
-    """What a trace knows of all its sizes; of one trace it is one object."""
+    """The environment in which a trace keeps all its sizes; each trace has one."""
     return size.node.shape_env
 
 
@@ -342,22 +342,22 @@ class FunctionMode(TorchFunctionMode):
         cls.__torch_function__ = handle  # type: ignore[method-assign]
 
 
-# What sees every operator that runs, below the functions of torch that call several.
+# Sees every operator that runs, below the functions of torch that call several.
 DispatchMode = TorchDispatchMode
 # Runs a block as where no such mode was entered. Without: a recurrent layer is noted step by step, for seconds.
 without_dispatch_modes = _disable_current_modes
 
 
 def written_by(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
-    """What a call of an operator writes into; nothing for what is no operator.
+    """The arguments that a call of an operator writes into; none for a function that is not an operator.
 
-    Without: a state that is written in place would be what it was before.
+    Without: a state that is written in place would keep its old value.
     """
     return _given_as(operator, args, kwargs, lambda alias: bool(alias.is_write))
 
 
 def in_one_memory(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
-    """What a call of an operator gives views of, or writes into."""
+    """The arguments that a call of an operator returns views of, or writes into."""
     return _given_as(operator, args, kwargs, lambda _: True)
 
 
@@ -373,12 +373,12 @@ def _given_as(
 
 
 def flattened(tree: Any) -> tuple[list[Any], Any]:
-    """What lists, tuples and dicts hold, in one list, and how they hold it."""
+    """The leaves of nested lists, tuples and dicts in one list, and the nesting."""
     return _pytree.tree_flatten(tree)
 
 
 def folded(leaves: list[Any], form: Any) -> Any:
-    """What `flattened` took apart, of other leaves."""
+    """The nesting that `flattened` took apart, with other leaves."""
     return _pytree.tree_unflatten(leaves, form)
 
 
@@ -491,9 +491,9 @@ def code_exchanged(function: Any, stand_in: Any) -> Iterator[Callable[..., Any]]
 # --- Modules and recurrent layers -------------------------------------------------------------------------------------
 
 
-# What an nn.Module keeps its parts in. Without: what forward assigns would not be given back.
+# The tables in which an nn.Module keeps its parts. Without: what forward assigns would not be given back.
 MODULE_TABLES: Final = ("_parameters", "_buffers", "_modules")
-# What all layers of batch normalisation are.
+# The class of all layers of batch normalisation.
 BatchNorm: Final = nn.modules.batchnorm._BatchNorm
 
 
@@ -591,7 +591,7 @@ def with_state(program: torch.export.ExportedProgram, state: Mapping[str, Tensor
 @contextlib.contextmanager
 def operators_read_once() -> Iterator[None]:
     """While the block runs, `torch.onnx.export` knows its 500 operators by their names alone, the same ones in every
-    call. Of the few that a graph holds it reads the source itself, where it needs that.
+    call. It reads the source of the few that a graph holds, where it needs that.
 
     Without, as in a release that keeps them otherwise: each call reads the source of all of them, 0.5 seconds.
     """

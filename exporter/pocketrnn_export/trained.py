@@ -75,7 +75,7 @@ def arguments_of(checkpoint: Checkpoint) -> tuple[Any, dict[str, Any]]:
         # How it was trained; what else forward takes is training's own.
         "call": "module(tokens, lengths)" if checkpoint.architecture.packed else "module(tokens)",
         "example_texts": () if checkpoint.data.get("examples") == MADE_EXAMPLES else checkpoint.examples,
-        # Of rare labels all logits may be below 0, which could be probabilities' logarithms.
+        # All logits of rare labels may be below 0, so they could be taken for logarithms of probabilities.
         **({"multi_label": True, "gives": "logits"} if checkpoint.activation == "sigmoid" else {}),
         # Training made its ids by the same code and the same rules.
         "provenance": {**origin, TEXT_RULES: TextVerdict("trained").document},

@@ -37,8 +37,8 @@ def arithmetic_options(command: _Command) -> _Command:
     for option in reversed(
         (
             click.option("--arithmetic", type=click.Choice(["float32", "int8"]), default="float32", show_default=True,
-                         help="What layers of a packed file multiply. int8 is twice as fast for wide layers, and "
-                         "changes answers: how much is measured on --data, and stands in the file."),
+                         help="The number format of a packed file's layers. int8 is twice as fast for wide layers, and "
+                         "changes answers: how much is measured on --data, and kept in the file."),
             click.option("--max-changed", type=click.FloatRange(0, 100), metavar="PERCENT",
                          help="Write nothing if int8 changes the label or labels of more texts.  [default: 0.2]"),
         )
@@ -127,7 +127,7 @@ def _allowed(data: Path | None, max_loss: float | None, max_changed: float | Non
 
 
 def lines_of_integers(manifest: Manifest) -> list[str]:
-    """What to say of a file of integers that was measured on golden examples only; nothing of another.
+    """The warning about a file of integers that was measured on golden examples only; no lines for another file.
 
     Example:
         >>> lines_of_integers(manifest)
@@ -139,6 +139,6 @@ def lines_of_integers(manifest: Manifest) -> list[str]:
     if verdict is None or verdict.is_data:
         return []
     return [
-        f"What integers change was measured on {verdict.texts} golden examples only, which says little. Give "
+        f"The effect of integers was measured on {verdict.texts} golden examples only, which says little. Give "
         f"{'texts, labelled or not,' if verdict.of == 'texts' else 'labelled sequences'} to measure it: --data FILE"
     ]

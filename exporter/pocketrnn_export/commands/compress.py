@@ -51,7 +51,7 @@ _STORAGES: Final = click.Choice(["int8", "float16", "float32"])
 @click.option("--embedding", type=_STORAGES, default="int8", show_default=True, help="How the embedding is stored.")
 @click.option("--weights", type=_STORAGES, default="int8", show_default=True, help="How other weights are stored.")
 @data_options
-@click.option("--name", type=Text(), metavar="TEXT", help="What the classifier is called.  [default: as before]")
+@click.option("--name", type=Text(), metavar="TEXT", help="The classifier's name.  [default: as before]")
 @click.option("--no-examples", is_flag=True, help="Put none of a checkpoint's texts into the bundle.")
 @click.option("--force", is_flag=True, help="Replace a bundle at OUTPUT.")
 def compress(
@@ -67,10 +67,10 @@ def compress(
     """Write a smaller bundle: weights in fewer bytes, fewer words, no TorchScript copy.
 
     PATH_OR_NAME is a bundle's folder, the name of a classifier that ships with pocketrnn, or a checkpoint's folder. The
-    table shows each step with those before it. All readers of bundles run the result as they run the original.
+    table shows each step together with those before it. All readers of bundles run the result like the original.
 
-    The new graph is proven equal to the old one with rounded weights: exit status 3 if it is not. What the rounding
-    costs is measured on --data; exit status 1 if that is more than --max-loss. Nothing is written then.
+    The new graph is proven equal to the old one with rounded weights: exit status 3 if it is not. The loss of accuracy
+    by rounding is measured on --data; exit status 1 if it is more than --max-loss. Nothing is written then.
 
     \b
     Examples:

@@ -56,7 +56,7 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
         "Options": ("output", "weights", "vocabulary", "labels", "name", "no_examples", "force"),
         "How a text becomes ids": ("tokenizer", "pairs", "rules", "max_tokens"),
         "How the module is made and called": ("set", "random_weights", "call", "gives", "one_text", "multi_label"),
-        "What is written": (
+        "The files to write": (
             "streaming",
             "torchscript",
             "profile",
@@ -115,11 +115,11 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
               help='How a module is called, if that is not found out: "module(tokens.t(), lengths)[0]", or the name of '
               "a function (module, tokens, lengths) in the module file.")  # fmt: skip
 @click.option("--gives", type=click.Choice(["logits", "probabilities"]),
-              help="What a module gives.  [default: its numbers decide]")  # fmt: skip
+              help="Whether a module gives logits or probabilities.  [default: its numbers decide]")  # fmt: skip
 @click.option("--one-text", "--one-sequence", "one_text", is_flag=True,
               help="Ask a module one text, or one sequence, at a time, though it takes a batch.")  # fmt: skip
 @click.option("--name", type=Text(), metavar="TEXT",
-              help="What the classifier is called.  [default: the checkpoint's or the output's name]")  # fmt: skip
+              help="The classifier's name.  [default: the checkpoint's or the output's name]")  # fmt: skip
 @click.option(
     "--texts", type=click.Path(path_type=Path), metavar="FILE", help="A UTF-8 file of texts for the proof, one a line."
 )
@@ -181,7 +181,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
       pocketrnn export model.py:Steps --weights steps.pt --channels ax,ay,az \\
         --scaler scaler.joblib --labels walking,standing -o steps
     """
-    # What is checked before PyTorch is imported is answered at once.
+    # Checks that run before PyTorch is imported answer at once.
     _check_what_is_measured(options)
     named = _named(source, options)
     _check_output(output, packed=options["profile"] == "packed" and not numbers.are_given, force=options["force"])
@@ -192,7 +192,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
 
         from pocketrnn_export.bundle import export as export_module
 
-    # What the file of a module runs is small, too.
+    # The code in the file of a module is small, too.
     torch.set_num_threads(1)
     with stages_on_stderr():
         if numbers.are_given:
@@ -312,7 +312,7 @@ def _check_output(output: Path, *, packed: bool, force: bool) -> None:
 
 
 def _named(source: str, options: dict[str, Any]) -> ModuleName | None:
-    """What SOURCE names, of the form file.py:name; None for a folder or another file, which is there."""
+    """The name in SOURCE of the form file.py:name; None for a folder or another file that exists."""
     named = module_name(source, options["set"])
     if named is None and not Path(source).is_dir():
         _check_source(Path(source))

@@ -1,4 +1,4 @@
-"""What a checkpoint on disk holds, as the arguments of `export`."""
+"""The contents of a checkpoint on disk as the arguments of `export`."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ __all__ = [
 # Bytes of the sequences for a proof.
 _LARGEST: Final = 1 << 32
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-# Of modules of texts.
+# The options of modules that take texts.
 _OF_TEXTS: Final = (
     "vocabulary", "tokenizer", "pairs", "rules", "max_tokens", "texts", "profile", "arithmetic", "compress",
     "torchscript",
@@ -43,7 +43,7 @@ _OF_TEXTS: Final = (
 
 @dataclass(frozen=True)
 class NumberOptions:
-    """What the command line says about sequences of numbers; `number_options` gives each option's meaning."""
+    """The options about sequences of numbers; `number_options` gives each option's meaning."""
 
     channels: str | None
     values: str | None
@@ -79,12 +79,12 @@ _OPTIONS: Final = (
     click.option("--values", type=Text(), metavar="NAMES",
                  help="The module gives values, not labels: their names, with units where there are some: speed:m/s."),
     click.option("--scaler", type=click.Path(path_type=Path), metavar="FILE",
-                 help="Mean and scale of the channels: a scaler of scikit-learn saved by joblib or pickle, of which "
-                 "nothing is executed; or .npz or .json with mean and scale."),
-    click.option("--mean", type=Text(), metavar="NUMBERS", help="What is taken off each channel: 0.1,0.2,9.8."),
-    click.option("--scale", type=Text(), metavar="NUMBERS", help="What each channel is then divided by."),
+                 help="Mean and scale of the channels: a scaler of scikit-learn saved by joblib or pickle (nothing in "
+                 "it is executed), or .npz or .json with mean and scale."),
+    click.option("--mean", type=Text(), metavar="NUMBERS", help="The number to subtract from each channel: 0.1,0.2."),
+    click.option("--scale", type=Text(), metavar="NUMBERS", help="The number to divide each channel by then."),
     click.option("--integer-scale", type=Text(), metavar="NUMBERS",
-                 help="What whole numbers of each channel, as of a sensor, are multiplied by: 0.001 for all, or "
+                 help="The factor for whole numbers of each channel, such as a sensor gives: 0.001 for all, or "
                  "0.001,0.001,0.01. Also for the checkpoint of a classifier of numbers."),
     click.option("--units", type=Text(), metavar="UNITS", help="The unit of each channel: g,g,m/s. Also for the "
                  "checkpoint of a classifier of numbers."),
@@ -95,9 +95,9 @@ _OPTIONS: Final = (
     click.option("--hop", type=click.IntRange(min=1), metavar="N",
                  help="The next window begins so many steps later.  [default: the window]"),
     click.option("--layout", type=click.Choice(["btc", "bct", "bt"]),
-                 help="What forward takes: [batch, time, channels], [batch, channels, time] or [batch, time].  "
+                 help="The axes of the input: [batch, time, channels], [batch, channels, time] or [batch, time].  "
                  "[default: that is found out]"),
-    click.option("--numbers", metavar="FILE", help="All that is done to a sequence, as JSON or a file of it: mean, "
+    click.option("--numbers", metavar="FILE", help="The rules for a sequence, as JSON or a file of it: mean, "
                  "scale, clip, missing, steps, pad_side, rate and more (docs/numbers.md)."),
     click.option("--sequences", type=click.Path(path_type=Path), metavar="FILE",
                  help="Real sequences for the proof: .npy or .npz with arrays [sequences, time, channels], or [time, "
@@ -152,7 +152,7 @@ def described_with_numbers(numbers: NumberOptions, options: dict[str, Any]) -> d
 
 
 def given_of_checkpoint(numbers: NumberOptions, channels: int) -> dict[str, Any]:
-    """What the options say of whole numbers and units: one for all channels, or one for each.
+    """The arguments that the options give for whole numbers and units: one for all channels, or one for each.
 
     Example:
         >>> given_of_checkpoint(NumberOptions(**{**nothing, "integer_scale": "0.001"}), 2)
@@ -226,7 +226,7 @@ def _values(given: str) -> tuple[list[str], list[str] | None]:
 
 
 def _rules(numbers: NumberOptions) -> dict[str, Any]:
-    """What is done to a sequence, of all options that say something of it."""
+    """The rules for a sequence, from all options that set one."""
     said: dict[str, Any] = {} if numbers.numbers is None else _document(numbers.numbers)
     single: dict[str, Any] = {"mean": _numbers_of("mean", numbers.mean), "scale": _numbers_of("scale", numbers.scale)}
     single |= {name: getattr(numbers, name) for name in ("steps", "window", "hop")}

@@ -33,7 +33,7 @@ __all__ = ["pack"]
     short_help="Pack a bundle into one file for the native engine.",
     groups={
         "Options": ("output", "c_array", "arithmetic", "streaming", "text_rules", "force"),
-        "What int8 changes": ("data", "max_changed", "max_loss", "text_column", "label_column", "label_separator"),
+        "Measuring int8": ("data", "max_changed", "max_loss", "text_column", "label_column", "label_separator"),
     },
 )
 @click.argument("bundle", metavar="PATH_OR_NAME")
@@ -155,7 +155,7 @@ def _pack_text_rules(bundle: str, path: Path, *, force: bool) -> None:
 
 
 def _memory(path: Path, manifest: Any) -> str | None:
-    """What a program without files needs for a packed file, or the array in a header."""
+    """The memory that a program without files needs for a packed file, or the array in a header."""
     from pocketrnn_export.board_memory import memory_of
     from pocketrnn_export.c_array import content_of
 

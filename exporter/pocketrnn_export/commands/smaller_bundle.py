@@ -46,14 +46,14 @@ def data_options(command: _Command) -> _Command:
     for option in reversed(
         (
             click.option("--data", type=click.Path(path_type=Path), metavar="FILE",
-                         help="Texts to measure with what is lost: .csv, .tsv, .jsonl or .parquet. Labelled, but for "
-                         "--arithmetic int8. Of a bundle that takes numbers, labelled sequences: .ts or .npz, too."),
+                         help="Texts to measure the loss on: .csv, .tsv, .jsonl or .parquet. Labelled, but for "
+                         "--arithmetic int8. For a bundle that takes numbers, labelled sequences: .ts or .npz, too."),
             click.option("--max-loss", type=click.FloatRange(0, 100), metavar="POINTS",
                          help="Write nothing if more points of accuracy are lost on the data."),
             column_option("text", "The data's column of texts."),
             column_option("label", "The data's column of labels."),
             click.option("--label-separator", type=Text(), default=LABEL_SEPARATOR, show_default=True, metavar="TEXT",
-                         help="What stands between the labels of a text with several, where they are no list."),
+                         help="The separator between the labels of a text with several, where they are not a list."),
         )
     ):  # fmt: skip
         command = option(command)

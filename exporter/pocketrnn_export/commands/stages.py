@@ -1,4 +1,4 @@
-"""What the exporter is doing, as lines on standard error."""
+"""The exporter's stages as lines on standard error."""
 
 from __future__ import annotations
 

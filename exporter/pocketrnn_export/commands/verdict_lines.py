@@ -1,5 +1,5 @@
-"""What `export`, `compress` and `pack` say at their end: what was shown of the graph and of the text rules, and which
-texts are inside."""
+"""The last lines of `export`, `compress` and `pack`: the verdicts on the graph and on the text rules, and the texts
+that are inside."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["lines_of_examples", "proof_table", "tell_verdicts"]
 
-# What is said here for `TextVerdict.remedy`, by those who have the pipeline.
+# The advice printed in place of `TextVerdict.remedy`, for users who have the pipeline.
 _COMPARE: Final = {
     "not compared": "Compare them: --pairs FILE, with texts, the ids that your pipeline gives and your classifier's "
     "answers (docs/your-files.md).",
