@@ -1,4 +1,4 @@
-"""What a form of a classifier is: a file, ways to run it for the proof, and what classifier.json says of it."""
+"""A form of a classifier: a file, ways to run it for the proof, and its entry in classifier.json."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class OtherFile:
-    """What is known of a form that classifier.json does not describe: a file beside the others, for other readers."""
+    """The entry of a form that classifier.json does not describe: a file beside the others, for other readers."""
 
     file: str
 

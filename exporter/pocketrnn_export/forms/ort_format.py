@@ -20,7 +20,7 @@ __all__ = ["OPERATORS_FILE", "operators_of", "ort_graph", "ort_step_graph"]
 
 ORT_FILE: Final = "model.ort"
 ORT_STEP_FILE: Final = "model.step.ort"
-# What onnxruntime's build takes with --include_ops_by_config.
+# The file that onnxruntime's build takes with --include_ops_by_config.
 OPERATORS_FILE: Final = "required_operators.config"
 
 

@@ -33,12 +33,13 @@ STEP_FILE: Final = "model.step.onnx"
 def step_form(content: bytes, graph: StepGraph, rows: Floats | None = None) -> Form:
     """A step graph as a form: run on whole texts or sequences, each read step by step and in chunks.
 
-    What a text begins with is a text too: reading it step by step covers every beginning of the cases.
+    The beginning of a text is a text too: reading it step by step covers every beginning of the cases.
 
     Args:
         content: the file's bytes.
-        graph: what classifier.json says of it; the digest is set here.
-        rows: of one that takes samples, those that ids stand for. Each sequence is read alone, also in random chunks.
+        graph: its entry in classifier.json; the digest is set here.
+        rows: for one that takes samples, the rows that ids stand for. Each sequence is read alone, also in random
+            chunks.
     """
     chunks = chunks_read("token" if rows is None else "step")
     if rows is None:
@@ -78,7 +79,7 @@ def _check(module: nn.Module, rules: AnyTextRules) -> None:
             "each new word would come in the middle.",
             "Train one with `pocketrnn train --ngrams 1`, or leave streaming out.",
         )
-    # What holds against rules of subwords is seen with their vocabulary.
+    # Reasons against streaming with rules of subwords are seen with their vocabulary.
     if isinstance(rules, TextRules) and (held := held_against_streams(rules, ())):
         raise _unfollowed(held)
 

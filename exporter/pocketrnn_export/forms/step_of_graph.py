@@ -1,8 +1,8 @@
 """The step graph of a graph of whole texts, or of sequences of numbers: the same layers, made to go on from a state.
 
-A bundle that was exported without streaming has all that a step needs: its layers. Only what surrounds them is
-another: a step begins with a state, and has no padding to hide. What comes of it is proven like any step graph, against
-the graph that it was made from.
+A bundle that was exported without streaming has all that a step needs: its layers. Only their surroundings differ: a
+step begins with a state, and has no padding to hide. The result is proven like any step graph, against the graph that
+it was made from.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from pocketrnn_export.forms.packed_file.size_values import Affine, SizeValues, a
 __all__ = ["bidirectional", "step_of_graph"]
 
 _GATES: Final = frozenset({"RNN", "LSTM", "GRU"})
-# What computes each token by itself, if all else that it reads is the same for every token.
+# The operators that compute each token by itself, if all else that they read is the same for every token.
 _OF_EACH: Final = frozenset(
     {"Gather", "Cast", "Mul", "Add", "Transpose", "Squeeze", "Identity", "MatMul"}
     | {"Sub", "Div", "Neg", "Relu", "LeakyRelu", "Elu", "Gelu", "Erf", "Sigmoid", "Tanh", "Clip", "Min", "Max"}
 )
-# What looks at several steps at once.
+# The operators that look at several steps at once.
 _OF_NEIGHBOURS: Final = frozenset({"Conv", "MaxPool", "AveragePool"})
-# What makes zeros of zeros.
+# The operators that make zeros of zeros.
 _ZEROS_OF_ZEROS: Final = frozenset(
     {"Expand", "Slice", "Gather", "Unsqueeze", "Squeeze", "Reshape", "Identity", "Transpose", "Cast", "Tile"}
 )
@@ -59,8 +59,8 @@ def bidirectional(whole: str, one: str) -> ExportError:
     )
 
 
-class _Of(Enum):
-    """What a value is of."""
+class _Source(Enum):
+    """The part of the graph's input that a value is computed from."""
 
     WEIGHTS = "weights"
     TOKENS = "tokens"
@@ -101,10 +101,10 @@ class _Reading:
         self.content, self.most = content, most
         self.model = model = onnx.load_from_string(content)
         self.size_values: SizeValues | None = None
-        self.of = dict.fromkeys((tensor.name for tensor in model.graph.initializer), _Of.WEIGHTS)
+        self.sources = dict.fromkeys((tensor.name for tensor in model.graph.initializer), _Source.WEIGHTS)
         self.given = model.graph.input[0]
         self.takes_numbers = self.given.name == "samples"
-        self.of |= {self.given.name: _Of.TOKENS, "lengths": _Of.LENGTHS, "": _Of.WEIGHTS}
+        self.sources |= {self.given.name: _Source.TOKENS, "lengths": _Source.LENGTHS, "": _Source.WEIGHTS}
         # Which axis the steps of a value are counted on.
         self.axis = {self.given.name: 1}
         self.made = {name: node for node in model.graph.node for name in node.output if name}
@@ -120,7 +120,7 @@ class _Reading:
     def step(self) -> tuple[bytes, int]:
         for node in self.model.graph.node:
             self._read(node)
-        if not self.hidden or self.of.get("logits") is not _Of.TEXT:
+        if not self.hidden or self.sources.get("logits") is not _Source.TEXT:
             raise self._unknown("its logits do not come from a recurrent layer")
         states = [*self.hidden, *self.cells]
         sizes = [size for _, size in states]
@@ -142,52 +142,52 @@ class _Reading:
         return self._written([*begin, *self.nodes, *end], sum(sizes)), sum(sizes)
 
     def _read(self, node: NodeProto) -> None:
-        kinds = {self.of.get(name) for name in node.input if name}
+        kinds = {self.sources.get(name) for name in node.input if name}
         if None in kinds:
             raise self._unknown(f"{node.op_type} {node.name} reads a value of no known kind")
-        if kinds <= {_Of.WEIGHTS}:
-            self._keep(node, _Of.WEIGHTS)
+        if kinds <= {_Source.WEIGHTS}:
+            self._keep(node, _Source.WEIGHTS)
         elif node.op_type in _GATES:
             self._layer(node)
-        elif node.op_type == "Shape" or kinds <= {_Of.WEIGHTS, _Of.LENGTHS}:
-            self._mark(node, _Of.LENGTHS)
-        elif kinds <= {_Of.WEIGHTS, _Of.TEXT}:
-            self._keep(node, _Of.TEXT)
+        elif node.op_type == "Shape" or kinds <= {_Source.WEIGHTS, _Source.LENGTHS}:
+            self._mark(node, _Source.LENGTHS)
+        elif kinds <= {_Source.WEIGHTS, _Source.TEXT}:
+            self._keep(node, _Source.TEXT)
         elif (
             node.op_type == "Where"
-            and self.of[node.input[0]] is _Of.LENGTHS
-            and self.of[node.input[2]] is _Of.TOKENS
+            and self.sources[node.input[0]] is _Source.LENGTHS
+            and self.sources[node.input[2]] is _Source.TOKENS
             # A token that the text has.
             and self._is_everywhere(node.input[0], (0, False))
         ):
-            self._mark(node, _Of.MASKED)
+            self._mark(node, _Source.MASKED)
             self.unmasked[node.output[0]] = node.input[2]
-        elif node.op_type == "ReduceMax" and kinds <= {_Of.WEIGHTS, _Of.TOKENS, _Of.MASKED}:
+        elif node.op_type == "ReduceMax" and kinds <= {_Source.WEIGHTS, _Source.TOKENS, _Source.MASKED}:
             self._maximum(node)
-        elif node.op_type == "ReduceSum" and kinds <= {_Of.WEIGHTS, _Of.TOKENS}:
+        elif node.op_type == "ReduceSum" and kinds <= {_Source.WEIGHTS, _Source.TOKENS}:
             # A layer that knows the lengths gives zeros for padding.
-            self._mark(node, _Of.SUM)
+            self._mark(node, _Source.SUM)
             self.unmasked[node.output[0]] = node.input[0]
             self._sum(node)
-        elif node.op_type == "ReduceMean" and kinds <= {_Of.WEIGHTS, _Of.TOKENS}:
+        elif node.op_type == "ReduceMean" and kinds <= {_Source.WEIGHTS, _Source.TOKENS}:
             self._sum(node)
             self._divided(node.output[0], f"{node.output[0]}.sum")
         elif (
             node.op_type == "Div"
-            and self.of[node.input[0]] is _Of.SUM
-            and self.of[node.input[1]] is _Of.LENGTHS
+            and self.sources[node.input[0]] is _Source.SUM
+            and self.sources[node.input[1]] is _Source.LENGTHS
             and self._is_everywhere(node.input[1], _COUNT)
         ):
             self._divided(node.output[0], f"{node.input[0]}.sum")
-        elif kinds <= {_Of.WEIGHTS, _Of.TOKENS} and self._is_last_step(node):
-            self._keep(node, _Of.TEXT)
+        elif kinds <= {_Source.WEIGHTS, _Source.TOKENS} and self._is_last_step(node):
+            self._keep(node, _Source.TEXT)
         elif self._puts_zeros_before(node):
-            self._mark(node, _Of.PADDED)
+            self._mark(node, _Source.PADDED)
             self.unmasked[node.output[0]] = node.input[0]
-        elif self.of[node.input[0]] is _Of.PADDED and self._leaves_last_out(node):
+        elif self.sources[node.input[0]] is _Source.PADDED and self._leaves_last_out(node):
             self._step_before(node)
-        elif kinds <= {_Of.WEIGHTS, _Of.TOKENS} and self._reads_each(node):
-            self._keep(node, _Of.TOKENS)
+        elif kinds <= {_Source.WEIGHTS, _Source.TOKENS} and self._reads_each(node):
+            self._keep(node, _Source.TOKENS)
             self._follow(node)
         elif node.op_type in _OF_NEIGHBOURS:
             raise self._unknown(f"{node.op_type} {node.name} looks at several {self._things} at once")
@@ -201,7 +201,7 @@ class _Reading:
     def _is_last_step(self, node: NodeProto) -> bool:
         """Whether it picks the last step, whose output is all that a state would add to."""
         index = self.weights.get(node.input[1]) if node.op_type == "Gather" else None
-        if index is None or self.of[node.input[0]] is not _Of.TOKENS:
+        if index is None or self.sources[node.input[0]] is not _Source.TOKENS:
             return False
         axis = attributes_of(node).get("axis", 0)
         return bool(axis == self.axis.get(node.input[0])) and numpy_helper.to_array(index).tolist() == -1
@@ -210,10 +210,10 @@ class _Reading:
         """Whether it computes each step by itself. Where it looks up, that is tokens in a table: to pick some of the
         tokens is another thing."""
         if node.op_type == "Gather":
-            return self.of[node.input[0]] is _Of.WEIGHTS
+            return self.sources[node.input[0]] is _Source.WEIGHTS
         if node.op_type == "Concat":
-            each = [(self.of[name], self.axis.get(name)) for name in node.input]
-            return {*each} == {(_Of.TOKENS, 1)} and bool(attributes_of(node)["axis"] == 2)
+            each = [(self.sources[name], self.axis.get(name)) for name in node.input]
+            return {*each} == {(_Source.TOKENS, 1)} and bool(attributes_of(node)["axis"] == 2)
         if node.op_type == "LayerNormalization":
             return bool(attributes_of(node).get("axis", -1) == -1)
         return node.op_type in _OF_EACH
@@ -224,7 +224,11 @@ class _Reading:
 
     def _puts_zeros_before(self, node: NodeProto) -> bool:
         """Whether it puts one step of zeros before all steps, [batch, sequence, n]."""
-        if node.op_type != "Pad" or self.of[node.input[0]] is not _Of.TOKENS or self.axis.get(node.input[0]) != 1:
+        if (
+            node.op_type != "Pad"
+            or self.sources[node.input[0]] is not _Source.TOKENS
+            or self.axis.get(node.input[0]) != 1
+        ):
             return False
         of_zeros = attributes_of(node).get("mode", b"constant") == b"constant" and (
             len(node.input) < 3 or not node.input[2] or self._is_zeros(node.input[2])
@@ -244,7 +248,7 @@ class _Reading:
         self._node("Unsqueeze", [f"{before}.before", "step.second"], f"{before}.first")
         self._node("Concat", [f"{before}.first", steps], f"{before}.all", axis=1)
         node.input[0] = f"{before}.all"
-        self._keep(node, _Of.TOKENS)
+        self._keep(node, _Source.TOKENS)
         self._node("Gather", [steps, "step.end"], before, axis=1)
         self.axis[node.output[0]] = 1
         self.before.append((before, self._width(steps)))
@@ -257,7 +261,7 @@ class _Reading:
 
     def _sizes(self) -> SizeValues:
         if self.size_values is None:
-            # Of the graph as it was: the nodes of the model become those of the step.
+            # The sizes of the graph as it was: the nodes of the model become those of the step.
             self.size_values = size_values_of(onnx.load_from_string(self.content), self.most)
         return self.size_values
 
@@ -296,12 +300,12 @@ class _Reading:
             return value is None or not numpy_helper.to_array(value).any()
         return node is not None and node.op_type in _ZEROS_OF_ZEROS and self._is_zeros(node.input[0])
 
-    def _keep(self, node: NodeProto, of: _Of) -> None:
+    def _keep(self, node: NodeProto, source: _Source) -> None:
         self.nodes.append(node)
-        self._mark(node, of)
+        self._mark(node, source)
 
-    def _mark(self, node: NodeProto, of: _Of) -> None:
-        self.of |= dict.fromkeys((name for name in node.output if name), of)
+    def _mark(self, node: NodeProto, source: _Source) -> None:
+        self.sources |= dict.fromkeys((name for name in node.output if name), source)
 
     def _node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> None:
         self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
@@ -313,9 +317,9 @@ class _Reading:
         inputs = [*node.input, *[""] * 8][:8]
         of_weights = [*inputs[1:_LENGTHS_AT], inputs[7]]
         if (
-            self.of[inputs[0]] is not _Of.TOKENS
+            self.sources[inputs[0]] is not _Source.TOKENS
             or attributes.get("layout", 0)
-            or any(self.of[name] is not _Of.WEIGHTS for name in of_weights)
+            or any(self.sources[name] is not _Source.WEIGHTS for name in of_weights)
             or not (not inputs[_LENGTHS_AT] or self._is_everywhere(inputs[_LENGTHS_AT], _COUNT))
             or any(name and not self._is_zeros(name) for name in inputs[_STATE_AT:7])
             or self.axis.get(inputs[0]) != 0
@@ -340,7 +344,7 @@ class _Reading:
         self.nodes.append(node)
         for i, last in enumerate(outputs[1:]):
             self._node("Squeeze", [last, "step.first"], f"{name}.new.{i}")
-        self.of |= {outputs[0]: _Of.TOKENS, **dict.fromkeys(outputs[1:], _Of.TEXT)}
+        self.sources |= {outputs[0]: _Source.TOKENS, **dict.fromkeys(outputs[1:], _Source.TEXT)}
         self.axis[outputs[0]] = 0
 
     def _over_the_text(self, node: NodeProto) -> None:
@@ -376,7 +380,7 @@ class _Reading:
         self._node("Greater", ["step.count.before", "step.none"], "step.began")
         self._node("Max", [f"{pooled}.before", newest], f"{pooled}.larger")
         self._node("Where", ["step.began", f"{pooled}.larger", newest], pooled)
-        self._mark(node, _Of.TEXT)
+        self._mark(node, _Source.TEXT)
         self.pooled = pooled, self._width(node.input[0])
 
     def _sum(self, node: NodeProto) -> None:
@@ -386,7 +390,7 @@ class _Reading:
 
     def _divided(self, output: str, of: str) -> None:
         self._node("Div", [of, "step.count"], output)
-        self.of[output] = _Of.TEXT
+        self.sources[output] = _Source.TEXT
 
     def _width(self, name: str) -> int:
         """How many numbers a step of a value has."""

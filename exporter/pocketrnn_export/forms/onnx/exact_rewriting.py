@@ -2,8 +2,8 @@
 
 Its rules for `x + 0`, `x - 0`, `x * 1` and `x / 1` take a constant for 0 within 1e-8 and for 1 within 1e-5, so that the
 `a / (a.sum(1) + 1e-10)` of many attentions loses its 1e-10, and `x * 1.000009` its factor. Here these four rules match
-the very number. The other rules move nodes about and compare whole numbers only. What is folded is computed in double
-precision; see `pocketrnn_export.forms.onnx.folded_constants`.
+the exact number. The other rules move nodes about and compare whole numbers only. Folded constants are computed in
+double precision; see `pocketrnn_export.forms.onnx.folded_constants`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def optimize(model: ir.Model) -> None:
     passes.InlinePass()(model)
     exact = rounded_constants(model)
     for _ in range(_ROUNDS):
-        # What overflows in float32 is infinity, as it is where the graph runs, and nothing to warn of.
+        # An overflow in float32 is infinity, as it is where the graph runs: no warning is needed.
         with np.errstate(all="ignore"):
             folded = optimizer.fold_constants_ir(model, onnx_shape_inference=True)
         rewritten = rewriter.RewritePass(REWRITE_RULES)(model)

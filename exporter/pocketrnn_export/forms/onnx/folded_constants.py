@@ -1,9 +1,8 @@
 """Constants that a graph computes, rounded after each operation, as PyTorch does; sines and the like rounded once.
 
-A module that computes its frequencies in forward, `torch.exp(torch.arange(0, 12, 2) * -0.77)`, leaves them to whoever
-folds constants. onnxscript folds in float32, where each step rounds: `exp` came out five float32 numbers from the right
-one, and the sine of a frequency times the 257th position 1e-5 off. What is folded is the same, and computed here
-before.
+A module that computes its frequencies in forward, `torch.exp(torch.arange(0, 12, 2) * -0.77)`, leaves them to the
+folding of constants. onnxscript folds in float32, where each step rounds: `exp` came out five float32 numbers from the
+right one, and the sine of a frequency times the 257th position 1e-5 off. The same constants are computed here first.
 
 Other numbers are not made better by more digits: `share >= 1 - torch.arange(1, 10) / 10` has 0.10000002 for PyTorch,
 and with 0.1 a text of ten words has another answer. They are rounded after each operation, which for sums, products
@@ -54,7 +53,8 @@ def rounded_constants(model: ir.Model) -> Mapping[str, npt.NDArray[np.float32]]:
     PyTorch does; those of exponentials, sines and the like computed in float64 and rounded once, if no step meets them.
 
     Args:
-        model: with no functions. What cannot be computed in float64 is left out, and so is what depends on it.
+        model: with no functions. Values that cannot be computed in float64 are left out, and so are those that depend
+            on them.
     """
     known: dict[ir.Value, npt.NDArray[Any]] = {}
     singles: dict[ir.Value, npt.NDArray[Any]] = {}

@@ -1,9 +1,9 @@
-"""Functions of torch whose own translations are right in exact arithmetic only, in ONNX by forms that keep their
-digits in float32.
+"""ONNX forms that keep their digits in float32, for functions of torch whose own translations are right in exact
+arithmetic only.
 
 torch's exporter writes `F.logsigmoid(x)` as `Log(Sigmoid(x))`, and onnxruntime's Sigmoid is 0 below -18: minus infinity
-in place of -20. `tests/exporter/test_onnxruntime_kernels.py` compares functions of torch with what onnxruntime makes of
-them, over all magnitudes of float32. What stands here is what that showed, as PyTorch's own kernels compute it.
+in place of -20. `tests/exporter/test_onnxruntime_kernels.py` compares functions of torch with onnxruntime's results
+over all magnitudes of float32. The functions that differed stand here, as PyTorch's own kernels compute them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = ["FUNCTION_TRANSLATIONS", "refuse_rounded_doubles", "single_numbers"]
 # Its stubs name types of numbers that no value here is known by.
 op: Final[Any] = opset18
 _FLOATS: Final = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE})
-# Of y from 0.46875 to 4, and of 1 / y^2 beyond: what stands over and under the line.
+# The numerator's and the denominator's coefficients: in y from 0.46875 to 4, and in 1 / y^2 beyond.
 _ERFC_MIDDLE: Final = (
     (2.15311535474403846e-8, 5.64188496988670089e-1, 8.88314979438837594, 6.61191906371416295e1, 2.98635138197400131e2,
      8.81952221241769090e2, 1.71204761263407058e3, 2.05107837782607147e3, 1.23033935479799725e3),
@@ -54,7 +54,7 @@ _OF_INPUT: Final = re.compile(r"s\d+|[A-Za-z_]+")
 
 
 def _number(value: float, like: Any) -> Any:
-    assert like.dtype is not None  # noqa: S101 - what is computed while it is translated has no type yet
+    assert like.dtype is not None  # noqa: S101 - a value that is computed during the translation has no type yet
     made: Any = op.Constant(value=ir.tensor(value, dtype=like.dtype))
     made.dtype = like.dtype
     return made
@@ -106,8 +106,8 @@ def _softplus_of_difference(first: Any, second: Any) -> Any:
 
 
 def _log_add_exp(first: Any, second: Any) -> Any:
-    """`torch.logaddexp(a, b)`: the larger one, and softplus(-|a - b|). Of two equal ones, which may be infinite, their
-    difference is not asked for."""
+    """`torch.logaddexp(a, b)`: the larger one, and softplus(-|a - b|). Two equal ones may be infinite, so their
+    difference is not used."""
     more = op.Where(op.Equal(first, second), _number(math.log(2), first), _softplus_of_difference(first, second))
     return op.Add(op.Max(first, second), more)
 
@@ -139,7 +139,8 @@ def _log1p(x: Any) -> Any:
     total = op.Add(x, one)
     added = op.Sub(total, one)
     log = op.Log(total)
-    # Where nothing was added, the logarithm is x. What was added in full, such as infinity, is not divided by itself.
+    # Where nothing was added, the logarithm is x. A number that was added in full, such as infinity, is not divided by
+    # itself.
     corrected = op.Where(op.Equal(added, x), log, op.Mul(log, op.Div(x, added)))
     return op.Where(op.Equal(added, _number(0.0, x)), x, corrected)
 
@@ -376,10 +377,10 @@ def _division(x: Any, other: Any, rounding_mode: str | None = None) -> Any:
 
 
 def _mean(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False, dtype: int = -1) -> Any:
-    """`mean`. Of no numbers it is NaN, as the sum over the size: onnxruntime's ReduceMean gives 0."""
+    """`mean`. The mean of no numbers is NaN, as the sum over the size: onnxruntime's ReduceMean gives 0."""
     shape = x.shape
     if dtype not in (-1, None):
-        # What is computed while it is translated has no shape yet.
+        # A value that is computed during the translation has no shape yet.
         x = op.Cast(x, to=dtype)
         x.dtype = ir.DataType(dtype)
     if not shape:
@@ -395,7 +396,7 @@ def _mean(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False,
 
 
 def _variance(x: Any, dim: Any = None, correction: float | None = None, keepdim: bool = False) -> Any:
-    """`x.var(1)`. Of no numbers it is NaN."""
+    """`x.var(1)`. The variance of no numbers is NaN."""
     found = aten_var_correction(x, dim, correction, keepdim)
     return op.Add(found, _nan_of(_mean(x, dim, keepdim), x)) if _is_of_nothing(x, dim) else found
 

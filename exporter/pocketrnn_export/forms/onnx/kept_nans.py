@@ -1,10 +1,10 @@
 """NaN where PyTorch gives NaN.
 
-A text without a word that counts has a mean of 0 / 0. What is made of it is NaN in PyTorch, so that the text has no
-answer, or what `torch.nan_to_num` says. onnxruntime's ReduceMax, ReduceMin, MaxPool, ArgMax and TopK pass over NaN, its
-Sign of NaN is NaN where PyTorch's is 0, and its GRU and LSTM take NaN for a number (seen in 1.27 to 1.32). Where NaN
-may arrive at one of these, by `number_kinds`, the graph asks for it: `x == x` is false for NaN alone. Where a graph is
-made into another one, a step or a packed file, that is taken out before (`without_guards`).
+A text without a word that counts has a mean of 0 / 0. Everything computed from it is NaN in PyTorch, so that the text
+has no answer, or is the number of `torch.nan_to_num`. onnxruntime's ReduceMax, ReduceMin, MaxPool, ArgMax and TopK pass
+over NaN, its Sign of NaN is NaN where PyTorch's is 0, and its GRU and LSTM take NaN for a number (seen in 1.27 to
+1.32). Where NaN may arrive at one of these, by `number_kinds`, the graph asks for it: `x == x` is false for NaN alone.
+Where a graph is made into another one, a step or a packed file, that is taken out before (`without_guards`).
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from pocketrnn_export.forms.onnx.number_kinds import bodies
 
 __all__ = ["keep_tails"]
 
-# What hands on how small a number is: products, sums, what only moves numbers.
+# Their results show how small a number is: products, sums, moves of numbers.
 _HANDS_ON: Final = frozenset(
     {"Mul", "Div", "Add", "Sub", "Neg", "Abs", "Max", "Min", "Clip", "Sum", "Mean", "Where", "Relu", "LeakyRelu",
      "MatMul", "ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2",
@@ -29,7 +29,7 @@ _HANDS_ON: Final = frozenset(
      "Transpose", "Trilu", "Unsqueeze", "Compress", "Einsum", "MaxPool", "AveragePool", "GlobalMaxPool",
      "GlobalAveragePool"}
 )  # fmt: skip
-# What asks how small a number is: where it is compared, its sign or its place among others too.
+# They depend on how small a number is: comparisons, logarithms, signs, a number's place among others.
 _ASKS: Final = frozenset(
     {"Log", "Reciprocal", "Sqrt", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "ArgMax", "ArgMin",
      "TopK", "NonZero", "Sign", "Ceil", "Floor", "Round", "ReduceLogSum", "LayerNormalization",
@@ -38,13 +38,13 @@ _ASKS: Final = frozenset(
 _WHOLE: Final = frozenset({ir.DataType.INT64, ir.DataType.INT32})
 _MOVES: Final = frozenset({"Unsqueeze", "Squeeze", "Reshape", "Expand", "Clip", "Identity", "Transpose", "Slice"})
 _PRODUCTS: Final = frozenset({"Mul", "MatMul", "Gemm", "Conv", "Einsum"})
-# What gives no large numbers, whatever it is given; and what may of small ones.
+# The operators that never give large numbers; below, those that may make large numbers of small ones.
 _BOUNDED: Final = frozenset(
     {"Sigmoid", "Tanh", "Softmax", "LogSoftmax", "Erf", "Sin", "Cos", "Atan", "RNN", "LSTM", "GRU", "Equal", "Less",
      "LessOrEqual", "Greater", "GreaterOrEqual", "And", "Or", "Not", "Sign", "HardSigmoid", "LayerNormalization"}
 )  # fmt: skip
 _MAKES_LARGE: Final = frozenset({"Exp", "Reciprocal", "Pow", "Tan", "Sinh", "Cosh"})
-# Of how many inputs the numbers of a result are; of all, where it is not here.
+# How many of the inputs give the numbers of a result; all, for an operator that is not here.
 _OF_NUMBERS: Final[dict[str, int]] = dict.fromkeys(
     ("Gather", "GatherElements", "GatherND", "Reshape", "Expand", "Slice", "Split", "Squeeze", "Unsqueeze", "Tile",
      "Pad", "Transpose", "ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "CumSum", "Cast"), 1

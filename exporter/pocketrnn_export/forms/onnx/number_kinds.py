@@ -24,7 +24,7 @@ _LARGE: Final = 1e19
 
 @dataclass(frozen=True)
 class Kinds:
-    """What may be among the numbers of a value.
+    """The kinds of numbers that a value may hold.
 
     Attributes:
         nan: NaN.
@@ -97,8 +97,8 @@ def _reckon(graph: ir.Graph, known: dict[ir.Value, Kinds]) -> None:
 
 
 def _of_bodies(node: ir.Node, inside: Sequence[ir.Graph], known: dict[ir.Value, Kinds]) -> Kinds:
-    """What an If, Loop or Scan gives: any of its inputs may stand for any input of its bodies, and any output of these
-    may come back as a state."""
+    """The kinds of numbers that an If, Loop or Scan gives: any of its inputs may stand for any input of its bodies, and
+    any output of these may come back as a state."""
     given = _union(known.get(value, _FINITE) for value in node.inputs if value is not None)
     for _ in range(_ROUNDS):
         for body in inside:
@@ -154,7 +154,7 @@ def _sum_of(a: Kinds, b: Kinds) -> Kinds:
 
 
 def _negated(x: Kinds) -> Kinds:
-    # Of numbers that are not negative, and not zero, all are.
+    # Numbers that are neither negative nor zero all become negative.
     return Kinds(x.nan, x.less, x.more, x.zero, True, x.large)
 
 
@@ -201,7 +201,7 @@ def _product(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
 
 
 def _same(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
-    """What only moves numbers: those of all inputs, of which indices and shapes add nothing that matters."""
+    """An operator that only moves numbers: the kinds of all inputs. Indices and shapes among them add no other kind."""
     return _union(given)
 
 
@@ -297,7 +297,7 @@ def _power(node: ir.Node, given: Sequence[Kinds]) -> Kinds:
 
 def _softmax(_: ir.Node, given: Sequence[Kinds]) -> Kinds:
     x = given[0]
-    # Of minus infinities alone it is NaN.
+    # The softmax of minus infinities alone is NaN.
     return Kinds(x.nan or x.infinite, negative=False)
 
 

@@ -160,7 +160,7 @@ def round_numbers(model: ir.Model) -> None:
                 value.dtype = _DOUBLE
             numbers.update(made)
         elif any(value in numbers for value in node.inputs):
-            # What a tensor of one number goes through, such as a logarithm: float64 up to a Cast.
+            # The operations on a tensor of one number, such as a logarithm: float64 up to a Cast.
             whole = all(value in numbers or _is_constant(value) for value in node.inputs)
             if node.op_type == "Cast" and node.attributes["to"].as_int() == ir.DataType.FLOAT:
                 _name_single(node.outputs[0])

@@ -64,7 +64,7 @@ __all__ = [
 ONNX_FILE: Final = "model.onnx"
 # A constant of more numbers is a weight.
 _SMALL: Final = 64
-# What a classifier of one text at a time is traced on: real tokens are not needed, one text is.
+# The inputs on which a classifier of one text at a time is traced: one text, not real tokens.
 ONE_TEXT: Final = (torch.zeros(1, 7, dtype=torch.int64),)
 
 
@@ -125,7 +125,7 @@ def onnx_form(content: bytes, graph: Graph) -> Form:
 
 
 def _in_place_of(problem: str) -> str:
-    """What to write in place of an operation that no bundle may hold."""
+    """The advice on how to write an operation that no bundle may hold."""
     if "'Resize'" in problem:
         return "Take steps by their places in place of F.interpolate: x[:, torch.arange(n) * x.size(1) // n]."
     if _draws(problem):
@@ -146,7 +146,7 @@ def _draws(problem: str) -> bool:
 
 
 def limits_of(made: OnnxGraph, prepared: ExportableModule) -> Limits | None:
-    """What classifier.json says of the texts that a graph takes."""
+    """The limits in classifier.json of the texts that a graph takes."""
     limits, width = made.limits, prepared.widths.fixed
     # The graph of one width is right for that one.
     if width is not None:
@@ -254,7 +254,7 @@ def onnx_graph(
         run = functools.cache(lambda: _run_of_graph(graph))
         return Runnable(lambda inputs: run()(inputs), graph.embedding_rows)
 
-    # What a text of some size changes in a name of the module's file is changed back.
+    # Changes that a text of some size makes to names of the module's file are undone.
     with untouched(module):
         found = right_program(module, example, judged, one_text=one_text)
     # In double precision onnxruntime has no recurrent layers: such a graph is not run by it.

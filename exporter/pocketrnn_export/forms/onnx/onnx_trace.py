@@ -36,7 +36,7 @@ OPSET: Final = 18
 _WIDE: Final = frozenset({ir.DataType.INT64, ir.DataType.INT32, ir.DataType.UINT64, ir.DataType.UINT32})
 # In these, an id may become another: 300 is 44 in 8 bits.
 _NARROW: Final = frozenset({ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT16, ir.DataType.UINT16})
-# What moves ids about and leaves each as it is.
+# The operators that move ids about and leave each as it is.
 _MOVES: Final = frozenset(
     {"Cast", "Concat", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity", "Pad", "Reshape",
      "ReverseSequence", "SequenceAt", "Slice", "Split", "SplitToSequence", "Squeeze", "Tile", "Transpose", "Unsqueeze"}
@@ -75,7 +75,7 @@ class OnnxGraph:
 
 @dataclass(frozen=True)
 class Names:
-    """What a graph's inputs and outputs are called."""
+    """The names of a graph's inputs and outputs."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -129,7 +129,7 @@ def _without_form(program: torch.export.ExportedProgram, cause: str) -> ExportEr
     """The error that names the operation which has no form in ONNX, and its line."""
     named = re.search(r"op='\w+\.(\w+)'|aten::(\w+)\(\)", cause)
     name = "" if named is None else named[1] or named[2]
-    # What PyTorch takes apart has another name before: special_i0e, bessel_i0e.
+    # An operator that PyTorch takes apart has another name before: special_i0e, bessel_i0e.
     nodes = [node for node in program.graph.nodes if name and _last_word(str(node.target)) == _last_word(name)]
     where = next((line for line in map(line_of_node, nodes) if line), "")
     if name and where and "Generator" in cause:

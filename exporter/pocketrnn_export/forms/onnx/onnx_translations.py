@@ -1,4 +1,4 @@
-"""What the operators of a trace are in ONNX: recurrent layers, cuts of every length, sizes."""
+"""Translations of a trace's operators into ONNX: recurrent layers, slices of every length, sizes."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def _size(x: Any, axis: int) -> Any:
 
 
 def _any(x: Any, dim: int | Sequence[int] | None = None, keepdim: bool = False) -> Any:
-    """`any` as a count above 0: torch's own translation takes the largest value. Of no values, such as the pairs of one
-    word, that is whatever an engine begins with."""
+    """`any` as a count above 0: torch's own translation takes the largest value. Where there are no values, such as the
+    pairs of one word, that is an engine's own start value."""
     if not x.shape:
         return op.Cast(x, to=_BOOL)
     axes = [] if dim is None else [dim] if isinstance(dim, int) else list(dim)

@@ -37,7 +37,7 @@ _MANY: Final = 1 << 30
 _MOST_AXES: Final = 4
 _MOST_MOVED_AXES: Final = 5
 _TYPES: Final = {"f": FLOAT, "i": INT, "u": INT, "b": BOOL}
-# Attributes that are 0 or 1. What else a file says, engines read in different ways.
+# Attributes that are 0 or 1. Engines read other values in different ways.
 _FLAGS: Final = frozenset(
     {"ceil_mode", "count_include_pad", "exclusive", "input_forget", "keepdims", "layout", "linear_before_reset",
      "noop_with_empty_axes", "reverse", "select_last_index", "training_mode", "transA", "transB"}
@@ -82,7 +82,7 @@ class Lowering:
         self.graph = graph
         self.program = Program(graph.state_size, graph.channels)
         self.known: dict[str, int] = {"samples" if graph.channels else "tokens": 0}
-        # What whole numbers do not exceed, by the names of the graph's values, floats among them.
+        # The bounds of whole numbers, by the names of the graph's values, floats among them.
         self.bounds: dict[str, Bound] = {"tokens": (max(0, graph.ids - 1),)}
         self.precision = Precision(graph, self.bound)
         if graph.state_size:
@@ -122,7 +122,8 @@ class Lowering:
         return self.program
 
     def bound(self, name: str) -> Bound:
-        """What the whole numbers of a value do not exceed; None where that is not known, or it has others, too."""
+        """The bound of a value's whole numbers; None where it is not known, or where the value has other numbers
+        too."""
         if not self.is_fixed(name):
             return self.bounds.get(name)
         known = self.graph.size_values.known[name]
@@ -490,7 +491,7 @@ def _strides(sizes: Sequence[Size]) -> list[Size]:
 
 
 def _bound_of(lowering: Lowering, node: onnx.NodeProto) -> Bound:
-    """What the whole numbers that an operator gives do not exceed; None where that is not known."""
+    """The bound of the whole numbers that an operator gives; None where it is not known."""
     names, kind = [*filter(None, node.input)], node.op_type
     bounds = [lowering.bound(name) for name in names]
     if kind in ("Add", "Sub"):
@@ -576,7 +577,7 @@ def _move(lowering: Lowering, node: onnx.NodeProto) -> None:
         if node.op_type.startswith("Gather"):
             _gather(lowering, node)
             return
-        raise ExportError("What is picked depends on the tokens, or on their number by more than sums or products.", "")
+        raise ExportError("The picked places depend on the tokens, or not by sums and products on their number.", "")
     if node.op_type.startswith("Gather") and not _is_of_one_sign(lowering, node.input[1]):
         # A place below 0 counts from the end, which the engine does for each.
         _gather(lowering, node)
@@ -646,7 +647,7 @@ def _picked_by_tuples(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, in
     axes = [axis for axis in named if sizes[axis] != _ONE] or [first]
     count = times(of_indices[:-1])
     if len(axes) > 1 or any(size != _ONE for size in sizes[:first]) or count is None:
-        raise ExportError("What is picked along several axes depends on the tokens.", "")
+        raise ExportError("The places picked along several axes depend on the tokens.", "")
     made = lowering.program.value(INT, [count])
     place = (0, axes[0] - first)
     lowering._copy(lowering.read(node.input[1]), made, [count], place, [(0, width)], (0, 0), [_ONE])
@@ -721,7 +722,7 @@ def _pad(lowering: Lowering, node: onnx.NodeProto) -> None:
             fitted(lengths, [n + min(b, 0) + min(e, 0) for n, b, e in zip(shapes, begins, ends, strict=True)]),
         ]
         if any(one is None for one in found):
-            raise ExportError("What is padded is no multiple of the number of tokens with something added.", "")
+            raise ExportError("The padded size is not a * tokens + b for fixed a and b.", "")
         before[axis], shift[axis], sizes[axis] = (one for one in found if one is not None)
     strides, own = _strides(lowering.sizes(out)), _strides(lowering.sizes(source))
     offsets = []

@@ -323,9 +323,9 @@ def _pair(values: Sequence[int] | None, default: int) -> tuple[int, int]:
 
 
 def _pads(attributes: dict[str, Any], rank: int) -> tuple[int, int]:
-    """What stands in front; what stands behind shows in the size of the result."""
+    """The padding in front; the size of the result shows the padding behind."""
     if attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
-        raise ExportError("How much is padded is left to the engine.", "")
+        raise ExportError("The amount of padding is left to the engine.", "")
     return _pair(list(attributes.get("pads", [0] * 2 * rank))[:rank], 0)
 
 

@@ -1,5 +1,5 @@
-"""What a graph computes for one text, seen by running it: what depends on the tokens, and what on their number alone.
-For a sequence of numbers, samples are what tokens are here.
+"""The values that a graph computes for one text, seen by running it: those that depend on the tokens, and those that
+depend on their number alone. In a sequence of numbers, the samples stand for the tokens.
 
 A graph for batches is full of sizes, masks and indices that depend on nothing but how many tokens the one text has.
 Which of them are a * tokens + b for every number of tokens is read off the graph (`size_values.py`); a and b are read
@@ -116,7 +116,7 @@ def observed(
 
 
 def size_values_of(model: onnx.ModelProto, most: int | None) -> SizeValues:
-    """What of a graph of whole texts, or sequences, follows from the number of their tokens alone.
+    """The values in a graph of whole texts, or sequences, that follow from the number of their tokens alone.
 
     Args:
         model: the graph, whose inputs are tokens or samples, and perhaps lengths.
@@ -170,7 +170,7 @@ def _observed(
 
 
 def evaluated(node: onnx.NodeProto, opset: int, feed: dict[str, Array]) -> list[Array]:
-    """What one operator makes of its inputs.
+    """The outputs of one operator.
 
     Raises:
         ExportError: onnxruntime does not run it.
@@ -248,6 +248,6 @@ def _of_tokens(model: onnx.ModelProto) -> frozenset[str]:
 def _not_affine(name: str, why: str | None) -> ExportError:
     because = f": {why}" if why else ""
     return ExportError(
-        f"The size of {name} is no multiple of the number of tokens with something added{because}.",
+        f"The size of {name} is not a * tokens + b for fixed a and b{because}.",
         "Use the bundle with onnxruntime; or leave it out of forward, and let the text rules cut texts: max_width.",
     )

@@ -104,9 +104,9 @@ class _Value:
     constant: Array | None = None
     is_table: bool = False
     region: int = NONE
-    # Of weights that are multiplied as integers: what brings each column back; `constant` is int8 then.
+    # The factors that bring back each column of weights that are multiplied as integers; `constant` is int8 then.
     scales: Array | None = None
-    # Of a matrix that is stored as int8 with a scale for each column: both.
+    # A matrix that is stored as int8, and the scale of each column.
     stored: tuple[Array, Array] | None = None
 
 
@@ -232,8 +232,8 @@ class Program:
         return own
 
     def halves(self, matrix: int) -> tuple[int, int]:
-        """The first and the last half of the rows of a constant matrix; a half of zeros is `NONE`. What is stored in
-        bytes stays so: a half may lack the number by which its scale would be found again."""
+        """The first and the last half of the rows of a constant matrix; a half of zeros is `NONE`. A matrix that is
+        stored in bytes stays so: a half may lack the number by which its scale would be found again."""
         whole = self.values[matrix].constant
         assert whole is not None  # noqa: S101 - it is a constant
         stored = _as_bytes(whole, axis=0) if np.isfinite(whole).all() else None

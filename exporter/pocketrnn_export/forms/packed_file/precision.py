@@ -27,8 +27,8 @@ IN_FLOAT32: Final = "Compute it in float32, or in whole numbers; or use the bund
 # Up to these, every whole number is a float32, and a float16.
 MOST_WHOLE: Final = 1 << 24
 _MOST_HALF: Final = 1 << 11
-# What float32 holds just as the graph does; whole numbers are so up to 2^24. Or but for the last digits of the number
-# itself. Or but for the last digits of numbers that it is a sum of, which may be larger by far.
+# float32 holds the graph's number exactly, as it does whole numbers up to 2^24; or up to the last digits of the number
+# itself; or up to the last digits of the numbers that it is a sum of, which may be much larger.
 _HELD, _CLOSE, _ROUGH = range(3)
 _STEPS: Final = frozenset(
     {"ArgMax", "ArgMin", "Ceil", "Equal", "Floor", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Mod", "Round",
@@ -40,15 +40,15 @@ _CHOOSES: Final = frozenset(
      "GatherElements", "GatherND", "Identity", "Max", "Min", "Neg", "Pad", "ReduceMax", "ReduceMin", "Relu", "Reshape",
      "ReverseSequence", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze", "Where"}
 )  # fmt: skip
-# Of whole numbers they make such; so do those that choose.
+# They make whole numbers of whole numbers; so do those that choose.
 _KEEPS_WHOLE: Final = _CHOOSES | {"Add", "Ceil", "CumSum", "Floor", "Mul", "ReduceSum", "Round", "Sub"}
 # The last digits of what they are given are the last digits of what they give.
 _KEEPS_DIGITS: Final = frozenset({"Div", "Mul", "Reciprocal", "Sqrt"})
-# Near 0 they make a large difference of a small one; of a quotient, the divisor does.
+# Near 0 they make a large difference of a small one; in a quotient, the divisor does.
 _STEEP: Final = frozenset({"Div", "Log", "Reciprocal", "Sqrt"})
 # Powers that are a product or two.
 _PRODUCTS: Final = (2.0, 3.0)
-# What they give differs by no more than the sum of what they are given.
+# Their results differ by no more than the sum of the differences of their inputs.
 _SMOOTH: Final = frozenset(
     {"Add", "Cos", "CumSum", "Elu", "Erf", "Gelu", "Gemm", "HardSigmoid", "LeakyRelu", "LogSoftmax", "MatMul",
      "ReduceMean", "ReduceSum", "Sigmoid", "Sin", "Softmax", "Softplus", "Sub", "Tanh"}
@@ -66,9 +66,10 @@ class Precision:
     def __init__(self, graph: Observed, bound: Callable[[str], Bound]) -> None:
         self._graph, self._bound = graph, bound
         self._states: dict[str, int] = {}
-        # What the whole numbers in double precision do not exceed that a value was made of.
+        # The bounds of the whole numbers in double precision that a value was made of.
         self._needs: dict[str, Bound] = {}
-        # What numbers of tokens make in double precision: `n * 0.3` is 15 for 50 tokens, and 15.000001 in float32.
+        # Values computed from numbers of tokens in double precision: `n * 0.3` is 15 for 50 tokens, and 15.000001 in
+        # float32.
         self._of_sizes: set[str] = set()
 
     def follow(self, node: onnx.NodeProto, whole: Bound) -> Bound:

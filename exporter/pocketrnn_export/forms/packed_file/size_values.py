@@ -31,13 +31,13 @@ _ONE: Final = (0, 1)
 _MOST_TOKENS: Final = (1 << 31) - 2
 # More numbers than this are no sizes; they are looked at one by one.
 _MOST_NUMBERS: Final = 1 << 12
-# What says how large an operator's output is beside the sizes of its inputs: the numbers in these inputs.
+# The inputs whose numbers, beside the sizes of all inputs, decide how large an operator's output is.
 _SIZED_BY: Final[Mapping[str, tuple[int, ...]]] = {
     "Compress": (1,), "ConstantOfShape": (0,), "Expand": (1,), "OneHot": (1,), "Pad": (1, 3), "Range": (0, 1, 2),
     "Reshape": (1,), "Slice": (1, 2, 3, 4), "Split": (1,), "Squeeze": (1,), "Tile": (1,), "TopK": (1,),
     "Unsqueeze": (1,),
 }  # fmt: skip
-# The operators whose output is as large as the sizes of their inputs say. Of all others it may depend on more.
+# The operators whose output is as large as the sizes of their inputs say. The output of all others may depend on more.
 _SIZED_BY_SIZES: Final = frozenset(
     {"Abs", "Add", "And", "ArgMax", "ArgMin", "AveragePool", "BatchNormalization", "Cast", "CastLike", "Ceil", "Clip",
      "Concat", "Constant", "Conv", "Cos", "CumSum", "DepthToSpace", "Div", "Dropout", "Elu", "Equal", "Erf", "Exp",
@@ -57,7 +57,7 @@ _MOVES: Final = frozenset(
     {"DepthToSpace", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity", "Reshape", "Slice",
      "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"}
 )  # fmt: skip
-# Of these moves, a range along one axis stays one.
+# These moves keep a range along one axis.
 _KEEPS_A_RANGE: Final = frozenset(
     {"Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
 )
@@ -173,7 +173,7 @@ class Span:
 
 
 def _answer(kind: str, signs: frozenset[int] | None) -> bool | None:
-    """What a comparison says of differences of these signs; None where it is not the same of all."""
+    """The result of a comparison for differences of these signs; None where it is not the same for all."""
     if signs is None:
         return None
     wanted = _COMPARISONS[kind]
@@ -224,7 +224,7 @@ Known = Numbers | Counted
 
 
 class SizeValues:
-    """What follows from the number of tokens alone.
+    """The values that follow from the number of tokens alone.
 
     Attributes:
         span: the numbers of tokens for which it holds.
@@ -336,7 +336,7 @@ class SizeValues:
         return None if rule is None else rule(self, node)
 
     def number(self, node: onnx.NodeProto, index: int) -> Known | None:
-        """What is known of an operator's input; None where nothing is, or it is left out."""
+        """The known numbers of an operator's input; None where they are not known, or the input is left out."""
         return self.known.get(node.input[index]) if index < len(node.input) else None
 
     def _follows(self, node: onnx.NodeProto) -> bool:
@@ -383,7 +383,7 @@ def _cut(values: SizeValues, node: onnx.NodeProto) -> str | None:
         left = (places[1][0] - places[0][0], places[1][1] - places[0][1])
         longer = span.holds("GreaterOrEqual" if step > 0 else "LessOrEqual", left, (0, 0))
         if longer is None or (longer and left[0] % step):
-            return "how much it leaves is no multiple of the number of tokens with something added"
+            return "the size that it leaves is not a * tokens + b for fixed a and b"
     return None
 
 
@@ -402,7 +402,7 @@ def _ranged(values: SizeValues, node: onnx.NodeProto) -> str | None:
     (a, b), (c, d) = found[0].ends[0], found[1].ends[0]
     longer = values.span.holds("GreaterOrEqual" if step[0] > 0 else "LessOrEqual", (c - a, d - b), (0, 0))
     if longer is None or (longer and (c - a) % step[0]):
-        return "how many numbers it has is no multiple of the number of tokens with something added"
+        return "the number of its elements is not a * tokens + b for fixed a and b"
     return None
 
 
@@ -491,7 +491,7 @@ def _signs(values: SizeValues, node: onnx.NodeProto) -> list[frozenset[int] | No
         if signs is None:
             return [None]
         reached |= signs
-    # What lies between two ends may be equal.
+    # A number between two ends may be equal.
     return [frozenset(reached | {0} if {-1, 1} <= reached else reached)]
 
 
@@ -520,7 +520,7 @@ def _is_chosen(values: SizeValues, node: onnx.NodeProto) -> bool:
         return False
     if all(isinstance(one, Numbers) for one in (condition, *others)):
         return True
-    # Of a condition that is the same everywhere, one of the two is taken whole.
+    # Where the condition is the same everywhere, one of the two is taken whole.
     return _gridlike(condition) and all(map(_gridlike, others))
 
 

@@ -1,7 +1,7 @@
 """How large the whole numbers of a program can get: the engine's have 32 bits, and a graph's 64.
 
-What bounds a number grows with the tokens of a text: an id by nothing, a position as they do, a sum of positions as
-their square. So each whole number has a polynomial of the tokens that it does not exceed.
+The bound of a number grows with the number n of tokens: an id's does not grow, a position's grows as n, and that of a
+sum of positions as n squared. So the bound of each whole number is a polynomial in the number of tokens.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Bound = tuple[int, ...] | None
 
 
 def of_ends(ends: Iterable[Affine]) -> Bound:
-    """What numbers between some ends do not exceed.
+    """The bound of numbers between some ends.
 
     Example:
         >>> of_ends([(0, 0), (1, -1)])
@@ -31,7 +31,7 @@ def of_ends(ends: Iterable[Affine]) -> Bound:
 
 
 def larger(*bounds: Bound) -> Bound:
-    """What none of several numbers exceeds.
+    """The bound of the largest of several numbers.
 
     Example:
         >>> larger((7,), (0, 1))
@@ -41,7 +41,7 @@ def larger(*bounds: Bound) -> Bound:
 
 
 def total(*bounds: Bound) -> Bound:
-    """What the sum of numbers does not exceed.
+    """The bound of the sum of numbers.
 
     Example:
         >>> total((7,), (0, 1), (1,))
@@ -60,7 +60,7 @@ def _joined(of_terms: Callable[..., int], bounds: tuple[Bound, ...]) -> Bound:
 
 
 def product(bound: Bound, *sizes: Size) -> Bound:
-    """What the sum of so many numbers does not exceed.
+    """The bound of the sum of so many numbers.
 
     Example:
         >>> product((0, 1), (1, 2))

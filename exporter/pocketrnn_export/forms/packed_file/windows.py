@@ -23,12 +23,12 @@ _WEIGHTS: Final = 8
 
 
 class _Window(NamedTuple):
-    """What a layer reads.
+    """The steps that a layer reads.
 
     Attributes:
         steps: the value whose steps it reads.
         is_first: whether they stand in front of the steps before them.
-        before: the place of what stands before the first of them; 0 for zeros.
+        before: the place of the step before the first of them; 0 for zeros.
     """
 
     steps: int
@@ -59,7 +59,7 @@ def fold_windows(program: Program) -> None:
 
 
 def _window(program: Program, op: Op, tokens: int) -> _Window | None:
-    """What a layer reads of a text of so many tokens; None where that is no window of two steps."""
+    """The window of a text of so many tokens that a layer reads; None where it is not a window of two steps."""
     columns, _, by_token, fixed = op.words[2:6]
     steps = by_token * tokens + fixed
     places = _places(program, op.operands[_X], tokens)
