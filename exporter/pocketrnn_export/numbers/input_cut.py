@@ -16,10 +16,10 @@ __all__ = ["with_samples_as_input"]
 
 SAMPLES: Final = "samples"
 _SUFFIX: Final = ".samples"
-# What may be done to ids before they are looked up: their axes are moved, or one is cut. The axis of the channels is
-# then the last one more.
+# The operators that may change ids before they are looked up: they move axes, or cut one. The axis of the channels is
+# then one more, the last.
 _MOVES: Final = frozenset({"Transpose", "Identity", "Gather", "Slice", "Unsqueeze", "Squeeze"})
-# What else picks among ids, so that places may stand for them.
+# The other operators that pick among ids, so that places may stand for them.
 _PICKS: Final = _MOVES | {
     "Cast",
     "Pad",
@@ -141,7 +141,7 @@ def _take_samples(graph: GraphProto, channels: int) -> None:
 
 
 def _names(graph: GraphProto, table: str) -> set[str]:
-    """What the table is called in a graph: by its place in the module."""
+    """The names of the table in a graph: they end with its place in the module."""
     return {tensor.name for tensor in graph.initializer if tensor.name.endswith(table)}
 
 

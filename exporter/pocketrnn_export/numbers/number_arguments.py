@@ -1,4 +1,4 @@
-"""What an owner says of a classifier of numbers, checked, and its export."""
+"""The arguments that describe a classifier of numbers, checked, and its export."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def described_numbers(
     thresholds: Sequence[float] | None = None,
     **rules: object,
 ) -> NumberExport:
-    """What `export` is given of a classifier of sequences of numbers, checked.
+    """The arguments of `export` for a classifier of sequences of numbers, checked.
 
     Args:
-        name: what it is called.
-        wanted: how it is asked, and what is made of it.
+        name: its name.
+        wanted: how it is called, and the forms to make of it.
         provenance: its origin.
-        given: the input; None where `channels`, `scaler` and `rules` say it.
+        given: the input; None where `channels`, `scaler` and `rules` describe it.
         rules: the members of NumberInput.
 
     Raises:

@@ -70,30 +70,30 @@ _PADDING: Final = 0
 _GOLDEN: Final = 8
 # Convolutions one after the other need some dozens of steps.
 _SHORTEST: Final = 64
-# What every module is tried on; and where one runs on neither, how many steps more.
+# The numbers of steps that every module is tried on; and the larger ones where it runs on none of these.
 _FEW_STEPS: Final = 5
 _USUAL_STEPS: Final = 29
 _FEWER_STEPS: Final = (12, 7, _FEW_STEPS)
 _MORE_STEPS: Final = (58, 116, 232, 464, 928, 1856, 3712)
 _MOST_FIXED: Final = 513
-# What float32 may be off on a recording by rounding alone; PyTorch was 33 spreads off at most, some 1e-4.
+# The largest error of float32 on a recording by rounding alone; PyTorch was 33 spreads off at most, some 1e-4.
 _STEADY: Final = 1e-3
-# What layers call the size of what they take.
+# The names by which layers keep the size of their input.
 _INPUT_SIZES: Final = ("input_size", "in_features", "in_channels", "num_features")
 # A golden example is at most so many numbers, where there are some of so few.
 _SMALL: Final = 4096
-# What is done to samples in other calls, such as to have time before the batch, may be right for one layout only.
+# Other calls change samples, for example to have time before the batch, which may be right for one layout only.
 _LIKELY_CALLS: Final = ("module(tokens)", "module(tokens, ")
 
 
 @dataclass(frozen=True)
 class NumberExport:
-    """What is known of a classifier of numbers beside its module.
+    """A classifier of numbers without its module.
 
     Attributes:
         description: all of its bundle that is not a graph.
-        wanted: how it is asked, and what is made of it.
-        layout: what forward takes; None to find out.
+        wanted: how it is called, and the forms to make of it.
+        layout: the axes of forward's input; None to find out.
         sequences: real ones, as the sensor gives them.
         least: the fewest steps that the module answers, where these are more than modules are tried on; else 1.
     """
@@ -116,7 +116,7 @@ class NumberExport:
 
     @property
     def layouts(self) -> tuple[Layout, ...]:
-        """What forward may take, the likely first."""
+        """The layouts that forward may take, the likeliest first."""
         if self.layout is not None:
             return (self.layout,)
         if self.wanted.call is not None:
@@ -185,7 +185,7 @@ def _prepared(known: NumberExport, number: int, sequence: object) -> Samples:
     try:
         return known.rules.prepared(sequence)
     except SequenceError as error:
-        raise SequenceError(f"Of the sequences for the proof, number {number}: {error.problem}", error.remedy) from None
+        raise SequenceError(f"Sequence {number} for the proof: {error.problem}", error.remedy) from None
 
 
 def _table(known: NumberExport, given: Sequence[Samples], kind: str) -> SampleTable:
@@ -223,7 +223,7 @@ def _asked(
 
 
 def _with_least_steps(module: nn.Module, known: NumberExport) -> NumberExport:
-    """What is known of a module, with the fewest steps that it runs on, where these are more than all modules are tried
+    """The same classifier with the fewest steps that the module runs on, where these are more than modules are tried
     on: convolutions with strides, or a step that is looked up, take dozens.
 
     Raises:
@@ -283,7 +283,7 @@ def _found(
                 continue
             except ExportError as error:
                 first = first or error
-        # What takes a batch is what its owner means; one sequence may fit another layout by chance.
+        # The owner means the layout that takes a batch; one sequence may fit another layout by chance.
         of_batches = [one for one in held if not one.prepared.one_text]
         of_batches = of_batches or [one for one in held if one.layout == known.layouts[0]]
         if len(of_batches) > 1 and not all(np.array_equal(one.answers, of_batches[0].answers) for one in of_batches):
@@ -366,7 +366,7 @@ def _tried(module: nn.Module, known: NumberExport, table: SampleTable, layout: L
 
 
 def _answer_to_one(prepared: ExportableModule) -> Logits:
-    """What a module answers to one sequence, of 31 steps if it takes so many."""
+    """The module's answer to one sequence, of 31 steps if it takes so many."""
     for steps in (_USUAL_STEPS + 2, *_FEWER_STEPS):
         width = prepared.widths.clip(steps)
         ids = 8 + np.arange(width, dtype=np.int64)[None] % (prepared.ids - 8)
@@ -558,7 +558,8 @@ def _golden(known: NumberExport, table: SampleTable, answers: ReferenceAnswers) 
 
 
 _LOGGERS: Final = "pocketrnn_export"
-# What is said of texts by the code that is the same for both; what is beside a word tells a call from a sentence.
+# The words for texts in messages of code that serves both, and their words for sequences; the characters around a word
+# tell a call from a sentence.
 _WORDS: Final = (
     (r"token ids", "samples"), (r"texts", "sequences"), (r"text", "sequence"), (r"Texts", "Sequences"),
     (r"Text", "Sequence"), (r"tokens\.t\(\)", "samples.transpose(0, 1)"), (r"(?<=[(=])tokens", "samples"),
@@ -567,7 +568,7 @@ _WORDS: Final = (
 )  # fmt: skip
 # Lines of the owner's code, files and pages stay as they are; so does a word that is a part of another.
 _KEPT: Final = r"`[^`]*`|[\w.~-]*/[\w./-]+|[\w-]+\.(?:py|ipynb|json|md)\b"
-# What text rules can do and rules of numbers do otherwise: a longer sequence is never cut.
+# The advice on text rules, and the same for rules of numbers: these never cut a longer sequence.
 _RULES_OF_TEXTS: Final = (
     (re.compile(r'If no text is longer, have the rest cut off: "max_width": (\d+) in the rules\.'),
      r"If every sequence has \1 steps, say so: steps=\1, or --steps \1."),
@@ -577,7 +578,7 @@ _RULES_OF_TEXTS: Final = (
     (re.compile(r"let the text rules pad and cut \(min_width, max_width\), outside of forward"),
      "have every sequence of one number of steps: steps=, or --steps"),
 )  # fmt: skip
-# What a module of values gives, in place of the logits of labels.
+# The words for logits of labels, in place of which a module of values gives values.
 _OF_LABELS: Final = re.compile(r"(?<![\w'\"-])(?:label for each logit|label|logit)(s)?(?![\w'\"-]| each)")
 _SAID_OF_TEXTS: Final = re.compile(
     rf"({_KEPT})|(?<![\w'\"-])(?:{'|'.join(f'({word})' for word, _ in _WORDS)})(?![\w'\"-])"

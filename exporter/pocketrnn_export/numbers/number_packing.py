@@ -24,7 +24,7 @@ from pocketrnn_export.proof.comparing import Reference, graph_reference
 
 __all__ = ["number_proof", "number_rules_compared", "with_table_as_input"]
 
-# What the proof calls the graph that takes samples.
+# The proof's name for the graph that takes samples.
 _GRAPH: Final = "onnx on samples"
 _NATIVE_TYPES: Final = {"f8": "FLOAT64", "f4": "FLOAT32", "i2": "INT16", "i4": "INT32"}
 
@@ -32,11 +32,11 @@ _NATIVE_TYPES: Final = {"f8": "FLOAT64", "f4": "FLOAT32", "i2": "INT16", "i4": "
 def number_proof(
     manifest: Manifest, content: bytes, turns: frozenset[int]
 ) -> tuple[Reference, dict[str, Sequence[Case]], Samples]:
-    """What a packed file is compared with and on what: the graph, asked for ids of rows of numbers as the bundle's own
+    """The reference and the cases for a packed file: the graph, called with ids of rows of numbers as the bundle's own
     proof drew them; and these rows, float32 [ids, channels]. The golden examples are the cases of texts.
 
     Args:
-        manifest: what the bundle says.
+        manifest: the bundle's.
         content: its graph.
         turns: as for `cases_for_graph`.
     """

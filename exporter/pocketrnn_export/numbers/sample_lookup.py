@@ -30,7 +30,7 @@ LAYOUTS: Final[dict[str, str]] = {
 }
 # The attribute of the module that holds the table.
 TABLE: Final = SAMPLES
-# What stands before a line of the owner's, so that it is one on ids.
+# The code before an owner's line that makes it a line on ids.
 LOOKUP: Final = f"samples = x = module.{TABLE}(tokens); "
 
 
@@ -43,7 +43,7 @@ class _Lookup(nn.Module):
         self.layout = layout
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the module answers to the samples of the ids."""
+        """The module's answer to the samples of the ids."""
         return self.module(*_looked_up(getattr(self, TABLE), self.layout, args), **kwargs)
 
 

@@ -13,14 +13,14 @@ __all__ = ["EVERYWHERE", "NEAR", "POSITIVE", "SampleTable", "sample_table"]
 
 Samples = npt.NDArray[np.float32]
 
-# What is drawn: numbers of every size; none beyond 12; none but from 0 to 1.
+# The kinds of drawn numbers.
 EVERYWHERE: Final = "numbers of every size"
 NEAR: Final = "numbers up to 12"
 POSITIVE: Final = "numbers from 0 to 1"
 # How many rows are drawn. Each stands in the proof three times at least.
 _DRAWN: Final = 768
 _NEAR: Final = 12.0
-# Of given sequences, so many steps at most are rows of the table.
+# At most so many steps of given sequences are rows of the table.
 _MOST_GIVEN: Final = 20_000
 # How many steps the sequences have that are made where none are given.
 _MADE_STEPS: Final = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89)

@@ -26,8 +26,8 @@ __all__ = ["read_scaler", "scaler_numbers"]
 # A scaler of 65,536 channels takes 4 MB.
 _LARGEST: Final = 1 << 25
 _SCALERS: Final = ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler")
-# What a mapping may say: mean and scale by their names, what says that one is not meant, and what a StandardScaler and
-# a RobustScaler hold beside these.
+# The names that a mapping may hold: mean and scale; the switches that turn one of them off; and the other attributes of
+# a StandardScaler and a RobustScaler.
 _MEAN: Final = ("mean", "mean_", "center_", "means")
 _SCALE: Final = ("scale", "scale_", "std", "stds")
 _MEANT: Final = frozenset({
@@ -120,7 +120,7 @@ def _said(values: Mapping[str, Any], kind: str, name: str) -> Pair:
 
 
 def _one_of(keys: Sequence[str], values: Mapping[str, Any], name: str) -> tuple[float, ...] | None:
-    """What is said under any of these names; None where nothing is."""
+    """The numbers under any of these names; None where there are none."""
     said = {key: _numbers(values[key], name) for key in keys if values.get(key) is not None}
     if len(set(said.values())) > 1:
         raise InputError(f"{name} says different things under {' and '.join(said)}.", "Leave one of them out.")
@@ -135,7 +135,7 @@ def _check_it_only_scales(transform: Any, pair: Pair, name: str) -> None:
     for given in (rows, torch.from_numpy(rows)):
         try:
             with warnings.catch_warnings():
-                # Of scikit-learn, where it was fitted on a table: that an array has no names of columns.
+                # scikit-learn warns that an array has no column names, where the scaler was fitted on a table.
                 warnings.simplefilter("ignore")
                 scaled = np.asarray(transform(given), np.float64)
             break
