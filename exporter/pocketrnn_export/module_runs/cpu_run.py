@@ -1,4 +1,4 @@
-"""What a user's forward meets wherever it is run or traced here: a machine without a GPU, and nobody who reads stdout.
+"""The surroundings in which a user's forward is run or traced: a machine without a GPU, and nobody who reads stdout.
 
 Notebooks say `.cuda()`, `device="cuda"` and `print(x.shape)` inside forward. A copy that is exported is on the CPU, so
 that everything it makes has to be there too; and what it prints would stand amid the output of a command.
@@ -49,11 +49,11 @@ def quietly_on_cpu() -> Iterator[None]:
 
 
 def answer_of(module: Callable[..., Any], inputs: Sequence[Tensor]) -> Any:
-    """What a module answers, without gradients, in these surroundings.
+    """A module's answer, without gradients, in these surroundings.
 
-    Where `squeeze()` takes the batch axis off a batch of one, so that forward fails or gives [classes], the text is
-    asked about beside a copy of itself. Rows are independent, which is checked elsewhere; numbers that are not those of
-    the text alone are given as they came.
+    Where `squeeze()` removes the batch axis of a batch of one, so that forward fails or gives [classes], the module is
+    called with the text and a copy of it. Rows are independent, which is checked elsewhere; numbers that are not those
+    of the text alone are returned unchanged.
 
     Args:
         module: in eval mode.
@@ -154,11 +154,11 @@ def _fast_paths() -> Iterator[None]:
 
 
 def on_cpu(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Callable[..., Any]) -> Any:
-    """What a function of torch gives where every device is the CPU.
+    """The result of a function of torch where every device is the CPU.
 
     Args:
-        func, args, kwargs: the function, and what it is given.
-        run: calls it: of (func, args, kwargs).
+        func, args, kwargs: the function and its arguments.
+        run: calls it with (func, args, kwargs).
     """
     kwargs = dict(kwargs)
     if func is Tensor.cuda:

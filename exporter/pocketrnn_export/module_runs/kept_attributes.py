@@ -16,7 +16,7 @@ from pocketrnn_export.torch_internals import MODULE_TABLES, writes_to
 
 __all__ = ["Kept", "assigned_by", "attributes_kept", "changed_by"]
 
-# Of a list of more, such as a vocabulary, only the length is looked at.
+# A longer list, such as a vocabulary, is compared by its length only.
 _FEW: Final = 256
 
 
@@ -37,7 +37,7 @@ class Kept:
 @contextlib.contextmanager
 def attributes_kept(module: nn.Module) -> Iterator[None]:
     """Undo what the block assigns to attributes of a module and of its layers, also to their tables of parameters,
-    buffers and layers, and what it puts into dicts that they hold. What it writes into a tensor stays.
+    buffers and layers, and what it puts into dicts that they hold. Writes into a tensor stay.
 
     Example:
         >>> with attributes_kept(module):
@@ -73,7 +73,7 @@ def assigned_by(run: Callable[[], object], module: nn.Module) -> bool:
 
 def changed_by(run: Callable[[], object], module: nn.Module) -> list[Kept]:
     """The attributes of a module and of its layers, its tensors among them, that a run changes: assigns anew, or writes
-    or puts something into. Numbers come first. What the run does stays done.
+    or puts something into. Numbers come first. The changes are not undone.
 
     Example:
         >>> changed_by(lambda: module(tokens), module)

@@ -36,11 +36,12 @@ __all__ = [
     "same_program",
 ]
 
-# What gives sizes or new memory, and no numbers.
+# The operators that give sizes or new memory, not numbers.
 GIVES_NO_NUMBERS: Final = ("size", "new_", "empty", "zeros", "ones", "full", "arange", "scalar_tensor",
                            "sym_", "_assert")  # fmt: skip
 _NEW: Final = ("empty", "new_empty")
-# What gives the same numbers again, in another shape or in a float's other size; what makes probabilities of logits.
+# The operators that give the same numbers in another shape or another type of float; those that make probabilities of
+# logits.
 SHAPES: Final = frozenset({
     "_reshape_alias", "_to_copy", "_unsafe_view", "alias", "clone", "detach", "expand", "squeeze", "unsqueeze",
     "view",
@@ -49,7 +50,7 @@ _MOVES: Final = frozenset({
     "flip", "gather", "index", "index_select", "permute", "select", "slice", "t", "transpose",
 })  # fmt: skip
 PROBABILITIES: Final = frozenset({"_log_softmax", "_softmax", "exp", "log", "log_sigmoid_forward", "sigmoid"})
-# What writes into all of a tensor, whatever it held.
+# The operators that write into all of a tensor, whatever it held.
 _OVERWRITES: Final = frozenset({"copy_", "fill_", "zero_"})
 # The functions of recurrent layers and cells.
 _LAYERS: Final = frozenset({
@@ -63,7 +64,7 @@ _NEUTRAL: Final = {
 _FIRST: Final = frozenset({"div", "masked_fill", "sub"})
 # The names that TorchScript has for operators of another name in Python.
 _ONE_NAME: Final = {"__and__": "bitwise_and", "__or__": "bitwise_or", "__xor__": "bitwise_xor"}
-# What is behind every place of an axis; a slice of all places.
+# A number above every place of an axis; a slice of all places.
 _END: Final = 2**63 - 1
 _ALL: Final = (0, _END, 1)
 # So many numbers of a constant are compared one by one; of all of them their sum.
@@ -123,7 +124,7 @@ class _Argument:
     constant: _Constant | None
 
 
-# What makes an answer: its steps in their order, with those that each is given by their places among them.
+# The steps that make an answer, in their order, each with the places of the steps that it takes.
 Program = Sequence[tuple[str, tuple[Any, ...]]]
 
 
@@ -198,7 +199,8 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
         return steps | {last} if last > until else steps
 
     def program_of(self, steps: Iterable[int], label: str) -> Program:
-        """How steps make what they make of what has a label. What is made of other things only is a constant."""
+        """The program that computes the results of steps from the values with a label. A value that is computed from
+        other things only is a constant."""
         places = {step: place for place, step in enumerate(self.needed_by(steps, label))}
         return [(self._steps[step].name, _placed(self._steps[step].arguments, places)) for step in places]
 
@@ -216,8 +218,8 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
     def without(
         self, names: Collection[str], tensor: Tensor, label: str
     ) -> tuple[frozenset[int], list[tuple[str, list[Any]]]]:
-        """What a tensor was before the last operators of these names, and of those that put numbers elsewhere: the
-        steps that made it, and what was put elsewhere and how."""
+        """A tensor before the last operators of these names and before moves of numbers: the steps that made it, and
+        the moves."""
         steps, moved = self.steps_of(tensor), []
         while len(steps) == 1:
             step = self._steps[next(iter(steps))]
@@ -268,7 +270,7 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def whole(self, name: str, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """What a function of torch gives, noted as one operator, and not by those that it is made of."""
+        """The result of a function of torch, noted as one operator and not by those that it consists of."""
         step = self._step(name, flattened((args, kwargs))[0])
         with without_dispatch_modes():
             result = func(*args, **kwargs)
@@ -368,7 +370,7 @@ class _WholeLayers(FunctionMode):
 
 
 def beside(value: Any) -> Any:
-    """What is given beside a text, as it came; its numbers get a label where operators are noted.
+    """A value that is given beside a text, unchanged; its numbers get a label where operators are noted.
 
     Example:
         >>> beside(torch.tensor(3))
@@ -434,13 +436,14 @@ def plain_program(program: Program) -> tuple[Program, list[int]]:
 
 
 def _slice(given: Sequence[Any]) -> tuple[Any, ...]:
-    """What a slice is given, with its axis, first and last place and its step."""
+    """The arguments of a slice: tensor, axis, first and last place, step."""
     tensor, axis, first, last, step = (*given, *(None,) * 5)[:5]
     return tensor, axis or 0, first or 0, _END if last is None else last, step or 1
 
 
 def _plain_argument(one: Any) -> Any:
-    """What tells of an argument: steps, numbers, constants; None for a type, a device or what is not given."""
+    """The part of an argument that counts in a comparison: steps, numbers, constants; None for a type, a device or an
+    argument that is not given."""
     if isinstance(one, _Constant) and one.values.numel() == 1:
         return float(one.values[0])
     if isinstance(one, bool | int | float):

@@ -31,7 +31,7 @@ _HOOKS: Final = ("__deepcopy__", "__getstate__", "__setstate__", "__reduce__", "
 # Whose own classes copy themselves rightly.
 _TRUSTED: Final = ("torch", "builtins", "collections", "numpy", "copyreg", "typing", "enum", "functools", "weakref",
                    "pocketrnn_export", "abc")  # fmt: skip
-# What is the same object in every copy.
+# The types whose values are the same object in every copy.
 _ATOMS: Final = (type, ModuleType, BuiltinFunctionType, torch.dtype, torch.device, str, bytes, int, float, complex,
                  type(None), type(...), range, slice)  # fmt: skip
 
@@ -134,7 +134,7 @@ def difference_of(original: Any, made: Any) -> str | None:
 
 
 def _joined(path: str, name: str) -> str:
-    # What torch keeps its parts in is no name of the user's.
+    # The tables in which torch keeps a module's parts are not names of the user's.
     if name in {f".{table}" for table in MODULE_TABLES}:
         return path
     own = path and not name.startswith("[")
@@ -172,7 +172,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """What a value consists of, by name."""
+    """The parts of a value, by name."""
     if isinstance(value, Mapping) and not isinstance(value, weakref.WeakKeyDictionary | weakref.WeakValueDictionary):
         for i, (key, part) in enumerate(value.items()):
             yield f".{key}" if isinstance(key, str) else f"[{key}]" if isinstance(key, int) else f"[item {i}]", part
@@ -310,7 +310,7 @@ class _Own:
         self._kept: list[Any] = []
 
     def of(self, value: Any) -> Any:
-        """What stands in a value's place; the value itself wherever it can be changed."""
+        """The object in the copy for a value; the value itself wherever it can be changed in place."""
         if isinstance(value, _ATOMS):
             return value
         if id(value) in self._met:

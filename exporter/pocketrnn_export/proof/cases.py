@@ -50,7 +50,7 @@ Logits = npt.NDArray[np.floating[Any]]
 Run = Callable[[Ids, Ids], Logits]
 
 # One row and one step are where exporters specialise; 7 and 33 fill no vector register; 257 outlasts any unrolling.
-# What a module is traced on: sizes that occur nowhere else in it, and are not 1, which PyTorch takes for a constant.
+# A module is traced on sizes that occur nowhere else in it, and are not 1, which PyTorch takes for a constant.
 EXAMPLE_ROWS: Final = 3
 EXAMPLE_STEPS: Final = 7
 BATCHES: Final = (1, 2, 7, 33)

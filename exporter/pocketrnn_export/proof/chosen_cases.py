@@ -29,7 +29,7 @@ __all__ = ["ASKED_SIZES", "asked_sizes", "cases_for", "cases_for_graph", "noted_
 ASKED_SIZES: Final = "asked_sizes"
 # No more than the export's own proof has; a stranger's bundle may state any.
 _MOST_SIZES: Final = 10_000
-# Of turns above so many tokens, so many are tried: a text of 50,000 takes a minute in all the runs of a proof.
+# At most so many turns above so many tokens are tried: a text of 50,000 takes a minute in all the runs of a proof.
 _LONG: Final = 5_000
 _LONG_TURNS: Final = 4
 # How many rows of one case are asked alone at most.
@@ -69,7 +69,7 @@ def cases_for(
     widths = widths_of(rules)
     special = [i for i in (rules.unknown_id, rules.empty_id, *rules.first_ids, *rules.last_ids) if i is not None]
     limits = limits or Limits()
-    # Three tokens a row, so that each still tells in the answer. Of one text a run, 5,000 rows would take 10 s.
+    # Three tokens a row, so that each still shows in the answer. With one text a run, 5,000 rows would take 10 s.
     width = widths.clip(min(max(64 if one_row else 3, limits.min_tokens or 1), limits.max_tokens or sys.maxsize))
     cases = {
         "shapes": shape_grid(ids, padding_id, ragged=ragged),
@@ -121,8 +121,8 @@ def cases_for_graph(
 
 
 def noted_sizes(bounds: Iterable[tuple[int, int]]) -> dict[str, list[list[int]]]:
-    """What a bundle's provenance says of the sizes on both sides of what its module asks about a size; nothing where it
-    asks nothing.
+    """The entry in a bundle's provenance for the sizes on both sides of each condition on a size; empty where the
+    module has no such condition.
 
     Example:
         >>> noted_sizes([(3, 512), (3, 513)])

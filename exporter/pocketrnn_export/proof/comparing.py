@@ -58,15 +58,15 @@ _FAR: Final = 1e-2
 
 @dataclass(frozen=True)
 class Reference:
-    """What every form is compared with.
+    """The answers that every form is compared with.
 
     Attributes:
-        name: what the proof calls it.
+        name: its name in the proof.
         run: its answers.
         float64_run: its answers computed in double precision; None where it cannot do that.
         moved: the same with all weights moved by one float32 step, a run a draw.
-        departs: of an ONNX file and a case that it answers otherwise in double precision, the operation where the two
-            part; empty where that cannot be found. It is given what shows a user's line.
+        departs: finds the operation where an ONNX file and the module part, on a case that the file answers otherwise
+            in double precision; empty where that cannot be found. Its last argument finds a user's line.
     """
 
     name: str

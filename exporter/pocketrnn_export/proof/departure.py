@@ -28,7 +28,7 @@ from pocketrnn_export.torch_internals import FunctionMode
 
 __all__ = ["Place", "departure"]
 
-# Of a frame, the user's line that it was called from; empty where there is none.
+# Finds the user's line that a frame was called from; empty where there is none.
 Place = Callable[[FrameType | None], str]
 
 _NEAR: Final = 1e-11

@@ -66,7 +66,7 @@ def rows_end_to_end(
     """
     if classifier.manifest.graph.batch == 1 or "hazards" not in answers.kinds:
         return []
-    # Of a batch of 300 rows, the first ones show as much.
+    # The first rows of a batch of 300 show as much as all.
     hazards = [case for case, _ in answers.of("hazards", one_row=False)]
     cases = [row for case in hazards for row in each_row([case])[:_ROWS_OF_A_CASE]]
     given = [case.tokens[0] if rows is None else rows[case.tokens[0]] for case in cases]

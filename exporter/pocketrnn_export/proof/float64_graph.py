@@ -1,6 +1,6 @@
 """An ONNX graph in double precision: its numbers as they are, and all arithmetic in float64.
 
-A weight of the graph keeps its value: a float32 number is a float64 number too. What is computed from it is then free
+A weight of the graph keeps its value: a float32 number is a float64 number too. Numbers computed from it are then free
 of float32's rounding, so that a right graph agrees with the module in double precision to about 1e-14.
 """
 
@@ -39,7 +39,7 @@ _FLOAT: Final = int(TensorProto.FLOAT)
 _DOUBLE: Final = int(TensorProto.DOUBLE)
 # Attributes that name a type: of Cast, EyeLike and the random operators; of DequantizeLinear.
 _TYPE_ATTRIBUTES: Final = frozenset({"to", "dtype", "output_dtype"})
-# What a value is called that is meant to be float32.
+# The suffix in the name of a value that is meant to be float32.
 SINGLE: Final = ".pocketrnn.single"
 # Numbers inside PyTorch's own functions that ONNX keeps in attributes, which are float32 always: those of SELU, and the
 # sixth of hardsigmoid and hardswish.

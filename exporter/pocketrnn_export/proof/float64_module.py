@@ -29,7 +29,7 @@ __all__ = ["Float64Mode", "doubled", "float64_run_of", "run_of_doubled"]
 
 # The largest float32. `torch.finfo(x.dtype).min` of a double x stands for the float32 one.
 _LARGEST: Final = float(np.finfo(np.float32).max)
-# What makes a tensor of numbers that are given: these are rounded to float32, as the module's own run would.
+# The functions that make a tensor of given numbers: these are rounded to float32, as in the module's own run.
 _OF_NUMBERS: Final = frozenset({torch.tensor, torch.as_tensor, torch.asarray, torch.scalar_tensor, torch.full})
 _DTYPE: Final = Tensor.dtype.__get__  # type: ignore[attr-defined]
 _TYPES: Final[dict[Any, Any]] = {

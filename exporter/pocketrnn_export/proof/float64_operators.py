@@ -72,7 +72,7 @@ def _relu(x: Doubles) -> Doubles:
 
 
 def _affine(x: Doubles) -> Doubles:
-    # Of factor 1 and offset 0: `_refuse` lets no other through.
+    # With factor 1 and offset 0: `_refuse` lets no other through.
     return x
 
 
@@ -85,7 +85,7 @@ _ACTIVATIONS: Final[dict[str, Callable[[Doubles], Doubles]]] = {
 
 
 class _Recurrent(OpRun):
-    """What RNN, LSTM and GRU share: directions, lengths, initial states, layout. A subclass gives the step."""
+    """The common part of RNN, LSTM and GRU: directions, lengths, initial states, layout. A subclass gives the step."""
 
     op_domain = ""
     gates: int
@@ -351,7 +351,7 @@ def _writable(x: Doubles) -> torch.Tensor:
 
 
 def _pads(sizes: Sequence[int], kernel: Sequence[int], attributes: dict[str, Any]) -> tuple[list[int], list[int]]:
-    """What a convolution over axes of some sizes puts before and after each."""
+    """The padding that a convolution over axes of some sizes puts before and after each."""
     axes = len(kernel)
     kind = attributes.get("auto_pad") or "NOTSET"
     if kind in ("NOTSET", "VALID"):

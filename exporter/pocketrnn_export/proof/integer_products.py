@@ -22,7 +22,7 @@ from pocketrnn_export.proof.comparing import Compared
 
 __all__ = ["PRODUCTS", "STATEMENT", "IntegerWeights", "integer_weights", "products_compared", "rounded", "sums"]
 
-# What the proof calls the engine's products of integers, and what they are compared with.
+# The proof's names for the engine's products of integers, and for their reference.
 PRODUCTS: Final = "products of int8"
 STATEMENT: Final = "numpy, exactly"
 _VALUE: Final = 13
@@ -68,7 +68,7 @@ def integer_weights(program: PackedProgram) -> Iterator[IntegerWeights]:
 
 
 def rounded(x: Floats, *, as_states: bool) -> Integers:
-    """What is multiplied in the place of x.
+    """The integers that are multiplied in place of x.
 
     Args:
         x: float32 [count, rows].

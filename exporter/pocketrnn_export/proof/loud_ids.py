@@ -1,6 +1,6 @@
 """Ids whose vectors are the largest of a module's tables: a text that repeats one drives sums where no drawn text does.
 
-Of 5,000 weights of words two may be -3 and 3, and all others 0.02. A drawn text then sums up to 1; the first such word,
+Two of 5,000 weights of words may be -3 and 3, and all others 0.02. A drawn text then sums up to 1; the first such word,
 ten times, to -30, where a sigmoid is 1e-13.
 """
 
@@ -13,8 +13,8 @@ __all__ = ["loud_ids"]
 
 
 def loud_ids(module: nn.Module, ids: int) -> list[int]:
-    """Of each table of a module with a row for each id, the ids of the longest vector and of the largest and the least
-    sum of one.
+    """The ids of the longest vector and of the vectors with the largest and the least sum, in each table of a module
+    with a row for each id.
 
     Args:
         module: any; its floating point parameters and buffers are looked at.

@@ -1,4 +1,4 @@
-"""What the reference answers to the cases of a proof, in both precisions, computed when it is asked for."""
+"""The reference's answers to the cases of a proof, in both precisions, computed when they are needed."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class ReferenceAnswers:
 
     @functools.cached_property
     def tolerance(self) -> float:
-        """What `verify` is to allow on the texts: at least 1e-5."""
+        """The tolerance of `verify` on the texts: at least 1e-5."""
         try:
             return tolerance_for(self.reference.exact(self._cases["texts"], spreads=True))
         except ExportError as error:

@@ -99,7 +99,7 @@ def _remedy(
     *,
     is_module: bool,
 ) -> str:
-    """What to do about failing cases: they are wrong, or they differ by rounding only."""
+    """The advice about failing cases: they are wrong, or they differ by rounding only."""
     largest = max(d.largest for _, d in failing)
     if tolerance is None or largest >= _ROUNDING or any(d.labels_differing for _, d in failing):
         return "Nothing was written; " + (
