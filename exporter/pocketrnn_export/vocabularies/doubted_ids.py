@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 # Shorter texts have one length by chance; and longer ones do, if that is likelier than this.
 _LONG: Final = 20
 _CHANCE: Final = 0.1
-# Of so few words, those that stand in their texts tell nothing.
+# With so few words, the share that stands in their texts says nothing.
 _WORDS: Final = 12
 # The share of the words that stand in their texts, from which on nothing is doubted: stems of words, by which few stand
 # there, have more than half, and letters of any vocabulary up to 0.87.

@@ -14,7 +14,7 @@ from pocketrnn_export.vocabularies.owners_texts import OwnersText
 
 __all__ = ["KnownTexts", "cut_ids", "given_ids", "made_ids"]
 
-# What a text without a known token is, beside the empty one; every runtime will meet it.
+# A text without a known token, beside the empty one; every runtime will meet it.
 _UNKNOWN = "\N{REPLACEMENT CHARACTER}" * 3
 
 

@@ -95,7 +95,7 @@ def lines_of_file(path: Path) -> list[str]:
 
 
 def _of_object(document: Mapping[str, Any], path: Path) -> list[Any]:
-    """What a JSON object says of the labels: under one of the names, or as a map itself."""
+    """The labels in a JSON object: under one of the names, or as a map itself."""
     names = [name for name in _NESTED if isinstance(document.get(name), list | dict)]
     if not names:
         return _of_map(document, path)

@@ -17,7 +17,7 @@ __all__ = ["candidates", "framed", "most_agreeing", "named", "written"]
 # All candidates are tried on the first texts, and the best on all: 190 rules in 8 frames on 20 texts are 1 s.
 _FIRST_TEXTS: Final = 20
 _BEST: Final = 8
-# What the format's tokenizers do with a whole text, without steps before them.
+# The format's tokenizers, tried on a whole text without steps before them.
 _TOKENIZERS: Final = (*TOKENIZERS, "space")
 # basic_english as a step is the tokenizer of that name.
 _STEPS: Final = tuple(name for name in NAMED_STEPS if name not in ("basic_english", "lowercase"))
@@ -94,7 +94,7 @@ def most_agreeing(
 
 
 def named(rules: TextRules) -> str:
-    """What rules do, in a few words.
+    """A short description of rules.
 
     Example:
         >>> named(TextRules("whitespace", lowercase=False, steps=cleaning("remove_punctuation"), last_id=3))
@@ -112,7 +112,7 @@ def named(rules: TextRules) -> str:
 
 
 def written(rules: TextRules, implied: TextRules) -> str:
-    """What `--rules` is given for these rules, where the others are what it begins with.
+    """The argument of `--rules` for these rules: their differences from the implied ones.
 
     Example:
         >>> written(TextRules("whitespace", last_id=3), TextRules())

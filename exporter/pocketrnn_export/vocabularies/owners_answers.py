@@ -1,7 +1,7 @@
 """The written bundle beside the owner's own answers: the only comparison that has everything between text and label.
 
-The proof compares a bundle with the module that was given. Which word an id is, where texts are cut and what the labels
-are called was given beside it, and no module shows that it is wrong. What the owner's classifier answers does.
+The proof compares a bundle with the module that was given. The words of the ids, the cutting of texts and the names of
+the labels were given beside it, and no module shows an error in them. The answers of the owner's classifier do.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ def _said(answer: Answer, found: Probabilities, classifier: Classifier) -> str:
 
 
 def _likely(classifier: Classifier, rows: Sequence[Row], wrong: Sequence[int], tolerance: float) -> str:
-    """What the difference is likely to come of, and what to give."""
+    """The likely cause of the difference, and the advice."""
     if (order := _other_order(classifier, rows, tolerance)) is not None:
         return order
     first = [i for i in wrong if i < _TEXTS]
@@ -285,7 +285,7 @@ def _ways(rules: AnyTextRules, longest: int, shortest: int) -> Iterator[tuple[st
 
 
 def _by(rules: AnyTextRules, changed: AnyTextRules, ids: list[int]) -> list[int]:
-    """What other rules make of the ids that the rules made."""
+    """The ids that other rules would make of a text for which the rules made these."""
     inner = ids[len(rules.first_ids) : len(ids) - len(rules.last_ids)]
     if changed.max_tokens is not None:
         cut(inner, changed.max_tokens, changed.cut_side)

@@ -57,8 +57,8 @@ def pairs_of(texts: Iterable[OwnersText]) -> list[Pair]:
 
 
 def read_pairs(path: Path) -> list[OwnersText]:
-    """Texts, one a line: `{"text": "...", "ids": [...]}` or `["...", [...]]`. Of the first kind, a line may hold
-    `tokens`, and `label` or `probabilities`; what it holds besides is not read.
+    """Texts, one a line: `{"text": "...", "ids": [...]}` or `["...", [...]]`. A line of the first kind may hold
+    `tokens`, and `label` or `probabilities`; other members are not read.
 
     Raises:
         InputError: the file cannot be read, or a line is no such text; the message has its number.
@@ -134,7 +134,7 @@ def _tokens(values: Any, where: str, remedy: str) -> list[str]:
 
 
 def _of_numbers(given: Any, where: str) -> Any:
-    """What stands under `probabilities`, where a label in its place would be taken for one."""
+    """The value of `probabilities`, refused where it is a label and would be taken for one."""
     values = given.values() if isinstance(given, Mapping) else given
     if not isinstance(given, Mapping | list) or any(isinstance(value, str) for value in values):
         raise InputError(

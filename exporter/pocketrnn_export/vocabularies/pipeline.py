@@ -1,7 +1,7 @@
 """The owner's own way from text to ids, held against the text rules that a bundle will have.
 
-What a bundle answers depends on how a text is cut as much as on the module. So the rules are named or said to be
-assumed, words that they can never give are counted, and they are compared with what the owner's pipeline gave.
+A bundle's answer depends on how a text is cut as much as on the module. So the rules are named or said to be assumed,
+words that they can never give are counted, and they are compared with the output of the owner's pipeline.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def _token(number: int | None, tokens: Sequence[str]) -> str:
 
 
 def _external_way(vocabulary: Vocabulary) -> str:
-    """What is said where no rules can say what the owner's code does."""
+    """The advice where no rules can do what the owner's code does."""
     return (
         "If no rules can do what your code does, leave it to your code: --tokenizer external "
         f"({_external_call(vocabulary)} in Python) makes a bundle that takes tokens or ids, and "
@@ -167,7 +167,7 @@ def _advice(vocabulary: Vocabulary, rules: AnyTextRules, pairs: Sequence[Pair]) 
 
 
 def _of_another_vocabulary(encoder: TextEncoder, pairs: Sequence[Pair], vocabulary: Vocabulary) -> str:
-    """What to do where the texts are cut as the rules cut them, and only the words have other numbers; else nothing."""
+    """The advice where the texts are cut as the rules cut them, and only the words have other ids; else empty."""
     same: set[tuple[int, int]] = set()
     for text, ids in pairs:
         ours = encoder.encode(text)
@@ -179,7 +179,7 @@ def _of_another_vocabulary(encoder: TextEncoder, pairs: Sequence[Pair], vocabula
     if len({id_ for id_, _ in same}) != len(same) or len(set(known)) != len(known):
         return ""
     others = sorted(pair for pair in same if pair[0] != pair[1])
-    # Of two or three words, other rules could be the reason as well.
+    # With two or three words, other rules could be the reason as well.
     if len(others) < _WORDS_TO_TELL_BY or 2 * len(others) < len(same):
         return ""
     theirs, own = next((pair for pair in others if pair[1] != encoder.rules.unknown_id), others[0])
@@ -213,7 +213,7 @@ def _agreeing(
 
     tried: list[Any] = [rules] if rules is not None else list(candidates(text_rules(vocabulary)))
     best, agreed = most_agreeing(tried, owners, agrees)
-    # Of 60 rules some agree on a few texts by chance.
+    # Some of 60 rules agree on a few texts by chance.
     if agreed == len(texts) and (rules is not None or not best.steps or len(texts) >= _TEXTS_FOR_STEPS):
         _log.warning("%s cuts all %d texts as your tokenizer does.", named(best), len(texts))
         return best

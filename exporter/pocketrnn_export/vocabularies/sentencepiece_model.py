@@ -44,7 +44,7 @@ class _Piece(NamedTuple):
 
 @dataclass(frozen=True)
 class _Spec:
-    """What the trainer's and the normalizer's part say, or what holds where they say nothing."""
+    """The settings in the trainer's and the normalizer's part, or their defaults."""
 
     kind: int
     byte_fallback: bool
@@ -124,7 +124,7 @@ def _made(pieces: Sequence[_Piece], spec: _Spec, source: str) -> Subwords:
 
 
 def _steps(spec: _Spec, whole: Sequence[str], source: str) -> tuple[SubwordStep, ...]:
-    """What a text goes through; `whole` are the user-defined pieces, which the table leaves as they are."""
+    """The steps for a text; `whole` are the user-defined pieces, which the table leaves as they are."""
     # The strings stand behind the array, whose size is the first number.
     strings = spec.charsmap[4 + int.from_bytes(spec.charsmap[:4], "little") :]
     if spec.extra_spaces and (b"  " in strings or any("  " in text for text in whole)):

@@ -1,4 +1,5 @@
-"""What `export` is told of how text becomes ids: a vocabulary, a tokenizer and rules, or one that holds the others."""
+"""The arguments of `export` for how text becomes ids: a vocabulary, a tokenizer and rules, or one that holds the
+others."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Tokenizers of subwords as people have them: a tokenizer.json, the folder that `save_pretrained` wrote, a vocab.txt of
 BERT, or a tokenizer itself.
 
-What is no tokenizer.json becomes one, as the libraries that read such files make it, and that is translated.
+A file that is not a tokenizer.json is first turned into one, as the libraries that read such files do.
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ def _of_bert(path: Path, config: Mapping[str, Any]) -> Subwords:
 def _made(
     document: Mapping[str, Any], source: str, special: Mapping[str, str], ids: Mapping[str, int], kind: str
 ) -> Subwords:
-    """What the tokenizer.json says that such files become; the token that fills up is named beside them."""
+    """The subwords of the tokenizer.json that such files become; the padding token is named beside them."""
     read = subwords_of_json(json.dumps(document), source)
     number = ids.get(special.get("pad_token", ""), read.rules.padding_id)
     empty = number if read.rules.unknown_id is None else read.rules.empty_id

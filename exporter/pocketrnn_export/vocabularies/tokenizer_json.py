@@ -1,6 +1,6 @@
 """A tokenizer.json of Hugging Face's `tokenizers`, as text rules of subwords.
 
-What the rules can say exactly is translated; all else is refused by its name. What each part means is what
+Parts that the rules can say exactly are translated; all others are refused by their names. Each part means what
 tokenizers 0.23 does (github.com/huggingface/tokenizers, tokenizers/src); the tests compare ids with the library's.
 """
 
@@ -117,7 +117,7 @@ def subwords_of_json(text: str, source: str, *, number: Callable[[str], float] =
     except InputError as error:
         if error.problem.startswith(source):
             raise
-        # What the rules do not take of what was understood, such as bytes of bytes.
+        # Parts that were understood and that the rules do not take, such as bytes of bytes.
         raise InputError(f"{source} asks for what the text rules cannot say. {error.problem}", EXTERNAL_WAY) from None
     return Subwords(rules, tokens, content=text)
 
@@ -451,7 +451,7 @@ class _Reading:
         for number, pair in enumerate(vocab):
             match pair:
                 case [str(piece), int() | float() as score] if type(score) is not bool and abs(score) <= _LARGEST_SCORE:
-                    # Of one that stands twice, the library gives the last.
+                    # The library gives the last id of a piece that stands twice.
                     ids[piece] = number
                     scores.append(float(score))
                 case _:
@@ -496,7 +496,7 @@ class _Reading:
                     f"A row of an embedding stands for one token: add it with an id of its own. {EXTERNAL_WAY}",
                 )
             every[text] = number
-            # Of one that stands twice, the last says how it is found.
+            # The last entry of a token that stands twice says how it is found.
             found[number] = AddedToken(number, *(self._flag(part, name) for name in ("normalized", "lstrip", "rstrip")))
         return tuple(found.values()), every
 

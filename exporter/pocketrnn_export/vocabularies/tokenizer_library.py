@@ -1,4 +1,4 @@
-"""What was read from a tokenizer's file, held against the library that the file is of, where that is installed."""
+"""The rules read from a tokenizer's file, compared with the file's own library where that is installed."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _encode(read: Subwords) -> Encode | None:
 
 
 def _loaded(load: Callable[[Any], Any], content: str | bytes, library: str, kind: str) -> Any:
-    """What the library makes of a file; it says in an exception of no class of its own why it makes nothing of one."""
+    """The tokenizer that the library reads from a file. Its errors have no class of their own, so all are caught."""
     try:
         return load(content)
     except Exception as error:

@@ -46,11 +46,11 @@ _DEEPSEEK: Final = (
     rf" ?[\p{{P}}\p{{S}}]+[\r\n]*{_SPACES}"
 ).replace('\\"', '"')
 _DIGITS: Final = {r"\p{N}": 1, r"\p{N}{1,2}": 2, r"\p{N}{1,3}": 3}
-# What says the same in other words, where a pattern as a whole is known.
+# Spellings of the same patterns, where a pattern as a whole is known.
 _SAME: Final = (
     (re.compile(r"'\(\?:\[sdmt\]\|ll\|ve\|re\)"), _CONTRACTIONS),
     (re.compile(r"'\(\?i:\[sdmt\]\|ll\|ve\|re\)"), _ANY_CASE),
-    # What is not given back: what follows could not take it.
+    # A possessive quantifier: the part that follows could not take what it gives back.
     (re.compile(r"(?<=[\]}])([?+])\+"), r"\1"),
     (re.compile(r"\\s\*\[\\r\\n\]\|"), r"\\s*[\\r\\n]+|"),
     (re.compile("\r"), r"\\r"),
@@ -110,7 +110,7 @@ def _known(pattern: str, how: str, inverted: bool) -> Pattern | None:
     letters, numbers = unicode_set("letters"), unicode_set("numbers")
     if pattern == _CLIP and (how, inverted) == ("removed", True):
         return Pattern("clip", letters, numbers)
-    # Of a pattern that matches all of a text, each match is a word.
+    # Each match of a pattern that matches all of a text is a word.
     if (how, inverted) not in (("isolated", False), ("isolated", True), ("removed", True)):
         return None
     if pattern == _GPT2:
@@ -158,7 +158,7 @@ Run(ranges=('\\n',), before=(), least=1, most=1, ends_at=(), not_before=(), then
         runs: list[Run] = []
         for alternative in _alternatives(_by_letter(pattern)):
             run = _run(alternative)
-            # Of one code point each, it does not matter which comes first.
+            # Where both are one code point long, their order does not matter.
             if runs and _is_one(run) and _is_one(runs[-1]):
                 run = Run(ranges_of(merged_ranges([*points_of(runs.pop().ranges), *points_of(run.ranges)])), most=1)
             runs.append(run)
@@ -220,7 +220,7 @@ def _alternatives(pattern: str) -> list[str]:
     return [one for each in made for one in _alternatives(each)]
 
 
-# What stands in a pattern: code points of one class, how many at least, and at most.
+# An item of a pattern: the code points of one class, how many at least, and how many at most.
 _Taken = tuple[_Set, int, int | None]
 
 
@@ -319,7 +319,7 @@ def _times(pattern: str, at: int) -> tuple[int, int | None, int]:
 
 
 def _one(pattern: str, at: int) -> tuple[_Set, int]:
-    """What one code point is that stands there in a pattern: a character, an escape, or a class."""
+    """The code points of the item at this place in a pattern (a character, an escape or a class), and its end."""
     point = pattern[at : at + 1]
     if point == "[":
         return _class(pattern, at + 1)

@@ -66,7 +66,7 @@ _PYTHON_2: Final = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
 @dataclass(frozen=True)
 class SavedVocab:
-    """What a saved Vocab holds: the tokens in the order of their ids, and the default index or None."""
+    """The contents of a saved Vocab: the tokens in the order of their ids, and the default index or None."""
 
     tokens: list[Any]
     default_index: Any
@@ -100,7 +100,7 @@ def read_zip(content: bytes, source: str) -> SavedVocab | list[Any] | dict[str, 
 
 
 def read_pickle(content: bytes, source: str) -> SavedVocab | list[Any] | dict[str, Any]:
-    """What a pickle, or a file of `torch.save`'s older form, holds. Nothing in it is called.
+    """The contents of a pickle, or of a file of `torch.save`'s older form. Nothing in it is called.
 
     Args:
         content: the file's bytes.
@@ -134,7 +134,7 @@ class _Name:
 
 @dataclass(eq=False)
 class _Made:
-    """What the pickle wants made by calling `name`."""
+    """The object that the pickle would make by calling `name`."""
 
     name: str
     args: tuple[Any, ...] = ()
@@ -182,7 +182,8 @@ class _Reader:
             raise DataError(f"{self.source} is a damaged pickle.", _SAVE_AGAIN) from None
 
     def _follow(self) -> Any:
-        # What a token takes - a text, or a number, and its index in the memo - is handled here, without further calls.
+        # The codes of a token - a text, or a number, and its index in the memo - are handled here, without further
+        # calls.
         content, size, memo = self.content, len(self.content), self.memo
         at = self.at
         while at < size:
@@ -271,7 +272,7 @@ class _Reader:
             made = _call(self._expect(called, _Name).name, self._expect(args, tuple))
         elif code == pickle.BUILD[0]:
             made, state = self._popped(2)
-            # What a dict has beside its items (the `_metadata` of a state_dict) is not kept.
+            # The attributes of a dict (the `_metadata` of a state_dict) are not kept.
             if type(made) is not dict:
                 if self._expect(made, _Made).state is not None:
                     raise ValueError("two states")
@@ -369,7 +370,8 @@ class _Reader:
         return DataError(f"{self.source} names {name}, which no vocabulary needs. Nothing in it was run.", SAVE_PLAIN)
 
     def _persistent(self, identity: tuple[Any, ...]) -> Any:
-        """What torch.save keeps outside the pickle: a storage's numbers; in the older form a module's source too."""
+        """An object that torch.save keeps outside the pickle: a storage's numbers; in the older form a module's source
+        too."""
         if identity[0] == "module":
             return self._expect(identity[1], _Name)
         if identity[0] != "storage":

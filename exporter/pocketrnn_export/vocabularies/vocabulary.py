@@ -40,7 +40,7 @@ PADDING: Final = "<pad>"
 # The token of an id that has none. No tokenizer gives a token of several characters that begins with a space, nor does
 # a join of such tokens.
 PLACEHOLDER: Final = " <unused "
-# What notebooks call the two, besides; in small letters or capitals.
+# The other names of the two in notebooks, in small letters or capitals.
 _OTHER_UNKNOWN: Final = frozenset({"<unk>", "[unk]", "<oov>", "[oov]", "<unknown>", "<unk_token>", "_unk_"})
 _OTHER_PADDING: Final = frozenset({"<pad>", "[pad]", "<padding>", "<pad_token>", "_pad_"})
 
@@ -79,7 +79,7 @@ _JSON: Final = re.compile(r'\s*[\[{]\s*"|\s*\[\s*\[\s*["\d]|\s*(\[\s*\]|\{\s*\})
 
 
 class TorchtextVocab(Protocol):
-    """What is used of a `torchtext.vocab.Vocab`, or of its TorchScript form."""
+    """The methods that are used of a `torchtext.vocab.Vocab`, or of its TorchScript form."""
 
     def get_itos(self) -> list[str]: ...
 
@@ -459,7 +459,7 @@ def _of_named(named: Sequence[tuple[Any, Any]], what: str, depth: int) -> Vocabu
 
 
 def _of_value(name: Any, value: Any, what: str, depth: int) -> Vocabulary:
-    """What a dict holds under a name, which may say what a map of numbers maps: {"word2idx": {"7": "0"}}."""
+    """The vocabulary under a name in a dict. The name may say what a map of numbers maps: {"word2idx": {"7": "0"}}."""
     says_ids = "2" in _plainly(name) and _plainly(name) in _TO_ID
     if isinstance(value, Mapping) and says_ids and all(isinstance(number, str) for number in value.values()):
         return _by_name(_tokens_of_map(value, what))
