@@ -47,8 +47,8 @@ def test_only_what_the_class_needs_is_run_and_that_is_told(
     module = load_module(named("notebook.ipynb:Classifier(9, classes=3)"))
     assert module(torch.zeros(2, 5, dtype=torch.int64)).shape == (2, 3)
     assert list(folder.iterdir()) == [path]
-    assert "Of notebook.ipynb" in caplog.text
-    assert "Classifier needs: cell 1: from torch import nn; cell 3: DIM = 4; cell 4: def head; cell 5: " in caplog.text
+    assert "of notebook.ipynb that Classifier needs" in caplog.text
+    assert "cell 1: from torch import nn; cell 3: DIM = 4; cell 4: def head; cell 5: " in caplog.text
 
 
 def test_an_instance_and_a_function_are_found_in_a_notebook(folder: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_notebook_becomes_a_bundle_in_one_command(folder: Path) -> None:
                  "--labels", "labels.json", "-o", "b", "--no-torchscript"]  # fmt: skip
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
-    assert "Classifier needs: cell 1:" in result.stderr
+    assert "Classifier needs is run: cell 1:" in result.stderr
     assert "the prefix model. is taken off" in result.stderr
     assert "basic_english is taken" in result.stderr
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""What a file of PyTorch may hold before PyTorch reads it: bounds on the memory that a small file can ask for.
+"""Checks of a file of PyTorch before PyTorch reads it: bounds on the memory that a small file can ask for.
 
 `torch.load(weights_only=True)` and `torch.jit.load` check what they read against the storages in the file. Three things
 they allow: a compressed entry of an archive (1 MB of them gave 1 GB), `bytearray(n)` (38 bytes gave 2 GB), and a tensor
@@ -17,7 +17,8 @@ from pocketrnn.errors import InputError, first_line, reason
 
 __all__ = ["LARGEST_PICKLE", "check_pickles", "checked_entries"]
 
-# What stands around the tensors' bytes: 10,000 tensors take some 2.5 MB. Read, one of this size takes up to 1.3 GB.
+# The pickle around the tensors' bytes: 10,000 tensors take some 2.5 MB. A pickle of this size takes up to 1.3 GB when
+# it is read.
 LARGEST_PICKLE: Final = 1 << 24
 # torch.jit.save compresses the code; the tensors' bytes are never compressed.
 _LARGEST_CODE: Final = 1 << 26

@@ -1,6 +1,6 @@
-"""The module itself, as its owner gave it: what it answers, with all that it holds as it was afterwards.
+"""The answers of the module itself, as its owner gave it; its state is the same afterwards.
 
-What is exported is a copy. That the copy answers as the module does is seen by asking the module once.
+A copy is exported. One run of the module shows whether the copy gives the same answers.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _INPUTS: Final = "all cases"
 _SECONDS: Final = 1.0
 # A difference beyond this is told.
 _TOLD: Final = 1e-4
-# What runs of a module do not change.
+# The types whose values runs of a module do not change.
 _NOT_CHANGED: Final = (str, bytes, int, float, complex, type(None), logging.Logger)
 
 
@@ -284,7 +284,7 @@ def brought_to_float32(module: nn.Module, kept: Callable[[nn.Module], Iterator[T
 
 
 def _undoing(module: nn.Module) -> Iterator[Callable[[], None]]:
-    """What puts each object that a module can reach back to what it is now."""
+    """Functions that restore each object that a module can reach to its present state."""
     waiting: list[Any] = [module]
     met: dict[int, Any] = {}
     while waiting:
@@ -324,7 +324,7 @@ def names_read(code: CodeType) -> set[str]:
 
 
 def _held(value: Any) -> list[Any]:
-    """What a value holds on to."""
+    """The values that a value holds."""
     held: list[Any] = []
     if isinstance(value, dict):
         held += value.values()
@@ -351,7 +351,7 @@ def _held(value: Any) -> list[Any]:
 
 
 def _of_holder(value: Any) -> Iterator[Callable[[], None]]:
-    """What puts back what a value holds directly."""
+    """Functions that restore the direct contents of a value."""
     if isinstance(value, dict | set | deque):
         yield functools.partial(_refill, value, _content(value))
     elif isinstance(value, list):

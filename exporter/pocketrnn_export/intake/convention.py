@@ -33,13 +33,13 @@ __all__ = [
     "uses_lengths",
 ]
 
-# What calls a module: (module, tokens int64 [batch, sequence], lengths int64 [batch]) -> its answer.
+# A call of a module: (module, tokens int64 [batch, sequence], lengths int64 [batch]) -> its answer.
 Call = Callable[[nn.Module, Tensor, Tensor], Any]
 
 # The names of a batch size.
 BATCH_SIZE: Final = re.compile(r"^_?(batch_?(size|len)?|bsz?)$", re.IGNORECASE)
 
-# What a line of a call may name besides module, tokens and lengths.
+# The names that a line of a call may use besides module, tokens and lengths.
 _NAMES: Final[dict[str, Any]] = {
     "torch": torch,
     "nn": nn,
@@ -47,7 +47,7 @@ _NAMES: Final[dict[str, Any]] = {
     "np": np,
     "SimpleNamespace": SimpleNamespace,
     "pack_padded_sequence": pack_padded_sequence,
-    # Of the lines that are tried only.
+    # In the lines that are tried only.
     "beside": beside,
 }
 
@@ -58,7 +58,7 @@ class Convention:
 
     Attributes:
         line: Python that calls it, such as `module(tokens.t(), lengths)[0]`; statements before it are divided by `;`.
-            Of a function of the user's, what it is called.
+            For a function of the user's, its name.
         function: the same, as a function.
         units: how many numbers it gives a text: one a label, or a single one for two labels.
         takes_lengths: whether its answer depends on the lengths that it is given.
@@ -70,8 +70,8 @@ class Convention:
             ids, and none are given to the graph.
         undone: `softmax` or `sigmoid`, where its probabilities become logits by their logarithm, since no such call was
             found; else None.
-        gives: whether it gives logits or probabilities, and what that was concluded from.
-        notes: what is assumed of its arguments, a sentence each.
+        gives: whether it gives logits or probabilities, and the reason for this conclusion.
+        notes: the assumptions about its arguments, a sentence each.
         values: whether its numbers are values, and not logits of labels.
         left_out: the outputs beside its answer that may be answers too, in a sentence; empty where there are none.
     """
@@ -93,7 +93,8 @@ class Convention:
 
     @property
     def provenance(self) -> dict[str, str]:
-        """What a bundle says of it: the line, what the answers are taken for and why, what is assumed and left out."""
+        """Its entry in a bundle's provenance: the line, whether the answers are taken for logits and why, the
+        assumptions, and the outputs left out."""
         said = {"call": self.line, "gives": self.gives}
         said |= {"assumed": " ".join(self.notes)} if self.notes else {}
         return {**said, "left_out": self.left_out} if self.left_out else said
@@ -119,8 +120,8 @@ class CallAdapter(nn.Module):
     """A module behind its convention: tokens int64 [batch, sequence], and lengths int64 [batch] where it takes them, to
     logits [batch, classes].
 
-    What forward leaves behind in the module is undone after each call, so that no text depends on those before it. That
-    it does not need what it left is for whoever chose the convention to know.
+    Changes that forward makes to the module are undone after each call, so that no text depends on those before it.
+    Whoever chose the convention has made sure that forward does not need them.
 
     Args:
         module: the user's.

@@ -89,7 +89,7 @@ def copied(module: nn.Module) -> nn.Module:
     if isinstance(module, torch.jit.ScriptModule):
         # torch copies the tensors of a ScriptModule within autograd, and then warns of what it did.
         return read_back(saved(module))
-    # What `deepcopy` takes as copied already.
+    # The objects that `deepcopy` takes as copied already.
     known: dict[int, Any] = {}
     for layer in module.modules():
         if isinstance(layer, torch.jit.ScriptModule):

@@ -61,7 +61,7 @@ _log = logging.getLogger(__name__)
 _NEIGHBOURS: Final = 1e-3
 # A module that needs more tokens than these has no limit of its own, but a fault.
 _SHORTEST: Final = 8
-# Of so few ids each is tried, where the likely ones do not explain what a batch does.
+# With so few ids each is tried, where the likely ones do not explain a batch's effect.
 _FEW: Final = 512
 
 
@@ -131,7 +131,7 @@ class ExportableModule:
 
     @property
     def to_script(self) -> nn.Module:
-        """What the TorchScript copy is made from: the module; where it holds TorchScript, that as it came."""
+        """The module to make the TorchScript copy from; where it holds TorchScript, the module as it was given."""
         return self.reference if holds_torchscript(self.reference) else self.module
 
     def as_reference(self) -> Reference:
@@ -176,8 +176,8 @@ class ExportableModule:
 
     @property
     def computed(self) -> nn.Module:
-        """What is run in double precision. The code of TorchScript holds float32 numbers and types of its own: there it
-        is the module that runs its operators one by one."""
+        """The module to run in double precision. The code of TorchScript holds float32 numbers and types of its own: in
+        its place stands the module that runs its operators one by one."""
         return self.module if holds_torchscript(self.reference) else self.reference
 
 

@@ -1,4 +1,4 @@
-"""What a module keeps from one call to the next, and whether its answer to a text depends on the texts before it.
+"""The state that a module keeps between calls, and whether its answer to a text depends on the texts before it.
 
 A cache of positions, of masks by their length, of attention to be looked at: no answer depends on it. A length that is
 the longest so far, a state that is taken up where its shape fits, a count of calls: an answer does, and a graph has no
@@ -151,7 +151,7 @@ class _Clock:
 
     def __init__(self) -> None:
         self._started = time.process_time()
-        # Of the batches whose operators were noted, the most that a step took.
+        # The longest time of a step, over the batches whose operators were noted.
         self._a_step = 0.0
 
     def asks(self, batch: Batch) -> Iterator[bool]:
@@ -190,10 +190,10 @@ def _each_after_each(number: int) -> list[int]:
 
 
 def _made_before(asked: Asked, convention: Convention, batches: Sequence[Batch]) -> list[Kept] | None:
-    """What a module keeps, where its answer to the last batch is made of it: of the numbers of an earlier text, or of
-    what each call makes of what it finds, such as a count. None where the answer is made of nothing like that.
+    """The state that a module keeps, where its answer to the last batch is computed from it: from the numbers of an
+    earlier text, or from a value that each call changes, such as a count. None where the answer does not use such.
 
-    What the first call makes of no text may be read by the others: a cache.
+    The other calls may read values that the first call made without a text: a cache.
     """
     operations = Operations()
     answered: list[Tensor] = []
@@ -234,7 +234,7 @@ def _answers(asked: Asked, convention: Convention, batches: Sequence[Batch], *, 
 
 
 def _answer(asked: Asked, convention: Convention, batch: Batch, operations: Operations | None, label: str) -> Any:
-    """What a module answers, with what it keeps of a call left in it."""
+    """The module's answer; the state that the call leaves in it stays."""
     tokens, lengths = (value.clone() for value in batch)
     if operations is not None:
         operations.label(label, tokens, lengths)

@@ -24,7 +24,7 @@ from pocketrnn_export.torch_internals import FunctionMode
 
 __all__ = ["ActivationCall", "CallsSeen", "Passing", "activated"]
 
-# What a module may end in, by the name of torch's function. exp stands behind log_softmax.
+# The activations that a module may end in, by the name of torch's function. exp stands behind log_softmax.
 _KINDS: Final = frozenset({"sigmoid", "sigmoid_", "special_expit", "softmax", "special_softmax", "exp", "exp_"})
 
 

@@ -1,7 +1,7 @@
 """Embeddings with `max_norm` whose weight forward reads beside their own look-up.
 
-PyTorch brings a row to the norm when it is looked up, in the weight itself. The copy to export has all rows brought to
-it at once: for what is looked up that is the same. What reads the weight otherwise depends on the texts before.
+PyTorch brings a row to the norm when it is looked up, in the weight itself. The copy to export has all rows at the norm
+from the start: look-ups are the same. Code that reads the weight otherwise depends on the texts before.
 """
 
 from __future__ import annotations

@@ -38,7 +38,8 @@ def check_not_random(named: ModuleName, module: nn.Module, weights: SavedWeights
     Args:
         named: how it was made.
         module: the module, with its weights.
-        weights: what was loaded into it. What they do not hold, such as layers in a plain list, is looked at still.
+        weights: the weights that were loaded into it. Tensors that they lack, such as layers in a plain list, are
+            checked too.
 
     Raises:
         InputError: some tensor differs.
@@ -69,8 +70,8 @@ def check_not_random(named: ModuleName, module: nn.Module, weights: SavedWeights
 
 
 def _answer_to_a_probe(module: nn.Module) -> Any:
-    """What a module answers to some tokens, an array; None where it is called in another way than by these, with or
-    without their lengths. What forward draws is the same each time, and the module is left as it was."""
+    """The module's answer to some tokens, an array; None where it is not called with tokens, with or without their
+    lengths. The random numbers that forward draws are the same each time, and the module is left as it was."""
     rows = min((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=2)
     tokens = torch.randint(rows, (3, 9), generator=torch.Generator().manual_seed(0))
     for arguments in ((tokens,), (tokens, torch.tensor([9, 7, 4]))):
@@ -96,7 +97,7 @@ def _digest(tensor: Tensor) -> str:
     """The shape and the numbers of a tensor, as a text of one length."""
     try:
         content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-    # Of a kind that has no plain numbers, such as a sparse one.
+    # A kind of tensor without plain numbers, such as a sparse one.
     except (RuntimeError, TypeError):
         content = repr(tensor).encode()
     return hashlib.sha256(repr((tensor.dtype, tuple(tensor.shape))).encode() + content).hexdigest()
@@ -116,7 +117,7 @@ def _made_again(named: ModuleName, weights: SavedWeights | None) -> tuple[dict[s
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_make_again, args=(sender, named, weights), daemon=True)  # type: ignore[attr-defined]
     with warnings.catch_warnings():
-        # Of threads in this process, which the new one has not. It makes a module, and uses none of theirs.
+        # Python warns of threads in this process that the new one lacks. It makes a module, and uses none of them.
         warnings.simplefilter("ignore", DeprecationWarning)
         process.start()
     sender.close()
@@ -193,7 +194,7 @@ def _numbers_read(module: nn.Module) -> dict[str, Tensor]:
     for kind in {kind for layer in module.modules() for kind in type(layer).__mro__}:
         if kind.__module__.split(".")[0] in ("torch", "builtins"):
             continue
-        # What the module is made of, its weights have.
+        # The methods that make the module are left out: its weights hold their result.
         methods = {name: value for name, value in vars(kind).items() if inspect.isfunction(value)}
         waiting = [value for name, value in methods.items() if not re.match(r"_*(init|new|reset)", name)]
         met = set[int]()

@@ -41,25 +41,24 @@ __all__ = ["load_module", "load_module_and_function"]
 
 _log = logging.getLogger(__name__)
 
-# So many statements that are not run are named in a note.
-# Of notes and of places, so many are said, and how many more there are.
+# So many notes and places are shown; the others are counted.
 _MOST_NOTES: Final = 2
 
 
-# What a value on the command line may call: `--set vectors=torch.zeros(8000,300)`.
+# The names that a value on the command line may use: `--set vectors=torch.zeros(8000,300)`.
 _FOR_VALUES: Final = SimpleNamespace(torch=torch, numpy=np, np=np)
 
 
 def load_module(named: ModuleName, weights: SavedWeights | None = None) -> nn.Module:
     """A module that a Python file or a notebook defines, or what a class or a function in it returns.
 
-    Of a notebook, only the statements that define the name and what it needs are run, and that is logged. A Python file
-    is run whole, unless it is a script, with a loop or `with` at its top level, or that fails, such as for a package
-    that only training needs: then it is read as a notebook is.
+    Only the statements of a notebook that define the name and what it needs are run, and that is logged. A Python file
+    is run whole, unless it is a script, with a loop or `with` at its top level, or fails, such as for a package that
+    only training needs: then it is read like a notebook.
 
     Args:
         named: the file, the name, the arguments.
-        weights: what is going to be loaded, for messages: a checkpoint can hold the arguments.
+        weights: the weights to load afterwards, for messages: a checkpoint can hold the arguments.
 
     Raises:
         InputError: there is no such name, it is no module, its arguments do not fit, or it needs what is not run.
@@ -154,7 +153,7 @@ def _namespace_of(named: ModuleName, weights: SavedWeights | None) -> ModuleType
             names = [known for known, value in vars(file).items() if _can_be_named(value, file)]
             raise _no_such_name(path, name, names, [])
     if cell is not None:
-        # What its owner ran, and an import does not.
+        # Code that its owner ran, and an import does not.
         try:
             found = needed_statements([cell], _wanted(named), str(path), set())
         except InputError:
@@ -166,7 +165,7 @@ def _namespace_of(named: ModuleName, weights: SavedWeights | None) -> ModuleType
 
 
 def _wanted(named: ModuleName) -> list[str]:
-    """What a file must define."""
+    """The names that a file must define."""
     return [named.name, *([named.function] if named.function else [])]
 
 
@@ -195,7 +194,7 @@ def _run_needed(
     for statement in needed:
         by_cell.setdefault(statement.where, []).append(statement.title)
     told = "; ".join(f"{cell}: {', '.join(titles)}" for cell, titles in by_cell.items())
-    _log.info("Of %s only this is run, which %s needs: %s", path, named.name, told)
+    _log.info("Only the code of %s that %s needs is run: %s", path, named.name, told)
     _tell_what_is_not_run(found.notes, unreadable)
     _tell_what_asks(named, found.asks)
     file = _empty(path)

@@ -15,7 +15,7 @@ from pocketrnn.errors import InputError, shown
 
 __all__ = ["NO_VALUES", "ModuleName", "check_file", "module_name"]
 
-# What to do where arguments are no plain values.
+# The advice where arguments are not plain values.
 NO_VALUES: Final = (
     "Write numbers, strings, True, False, None, lists of these, and names of the file: model.py:Model(8000, dim=64)."
 )

@@ -1,6 +1,5 @@
-"""What is said of a module that answers a text by the other texts of its batch, and what may be to blame.
-Whether it does is asked in `exportable.py` and `call_discovery/trial.py`.
-"""
+"""The refusal of a module whose answer to a text depends on the other texts of its batch, with the likely cause.
+`exportable.py` and `call_discovery/trial.py` find out whether it does."""
 
 from __future__ import annotations
 

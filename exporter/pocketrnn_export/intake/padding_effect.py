@@ -1,4 +1,4 @@
-"""What padding does to a module's answers: inside a text, beside other texts; and after or before it.
+"""The effect of padding on a module's answers: inside a text, beside other texts; and after or before it.
 
 A module that looks for the padding among the ids (`lengths = (x != 0).sum(1)`) cannot tell it from a word of that id.
 If it then pools all that unpacking gives, or cuts the batch to its longest text, a text with such an id inside is
@@ -157,7 +157,7 @@ def _remembered(run: Run) -> Run:
 def _plain_ids(ids: int, candidates: Sequence[int], known: Collection[int], padding_id: int) -> Ids:
     """Ids that are taken for words: no candidates, where there are others, and none that is known to tell."""
     chosen = np.setdiff1d(np.arange(ids), [*candidates, *known])
-    # Of a few ids, all are candidates; the last ones are words rather than the first.
+    # With a few ids, all are candidates; the last ones are more likely words than the first.
     return chosen if len(chosen) else np.setdiff1d(np.arange(ids // 2, ids), [padding_id, *known])
 
 
@@ -263,7 +263,7 @@ class PaddingEffect:
 
     @property
     def document(self) -> dict[str, Any]:
-        """What a bundle's provenance says of it."""
+        """Its entry in a bundle's provenance."""
         after = {"ids": self.ids_after, "texts": self.texts, "probability_after": float(f"{self.after:.2g}")}
         if self.before is None:
             return after

@@ -58,7 +58,7 @@ def drawing_line(module: nn.Module, run: Callable[[], object]) -> str:
             return None
         if (now := _states(own)) != last:
             found, last = (place_of(at, line) if line else ""), now
-        # What follows the end of a function belongs to the line that called it.
+        # A draw after the end of a function belongs to the line that called it.
         caller: FrameType | None = frame
         if event == "return":
             caller = frame.f_back

@@ -1,4 +1,4 @@
-"""What the shapes of saved weights say about the code that made them: the sizes of its layers, for messages."""
+"""The sizes of layers in the code that made saved weights, read from the weights' shapes, for messages."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def parameters_by_weights(definition: ast.ClassDef, tensors: Mapping[str, Tensor
 def values_by_weights(definitions: Iterable[ast.ClassDef], tensors: Mapping[str, Tensor]) -> dict[str, str]:
     """Global names with a value that fits the weights, as `--set` takes it.
 
-    A name that is a size is that number. Of a name of which only the length is asked, such as a table of words, any
-    value of that length does.
+    A name that is a size gets that number. Where only the length of a name's value is used, such as a table of words,
+    any value of that length fits.
 
     Example:
         >>> values_by_weights(classes, {"embedding.weight": torch.zeros(3347, 16)})

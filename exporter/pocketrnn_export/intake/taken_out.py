@@ -28,8 +28,8 @@ _PYTHONS: Final = (bool, int, float, str, list, tuple, dict, set, np.ndarray)
 
 
 def unseen_state(asked: Asked, convention: Convention) -> tuple[str, ...]:
-    """What is said of a module that takes numbers made of words out of tensors, where a state may be made of them: of
-    floats, or where the module holds arrays of numpy, or changes numbers or lists of its own; else nothing.
+    """The note on a module that takes numbers made of words out of tensors, where it may make a state of them: the
+    numbers are floats, or the module holds arrays of numpy, or changes numbers or lists of its own; else no note.
 
     Args:
         asked: the module, which is left as it was.

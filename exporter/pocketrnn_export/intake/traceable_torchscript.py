@@ -93,7 +93,7 @@ def module_of(script: torch.jit.ScriptModule) -> nn.Module:
 
 @dataclass(frozen=True)
 class _BatchSizes:
-    """What stands for the batch sizes of a packed sequence.
+    """A stand-in for the batch sizes of a packed sequence.
 
     A graph reads two things of them only: the number of rows (the first of them) and of steps (how many they are). And
     it passes them to the recurrent layers.
@@ -213,7 +213,8 @@ def _layer(node: Any, script: torch.jit.ScriptModule) -> nn.RNNBase:
 
 
 def _stored(value: Any, script: torch.jit.ScriptModule) -> Any:
-    """What a value is, where it is known before the graph runs; else None. Freezing keeps some attributes."""
+    """The number or object of a value, where it is known before the graph runs; else None. Freezing keeps some
+    attributes."""
     node = value.node()
     if node.kind() == "prim::ListConstruct":
         return [_stored(item, script) for item in node.inputs()]

@@ -67,7 +67,7 @@ def is_ours(file: str) -> bool:
 def called_as(
     call: Callable[[nn.Module, Tensor, Tensor], Any], module: nn.Module, tokens: Tensor, lengths: Tensor
 ) -> Any:
-    """What a call gives: everything of the user's is called from here, so that the frames of his end at this one."""
+    """The result of a call: all code of the user is called from here, so that the user's frames end at this one."""
     return call(module, tokens, lengths)
 
 

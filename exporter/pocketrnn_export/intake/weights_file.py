@@ -36,12 +36,12 @@ _SAVE_ALONE: Final = "Where it was trained, save the weights alone: torch.save(m
 
 @dataclass(frozen=True)
 class SavedWeights:
-    """What a file of weights holds.
+    """The contents of a file of weights.
 
     Attributes:
         path: the file.
         tensors: the weights by name.
-        arguments: what the checkpoint says that the module was made with; plain values only. Often empty.
+        arguments: the arguments of the module in the checkpoint; plain values only. Often empty.
     """
 
     path: Path
@@ -167,7 +167,7 @@ def _from_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _from_torch_save(path: Path) -> Any:
-    """What `torch.save` wrote, with inert objects where it is of classes that are not torch's."""
+    """The contents of a file of `torch.save`, with inert objects for those of classes that are not torch's."""
     if is_torchscript(path):
         raise InputError(
             f"{path} is a TorchScript file, which is a module and not only weights.",
@@ -205,7 +205,7 @@ def _other_classes(path: Path) -> list[str]:
 
 
 class _Unread:
-    """What stands for an object of a class that is not read: it takes whatever the file says, and does nothing."""
+    """A stand-in for an object of a class that is not read: it takes whatever the file says, and does nothing."""
 
     def __init__(self, *_: Any) -> None:
         self.state: Any = None
@@ -215,7 +215,7 @@ class _Unread:
 
 
 class _ReadAsDict:
-    """What stands for a class of dictionaries, such as Lightning's AttributeDict: it makes a plain one."""
+    """A stand-in for a class of dictionaries, such as Lightning's AttributeDict: it makes a plain one."""
 
     def __new__(cls, *_: Any) -> Any:
         return OrderedDict()
@@ -258,7 +258,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _arguments_in(saved: Any) -> dict[str, Any]:
-    """What a checkpoint says that its module was made with, as far as it is plain values."""
+    """The arguments in a checkpoint that its module was made with, as far as they are plain values."""
     if not isinstance(saved, Mapping):
         return {}
     members = (saved.get(key) for key in _ARGUMENTS)

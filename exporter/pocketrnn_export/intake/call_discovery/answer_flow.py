@@ -1,7 +1,7 @@
 """Which tensor a module makes of which, seen in one call of it: whether an output goes into another, and by weights.
 
-Each tensor that a call of torch gives is noted with those that it is made of. What runs where no call is seen, such as
-TorchScript, leaves no note, and nothing is concluded of it.
+Each tensor that a call of torch gives is noted with those that it is made of. Code that runs where no call is seen,
+such as TorchScript, leaves no note, and nothing is concluded from it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from pocketrnn_export.torch_internals import FunctionMode
 __all__ = ["FlowSeen", "flow_of"]
 
 _TABLES: Final = frozenset({"embedding", "embedding_bag"})
-# What one of these gives is a state or a vector, and no answer of a layer above it.
+# The output of one of these is a state or a vector, not the answer of a layer above it.
 _STATES: Final = _TABLES | {
     "lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"
 }  # fmt: skip
-# What leaves all numbers of a tensor as they are, where it gives as many.
+# The functions that leave all numbers of a tensor as they are, where they give as many.
 _SHAPES: Final = frozenset({
     "view", "reshape", "squeeze", "unsqueeze", "transpose", "permute", "t", "contiguous", "flatten", "unflatten",
     "clone", "detach", "float", "to", "cpu", "type_as", "__getitem__", "__get__", "select", "swapaxes", "movedim",
@@ -95,7 +95,7 @@ class FlowSeen(FunctionMode):
             self.table_rows |= {tensor.shape[0] for tensor in inputs if id(tensor) in self._weights}
         made_here = tuple(map(id, outputs))
         for i in made_here:
-            # What changes a tensor in its place adds to what that is made of.
+            # A change of a tensor in place adds to the tensors that it is made of.
             before = self._made.pop(i, _Made(name, (), frozenset(), ()))
             parents = tuple(j for j in dict.fromkeys((*before.of, *of)) if j != i)
             if parents:

@@ -1,4 +1,4 @@
-"""What is known of a module before it is called, and the batches that it is tried on."""
+"""The facts about a module before it is called, and the batches that it is tried on."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ __all__ = ["Asked", "parameters_of"]
 
 # Sizes of the batches that a module is tried on: two widths each. A convolution needs the longer ones.
 _WIDTHS: Final = ((5, 7), (29, 31))
-# Lengths at which numbers that follow the number of tokens are others. Of one token, squeeze() leaves another shape.
+# Lengths at which counts that follow the number of tokens differ. With one token, squeeze() leaves another shape.
 _LENGTHS: Final = (2, 3, 4, 5, 7, 29, 31)
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is known of a module before it is called.
+    """The facts about a module before it is called.
 
     Attributes:
-        module: in eval mode, on the CPU; what it holds is the same afterwards.
+        module: in eval mode, on the CPU; its state is the same afterwards.
         ids: how many token ids there are.
         padding_id: the token past a row's length.
         classes: how many labels there are.
@@ -110,7 +110,7 @@ class Asked:
 
     @property
     def names(self) -> str:
-        """What there is one of for each number."""
+        """The word for the meanings of the numbers."""
         return "values" if self.values else "labels"
 
     @property

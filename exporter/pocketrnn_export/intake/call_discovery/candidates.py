@@ -1,7 +1,7 @@
 """The ways that people write forward: lines that may call a module, the likely ones first.
 
-What each input may be given stands in one table, by its role. One input is the text, one at most the lengths, and one
-the mask; any other is given a constant, and only where no value changes the answer (`beside`).
+One table has the values that each input may be given, by its role. One input is the text, at most one the lengths, and
+at most one the mask; any other is given a constant, and only where no value changes the answer (`beside`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Given = Literal["tokens", "lengths", "mask", "state", "constant", "known", "defa
 
 @dataclass(frozen=True)
 class _Option:
-    """What an input may be given: a value as it is written, and as what. A constant's value is found out later."""
+    """A value that an input may be given, as it is written, and its kind. A constant's value is found out later."""
 
     value: str | None
     given: Given
@@ -112,7 +112,7 @@ def ways_of(asked: Asked) -> Iterator[Way]:
     if asked.lengths is False:
         return
     required = [slot for s in signatures[:1] for slot in s.slots if slot.required]
-    # What takes lengths, too, may be given them beside the packed sequence that knows them.
+    # A module that takes lengths, too, may be given them beside the packed sequence that knows them.
     beside = ", lengths" if len(required) == 2 and required[1].role == "lengths" else ""
     if len(required) == 1 or beside:
         for tokens in ("tokens", "tokens.unsqueeze(2)"):
@@ -123,12 +123,12 @@ def ways_of(asked: Asked) -> Iterator[Way]:
 
 
 def _choices(asked: Asked, signature: Signature, i: int) -> list[_Option]:
-    """What an input may be given, the likely first."""
+    """The values that an input may be given, the likeliest first."""
     slot = signature.slots[i]
     taken = any(other.role == "lengths" for other in signature.slots) or asked.lengths is False
     options = _TABLE[slot.role](asked)
     if not signature.plain:
-        # What gives its text in a tuple, or by keys, has an embedding, and names for the rest.
+        # A module that takes its text in a tuple, or by keys, has an embedding, and names for the rest.
         options = options[: {"tokens": 2, "mask": 3}.get(slot.role, len(options))]
     if slot.role == "other" and slot.required and not taken and not slot.no_count:
         # A temperature takes any number: one without a name of lengths is given them as a tensor or a list only.
@@ -137,7 +137,7 @@ def _choices(asked: Asked, signature: Signature, i: int) -> list[_Option]:
         options = _constant(asked)
     if slot.required:
         return options
-    # What has no role keeps its default.
+    # An input without a role keeps its default.
     left_out = [_Option(None, "default")]
     if slot.role in {"other", "targets"}:
         return left_out

@@ -17,7 +17,7 @@ __all__ = ["Uncalled", "computed_parts", "read_attribute"]
 
 # Classes of these give nothing by code that they do not keep as well.
 _LIBRARIES: Final = frozenset({"abc", "builtins", "collections", "enum", "numpy", "torch", "types", "typing"})
-# What is asked of code that takes a name.
+# The names that are tried with code that takes a name.
 _NAMES: Final = (
     "logits", "probs", "probabilities", "scores", "log_probs", "proba", "prediction", "predictions", "pred", "preds",
     "output", "outputs", "out", "result",
@@ -26,7 +26,7 @@ _NAMES: Final = (
 _OF_AN_ANSWER: Final = re.compile(
     r"logit|prob|score|pred|softmax|sigmoid|(?:^|_)(?:answer|final|output|result)s?(?:_|$)"
 )
-# What brings an answer elsewhere, or to another type.
+# The methods that bring an answer elsewhere, or to another type.
 _CONVERSIONS: Final = frozenset({
     "asdict", "clone", "copy", "cpu", "cuda", "detach", "items", "keys", "numpy", "to_dict", "to_tuple", "tolist",
     "values",
@@ -39,11 +39,12 @@ class Uncalled:
 
 
 def computed_parts(value: Any, held: set[int]) -> Iterator[tuple[str, Any]]:
-    """What an object gives by the code of its class, by what is written behind it; `Uncalled` where it was not asked.
+    """The values that the code of an object's class gives, each with the text to write behind the object to reach it;
+    `Uncalled` where it was not called.
 
     Args:
         value: the object.
-        held: the ids of what it keeps, which is not given again.
+        held: the ids of the values that it keeps, which are not given again.
 
     Example:
         >>> [written for written, _ in computed_parts(Scores(scores, prior), held=set())]
@@ -75,7 +76,7 @@ def computed_parts(value: Any, held: set[int]) -> Iterator[tuple[str, Any]]:
 
 
 def read_attribute(value: Any, name: str) -> Any:
-    """What a line of Python reads under a name; an object of its own where there is nothing.
+    """The value that a line of Python reads under a name; a marker object where there is none.
 
     Example:
         >>> read_attribute(answer, "logits").shape
@@ -94,7 +95,7 @@ def _asked(ask: Any) -> Any:
 def _by_name(
     value: Any, functions: Sequence[Any], held: set[int], written: str, read: Any
 ) -> Iterator[tuple[str, Any]]:
-    """What code gives that is asked by a name: the usual ones, and those that stand in it or where it may look."""
+    """The values that code gives for a name: for the usual names, and for those in the code or where it may look."""
     if not functions:
         return
     names: dict[str, None] = dict.fromkeys(_NAMES)

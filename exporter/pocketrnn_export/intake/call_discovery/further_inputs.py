@@ -15,22 +15,21 @@ from torch import nn
 
 __all__ = ["Reads", "handed_on", "reads_of"]
 
-# What looks up one name of a dict.
+# The methods that look up one name in a dict.
 _LOOKS_UP: Final = frozenset({"get", "pop", "setdefault", "__getitem__", "__contains__"})
-# What stands between the instructions that say something.
+# The instructions without a meaning of their own.
 _SILENT: Final = frozenset({"CACHE", "EXTENDED_ARG", "NOP", "PRECALL", "PUSH_NULL", "RESUME"})
 
 
 @dataclass(frozen=True)
 class Reads:
-    """What forward reads of its *args and **kwargs.
+    """The inputs that forward reads from its *args and **kwargs.
 
     Attributes:
-        names: what it looks up in **kwargs, where the name stands in the code.
-        keywords: what its **kwargs is called, if it does more with it, such as giving it to another function; else
-            empty.
+        names: the names that it looks up in **kwargs, where they stand in the code.
+        keywords: the name of its **kwargs, if it does more with it, such as giving it to another function; else empty.
         places: how many of *args it reads by their place.
-        rest: what its *args is called, if it does more with it, such as asking whether there are any; else empty.
+        rest: the name of its *args, if it does more with it, such as asking whether there are any; else empty.
     """
 
     names: tuple[str, ...] = ()
@@ -40,7 +39,7 @@ class Reads:
 
 
 def reads_of(module: nn.Module) -> Reads:
-    """What a module's forward reads of its *args and **kwargs.
+    """The inputs that a module's forward reads from its *args and **kwargs.
 
     Example:
         >>> reads_of(module)  # its forward has `mask = options.get("mask")`
@@ -54,7 +53,7 @@ def reads_of(module: nn.Module) -> Reads:
             (), kinds.get(inspect.Parameter.VAR_KEYWORD, ""), 0, kinds.get(inspect.Parameter.VAR_POSITIONAL, "")
         )
     reads = [_reads(function.__code__) for function in functions]
-    # What wraps forward hands all on to it: only what it looks up itself is its own.
+    # A wrapper of forward hands all on to it: only the names that the wrapper looks up itself are its own.
     return replace(reads[-1], names=tuple(dict.fromkeys(name for one in reads for name in one.names)))
 
 
@@ -92,7 +91,7 @@ def _functions_of(called: Any) -> list[FunctionType]:
 
 
 def _reads(code: CodeType) -> Reads:
-    """What code reads of its own *args and **kwargs."""
+    """The inputs that code reads from its own *args and **kwargs."""
     at = code.co_argcount + code.co_kwonlyargcount
     rest = code.co_varnames[at] if code.co_flags & inspect.CO_VARARGS else ""
     keywords = code.co_varnames[at + bool(rest)] if code.co_flags & inspect.CO_VARKEYWORDS else ""
@@ -112,12 +111,12 @@ def _keys(code: CodeType, name: str) -> Iterator[str | int | None]:
     """For each use of a local name, the constant that is looked up in it; None for any other use."""
     instructions = [one for one in dis.get_instructions(code) if one.opname not in _SILENT]
     for at, one in enumerate(instructions):
-        # Of a name that an inner function shares, LOAD_FAST hands on where it is kept, and reads nothing.
+        # LOAD_FAST of a name that an inner function shares hands on its cell, and does not read it.
         if ("LOAD_DEREF" if name in (*code.co_cellvars, *code.co_freevars) else "LOAD_FAST") not in one.opname:
             continue
         names = one.argval if isinstance(one.argval, tuple) else (one.argval,)
         if name in names:
-            # Of two names that one instruction loads, what follows is of the second.
+            # Where one instruction loads two names, the next instruction uses the second.
             yield from _looked_up(instructions[max(0, at - 1) : at + 6], min(at, 1)) if names[-1] == name else [None]
     for inner in code.co_consts:
         if isinstance(inner, CodeType) and name in inner.co_freevars:
@@ -125,7 +124,7 @@ def _keys(code: CodeType, name: str) -> Iterator[str | int | None]:
 
 
 def _looked_up(instructions: Sequence[dis.Instruction], at: int) -> Iterator[str | int | None]:
-    """What the instructions around a load look up in what it loads."""
+    """The keys that the instructions around a load look up in the loaded value."""
     before = instructions[0] if at else None
     after = [*instructions[at + 1 :], *[instructions[-1]] * 5]
     if after[0].opname in ("LOAD_ATTR", "LOAD_METHOD") and after[0].argval in _LOOKS_UP and _is_constant(after[1]):

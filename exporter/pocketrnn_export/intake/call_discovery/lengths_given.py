@@ -16,7 +16,7 @@ from pocketrnn_export.module_runs.operations import Program
 
 __all__ = ["lengths_left_out"]
 
-# What a module counts the words or steps of a text by.
+# The functions with which a module counts the words or steps of a text.
 _COUNTS: Final = frozenset({
     "all", "any", "bool", "clamp", "clamp_max", "count_nonzero", "eq", "ge", "gt", "isnan", "le", "logical_not", "lt",
     "ne", "nonzero", "sign",

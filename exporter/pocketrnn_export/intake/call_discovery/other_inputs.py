@@ -41,7 +41,7 @@ _NEAR: Final = 1e-6
 # How an input is called that is the place of each token, and what that is.
 _PLACES: Final = re.compile(r"(?:^|_)(?:pos|position|place)s?(?:_|$)")
 _EACH_PLACE: Final = "torch.arange(tokens.size(1)).expand_as(tokens)"
-# Of so many constants of other kinds, one error at least says something else than the first, if they are its reason.
+# If a constant's kind is the reason for an error, one of so many constants of other kinds gives another error.
 _SAME_ERROR: Final = 4
 # In place of the kind of a value that changes the answer, where there is no second value.
 _ONE_VALUE: Final = "only one value of it runs"
@@ -216,7 +216,7 @@ def beside_the_text(asked: Asked, way: Way, suffix: str, batches: Sequence[tuple
 
 
 def _changes(asked: Asked, way: Way, i: int, suffix: str, batch: tuple[Tensor, Tensor]) -> str | None:
-    """Of which kind a value is that changes the answer, or that no two values run; None where none changes it."""
+    """The kind of a value that changes the answer, or a sentence that no two values run; None where none changes it."""
     own = made_answer(asked, way, suffix, batch)
     if own is None:
         return "no value that was tried runs twice"
@@ -234,7 +234,7 @@ def _changes(asked: Asked, way: Way, i: int, suffix: str, batch: tuple[Tensor, T
     if "a second text" in changing and "one number" in changing:
         return "whatever it is given"
     if changing:
-        # What has the most axes is what it is; a number for each text can often be broadcast to it.
+        # The kind with the most axes is the right one; a number for each text can often be broadcast to it.
         ranks = ("a second text", "token", "features", "each text", "state", "word", "")
         return min(dict.fromkeys(changing), key=lambda said: next(i for i, part in enumerate(ranks) if part in said))
     return None if ran >= 2 else _ONE_VALUE
@@ -307,7 +307,7 @@ def is_same_answer(one: Tensor | None, other: Tensor) -> bool:
 
 
 def notes_on_defaults(asked: Asked, way: Way, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]) -> tuple[str, ...]:
-    """What is assumed of inputs that are left out, or begin in a state that the module does not make itself."""
+    """The assumptions about inputs that are left out, or begin in a state that the module does not make itself."""
     notes, telling = [], []
     own = None if way.signature is None else made_answer(asked, way, suffix, batches[0])
     if own is None:
@@ -325,12 +325,12 @@ def notes_on_defaults(asked: Asked, way: Way, suffix: str, batches: Sequence[tup
         if way.options[i].given == "default" and slot.role == "mask" and _mask_tells(asked, way, i, suffix, batches[0]):
             telling.append(f"{slot.name} ({slot.default!r:.40})")
         if way.options[i].given == "state" and way.options[i].value not in made:
-            notes.append(f"forward's {slot.name} is given {way.options[i].value}: that each text begins so is assumed.")
+            notes.append(f"forward's {slot.name} is given {way.options[i].value}: each text is assumed to begin so.")
     telling += [f"{name} (nothing)" for name in way.signature.more] if way.signature is not None else []
     if telling:
         notes.insert(
             0,
-            "What forward may leave out keeps its default, and other values may change the answer: "
+            "These inputs of forward keep their defaults, and other values may change the answer: "
             f"{', '.join(telling)}. If your code gives one, say so with --call or call=.",
         )
     return tuple(notes)

@@ -30,7 +30,7 @@ from pocketrnn_export.module_runs.operations import SHAPES, Operations
 
 __all__ = ["BOTH_SIGNS", "with_activation"]
 
-# What is concluded of numbers that need no second look.
+# The conclusion for numbers that need no second look.
 BOTH_SIGNS: Final = "logits: numbers below 0 and above 0"
 
 # The rounding of a sum of probabilities, and of a softmax above 1.
@@ -73,7 +73,7 @@ class _Probed:
         return 1 if bool((self.all >= 0).all()) else -1 if bool((self.all <= 0).all()) else 0
 
     def sums_to(self, rows: Tensor) -> float | None:
-        """What every row of [texts, units] sums to; None for a single unit, or where they differ."""
+        """The sum of every row of [texts, units]; None for a single unit, or where they differ."""
         if rows.shape[1] == 1:
             return None
         sums = rows.sum(1)
@@ -116,8 +116,8 @@ def with_activation(asked: Asked, convention: Convention, *, found: bool) -> Con
         return replace(convention, gives=BOTH_SIGNS)
     if probed.sign == 1 and probed.kind == "softmax" and not probed.between:
         least = _around(convention, "-%s")
-        why = "logits: numbers from 0 on, some above 1, which do not sum to one number. Of distances, the least is "
-        return replace(convention, gives=f'{why}the likeliest: then say so, --call "{least}" --gives logits')
+        why = "logits: numbers from 0 on, some above 1, which do not sum to one number. If they are distances, the "
+        return replace(convention, gives=f'{why}least is the likeliest: say so with --call "{least}" --gives logits')
     if (other := _with_other_weights(asked, convention, probed)) is not None:
         tried = "from 0 on" if probed.sign == 1 else "up to 0"
         why = f"logits: numbers {tried} for every text that was tried, and with other weights {other}"
@@ -289,7 +289,7 @@ def _refuse_sums(convention: Convention, probed: _Probed) -> None:
 
 
 def _in_doubt(convention: Convention, probed: _Probed) -> ExportError:
-    """What is said of numbers of one sign, which no weights change."""
+    """The refusal of numbers of one sign, which no weights change."""
     if probed.sign == -1:
         logarithms = f'for logarithms of probabilities, --call "{_around(convention, "torch.logit(torch.exp(%s))")}".'
         if probed.kind == "sigmoid":

@@ -22,12 +22,12 @@ __all__ = ["Counts", "Known", "counts_of", "leaves_of", "no_place", "numbers_of_
 
 # So deep are lists, dicts and objects in an answer looked into.
 _DEEPEST: Final = 8
-# What holds no output.
+# The types that hold no output.
 _PLAIN: Final = (
     types.NoneType, bool, int, float, complex, str, bytes, range, enum.Enum, np.generic, torch.dtype, torch.device,
     torch.Size,
 )  # fmt: skip
-# What gives an output only when it is called.
+# The types that give an output only when they are called.
 _CODE: Final = (
     type, types.ModuleType, types.FunctionType, types.MethodType, types.BuiltinFunctionType, functools.partial,
     nn.Module,
@@ -126,8 +126,9 @@ def leaves_of(answer: Any) -> Iterator[tuple[str, Tensor]]:
 
 
 def unread_in(answer: Any) -> Iterator[tuple[str, str]]:
-    """What of an answer is not looked into, by what is written behind the call to reach it, each with its kind: what
-    lies too deep, or is a generator, a set, an array of NumPy, a function.
+    """The parts of an answer that are not looked into, each with its kind, by the text to write behind the call to
+        reach
+    it: parts that lie too deep, or are a generator, a set, an array of NumPy, a function.
 
     Example:
         >>> list(unread_in((logits, (head(state) for head in heads))))
@@ -160,8 +161,8 @@ def _parts_of(value: Any, suffix: str, depth: int, seen: set[int]) -> Iterator[t
 
 
 def _inside(value: Any) -> list[tuple[str, Any]] | None:
-    """What a value holds, by what is written behind it to reach each: by its keys, by its places, then by its
-    attributes. None where it is not looked into."""
+    """The values that a value holds, each with the text to write behind it to reach it: by its keys, by its places,
+    then by its attributes. None where it is not looked into."""
     if isinstance(value, Mapping):
         items = [(f"[{key!r}]", part) for key, part in value.items()]
     elif isinstance(value, Sequence):
@@ -217,7 +218,7 @@ def numbers_of_each(leaf: Tensor, rows: int, *, values: bool) -> int | None:
 
 
 def no_place(known: Sequence[Known], asked: Asked) -> tuple[str, str]:
-    """What is wrong with answers to tokens [batch, sequence] of which none is [batch, classes]."""
+    """The problem with answers to tokens [batch, sequence] of which none is [batch, classes], and the advice."""
     tokens, answer = known[0]
     leaves = dict(leaves_of(answer))
     rows, width = tokens.shape
@@ -256,8 +257,8 @@ def no_place(known: Sequence[Known], asked: Asked) -> tuple[str, str]:
 
 
 def _of_other_counts(counts: Counts, asked: Asked) -> tuple[str, str] | None:
-    """What is wrong with outputs that hold other counts of numbers for each text than there are labels; None where
-    there are no such outputs."""
+    """The problem with outputs whose count of numbers for each text is not the number of labels, and the advice; None
+    where there are no such outputs."""
     fixed = {suffix: n for suffix, n in counts.fixed.items() if not counts.may_follow(suffix)}
     following = [f"answer{suffix}" for suffix in (*counts.fixed, *counts.following) if suffix not in fixed]
     one_answer = "A bundle gives one answer for a text: return it from forward, or say where it is: --call, or call=."

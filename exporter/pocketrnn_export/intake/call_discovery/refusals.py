@@ -35,10 +35,10 @@ class Fails:
 
 
 def raised(error: BaseException, asked: Asked, line: str, runs: Callable[[str], bool]) -> tuple[str, str]:
-    """What a module raised, at which line of its owner's, and what may help.
+    """The error that a module raised, with the owner's line, and the advice.
 
     Args:
-        error: what it raised.
+        error: the error.
         asked: the module.
         line: how it was called.
         runs: whether it runs, called by another line.
@@ -128,7 +128,7 @@ def refusal(asked: Asked, failures: Sequence[Fails]) -> ExportError:
             f"The module's forward takes the arguments {names}, none of which can be the tokens.",
             'Say how it is called: --call "module(tokens)", or call=.',
         )
-    # What a strange way of calling says means little: of the weak reasons, that of the first way counts.
+    # The error of an unusual way of calling means little: among weak reasons, that of the first way counts.
     best = max(failures, key=lambda failed: failed.rank if failed.rank > 2 else 0)
     first = best if best.rank > 2 else failures[0]
     if first.rank < 2 and (plain := [f for f in failures if f.rank == 2 and f.line.startswith(_PLAIN)]):

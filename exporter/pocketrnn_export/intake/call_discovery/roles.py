@@ -1,4 +1,4 @@
-"""What a parameter of forward is, by its name.
+"""The role of a parameter of forward, by its name.
 
 A name is believed only where all of its words say the same: `x_len` is the length of the texts, `aspect_len` is that of
 something else, and `valence` has a "len" in it.
@@ -20,7 +20,7 @@ _TEXT_WORDS: Final = (
     "post message msg content body batch data s premise question query q string chars char letters name names"
 )
 _TEXT: Final = frozenset(_TEXT_WORDS.split())
-# What may stand beside "len" or "mask" in a name, and leaves it that of the texts.
+# The words that may stand beside "len" or "mask" in the name of the texts' lengths or mask.
 _PLAIN_WORDS: Final = (
     "attention attn att padding pad key valid real actual true orig original num n the enc encoder encoded sorted list "
     "tensor arr of all lstm rnn gru packed step steps time non not is in t l m b"
@@ -54,7 +54,8 @@ def is_of_texts(name: str) -> bool:
 
 
 def role_of(name: str, *, text: str = "", required: bool = True) -> Role:
-    """What a parameter of a name is; `other` where the name does not say it, or says that it is of something else.
+    """The role of a parameter by its name; `other` where the name does not say it, or says that it belongs to something
+    else.
 
     Args:
         name: of the parameter.

@@ -179,7 +179,7 @@ def _holding(
             elif not any(_same_answers(found, other, asked, widths) for other in holding):
                 holding.append(found)
         certain = certain or (bool(holding) and not way.setup and way is ways[0] and _certain(way))
-    # Of two masks, that under which what is past the length tells less is right.
+    # The right one of two masks is that under which the tokens past the length change less.
     return [holds for holds in holding if not holds.leaks] or holding, failures
 
 
@@ -210,8 +210,8 @@ def _with_notes(asked: Asked, holds: Holds, widths: Sequence[int]) -> Convention
 
 
 def _same_answers(one: Holds, other: Holds, asked: Asked, widths: Sequence[int]) -> bool:
-    """Whether two ways say the same: equal numbers, or those of which one are the probabilities of the other. Of two
-    outputs of one call the program says whether rare texts have others."""
+    """Whether two ways give the same answer: equal numbers, or the probabilities of the other's logits. Where they are
+    two outputs of one call, the program says whether they differ on rare texts."""
 
     def probabilities(holds: Holds, answer: Tensor) -> list[Tensor]:
         kind = "sigmoid" if asked.multi_label or holds.convention.units == 1 else "softmax"

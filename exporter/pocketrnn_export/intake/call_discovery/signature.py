@@ -144,7 +144,7 @@ def _with_tokens(slots: Sequence[Slot], write: Callable[[Sequence[str | None]], 
     at = _tokens_at(slots)
     text = slots[at].name
     roles = [role_of(s.name, text=text, required=s.required) if s.named else "other" for s in slots]
-    # Of two that may be the lengths, or the mask, the first is.
+    # The first of two that may be the lengths, or the mask, is taken.
     for role in ("lengths", "mask"):
         alike = [i for i, found in enumerate(roles) if found == role]
         for again in {*[i for i in alike if slots[i].required][1:], *alike[_MOST_ALIKE:]}:
@@ -268,7 +268,7 @@ class _Fields:
         self.more = False
 
     def __getattr__(self, name: str) -> Any:
-        # What a tensor has shows that it is one which is wanted.
+        # A name that tensors have shows that a tensor is wanted.
         if name.startswith("_") or (hasattr(torch.Tensor, name) and not is_of_texts(name)):
             raise AttributeError(name)
         self.asked[name] = True
@@ -294,7 +294,7 @@ def _names_asked(module: nn.Module, *, keys: bool) -> tuple[dict[str, bool], tup
 
 
 def _dummies(*, pairs: bool) -> Iterator[tuple[Any, Any]]:
-    """What forward is given for the text, and for whatever is neither text, lengths nor mask."""
+    """The values that forward is given for the text, and for every input that is neither text, lengths nor mask."""
     one, lengths = torch.full((3, 5), 2), torch.full((3,), 5)
     for other in (one, torch.zeros(3, dtype=torch.long), torch.zeros(3, 5), torch.zeros(()), None):
         yield one, other

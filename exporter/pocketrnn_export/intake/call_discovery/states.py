@@ -19,7 +19,7 @@ from pocketrnn_export.torch_internals import buffers_of, parameters_of
 
 __all__ = ["fixed_batch_advice", "setups_of", "state_makers", "states_of"]
 
-# What attributes are called that hold states, and tables.
+# The names of attributes that hold states, and of those that hold tables.
 _STATE: Final = re.compile(
     r"^(?:(?:init(?:ial)?_?)?(?:h|c|hx|cx|hc|hidden|cell|states?|memory)(?:_?(?:\d|[a-z]+))?)$", re.I
 )
@@ -70,7 +70,7 @@ def state_makers(module: nn.Module) -> Iterator[tuple[str, str]]:
 
 
 def setups_of(module: nn.Module) -> list[str]:
-    """What is done to a module before it is called: its batch size set, its state made anew."""
+    """The statements before a module's call: they set its batch size, or make its state anew."""
     sizes, states = [], []
     names = dict(module.named_modules())
     for path, layer in names.items():
@@ -99,13 +99,14 @@ def setups_of(module: nn.Module) -> list[str]:
 
 
 def fixed_batch_advice(module: nn.Module, error: BaseException, line: str, runs: Callable[[str], bool]) -> str | None:
-    """What to write where a module fails since it holds a number of texts, or states of so many; None for all else.
+    """The advice where a module fails because it holds a number of texts, or states for so many; None for other
+    failures.
 
     All states of that number of texts are named at once, and a line is proposed only if the module runs by it.
 
     Args:
         module: the module.
-        error: what it raised.
+        error: the error that it raised.
         line: how it was called.
         runs: whether the module runs, called by a line.
 

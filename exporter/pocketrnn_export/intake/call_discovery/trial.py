@@ -130,7 +130,7 @@ def _tried(
         given = [dict(leaves_of(answer))[suffix].float().reshape(rows, units) for answer in answers]
         alike = [holds for holds in holding if not holds.leaks and _are_answers_of(holds, given)]
         of_this = [holds.suffix for holds in alike if holds.convention.line == line + holds.suffix]
-        # Of two outputs of one call the program says whether they are one: rare texts may have others.
+        # The program says whether two outputs of one call are one: they may differ on rare texts.
         if (alike and not of_this) or any(is_one_answer(asked, function, batches[0], (suffix, one)) for one in of_this):
             continue
         # First: a constant for each text may be why a text is not answered beside others as it is alone.
@@ -165,7 +165,7 @@ def _which_outputs(
 
 
 def _at_other_lengths(asked: Asked, function: Call, tried: Sequence[int], rows: int, *, within: bool) -> list[Known]:
-    """What a module answers to texts of other lengths, as far as it does."""
+    """The module's answers to texts of other lengths; lengths on which it fails are left out."""
     lengths = asked.further_lengths(tried, within=within)
     return _answered(asked, function, [asked.batch(rows, length) for length in lengths])
 
@@ -243,7 +243,7 @@ def _holds(
             "The module does not take a row's first number for its length: what is after it changes its answer.",
             "Say how it is called: --call, or call=.",
         )
-    # What is not read is no input, whatever it is given.
+    # A parameter that is not read is not an input, whatever its value.
     if way is not None and asked.lengths is None and convention.takes_lengths:
         for i in [*way.at("lengths"), *way.at("mask")]:
             if not _is_told(asked, convention, way, i, batches[-1]):
@@ -324,7 +324,7 @@ def runs(asked: Asked, line: str) -> bool:
 
 
 def _of_random(asked: Asked, line: str) -> str:
-    """What to do about a module that gives other answers when it is run again."""
+    """The advice about a module that gives other answers when it is run again."""
     batch = asked.batch(asked.rows, asked.widths.clip(7))
     for name, arguments in state_makers(asked.module):
         states = []
@@ -356,7 +356,7 @@ def _of_random(asked: Asked, line: str) -> str:
 
 
 def kept_by_a_call(asked: Asked, line: str) -> list[Kept]:
-    """What a module changes of its own in each call, and the line does not set."""
+    """The attributes that a module changes in each call, and that the line does not set."""
     batch = asked.batch(asked.rows, asked.tried_widths[-1][-1])
     with left_as_it_was(asked.module):
         found = changed_by(lambda: answer_in_turn(asked.module, compiled(line), *batch), asked.module)
@@ -364,7 +364,7 @@ def kept_by_a_call(asked: Asked, line: str) -> list[Kept]:
 
 
 def kept_state_advice(changed: Sequence[Kept], line: str) -> str:
-    """What to do about a module whose answers depend on what it keeps; it has a line for what the call does not set."""
+    """The advice about a module whose answers depend on its kept state, with a line that sets it at each call."""
     names = " and ".join(kept.name for kept in changed)
     changes = f"Each call changes its own {names}: change nothing in eval mode that a later answer depends on."
     # A weight is no state, which could be made anew for each call.
@@ -373,7 +373,7 @@ def kept_state_advice(changed: Sequence[Kept], line: str) -> str:
     if not made or not all(made):
         return changes
     line = "; ".join([*made, line])
-    return f'{changes} Or say what it is at each call, as after training: --call "{line}", in Python call=.'
+    return f'{changes} Or set it at each call, as after training: --call "{line}", in Python call=.'
 
 
 def _is_set(kept: Kept, line: str) -> bool:
@@ -417,8 +417,8 @@ def _rows_near(a: Tensor, b: Tensor) -> bool:
 
 
 def _depends_on_lengths(asked: Asked, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]) -> bool:
-    """Whether the answer depends on the lengths. What a line does not name it does not depend on; else it is asked with
-    none."""
+    """Whether the answer depends on the lengths. It does not where the line does not name them; else the module is
+    called without lengths."""
     line = convention.line
     if line.startswith(("module", "_")) and not line.endswith("(module, tokens, lengths)") and not uses_lengths(line):
         return False
@@ -454,7 +454,7 @@ def _is_told(asked: Asked, convention: Convention, way: Way, i: int, batch: tupl
 
 
 def unlike_lengths(asked: Asked, convention: Convention, way: Way, batch: tuple[Tensor, Tensor]) -> Iterable[str]:
-    """What is said of inputs that are called as lengths and do not behave so, such as a number of characters.
+    """The notes on inputs that have the name of lengths and do not behave so, such as a number of characters.
 
     Example:
         >>> list(unlike_lengths(asked, convention, way, batch))
@@ -465,8 +465,8 @@ def unlike_lengths(asked: Asked, convention: Convention, way: Way, batch: tuple[
     for i in way.at("lengths"):
         if not _ends_where_told(asked, convention, way, i, batch):
             yield (
-                f"forward's {way.slots[i].name} is given the number of tokens, though what stands past it tells in the "
-                "answer, as it does past no length: if it is another number, say so with --call or call=."
+                f"forward's {way.slots[i].name} is given the number of tokens, but tokens past it change the answer. "
+                "If it is not the length, say so with --call or call=."
             )
 
 
@@ -519,7 +519,7 @@ def _answers_around_the_ends(
 
 
 def answer_in_turn(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor) -> Any:
-    """What a module answers, with what it keeps of a call left in it."""
+    """The module's answer; the state that the call leaves in it stays."""
     with torch.no_grad(), quietly_on_cpu():
         return called_as(function, module, tokens.clone(), lengths.clone())
 

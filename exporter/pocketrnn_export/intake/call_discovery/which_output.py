@@ -97,7 +97,7 @@ class _Other:
     numbers: int | None
 
     def said(self, tokens: Tensor) -> str:
-        """What it holds."""
+        """A description of its numbers."""
         if self.numbers is not None:
             return f"{self.numbers} number{'s' * (self.numbers != 1)} for each text"
         return f"{list(self.leaf.shape)} for {len(tokens)} texts of {tokens.shape[1]} tokens"
