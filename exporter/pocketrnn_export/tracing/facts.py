@@ -1,4 +1,4 @@
-"""What is known of the tensors of a trace: one table for all that the rules note and ask.
+"""The known facts about the tensors of a trace: one table that all rules write and read.
 
 A tensor is looked up by its identity, and the table keeps every tensor that it knows, so that no other one can take
 over its identity.
@@ -18,10 +18,10 @@ __all__ = ["Fact", "Facts"]
 
 @dataclass(frozen=True)
 class Fact:
-    """What is known of a tensor.
+    """The known facts about a tensor.
 
     Attributes:
-        lengths: of numbers that are made of the given lengths, what they are: `given`, `negated`, `falling`, `rising`,
+        lengths: the kind of numbers that are made of the given lengths: `given`, `negated`, `falling`, `rising`,
             `falling order` (the positions that sort them so), `longest`; empty for other numbers.
         whole: whether it holds lengths of which the longest is the whole width.
         iteration: the loop and the iteration that made it; None where no loop did.
@@ -51,12 +51,12 @@ class Facts:
         self._known: dict[int, tuple[Tensor, Fact]] = {}
 
     def of(self, value: Any) -> Fact:
-        """What is known of a value; nothing of what is no tensor."""
+        """The known facts about a value; empty for a value that is not a tensor."""
         known = self._known.get(id(value))
         return _NOTHING if known is None or known[0] is not value else known[1]
 
     def note(self, value: Any, **known: Any) -> None:
-        """Note attributes of the fact of a tensor; the others stay. Of what is no tensor nothing is noted."""
+        """Note attributes of the fact of a tensor; the others stay. A value that is not a tensor is not noted."""
         if isinstance(value, Tensor):
             self._known[id(value)] = (value, replace(self.of(value), **known))
 

@@ -213,7 +213,7 @@ def _check_plain(asked: AskedModule, plain: TracedProgram, graph: Answers, log: 
 
 
 def _follower(asked: AskedModule, trace: Callable[[TracePlan], Attempt[TracedProgram]]) -> Callable[[Sizes], Followed]:
-    """What follows forward for some sizes, without a program where that is possible."""
+    """The function that follows forward for some sizes, without a program where that is possible."""
 
     def follow(sizes: Sizes) -> Followed:
         log = TraceLog(until=time.process_time() + _SECONDS_A_WAY)

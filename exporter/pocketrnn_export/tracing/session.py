@@ -1,9 +1,9 @@
-"""One trace of a module: what its forward sees meanwhile, and what is known on the way.
+"""One trace of a module: the surroundings of its forward meanwhile, and the facts found on the way.
 
 A `TraceSession` wraps forward once and enters one `TorchFunctionMode`. Every function of torch that forward calls goes
 through the topics of the session in their order (loops, lengths and their like, device, sizes), and in each through its
 rules. A `Rule` is the names of functions, when it may hold, and how it rewrites such a call: it gives the result, or
-declines and says why. What a rule's rewrite calls is seen by the topics after its own, so that no rule meets itself.
+declines and says why. The calls in a rule's rewrite go to the topics after its own, so that no rule meets itself.
 
 All that is changed outside of the mode (names of the user's files, methods of sizes, layers of torch) are patches: on
 one ExitStack, under one lock, in force for the tracing thread only. Other threads see no session.
@@ -75,7 +75,7 @@ class Declined:
 
 
 def declined(reason: str) -> Declined:
-    """What a rule gives where it does not hold: why."""
+    """A rule's result where it does not hold: the reason."""
     return Declined(reason)
 
 
@@ -103,7 +103,7 @@ class Call:
         return Call(self.func, (self.kwargs[name],), others)
 
     def run(self) -> Any:
-        """What the function gives."""
+        """The result of the function."""
         return self.func(*self.args, **self.kwargs)
 
 
@@ -315,7 +315,7 @@ class TraceSession:
         return renamed_sizes(expression_of(size), self.names or {}) if isinstance(size, torch.SymInt) else None
 
     def dispatch(self, call: Call, level: int = 0) -> Any:
-        """What the topics from a level on make of a call."""
+        """The result of a call after the topics from a level on."""
         if level == len(self.topics):
             return call.run()
         topic = self.topics[level]
@@ -402,7 +402,7 @@ def given_whole(lengths: Tensor) -> Tensor:
 
 
 def environment_in(values: Iterable[Any]) -> Any:
-    """What the trace of some tensors knows of its sizes; None where none has a size of a trace."""
+    """The environment with the sizes of the trace of some tensors; None where none has a size of a trace."""
     for value in values:
         if isinstance(value, Tensor):
             for size in value.shape:

@@ -64,7 +64,7 @@ def _on_cpu(_: TraceSession, call: Call, proceed: Callable[[Call], Any]) -> Any:
     return on_cpu(call.func, call.args, call.kwargs, lambda *changed: proceed(Call(*changed)))
 
 
-# What Python, numpy and old PyTorch do, so that a graph can follow.
+# The functions of Python, numpy and old PyTorch, in a form that a graph can follow.
 PYTHON: Final = Topic(
     (*ASSERTS, *LENGTHS, *CONSTRUCTORS, *POOLING, *SPACED, *ORDER_STATISTICS, *MIXED_NUMBERS, *WHOLE_NUMBERS, *TEXTS),
     around=with_tensors,
@@ -286,7 +286,8 @@ def _line_of(error: BaseException) -> str:
     current: BaseException | None = error
     while current is not None:
         for frame, line in traceback.walk_tb(current.__traceback__):
-            # What runs TorchScript is no line of the user's, though its code is: the line that calls it is.
+            # Code that runs TorchScript counts as the user's, but is not a line of the user's: the line that calls it
+            # is.
             if is_users(frame) and frame.f_code.co_filename != traceable_torchscript.__file__:
                 found = f", at {place_of(frame, line)}"
         current = current.__cause__
@@ -298,14 +299,15 @@ _CELLS: Final = {nn.RNNCell: "nn.RNN", nn.LSTMCell: "nn.LSTM", nn.GRUCell: "nn.G
 
 
 def _stepped_cell(module: nn.Module) -> tuple[str, str] | None:
-    """Of the first cell in a module, what it is and what to use in its stead; None where there is none."""
+    """A description of the first cell in a module, and the advice on a layer to use instead; None where there is
+    none."""
     for path, layer in module.named_modules():
         for cell, whole in _CELLS.items():
             if isinstance(layer, cell):
                 return f"{path or 'forward'} is an nn.{cell.__name__}", (
                     f"If a step does nothing to the state but this, use {whole}: weight_ih, weight_hh, bias_ih and "
-                    "bias_hh become weight_ih_l0, weight_hh_l0, bias_ih_l0 and bias_hh_l0, unchanged. What a step does "
-                    f"besides must be done for all steps at once, before or after {whole}."
+                    "bias_hh become weight_ih_l0, weight_hh_l0, bias_ih_l0 and bias_hh_l0, unchanged. Do the rest of a "
+                    f"step for all steps at once, before or after {whole}."
                 )
     return None
 

@@ -18,7 +18,7 @@ from pocketrnn_export.torch_internals import statically_known_true, sym_ite, sym
 
 __all__ = ["CUT", "CUT_TO_LONGEST", "END", "KEEP", "PUT", "SIZE", "STACKED", "STEP"]
 
-# What ONNX's Slice takes for "to the end".
+# The number that ONNX's Slice takes for "to the end".
 END: Final = 2**62
 
 
@@ -115,7 +115,7 @@ def _(values: Sequence[Tensor], count: Any, axis: int, loop: int, flipped: bool)
 
 @torch.library.custom_op("pocketrnn::keep", mutates_args=())
 def _keep(x: Tensor, values: Sequence[Tensor]) -> Tensor:
-    """x. What the iterations made beside it is not left out of the graph, so that all iterations look alike."""
+    """x. The other results of the iterations stay in the graph, so that all iterations look alike."""
     raise NotImplementedError("pocketrnn::keep exists to be traced, not to be run")
 
 

@@ -1,1 +1,1 @@
-"""What is compared of a traced program with its module: at every size, beside other texts, with other words."""
+"""Comparisons of a traced program with its module: at every size, beside other texts, with other words."""

@@ -1,9 +1,10 @@
 """Whether a program computes across the texts of a batch: a sum, a count or a maximum over all of them.
 
-Where it moves every answer, the texts of a batch are answered otherwise than alone, and that is seen by asking. A count
-that is compared with a number moves none until a batch is large enough: `torch.bincount(tokens.flatten()) > 300`. So
-the program is looked at: is the batch an axis from its input to its answer? And is it, where it stays an axis, sorted,
-shifted or indexed by what the words say? What tells a rare word moves nothing while other words are drawn.
+Where it changes every answer, the texts of a batch are answered otherwise than alone, and a run shows that. A count
+that
+is compared with a number changes none until a batch is large enough: `torch.bincount(tokens.flatten()) > 300`. So the
+program is read: is the batch an axis from its input to its answer? And is it, where it stays an axis, sorted, shifted
+or indexed by values that depend on the words? A check for a rare word changes nothing while other words are drawn.
 """
 
 from __future__ import annotations
@@ -22,29 +23,29 @@ from pocketrnn_export.tracing.checks.what_of_words import OfWords, name_of_node,
 
 __all__ = ["BY_POSITION", "OF_LENGTHS", "axes_of_batch", "needed_nodes", "place_across_rows", "symbols_of_batch"]
 
-# What computes along an axis and keeps it; the axis is the second argument.
+# The operators that compute along an axis and keep it; the axis is the second argument.
 _ALONG: Final = frozenset({
     "cumsum", "cumprod", "cummax", "cummin", "logcumsumexp", "softmax", "_softmax", "log_softmax", "_log_softmax",
 })  # fmt: skip
-# What may be done with one whole number of each text, such as its length: the longest is found, texts are sorted.
+# The operators that may take one whole number of each text, such as its length: they find the longest, or sort texts.
 OF_LENGTHS: Final = frozenset(
     {"max", "amax", "select", "cumsum", "slice", "index", "item", "_local_scalar_dense", "step", "cut"}
 )
-# What a count of tried ids may become that is the longest of a batch: a size, to which it is cut.
+# The operators on the largest count of tried ids in a batch, up to the size to which the batch is cut.
 _TO_SIZES: Final = frozenset({
     "_to_copy", "add", "clamp", "clamp_max", "clamp_min", "getitem", "item", "_local_scalar_dense", "rsub", "squeeze",
     "sub", "to",
 })  # fmt: skip
-# What asks its second argument for a type or a shape.
+# The operators that take a type or a shape from their second argument.
 _LIKE: Final = frozenset({"type_as", "to", "view_as", "reshape_as"})
-# What puts the texts in another order, by what is in them: the position of the axis, and the axis by default.
+# The operators that put the texts in another order, by their contents: the position of the axis, and its default.
 _ORDER: Final = {
     "sort": (1, -1), "argsort": (1, -1), "topk": (2, -1), "msort": (9, 0), "kthvalue": (2, -1), "_unique2": (9, 0),
     "unique_dim": (1, 0), "unique_consecutive": (9, 0),
 }  # fmt: skip
-# What puts a text in the place of another: the position of the axis or axes.
+# The operators that put a text in the place of another: the position of the axis or axes.
 _SHIFT: Final = {"flip": 1, "roll": 2, "slice": 1, "cut": 1}
-# What takes or puts by positions along one axis.
+# The operators that take or put by positions along one axis.
 BY_POSITION: Final = frozenset({
     "gather", "index_add", "index_copy", "index_fill", "index_select", "scatter", "scatter_add", "scatter_reduce",
 })  # fmt: skip

@@ -32,16 +32,16 @@ MOST_TOKENS: Final = 512
 MOST_TEXTS: Final = 64
 # The tokens of texts, where their number is what counts; and of the text that stands beside longer ones.
 _SHORT: Final = 5
-# Of the numbers that a graph compares a length with, those that are tried; and so many bounds.
+# The largest number compared with a length that is tried; and the largest number of bounds.
 _LONGEST: Final = 20_000
 _MOST_BOUNDS: Final = 60
-# Of processor time, for one of the two checks. Loops over the steps of a text take as long as they always do, so that
-# such a module is asked at fewer sizes.
+# Processor time for one of the two checks. Loops over the steps of a text take as long as they always do, so that such
+# a module is run at fewer sizes.
 SECONDS: Final = 5.0
-# A program differs from its module by rounding, 1e-6; what follows another rule was seen to by 1e-3.
+# A program differs from its module by rounding, 1e-6; programs that follow another rule differed by 1e-3.
 APART: Final = 1e-4
 
-# Of inputs as the module takes them, the logits as an array [batch, classes]; may raise anything.
+# Maps inputs as the module takes them to logits, an array [batch, classes]; may raise anything.
 Answers = Callable[[tuple[Tensor, ...]], Any]
 
 
@@ -79,7 +79,7 @@ def check_every_size(
         # Where the module fails, any program is as good as another.
         if expected is None or _same(_stateless(program, inputs), expected) or agree(sizes):
             continue
-        # What it does otherwise at every size is no question about one: the proof says where it is.
+        # A difference at every size is not a question about one size: the proof says where it is.
         if agree(USUAL):
             raise ExportError(
                 f"The module does something else for {_named(sizes)} than for other texts, by a question about a size "

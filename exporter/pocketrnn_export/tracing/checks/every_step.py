@@ -1,10 +1,10 @@
-"""A loop over the steps of a text beside itself: that thousands of its iterations do what the first ones do.
+"""Checks that thousands of iterations of a loop over a text's steps do what the first ones do.
 
-Of such a loop the first iterations are traced. Python may count them in any way, and a step far behind may do something
-else: `if t == 560: h = -h`, an entry of a list of numbers. A recurrent cell forgets what happened, so that answers to
-a few long texts do not show it. So the calls of torch's functions are noted while the module runs: which, with which
-numbers, and how many calls before each tensor was made. A loop whose iterations are alike makes as many calls of each
-kind for every further token, however many there are.
+Only the first iterations of such a loop are traced. Python may count them in any way, and a much later step may do
+something else: `if t == 560: h = -h`, an entry of a list of numbers. A recurrent cell forgets such a step, so that
+answers to a few long texts do not show it. So the calls of torch's functions are noted while the module runs: the
+functions, the numbers, and how many calls before each tensor was made. A loop whose iterations are alike makes the same
+number of calls of each kind for every further token.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ MOST_STEPS: Final = 3000
 _FIRST, _SECOND, _THIRD = 40, 41, 60
 # A tensor that is used so often was made before the loop: a projection, the embedded text.
 _OFTEN: Final = 20
-# What each iteration repeats: positions that are no further apart, and tensors that were made no more calls ago. An
-# iteration of a real module makes 5 to 60 calls.
+# Each iteration repeats positions that are at most so far apart, and tensors that were made at most so many calls ago.
+# An iteration of a real module makes 5 to 60 calls.
 _POSITIONS, _CALLS = 20, 200
-# After the step that does something else, so many lengths are asked: a state may show it a step later.
+# So many lengths are tried after the step that does something else: a state may show it a step later.
 _AFTER: Final = 8
-# Of processor time, for the calls of one text.
+# Processor time for the calls of one text.
 _SECONDS: Final = 5.0
-# What gives the same numbers once more: a truncated backpropagation detaches its state every so many steps.
+# The functions that give the same numbers again: a truncated backpropagation detaches its state every so many steps.
 _SAME: Final = frozenset(
     {Tensor.detach, Tensor.detach_, Tensor.contiguous, Tensor.clone, torch.clone, Tensor.requires_grad_, Tensor.cpu,
      Tensor.cuda}
@@ -195,7 +195,7 @@ class _Functions(FunctionMode):
         result = func(*args, **(kwargs or {}))
         if func in _SAME and isinstance(result, Tensor) and isinstance(args[0], Tensor):
             self._log.note_same(result, args[0])
-        # What is asked of a tensor, such as its shape, is no tensor.
+        # An attribute of a tensor, such as its shape, is not a tensor.
         elif getattr(func, "__name__", "") != "__get__" or isinstance(result, Tensor):
             self._log.note_call(func, (*args, *(kwargs or {}).items()), result)
         return result
@@ -294,7 +294,7 @@ def _kind(argument: Any, call: int, often: dict[int, int], numbers: list[int]) -
         return ("often", often[argument]) if argument in often else ("made", _near(call - argument, _CALLS))
     if isinstance(argument, list | tuple):
         if len(argument) > _OFTEN and all(isinstance(one, _Place) for one in argument):
-            # What each iteration made, of which there are more in longer texts.
+            # The results of all iterations, which are more in longer texts.
             return ("many", frozenset(_near(b - a, _CALLS) for a, b in itertools.pairwise(argument)))
         return tuple(_kind(one, call, often, numbers) for one in argument)
     if isinstance(argument, int) and not isinstance(argument, bool):

@@ -81,7 +81,7 @@ def _axes_that_tell(node: Node, batch: set[Any]) -> tuple[int, list[int] | None]
     if node.op != "call_function" or not isinstance(stated, Tensor):
         return None
     axes = axes_of_batch(node, batch)
-    # What words make of it is no length.
+    # A value that depends on the words is not a length.
     if name_of_node(node) in OF_LENGTHS and not axes:
         return stated.dim(), None
     # An axis may also be of the rows of a batch, one after the other.

@@ -54,7 +54,7 @@ def run_in_pytorch(traced: TracedProgram, weights: Mapping[str, Tensor] | None =
 
 
 class ValuesOfNodes(torch.fx.Interpreter):
-    """What each node of a program computes. What it asserts of sizes is no part of any form."""
+    """The value of each node of a program. Its assertions about sizes are left out: no form has them."""
 
     def __init__(self, program: torch.export.ExportedProgram) -> None:
         super().__init__(program.graph_module, garbage_collect_values=False)
@@ -76,7 +76,7 @@ class ValuesOfNodes(torch.fx.Interpreter):
 def _arguments(
     program: torch.export.ExportedProgram, inputs: tuple[Tensor, ...], weights: Mapping[str, Tensor]
 ) -> list[Any]:
-    """What the graph of a program takes, weights among it, for what the module takes."""
+    """The inputs of a program's graph, with the weights, for the module's inputs."""
     given, known = iter(inputs), {**program.constants, **program.state_dict, **weights}
     specs = program.graph_signature.input_specs
     return [next(given) if spec.kind == InputKind.USER_INPUT else known[str(spec.target)] for spec in specs]

@@ -51,7 +51,7 @@ _NEVER: Final = frozenset({"linalg_vector_norm", "linalg_norm", "linalg_cross", 
 _NUMBERS: Final = ("multinomial", "bernoulli", "poisson", "binomial", "binary_cross_entropy", "histc", "histogram",
                    "quantile", "nonzero", "masked_select", "argwhere", "unique", "_assert", "_check")  # fmt: skip
 _LEAVES_TORCH: Final = frozenset({"numpy", "__array__", "tolist", "item", "__int__", "__float__", "__index__"})
-# What handlers may look for in an error.
+# The texts that handlers may look for in an error.
 _SAID: Final = (
     "index out of range in self: index 7 is out of bounds for dimension 0 with size 2; class values must be smaller "
     "than num_classes; length of all samples has to be greater than 0; the input matrix is singular"
@@ -72,8 +72,8 @@ class _Met:
 
 @dataclass(frozen=True)
 class _Answer:
-    """How a module answers: by which operators; None where it raises. What it met, and the error that it was made to
-    meet."""
+    """The operators by which a module answers, None where it raises; the errors that it may meet; and the error that it
+    was given."""
 
     program: Program | None
     met: tuple[_Met, ...]
@@ -153,7 +153,7 @@ def _answer(
 
 @contextlib.contextmanager
 def _surroundings(module: nn.Module) -> Iterator[None]:
-    """What a module is run in here, compiled and scripted functions as they were written; whatever it raises ends the
+    """The surroundings of a module's run, with compiled and scripted functions as they were written; any error ends the
     block."""
     as_written = torch.compiler.set_stance("force_eager")
     with quietly_on_cpu(), scripted_as_written(module), as_written, contextlib.suppress(Exception, SystemExit):
@@ -161,7 +161,7 @@ def _surroundings(module: nn.Module) -> Iterator[None]:
 
 
 def _run(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:
-    """What a module gives: the frames of its calls end here."""
+    """The module's output: the frames of its calls end here."""
     return module(*inputs)
 
 
@@ -198,7 +198,7 @@ class _Calls(FunctionMode):
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         if name in _LEAVES_TORCH and args and self._made(args[0]):
-            # What is made of it outside of torch comes back without a trace.
+            # A value computed from it outside of torch comes back without a trace.
             self._made = lambda _: "made"
         if errors := _errors_of(name):
             frames = list(_frames(sys._getframe(1)))

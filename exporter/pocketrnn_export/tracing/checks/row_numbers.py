@@ -1,8 +1,8 @@
 """Whether a program knows the place of a text in its batch: `torch.arange(len(x)) >= 170`, a table cut to the batch.
 
-What is asked about such a number may come out otherwise in a large batch only. So it is found where it arises: among
-rows of one and the same text, a value that differs from row to row is the number of the row, or made of it. It may be a
-position, by which each text finds what is its own (`states[torch.arange(len(x)), lengths - 1]`), and nothing else.
+A condition on such a number may have another result only in a large batch. So the number is found where it arises:
+among rows of the same text, a value that differs from row to row is the number of the row, or made of it. It may be a
+position at which each text finds its own values (`states[torch.arange(len(x)), lengths - 1]`), and nothing else.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _ROWS: Final = 4
 _STEPS: Final = 6
 # Rows of one product of matrices are rounded otherwise on some processors.
 _SAME: Final = 1e-4
-# What takes a part of a tensor: the axis is its second argument.
+# The operators that take a part of a tensor: the axis is the second argument.
 _CUTS: Final = frozenset({"cut", "narrow", "slice"})
 _ORDERS: Final = frozenset({"argsort", "sort"})
 _WHOLE: Final = frozenset({torch.int64, torch.int32})
-# What makes another position of one: a remainder or a clamp comes out otherwise for a text far down a large batch.
+# The operators that keep a position a position: a remainder or a clamp has another result far down a large batch.
 _STAYS: Final = frozenset({
     "_to_copy", "add", "alias", "cat", "clone", "contiguous", "copy", "cut", "detach", "expand", "flatten", "flip",
     "gather", "getitem", "index", "index_put", "index_select", "mul", "permute", "repeat", "repeat_interleave",

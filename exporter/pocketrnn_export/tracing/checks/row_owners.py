@@ -1,10 +1,10 @@
-"""The text that each number of a program belongs to, operator by operator: it changes with that text, whatever a gate
-hides.
+"""The text that each number of a program belongs to, operator by operator: it changes with that text, even where a gate
+hides that.
 
-`state * is_rare(x)` is zero for every drawn text, and so is what a pooling over the batch makes of it. So no operator
-is looked at with the numbers that reach it: it runs alone, on random ones, and those of some texts are changed. What
-changes with two texts is computed across them. The batch need be no axis of its own: a `view` that merges it with
-another is followed number by number, and so is an order of lengths, which a later one takes back.
+`state * is_rare(x)` is zero for every drawn text, and so is the result of a pooling over the batch. So no operator is
+run on the numbers that reach it: it runs alone, on random ones, and those of some texts are changed. A number that
+changes with two texts is computed across them. The batch need not be an axis of its own: a `view` that merges it with
+another is followed number by number, and so is an order of lengths that is undone later.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ _STEPS: Final = (0, 24)
 # So often an operator runs with other numbers, until each result has shown whose it is.
 _DRAWS: Final = 8
 _NONE: Final = -1
-# What asks all but its first argument for a type or a shape.
+# The operators that take a type or a shape from all arguments but the first.
 _LIKE: Final = frozenset({"expand_as", "reshape_as", "to", "type_as", "view_as"})
 _ORDERS: Final = frozenset({"argsort", "msort", "sort", "topk"})
-# What puts numbers at positions. What else takes positions gives back what is there.
+# The operators that put numbers at positions. The others that take positions return the numbers there.
 _PUTS: Final = (BY_POSITION - {"gather", "index_select"}) | {"index_put", "put"}
 # Numbers at which an operator may do something else, beside those that it is given.
 _NUMBERS: Final = (0.0, 1.0, -1.0, 2.0, 3.0)
@@ -168,7 +168,7 @@ class _Owners(ValuesOfNodes):
         if name in _ORDERS and lengths and results[-1].shape == call.given[owned[0]].shape:
             of_lengths: Any = call.owners[owned[0]]
             return [of_lengths[results[-1]] for _ in results]
-        # What stands at positions that follow from lengths belongs to the texts in whose place it is put.
+        # Numbers at positions that follow from lengths belong to the texts in whose place they are put.
         places = [i for i in owned if name in _PUTS and self._words[call.nodes[i]] <= OfWords.COUNTS]
         told = _changed(call, results, [i for i in owned if i not in places], lengths, self._generator)
         stated = flattened(node.meta.get("val"))[0]

@@ -117,7 +117,7 @@ def _compare(own: _Ran, other: _Ran | None, problem: str, advice: str) -> None:
 
 
 def _ran(given: AsGiven, module: nn.Module, inputs: Sequence[Tensor]) -> _Ran | None:
-    """What a module runs on inputs; None where it fails, which is told elsewhere."""
+    """The operators that a module runs on inputs; None where it fails, which is reported elsewhere."""
     noted = _Noted()
     inputs = [value.clone() for value in inputs]
     noted.label(_TEXT, *inputs)

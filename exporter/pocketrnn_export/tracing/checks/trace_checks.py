@@ -1,4 +1,4 @@
-"""What is refused of a trace though it may be right at its own size: each check asks the module beside its program."""
+"""The checks that refuse a trace, even if it is right at its own size: each compares the module with its program."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 A batch may be cut to the longest of its lengths, and sorted by them. A length is given, or is the count of the ids that
 are not the padding; such ids are tried one by one, and a text that holds one runs alone where it tells
-(`pocketrnn_export.intake.padding_effect`). What else is made of words is no length, whatever its shape: a count of the
-words of a kind, or whether a text begins with one word and ends with another, which hardly a drawn text does.
+(`pocketrnn_export.intake.padding_effect`). Other values made of words are not lengths, whatever their shape: a count of
+some words, or whether a text begins with one word and ends with another, which hardly any drawn text does.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ __all__ = ["OfWords", "name_of_node", "what_of_words"]
 
 
 class OfWords(IntEnum):
-    """What a value may hold of the words.
+    """How much of the words a value may hold.
 
     NOTHING: it follows from the sizes, from given lengths and from weights.
     IDS: the ids themselves, each at its place; MOVED_IDS at another place.
     FLAGS: at each place, whether tried ids stand there.
-    COUNTS: how many there are, or where; of that, two may say together what no id alone does.
+    COUNTS: how many there are, or where; two counts together may say more than any id alone.
     ANYTHING: any word may change it.
     """
 
@@ -56,12 +56,12 @@ _OF_COUNTS: Final = frozenset({
     "clamp_min", "count_nonzero", "cumsum", "item", "max", "maximum", "min", "minimum", "neg", "rsub", "sort", "sub",
     "sum",
 })  # fmt: skip
-# What a vector of zeros is told by; ids that have one are tried.
+# The operators that find a vector of zeros; ids that have one are tried.
 _OF_VECTORS: Final = frozenset({"abs", "amax", "any", "count_nonzero", "linalg_vector_norm", "norm", "sum"})
 
 
 def what_of_words(program: torch.export.ExportedProgram) -> dict[Node, OfWords]:
-    """What each node of a program may hold of the words of its texts.
+    """How much of the words of its texts each node of a program may hold.
 
     Example:
         >>> found = what_of_words(program)
@@ -88,7 +88,7 @@ def name_of_node(node: Node) -> str:
 
 def _of_node(node: Node, found: dict[Node, OfWords]) -> OfWords:
     name, given = name_of_node(node), [found[n] for n in node.all_input_nodes if found[n] is not OfWords.NOTHING]
-    # Of what the sizes come from counts nothing: that a batch has a width is no word.
+    # The input of an operator that only takes sizes does not count: the width of a batch holds no word.
     if not given or name.startswith(GIVES_NO_NUMBERS):
         return OfWords.NOTHING
     most = max(given)

@@ -46,7 +46,7 @@ def _encoder(shipped: Callable[..., Any]) -> Callable[..., Any]:
         if current() is None or mask is not None or src_key_padding_mask is None or not (nested and _allowed()):
             return shipped(self, src, mask, src_key_padding_mask, _asks_no_mask(is_causal))
         padding = _truths(src_key_padding_mask)
-        # Of a batch, PyTorch asks whether the padding of all texts is at their ends; a text alone decides for itself.
+        # PyTorch asks whether the padding of all texts of a batch is at their ends; here each text decides for itself.
         aligned = ~(padding[:, :-1] & ~padding[:, 1:]).any(1)
         out = src
         for layer in self.layers:

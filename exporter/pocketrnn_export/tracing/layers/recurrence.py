@@ -127,8 +127,8 @@ def one_step(
     x: Tensor, h: Tensor, c: Tensor, w: Tensor, r: Tensor, b: Tensor | None, mode: str
 ) -> tuple[Tensor, Tensor]:
     """One step of one direction of `pocketrnn::recurrence`: x [batch, features] and the states [batch, hidden] before
-    it to those after it; the cell of a layer that has none as it came. Of x [steps, batch, features], each step by
-    itself."""
+    it to those after it; the cell of a layer without one is returned unchanged. With x [steps, batch, features], each
+    step by itself."""
     given, kept = (None, None) if b is None else b.chunk(2)
     inputs = nn.functional.linear(x, w, given)
     if mode.startswith("GRU"):

@@ -1,8 +1,8 @@
 """Recurrent layers without memory: each step starts from the initial state, and all steps are one product of matrices.
 
-What forward does by the number of tokens or of texts does not depend on what its layers remember. So a module and its
+The effect of the number of tokens or texts on forward does not depend on the states of its layers. So a module and its
 program can be compared at each of hundreds of lengths: a GRU(64 -> 96) in both directions takes a ninth of its time for
-512 tokens. Where the two differ, the real layers are asked.
+512 tokens. Where the two differ, the real layers are run.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def is_stateless() -> bool:
 @contextlib.contextmanager
 def stateless_layers() -> Iterator[None]:
     """While the block runs, `nn.RNN`, `nn.LSTM` and `nn.GRU` of modules and `pocketrnn::recurrence` of programs begin
-    each step from the initial state. What calls a layer in another way, such as TorchScript, keeps its memory.
+    each step from the initial state. Code that calls a layer in another way, such as TorchScript, keeps its memory.
 
     Example:
         >>> with stateless_layers():
@@ -125,7 +125,7 @@ def _layer(cell: _Cell, args: tuple[Any, ...]) -> tuple[Tensor, ...] | None:
 
 
 def _of_packed(batch_sizes: Tensor) -> tuple[Tensor, Tensor]:
-    """Of packed steps: the row of each, and the place of each row's last one."""
+    """The row of each packed step, and the place of each row's last one."""
     rows = torch.arange(int(batch_sizes[0]))
     is_there = batch_sizes[:, None] > rows
     begins = batch_sizes.cumsum(0) - batch_sizes

@@ -1,4 +1,5 @@
-"""What goes round in a loop: cycles of states, and what each is: a layer, a sum, a maximum, a tensor that fills."""
+"""The states that a loop carries: their cycles, and the kind of each: a layer, a sum, a maximum, a tensor that
+fills."""
 
 from __future__ import annotations
 
@@ -113,8 +114,8 @@ def _add_layer(
 
 
 def _masks(loop: MatchedLoop, near: Sequence[Node], dependent: Sequence[Node]) -> list[Node]:
-    """What may tell the rows for which an iteration does something from those whose state it keeps: one number a
-    row."""
+    """The nodes that may be a mask between the rows that an iteration changes and those whose state it keeps: one
+    number a row."""
 
     def one_a_row(node: Node) -> bool:
         return (
@@ -147,7 +148,7 @@ def _holds(
 
 
 def _dependent(loop: MatchedLoop, befores: set[Node], afters: Sequence[Node]) -> list[Node]:
-    """What depends on states before an iteration, among what the states after it depend on; in the order of the
+    """The nodes that depend on states before an iteration, and on which the states after it depend; in the order of the
     graph."""
     above = {node for node in upstream(afters, lambda n: n in loop.partners) if node in loop.partners}
     found: list[Node] = []
@@ -158,13 +159,14 @@ def _dependent(loop: MatchedLoop, befores: set[Node], afters: Sequence[Node]) ->
 
 
 def _near_sources(loop: MatchedLoop, dependent: Sequence[Node], befores: set[Node]) -> list[Node]:
-    """What a cycle reads beside its states, as it comes to it."""
+    """The nodes that a cycle reads directly beside its states."""
     near = [n for node in dependent for n in node.all_input_nodes if n not in dependent and n not in befores]
     return list(dict.fromkeys(n for n in near if loop.is_data(n)))
 
 
 def _sources(loop: MatchedLoop, near: Sequence[Node]) -> Iterator[tuple[Node, ...]]:
-    """What a cycle reads beside its states: as the text gives it; or else as what is affine in it; or as it comes."""
+    """The nodes that a cycle reads beside its states, in three choices: the text's own values; the values before the
+    affine operators; or the nodes that it reads directly."""
     tried: list[list[Node]] = []
     for through in (None, _AFFINE, frozenset()):
         found: list[Node] = []
@@ -185,7 +187,7 @@ def _sources(loop: MatchedLoop, near: Sequence[Node]) -> Iterator[tuple[Node, ..
             yield tuple(found)
 
 
-# What may stand between a layer's input and its gates, beside sums of both.
+# The operators that may stand between a layer's input and its gates, beside sums of both.
 _AFFINE: Final = frozenset(
     {operator.getitem, *(getattr(torch.ops.aten, name).default for name in
      ("linear", "mm", "matmul", "addmm", "cat", "view", "reshape", "unsqueeze", "permute", "t", "expand", "clone")),

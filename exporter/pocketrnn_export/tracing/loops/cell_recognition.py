@@ -1,12 +1,12 @@
 """Which recurrent layer one iteration of a loop computes, found by its values.
 
 People write an LSTM in many ways: as `nn.LSTMCell`, with four `nn.Linear`, with one product for all gates, with
-`torch.cat([x, h], 1)` or without. What they have in common is what it computes. So an iteration is run in double
-precision, with states and inputs of our choice:
+`torch.cat([x, h], 1)` or without. All of them compute the same. So an iteration is run in double precision, with states
+and inputs of our choice:
 
-- what goes into each sigmoid and tanh is affine in the input and the state: unit vectors give the weights, exactly;
-- which gate is which is found by trying: of the sigmoids and tanhs, those with `c' = f * c + i * g` and
-  `h' = o * tanh(c')` for random states are an LSTM's, and likewise for a GRU.
+- the argument of each sigmoid and tanh is affine in the input and the state: unit vectors give the weights, exactly; -
+the gates are found by trying: the sigmoids and tanhs with `c' = f * c + i * g` and `h' = o * tanh(c')` for random
+states are an LSTM's, and likewise for a GRU.
 
 Every equation is checked at random points to 1e-9, and the proof compares the exported graph with the module itself.
 """
@@ -165,11 +165,11 @@ class _Iteration:
         return values[:, gate.part * self.hidden : (gate.part + 1) * self.hidden]
 
     def affine(self, gate: _Gate, changes: Mapping[Node, Change] | None = None) -> _Affine | None:
-        """What goes into a gate, if that is affine."""
+        """The argument of a gate, if it is affine."""
         return self.affine_at(gate.node.all_input_nodes[0], gate, changes)
 
     def affine_at(self, source: Node, gate: _Gate, changes: Mapping[Node, Change] | None = None) -> _Affine | None:
-        """What a node is, at a gate's part of it, if that is affine."""
+        """The value of a node at a gate's part of it, if it is affine."""
         count = sum(self.widths)
         probes = torch.cat([torch.zeros(1, count, dtype=torch.float64), torch.eye(count, dtype=torch.float64)])
         values = self._part(self.at(probes, [source], changes)[source], gate)

@@ -1,4 +1,4 @@
-"""What the graph of a traced loop says: which nodes of its iterations are one, and what an iteration hands to the
+"""The graph of a traced loop: which nodes of its iterations are one, and the states that an iteration hands to the
 next."""
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def _one_step_layer(x: Tensor, w: Tensor, r: Tensor, b: Any, lengths: Any, h0: A
     return h[None], h[None], c[None] if mode == "LSTM" else h[None].clone()
 
 
-# What the cells of torch compute (documented with nn.LSTMCell, nn.GRUCell and nn.RNNCell), by their operators.
+# The formulas of torch's cells (documented with nn.LSTMCell, nn.GRUCell and nn.RNNCell), by their operators.
 _CELLS: Final[Mapping[Any, Callable[..., Any]]] = {
     torch.ops.aten.lstm_cell.default: _lstm_cell,
     torch.ops.aten.gru_cell.default: _gru_cell,
@@ -135,7 +135,7 @@ class Traced:
         return int(expression.xreplace(chosen))
 
 
-# What only looks at a tensor another way.
+# The operators that are only views of a tensor.
 _VIEWS: Final = frozenset(
     {torch.ops.aten.unsqueeze.default, torch.ops.aten.squeeze.dim, torch.ops.aten.select.int,
      torch.ops.aten.transpose.int, torch.ops.aten.permute.default, torch.ops.aten.view.default}
@@ -155,8 +155,8 @@ def _join_equal_views(graph: torch.fx.Graph) -> None:
 
 @dataclass(eq=False)
 class State:
-    """What an iteration hands to the next: in the iteration that stands for all, the node before and, once known,
-    after it."""
+    """A state that an iteration hands to the next: in the iteration that stands for all, the node before and, once
+    known, after it."""
 
     before: Node
     first: Node
@@ -170,7 +170,7 @@ class MatchedLoop:
         self.traced, self.number, self.loop = traced, number, loop
         self.partners: dict[Node, tuple[Node | None, ...]] = {}
         self.states: dict[Node, State] = {}
-        # What computes with a number that the iterations count: that of the first iteration, and 1 or -1.
+        # The nodes that compute with a number that the iterations count: that of the first iteration, and 1 or -1.
         self.numbered: dict[Node, tuple[int, int]] = {}
         self._iteration: dict[Node, int | None] = {}
         self._marked: list[list[Node]] = [[] for _ in range(ITERATIONS)]
@@ -201,7 +201,7 @@ class MatchedLoop:
             if nodes[-1] is last:
                 return ref
         rank, alike = self._alike(last, -1)
-        # Of the last iteration, what nobody uses is left out, so that fewer may stand before it there.
+        # Unused nodes of the last iteration are left out, so that fewer may stand before it there.
         failed: NotALayer | None = None
         for i in range(rank, len(alike[TYPICAL])):
             try:
@@ -214,7 +214,7 @@ class MatchedLoop:
         raise failed or self.refused("its iterations differ")
 
     def _alike(self, node: Node, iteration: int) -> tuple[int, list[list[Node]]]:
-        """Of each iteration the nodes that do what a node of one does, and its place among those."""
+        """The nodes of each iteration that do what a node of one does, and its place among those."""
         alike = [[n for n in nodes if _kind(n) == _kind(node)] for nodes in self._marked]
         return alike[iteration].index(node), alike
 

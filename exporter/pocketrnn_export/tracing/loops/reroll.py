@@ -52,7 +52,7 @@ class _Rerolled(nn.Module):
         self.traced, self.loops = traced, loops
         for node, name in traced.state.items():
             _add_buffer(self, name, traced.values[node])
-        # What nodes of a last iteration are in the iteration that stands for all.
+        # Nodes of a last iteration, with the node that they are in the iteration that stands for all.
         self.finals: dict[Node, tuple[MatchedLoop, Node]] = {}
         self.order = _needed(self)
         self.plans = {loop.number: planned(loop) for loop in loops}
@@ -66,7 +66,7 @@ class _Rerolled(nn.Module):
         return next((loop for loop in self.loops if loop.ran(node) is not None), None)
 
     def forward(self, tokens: Tensor, second: Tensor | None = None) -> Any:
-        """What the traced module gives, of as many inputs."""
+        """The output of the traced module, for as many inputs."""
         return _Run(self, [tokens] if second is None else [tokens, second]).outputs()
 
 
@@ -116,7 +116,7 @@ def _needed(module: _Rerolled) -> list[Node]:
                 first = nodes[0]
                 if first is not None and isinstance(index_of(first), Node):
                     outside.add(index_of(first))
-            # What iterations use of other loops' iterations has no end here: it is refused above.
+            # Uses of other loops' iterations are refused above.
             todo += [node for node in outside if node not in needed and node not in module.finals]
         if not todo:
             return [node for node in module.traced.nodes if node in needed]
@@ -143,7 +143,7 @@ class _Run:
         return found[0] if len(found) == 1 else tuple(found)
 
     def value(self, node: Node) -> Any:
-        """What a node gives; of a loop's last iteration, what the loop gives in the end."""
+        """The value of a node; for a node of a loop's last iteration, the value after the loop."""
         if node not in self.values:
             if node in self.module.traced.state:
                 found = self.module.get_buffer(self.module.traced.state[node])
@@ -162,7 +162,7 @@ class _Run:
         return self.values[node]
 
     def final(self, loop: MatchedLoop, node: Node) -> Any:
-        """What a node of an iteration gives in the last iteration."""
+        """The value of an iteration's node in the last iteration."""
         if node not in self.last:
             plan = self.module.plans[loop.number]
             if node in loop.states:
@@ -190,7 +190,7 @@ class _Run:
         return self.value(loop.states[before].first)
 
     def sequence(self, loop: MatchedLoop, node: Node) -> Tensor:
-        """What a node of an iteration gives in all iterations, [iterations, ...]."""
+        """The values of an iteration's node in all iterations, [iterations, ...]."""
         if node not in self.sequences:
             plan = self.module.plans[loop.number]
             if node in loop.states:
@@ -214,7 +214,7 @@ class _Run:
         return self.sequences[node]
 
     def _without(self, loop: MatchedLoop, node: Node, before: Node | None, number: float) -> Tensor:
-        """What a node of an iteration gives in all iterations, with one state taken for a number."""
+        """The values of an iteration's node in all iterations, with a number in place of one state."""
         return _AllIterations(self, loop, before, number).sequence(node)
 
     def count(self, loop: MatchedLoop) -> Any:
@@ -347,7 +347,8 @@ def _shape_with(loop: MatchedLoop, node: Node, rows: Any) -> list[Any]:
 
 
 class _AllIterations:
-    """What does not go round, for all iterations at once: iterations and rows of the batch are one axis."""
+    """The values that do not depend on a state, for all iterations at once: iterations and rows of the batch are one
+    axis."""
 
     def __init__(self, run: _Run, loop: MatchedLoop, before: Node | None, number: float) -> None:
         self.run, self.loop, self.before, self.number = run, loop, before, number
@@ -356,7 +357,7 @@ class _AllIterations:
         self.values: dict[Node, Any] = {}
 
     def sequence(self, node: Node) -> Tensor:
-        """What a node of an iteration gives in all iterations, [iterations, ...]."""
+        """The values of an iteration's node in all iterations, [iterations, ...]."""
         axis = self.loop.traced.batch_axis(node)
         value: Tensor = self._own(node)
         if axis is None:

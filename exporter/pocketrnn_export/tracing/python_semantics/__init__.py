@@ -1,1 +1,1 @@
-"""What the user's own code sees in a trace: names, numbers, arrays, caches and errors, as where no trace is."""
+"""The user's code in a trace: it sees names, numbers, arrays, caches and errors as it does without a trace."""

@@ -1,7 +1,8 @@
-"""What a module asks about the sizes of its input while it is traced: answered, and noted with the line that asked.
+"""Questions of a module about its input's sizes while it is traced: answered, and noted with the line that asked.
 
-The truth of a relation (`if x.size(1) > 512`), a size that Python takes for a plain number, and what operations of
-PyTorch restrict. On a `Branch` the questions of the module's own code are answered for its sizes, and restrict none.
+They are the truth of a relation (`if x.size(1) > 512`), a size that Python takes for a plain number, and restrictions
+by operations of PyTorch. On a `Branch` the questions of the module's own code are answered for its sizes, and restrict
+none.
 """
 
 from __future__ import annotations
@@ -198,7 +199,7 @@ def _note_clamps(session: TraceSession, expression: Any) -> None:
     renamed = renamed_sizes(expression, session.names or {})
     if renamed is None:
         return
-    # Of a set: in an order of its own, so that a refusal names one line each time.
+    # A set has no order: sorted, so that a refusal names the same line each time.
     for clamp in sorted(renamed.atoms(size_functions.Min, size_functions.Max), key=str):
         for first, second in itertools.pairwise(clamp.args):
             relation = sympy.Lt(first, second)

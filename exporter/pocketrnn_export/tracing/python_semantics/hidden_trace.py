@@ -28,7 +28,7 @@ def _answering(shipped: Callable[..., Any], untraced: Any) -> Callable[..., Any]
     return answering
 
 
-# What stands in for a function that a file took by its name: (the function, its stand-in).
+# The stand-ins for functions that a file imported by name: (the function, its stand-in).
 HIDDEN: Final = tuple((shipped, _answering(shipped, untraced)) for _, _, shipped, untraced in functions_that_tell())
 
 

@@ -28,9 +28,9 @@ __all__ = ["compared_by_identity", "files_of"]
 
 _OWN: Final = f"{Path(__file__).parents[2]}{os.sep}"
 _SIZES: Final = (torch.SymInt, torch.SymFloat)
-# What loads an operand, in order.
+# The instructions that load an operand, in order.
 _Loaded = tuple[dis.Instruction, ...]
-# What an instruction pushes that is not a name or a constant.
+# Stands for a value that is neither a name nor a constant.
 _UNKNOWN: Final = object()
 
 
@@ -76,7 +76,7 @@ def files_of(module: nn.Module) -> set[str]:
     for layer in module.modules():
         for kind in type(layer).__mro__:
             files |= {code.co_filename for value in vars(kind).values() if (code := getattr(value, "__code__", None))}
-    # What runs the operators of TorchScript counts as the user's, but is written here.
+    # The code that runs the operators of TorchScript counts as the user's, but is written here.
     return {file for file in files if file and is_users_file(file) and not file.startswith(_OWN)}
 
 
@@ -131,7 +131,7 @@ def _is_single(loaded: _Loaded) -> bool:
 
 
 def _value(loaded: _Loaded, frame: FrameType) -> Any:
-    """What some instructions load; `_UNKNOWN` where that is no name, no attribute and no constant."""
+    """The value that some instructions load; `_UNKNOWN` where it is not a name, an attribute or a constant."""
     if not loaded:
         return _UNKNOWN
     first, *attributes = loaded

@@ -9,8 +9,8 @@ loop whose length is a size of the input runs `ITERATIONS` iterations, whatever 
   iterations gave `pocketrnn::stacked`. Their shapes are those of the whole length, so that what comes after is
   traced as it is.
 
-The calls are rewritten by `pocketrnn_export.tracing.rules.loops`. What is traced so computes nothing that is wanted:
-`pocketrnn_export.tracing.loops.reroll` makes layers of its iterations.
+The calls are rewritten by `pocketrnn_export.tracing.rules.loops`. The traced values themselves are not used:
+`pocketrnn_export.tracing.loops.reroll` makes layers of the iterations.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Positions(TracedArray):
 
 
 class Slices:
-    """What `unbind` gives along an axis whose length is a size of the input."""
+    """The result of `unbind` along an axis whose length is a size of the input."""
 
     def __init__(self, x: Tensor, axis: int, *, keeps_axis: bool, backward: bool = False) -> None:
         self.x, self.axis, self.keeps_axis, self.backward = x, axis, keeps_axis, backward

@@ -1,9 +1,9 @@
-"""What Python computes of a size, in a trace: `math.sqrt(n)`, `np.log(n)`, `float(n)`, `max(1, n // 3)`.
+"""Python's arithmetic of sizes in a trace: `math.sqrt(n)`, `np.log(n)`, `float(n)`, `max(1, n // 3)`.
 
 `math.sqrt` asks its argument for a float, which would make the size of the example a constant. Here it and its like
 take sizes as torch knows them (`torch.SymInt`, `torch.SymFloat`), whose arithmetic stays in the trace, step by step and
-in Python's order. What torch has no form for, such as a logarithm, is a `TracedNumber`: a float64 tensor without
-axes.
+in Python's order. A function that torch has no form for, such as a logarithm, gives a `TracedNumber`: a float64 tensor
+without axes.
 
 The graph computes all of it in double precision, as Python does; see `pocketrnn_export.forms.onnx.number_translations`.
 """
@@ -38,7 +38,7 @@ from pocketrnn_export.tracing.session import current, scripting
 
 __all__ = ["BUILTINS", "MATH", "NUMPY", "OF_NUMBER", "is_size", "refuse_rounded"]
 
-# What asks a size here is asked by who called it: see `intake/user_frames.py`.
+# A question about a size from this file counts as its caller's: see `intake/user_frames.py`.
 ASKS_FOR_ITS_CALLER: Final = True
 
 # Functions of one number whose last digit is not the same everywhere; in ONNX these have operators.
@@ -79,7 +79,8 @@ def _traced(value: Any) -> bool:
 
 
 class TracedNumber(TracedArray):
-    """What `math.log` gives of a size: a float64 tensor of one number, which counts with Python's numbers as they are.
+    """The result of `math.log` of a size: a float64 tensor of one number, which counts with Python's numbers as they
+    are.
 
     The exporter rounds a Python number that meets a tensor to float32.
     """
@@ -257,6 +258,6 @@ def refuse_rounded(program: torch.export.ExportedProgram) -> None:
 
 def _rounded_otherwise(where: str) -> ExportError:
     return ExportError(
-        f"What the module makes of a size is rounded otherwise in a graph than in Python{', ' * bool(where)}{where}.",
+        f"A graph rounds a number that the module makes of a size otherwise than Python{', ' * bool(where)}{where}.",
         "Use int(), math.ceil, math.floor, round() without digits and math.sqrt, which are the same in both.",
     )

@@ -39,7 +39,7 @@ from pocketrnn_export.tracing.sizes.questions import compares_by_identity
 
 __all__ = ["filled", "globals_patched", "shipped_types"]
 
-# What asks a size here is asked by who called it: see `intake/user_frames.py`.
+# A question about a size from this file counts as its caller's: see `intake/user_frames.py`.
 ASKS_FOR_ITS_CALLER: Final = True
 _DTYPES: Final = {
     "FloatTensor": torch.float32,
@@ -244,7 +244,7 @@ def _class_like(shipped: Any, call: Callable[..., Any]) -> Any:
     return stand_in
 
 
-# What a trace has in place of an instance of a class.
+# The class that a trace uses in place of a class.
 _LIKE: Final[dict[Any, Any]] = {list: TracedArray, int: torch.SymInt}
 # Stand-ins for types, by their id, with what they stand for.
 _SHIPPED: Final[dict[int, tuple[Any, Any]]] = {}
@@ -260,8 +260,8 @@ def shipped_types(value: Any) -> Any:
 
 
 def filled(dtype: torch.dtype, args: tuple[Any, ...]) -> Any:
-    """`torch.FloatTensor(...)` and `x.new(...)`: of sizes, of numbers, or of a tensor. Of sizes it is zeros, since what
-    stands in new memory means nothing."""
+    """`torch.FloatTensor(...)` and `x.new(...)` with sizes, numbers or a tensor. With sizes it is zeros, since the
+    numbers in new memory mean nothing."""
     args = unwrapped(args)
     if len(args) == 1 and isinstance(args[0], Tensor) and (args[0].dim() or not scripting()):
         return args[0].to(dtype)

@@ -21,16 +21,16 @@ from pocketrnn_export.tracing.python_semantics.arrays import TracedArray
 
 __all__ = ["PLAIN", "plain_numbers"]
 
-# What asks a size here is asked by who called it: see `intake/user_frames.py`.
+# A question about a size from this file counts as its caller's: see `intake/user_frames.py`.
 ASKS_FOR_ITS_CALLER: Final = True
-# What a class of PyTorch's has, and answers with a number of the example or with the name of a symbol.
+# The methods of PyTorch's classes that give a number of the example or the name of a symbol.
 _TAKEN: Final = ("__index__", "__int__", "__float__", "__hash__", "__repr__", "__str__", "__format__", "__trunc__",
                  "__round__", "as_integer_ratio", "is_integer", "hex")  # fmt: skip
-# What computes with a size and leaves it one.
+# The methods that compute with a size and give a size.
 _COMPUTED: Final = frozenset({"__trunc__", "__round__", "as_integer_ratio"})
-# What a size is to Python.
+# The type that a size has for Python.
 PLAIN: Final[dict[type, type[Any]]] = {torch.SymInt: int, torch.SymFloat: float, torch.SymBool: bool}
-# What no instance is asked for.
+# The methods that no instance is asked for.
 _OF_CLASSES: Final = frozenset(
     {"__new__", "__init__", "__class__", "__doc__", "__getattribute__", "__getnewargs__", "__init_subclass__",
      "__subclasshook__", "__dir__", "__sizeof__", "__reduce__", "__reduce_ex__", "__getformat__", "__setattr__",
@@ -98,7 +98,7 @@ def _plain(other: Any) -> Any:
 
 
 _REPEATS: Final = ("__mul__", "__rmul__")
-# What a size can do by operators that it has.
+# Methods that a size can get by its other operators.
 _SYMBOLIC: Final[dict[str, Any]] = {
     "__divmod__": lambda size, other: (size // other, size % other),
     "__rdivmod__": lambda size, other: (other // size, other % size),

@@ -67,7 +67,7 @@ def _imported_within(names: dict[str, Any]) -> list[ModuleType]:
 
 @functools.lru_cache(maxsize=256)
 def _imports_in(file: str) -> tuple[tuple[int, str, tuple[str, ...]], ...]:
-    """What the functions of a file import: the dots before the name, the name, and what is taken from it."""
+    """The imports in the functions of a file: the dots before the name, the name, and the names taken from it."""
     tree = source_of(file)
     functions = [] if tree is None else [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     found: list[tuple[int, str, tuple[str, ...]]] = []

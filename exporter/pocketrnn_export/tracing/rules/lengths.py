@@ -27,12 +27,13 @@ _OF_SIZES: Final = frozenset(
     {"arange", "zeros", "ones", "full", "empty", "rand", "expand", "view", "reshape", "repeat", "narrow", "new_zeros",
      "new_ones", "new_full", "new_empty", "__getitem__", "linspace", "range"}
 )  # fmt: skip
-# What gives the same numbers in the same order.
+# The functions that take the only length of a batch of one.
 _OF_ONE: Final = frozenset({"__getitem__", "select", "squeeze", "unbind", "max", "min", "amax", "amin", "sum"})
+# The functions that give the same numbers in the same order.
 _KEEPS: Final = frozenset({"cpu", "cuda", "to", "long", "int", "clone", "detach", "contiguous", "type", "type_as"})
 
 
-# What leaves the longest of some lengths as it is.
+# The functions that leave the longest of some lengths as it is.
 _KEEP_LONGEST: Final = frozenset(
     {"cpu", "to", "long", "int", "clone", "detach", "contiguous", "view", "reshape", "flatten", "sort", "index_select",
      "tolist", "type", "flip", "squeeze"}

@@ -1,4 +1,4 @@
-"""What an iteration of a loop over a size does: it takes a step of a tensor, puts one, and collects what it made."""
+"""Rules for an iteration of a loop over a size: it takes a step of a tensor, puts one, and collects its results."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def stack(session: TraceSession, tensors: Any, dim: int = 0, **_: Any) -> Any:
 def cat(session: TraceSession, tensors: Any, dim: int = 0, **kwargs: Any) -> Any:
     """`torch.cat(outputs, 1)` of what each iteration gave."""
     axis = kwargs.get("axis", dim)
-    # Of what is stacked, an axis that is counted from the end has one more behind it.
+    # A negative axis of the stacked tensor has one more axis behind it.
     first = axis if axis >= 0 else axis - 1
     stacked = stack(session, tensors, first)
     return stacked if isinstance(stacked, Declined) else stacked.flatten(first, first + 1)

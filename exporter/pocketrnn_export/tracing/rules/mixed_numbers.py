@@ -17,7 +17,7 @@ from pocketrnn_export.tracing.session import Rule, TraceSession, declined, expor
 
 __all__ = ["MIXED_NUMBERS"]
 
-# What has no floating point in it.
+# The types that are not floating point.
 _WHOLE: Final = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 
 
@@ -56,7 +56,7 @@ def _clamp(function: Callable[..., Any], low: float | None = None, high: float |
         numbers = [bound for bound in bounds if bound is not None]
         if not isinstance(x, Tensor) or not numbers or any(isinstance(bound, Tensor) for bound in numbers):
             return declined("bounds that are tensors")
-        # Of hardtanh, the answer is of the type of its input.
+        # hardtanh gives the type of its input.
         kind = _common_kind(x, numbers) if low is None else x.dtype
         expected = float if kind.is_floating_point else int
         if kind == torch.bool or (x.dtype == kind and all(type(bound) is expected for bound in numbers)):

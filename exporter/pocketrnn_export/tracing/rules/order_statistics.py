@@ -15,9 +15,9 @@ from pocketrnn_export.tracing.sizes.questions import UntraceableError
 
 __all__ = ["ORDER_STATISTICS"]
 
-# What no ONNX operator computes, and what to write in its place.
+# The functions that no ONNX operator computes, with the advice on what to write instead.
 _WITHOUT: Final = {
-    "cumprod": "Of a mask of 0 and 1, (mask == 0).cumsum(1) == 0 is the same; of positive numbers, "
+    "cumprod": "For a mask of 0 and 1, (mask == 0).cumsum(1) == 0 is the same; for positive numbers, "
     "torch.exp(torch.cumsum(torch.log(x), 1)) is near it.",
     "cummax": "The maximum of all steps is x.max(1); running ones are not supported.",
     "cummin": "The minimum of all steps is x.min(1); running ones are not supported.",
@@ -79,8 +79,8 @@ def quantile(_session: TraceSession, x: Any, q: Any, dim: Any = None, keepdim: b
 
 
 def _of_truths(function: Callable[..., Any], truths: int = 1) -> Callable[..., Any]:
-    """The largest or least of truths, or their order, as of 0 and 1: ONNX has these of numbers only. Of what it gives,
-    so many are truths, and the others places."""
+    """The largest or least of truths, or their order, computed from 0 and 1: ONNX has these for numbers only. The first
+    so many results are truths, and the others places."""
 
     def of_truths(_session: TraceSession, x: Any, *args: Any, **more: Any) -> Any:
         if not isinstance(x, Tensor) or x.dtype != torch.bool or more.get("out") is not None:

@@ -90,8 +90,8 @@ class _Windows:
         return sym_min(upwards, (length + self.pad + self.step - 1) // self.step)
 
     def taken(self, x: Tensor, *, ceil: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Of x [..., length, ...]: its windows [..., count, size], the axis last; which of their places [count, size]
-        are inside of it; and the number of places [count] that are not beyond its padding."""
+        """The windows [..., count, size] of x [..., length, ...], the axis last; which of their places [count, size]
+        are inside of x; and the number of places [count] that are not beyond its padding."""
         length = x.shape[self.axis]
         count = self.count(length, ceil=ceil)
         restricted_to(count >= 1, "the text is too short for the window of a pool")
@@ -130,8 +130,8 @@ def _whole_and_others(
 
 
 def _max_pool(axes: int) -> Callable[..., Any]:
-    """The largest of each window. Of a whole axis that is a reduction; else it is PyTorch's own, where that is the same
-    in ONNX."""
+    """The largest of each window. Over a whole axis that is a reduction; else it is PyTorch's own, where that is the
+    same in ONNX."""
 
     def pool(
         session: TraceSession,
@@ -171,8 +171,8 @@ def _over_two(x: Tensor, w: _Windows, *, ceil: bool) -> Any:
 
 
 def _avg_pool(axes: int) -> Callable[..., Any]:
-    """The mean of each window. Of a whole axis that is a reduction; else it is PyTorch's own, where that is the same in
-    ONNX, whose windows beyond the end of an axis are others."""
+    """The mean of each window. Over a whole axis that is a reduction; else it is PyTorch's own, where that is the same
+    in ONNX, which has other windows beyond the end of an axis."""
 
     def pool(
         session: TraceSession,

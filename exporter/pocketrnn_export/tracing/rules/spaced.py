@@ -26,7 +26,8 @@ def _are_plain(values: Sequence[Any]) -> bool:
 
 
 def _made(function: Callable[..., Tensor], *args: Any, **options: Any) -> Any:
-    """What torch makes of plain numbers, as a constant: a graph that computes it rounds other digits."""
+    """The result of a function of torch for plain numbers, as a constant: a graph that computes it rounds other
+    digits."""
     with without_dispatch_modes():
         made = function(*args, **options)
     if made.numel() > _MOST_NUMBERS or made.requires_grad:

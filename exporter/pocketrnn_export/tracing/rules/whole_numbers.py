@@ -49,7 +49,7 @@ def refuse_products_of_whole_numbers(program: torch.export.ExportedProgram) -> N
             continue
         if node.target in _PRODUCTS and not _is_mask(node.all_input_nodes[0]):
             remedy = (
-                "Multiply floats: torch.prod(x.float(), 1). Of a mask of 0 and 1, (x == 0).sum(1) == 0 is the same."
+                "Multiply floats: torch.prod(x.float(), 1). For a mask of 0 and 1, (x == 0).sum(1) == 0 is the same."
             )
             raise _not_exact("products", node, remedy)
         if node.target in _POWERS and node.args[1] in of_text:

@@ -1,1 +1,1 @@
-"""What a module asks about its input's sizes: the questions, where each answer holds, and what is traced for it."""
+"""A module's questions about its input's sizes: where each answer holds, and the program that is traced for it."""

@@ -16,7 +16,7 @@ from pocketrnn_export.tracing.sizes.size_regions import Regions
 
 __all__ = ["boundary_sizes", "changes"]
 
-# Of the inputs above so many tokens, so many are tried: a module of many bounds would take minutes.
+# At most so many inputs above so many tokens are tried: a module of many bounds would take minutes.
 _SMALL: Final = 5_000
 _LARGE_CASES: Final = 24
 # Changes of an answer along one size that are all tried; of one that changes all the time the first and the last up to

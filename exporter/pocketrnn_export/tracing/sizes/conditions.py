@@ -138,7 +138,7 @@ class Condition:
 
     @property
     def negated(self) -> Condition:
-        """What holds where it does not."""
+        """The condition that holds where this one does not."""
         return Condition(sympy.Not(self.relation))
 
     @property
@@ -163,13 +163,13 @@ def _over_all(condition: Condition, batch: int | None) -> npt.NDArray[np.bool_]:
 
 
 def all_of(conditions: Iterable[Condition]) -> Condition:
-    """What holds where all of them do."""
+    """The condition that holds where all of them do."""
     # At once: sympy compares all parts of an `and` whenever one is made.
     return Condition(sympy.And(*(condition.relation for condition in conditions)))
 
 
 def either(conditions: list[Condition]) -> Condition:
-    """What holds where one of them does."""
+    """The condition that holds where one of them does."""
     return Condition(sympy.Or(*(condition.relation for condition in conditions)))
 
 
@@ -188,7 +188,7 @@ def renamed_sizes(expression: Any, names: Mapping[str, str]) -> Any:
 
 
 def value_at(expression: Any, sizes: Sizes) -> Any:
-    """What an expression comes to for these sizes: a number of Python.
+    """The value of an expression for these sizes: a number of Python.
 
     Raises:
         UnsolvableError: that cannot be computed.
@@ -202,7 +202,7 @@ def value_at(expression: Any, sizes: Sizes) -> Any:
 
 
 def values_over(expression: Any, batch: int | None = None) -> npt.NDArray[Any]:
-    """What an expression comes to for each of `every_size`: [sizes].
+    """The value of an expression for each of `every_size`: [sizes].
 
     Raises:
         UnsolvableError: that cannot be computed.
@@ -214,7 +214,7 @@ def values_over(expression: Any, batch: int | None = None) -> npt.NDArray[Any]:
 
 @dataclass(frozen=True)
 class _Numbers:
-    """What the visitor needs of numpy, and of torch, beside operators."""
+    """The functions of numpy or torch that the visitor needs beside operators."""
 
     library: Any
     constant: Callable[[Any], Any]

@@ -115,7 +115,7 @@ class Judge:
             return 0.0
 
     def limits(self, cases: Sequence[Sizes]) -> Limits:
-        """What PyTorch refuses, as limits of each size by itself.
+        """The sizes that PyTorch refuses, as limits of each size by itself.
 
         Raises:
             ExportError: it fails on sizes that no such limits describe.

@@ -21,13 +21,13 @@ from pocketrnn_export.intake.user_frames import is_installed_file, is_ours, is_u
 
 __all__ = ["is_redirected", "outlets", "output_of"]
 
-# What makes one text of others.
+# The expressions that make one text of others.
 _TEXT: Final = (
     ast.JoinedStr, ast.FormattedValue, ast.BinOp, ast.Tuple, ast.List, ast.Name, ast.Starred, ast.keyword, ast.IfExp,
     ast.GeneratorExp, ast.ListComp,
 )  # fmt: skip
 _FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-# What reads the names of a function without saying them.
+# The functions and modules that read the names of a function without naming them.
 _SEES_NAMES: Final = frozenset({"locals", "vars", "dir", "eval", "exec", "sys", "inspect"})
 _SAYS: Final = frozenset({"debug", "info", "warning", "warn", "error", "critical", "exception", "log"})
 
@@ -48,10 +48,10 @@ def is_redirected(before: tuple[Any, ...] | None) -> bool:
 
 
 def output_of(frame: FrameType, before: tuple[Any, ...] | None = None) -> str:
-    """What becomes of what a frame makes now: it is only `printed` or logged, only said by an error that is `raised`,
-    or something else, which is empty, as where the source is not at hand.
+    """The use of the value that a frame makes now: `printed` if it is only printed or logged, `raised` if it is only in
+    the message of a raised error, and empty for other uses, or where there is no source.
 
-    What is printed or warned of may be read back where forward has changed where that goes.
+    Printed texts and warnings may be read back where forward has redirected them.
 
     Args:
         frame: the one that makes it.
@@ -115,7 +115,7 @@ def _statement_and_path(tree: ast.AST, where: tuple[int, int, int, int]) -> tupl
 
 
 def _output(statement: ast.stmt, path: Sequence[ast.AST], frame: FrameType, *, by_library: bool = False) -> str:
-    """What becomes of the last of a path of expressions, from the statement down."""
+    """The use of the last of a path of expressions, from the statement down."""
     if isinstance(statement, ast.Raise):
         return "raised"
     if isinstance(statement, ast.Assert):
@@ -195,7 +195,8 @@ def _is_of_the_user(function: Any) -> bool:
 
 
 def _named(node: ast.expr, frame: FrameType) -> Any:
-    """What `print`, `self.logger.info` or `logging.getLogger(__name__).info` is in a frame; None for other code."""
+    """The value of `print`, `self.logger.info` or `logging.getLogger(__name__).info` in a frame; None for other
+    code."""
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.Call):
@@ -222,14 +223,14 @@ def _position(frame: FrameType) -> tuple[int, int, int, int] | None:
 
 
 def _path_to(node: ast.AST, where: tuple[int, int, int, int]) -> Iterator[ast.AST]:
-    """What holds a piece of the source, from the outermost down to the piece itself."""
+    """The nodes that hold a piece of the source, from the outermost down to the piece itself."""
     for child in ast.iter_child_nodes(node):
         if not hasattr(child, "lineno"):
             # Arguments, a case of a match: they have no position of their own.
             yield from _path_to(child, where)
         elif _holds(child, where):
             yield child
-            # Of 3.11, all parts of an f-string stand where it stands.
+            # In Python 3.11, all parts of an f-string have the position of the f-string.
             if _place(child) != where or not isinstance(child, ast.JoinedStr):
                 yield from _path_to(child, where)
 

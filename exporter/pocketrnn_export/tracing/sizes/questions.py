@@ -1,5 +1,5 @@
-"""What a trace asks about sizes: the questions, the branch that answers them, and the log that notes them. They are
-answered and noted in `python_semantics/answered_questions.py`.
+"""A trace's questions about sizes, the branch that answers them, and the log that notes them. They are answered and
+noted in `python_semantics/answered_questions.py`.
 
 `torch.export` follows one branch: each question about a size (`if x.size(1) > 512`, the end of a slice, the number of
 chunks of a split) is answered for the example, and the answer restricts the sizes that the traced program is right for.
@@ -29,7 +29,7 @@ class UntraceableError(ExportError):
 
 
 def compares_by_identity(place: str) -> ExportError:
-    """What is said of a line that compares a size by `is`."""
+    """The refusal of a line that compares a size by `is`."""
     return ExportError(
         f"The module compares a number by `is`, which a trace answers otherwise than a run: {place}.",
         "Compare numbers with ==.",
@@ -37,7 +37,7 @@ def compares_by_identity(place: str) -> ExportError:
 
 
 def asks_too_much(place: str) -> ExportError:
-    """What is said of a line that asks about more sizes than can be tried."""
+    """The refusal of a line that asks about more sizes than can be tried."""
     return ExportError(
         f"The module asks more about sizes than can be tried, {place}.",
         "Ask by few comparisons, as in 700 <= n < 800; loop over range(x.size(1)), or use nn.RNN, nn.LSTM or nn.GRU; "
@@ -75,7 +75,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Branch:
-    """What a general trace assumes.
+    """The assumptions of a general trace.
 
     Attributes:
         sizes: branches on a size are answered for these, without a restriction.
@@ -103,7 +103,7 @@ class Branch:
 
 @dataclass
 class TraceLog:
-    """What a trace has shown so far.
+    """The findings of a trace so far.
 
     Attributes:
         questions: each once.
@@ -114,7 +114,7 @@ class TraceLog:
         answered: restrictions that answer a question of the module's own.
         refused: why a question cannot be answered, however the module goes on.
         said: lines that made the text of a size for an error to be raised.
-        periods: what sizes are divided by.
+        periods: the divisors of sizes.
         until: the time of the processor after which no further question is noted.
     """
 
@@ -132,7 +132,7 @@ class TraceLog:
     def note(self, question: Question) -> bool:
         """Note a question that has more than one answer among the sizes that a graph is run with; whether it has.
 
-        Of an operation's own, one that cannot be solved has none.
+        A question by an operation itself that cannot be solved has none.
 
         Raises:
             ExportError: that cannot be found out, or there is no end of questions.
@@ -145,7 +145,7 @@ class TraceLog:
                 return False
             raise self.refuse(
                 ExportError(
-                    f"The module asks about a size what cannot be solved, {error}: {question.where}.",
+                    f"The module asks a question about a size that cannot be solved, {error}: {question.where}.",
                     "Ask by sums, products, whole divisions and comparisons with plain numbers.",
                 )
             ) from error

@@ -1,4 +1,4 @@
-"""What is said where no program is right for all sizes: which question has another side, on which line of forward."""
+"""The refusal where no program is right for all sizes: it names the question with another side, and its line."""
 
 from __future__ import annotations
 
