@@ -28,11 +28,11 @@ from click.testing import CliRunner
 
 from pocketrnn.commands.cli import main
 
-# What is shown and not run: it is no program, or another one's test runs it.
+# Languages that are shown and not run: text, or programs that another test runs.
 SHOWN_ONLY: Final = {"text", "js", "html", "c", "cpp", "yaml", "dockerfile", "pycon"}
 _BLOCK: Final = re.compile(r"(?m)^(?:<!-- (.+?) -->\n)?```(\S*)[^\n]*\n((?:.*\n)*?)```$")
 _NUMBER: Final = re.compile(r"\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
-# What is trained for a page is small: exporting and compressing what the defaults make took 25 s more in README.
+# Models that are trained for a page are small: exporting and compressing default ones took 25 s more in README.
 _SMALL: Final = ("--hidden-dim", "8", "--embedding-dim", "8")
 # Short programs of every Unix that only show a file.
 _ALSO_RUN: Final = {"head", "cat"}

@@ -1,4 +1,4 @@
-"""What several tests of a file need is made once, also where the file's modules are exported."""
+"""Results that several tests of a file need are made once, also where the file's modules are exported."""
 
 from __future__ import annotations
 

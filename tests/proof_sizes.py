@@ -18,11 +18,11 @@ __all__ = ["fewer_sizes_are_asked", "short_proofs", "short_sizes", "usual_proofs
 _Cases = Callable[..., list[Any]]
 _CHOSEN: Final = ("shape_grid", "drawn_cases", "hazard_cases")
 
-# Of 20 shapes, 16 drawn ones and 13 hazards: all but a tenth of the time.
+# So many of 20 shapes, 16 drawn ones and 13 hazards are left: the others take nine tenths of the time.
 _SMALLEST: Final = 5
-# By the module that has it, what a proof goes by, as the exporter has it but for the lengths and batches at which a
-# module is asked beside its program: 512 and 64, about 2 s of every export. A test of what is so long, or of so many
-# texts, has no short proofs.
+# The sizes of a proof, by the module that has them. They are the exporter's own but for the lengths and batches at
+# which a module is compared with its program: 512 and 64 take about 2 s of every export. A test of such lengths or
+# batches has no short proofs.
 _WHOLE: Final = {
     "tracing.checks.every_size": {"MOST_TOKENS": 40, "MOST_TEXTS": 25},
     "tracing.checks.every_step": {"MOST_STEPS": 200},
@@ -30,7 +30,7 @@ _WHOLE: Final = {
     "intake.kept_state": {"LONGEST": 3_000},
     "intake.as_given": {"_SECONDS": 1.0},
 }
-# Without the longest rows, which are half of the time. What only they find is tested by whole proofs.
+# Without the longest rows, which are half of the time. Whole proofs test the findings of these rows.
 _FAST: Final = {
     "proof.cases": {"SEQUENCES": (1, 2, 17, 64), "LONGEST": 300, "_DRAWN": 6, "_REPEATED": (1, 7, 30)},
     "intake.kept_state": {"LONGEST": 300},
@@ -43,8 +43,8 @@ _DRAWS, _FEW_DRAWS = 8, 2
 
 @pytest.fixture(scope="session", autouse=True)
 def fewer_sizes_are_asked() -> Iterator[None]:
-    """What every export of a test has: short proofs, 60 % of the time of longer ones; where slow tests run too, whole
-    ones."""
+    """Every export of a test has short proofs, which take 60 % of the time of longer ones; where slow tests run too,
+    whole ones."""
     if SLOW_TOO in os.environ or importlib.util.find_spec("torch") is None:
         with _sizes(_usual()):
             yield
@@ -57,8 +57,8 @@ def fewer_sizes_are_asked() -> Iterator[None]:
 def short_proofs() -> Iterator[None]:
     """Proofs of every kind of case, without long rows and large batches.
 
-    For a module whose subject is what surrounds a proof: files, commands, options, refusals, also where slow tests run.
-    What a proof finds is tested with longer ones.
+    For tests of the surroundings of a proof: files, commands, options, refusals, also where slow tests run. Tests of a
+    proof's findings have longer ones.
     """
     with short_sizes():
         yield

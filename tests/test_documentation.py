@@ -1,4 +1,4 @@
-"""What the documentation shows is run as it stands, and every command and option is documented."""
+"""The code that the documentation shows is run as it stands, and every command and option is documented."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MODEL = SAMPLES["CLASSIFIER"]
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What examples/sample_files.py makes: the files that the command lines of the pages name."""
+    """The files of examples/sample_files.py, which the command lines of the pages name."""
     folder = tmp_path_factory.mktemp("samples")
     assert SAMPLES["write_samples"](folder) == []
     return folder
@@ -106,7 +106,7 @@ def mood_of_the_cookbook() -> dict[str, Any]:
     return {name: scope[name] for name in ("module", "words")}
 
 
-# What must be there before a page begins, beside the files of `folder`: what it does returns names for its Python.
+# Functions that prepare a page, beside the files of `folder`; they return names for its Python.
 BEGINS_WITH: dict[str, Callable[[], dict[str, Any] | None]] = {
     "README.md": mood_of_the_cookbook,
     "docs/compression.md": reviews_of_the_readme,
@@ -117,7 +117,7 @@ BEGINS_WITH: dict[str, Callable[[], dict[str, Any] | None]] = {
 }
 
 
-# What a page shows is not what a proof finds.
+# Pages do not show the findings of a proof.
 pytestmark = pytest.mark.usefixtures("short_proofs")
 # Pages that train or export. A change of what they show asks for them (scripts/changed_tests).
 LONG = {

@@ -1,4 +1,4 @@
-"""What somebody meets who uses the command line for the first time: wrong names, wrong files, and the help."""
+"""The first use of the command line: wrong names, wrong files, and the help."""
 
 from __future__ import annotations
 

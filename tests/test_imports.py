@@ -39,7 +39,7 @@ RUNTIME_WINGS = ("text", "numbers", "bundle", "graph_check", "tables", "engines"
 # Folders of the exporter that hold files and other folders.
 BESIDE_FOLDERS = tuple(f"pocketrnn_export{folder}" for folder in ("", ".intake", ".tracing", ".forms"))
 TERMINAL = {"click", "rich"}
-# What is used of the private parts of torch and onnxscript, and of nothing else; it imports nothing of this project.
+# The only file that uses private parts of torch and onnxscript; it imports nothing of this project.
 GUARDED = "pocketrnn_export.torch_internals"
 LONGEST = 60
 
@@ -62,7 +62,8 @@ TEXTS = texts()
 
 @functools.cache
 def source_of(name: str) -> ast.Module:
-    """What a module says, when a test asks: all of them take a second, and every worker imports this file."""
+    """A module's syntax tree, parsed when a test asks: all of them take a second, and every worker imports this
+    file."""
     with without_collection():
         return ast.parse(TEXTS[name], name)
 
@@ -221,8 +222,8 @@ def public_names(package: str) -> list[str]:
 
 
 def definition_of(module: str, name: str) -> Definition | None:
-    """The function or class that a module has under a name, also when it imports it; None for another value. Of a
-    function with overloads, the one that does the work, which stands last."""
+    """The function or class that a module has under a name, also when it imports it; None for another value. Where a
+    function has overloads, it is the last definition, which does the work."""
     for node in reversed(source_of(module).body):
         if isinstance(node, Definition) and node.name == name:
             return node
@@ -281,7 +282,7 @@ DOCUMENTED = {"_getframe", "_indices", "_values"}
 SAID = {"__file__", "__version__", "__get__", "__name__"}
 
 
-# What takes the name of an attribute as text.
+# The functions that take the name of an attribute as text.
 BY_NAME = {"getattr", "setattr", "hasattr", "delattr"}
 
 
@@ -296,7 +297,7 @@ def is_private(dotted: str) -> bool:
 
 
 def names_bound(nodes: Sequence[ast.AST]) -> tuple[dict[str, str], list[str]]:
-    """What each name of a file stands for, by its imports and `name = library.part`; and the full names imported."""
+    """The full name for each name of a file, by its imports and `name = library.part`; and the full names imported."""
     bound, imported = {}, []
     for node in nodes:
         if isinstance(node, ast.Import):
@@ -325,7 +326,7 @@ def full_name(node: ast.AST, bound: dict[str, str]) -> str | None:
 
 
 def names_defined(nodes: Sequence[ast.AST]) -> set[str]:
-    """What this project itself defines: a name with an underscore that is none of these is somebody else's."""
+    """The names that this project defines: a name with an underscore that is not one of them is somebody else's."""
     return (
         {node.name for node in nodes if isinstance(node, Definition)}
         | {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
@@ -339,7 +340,7 @@ def is_constant(node: ast.AST | None) -> TypeGuard[ast.Constant]:
 
 
 def private_uses(text: str, ours: set[str]) -> list[str]:
-    """What a file uses of the private parts of torch and onnxscript, each with its line.
+    """The private parts of torch and onnxscript that a file uses, each with its line.
 
     Looked for: imports, from anywhere in the file; attributes, also of `nn` and other names that were imported or
     assigned, and `__code__` and the like of what is a library's; names with an underscore that nothing of ours
@@ -451,8 +452,8 @@ SENTENCE = re.compile(r"(?:\b[A-Za-z]+[ ,]+){3}\b[A-Za-z]+")
 
 
 def sentences_compared(text: str) -> list[str]:
-    """What `match=` compares of a message's English, each with its line: what stands there, and what a test that is
-    parametrised has for the name that stands there."""
+    """The English sentences that `match=` compares, each with its line: the string itself, or a parametrised test's
+    values for the name that stands there."""
     # Most files have neither words nor a name there, and to parse all takes two seconds.
     behind = [after[:300] for after in text.split("match=")[1:]]
     if not any(SENTENCE.search(after) or re.match(r"f|[^\"']*\b[a-z]\w*[,)]", after) for after in behind):
@@ -477,7 +478,7 @@ def names_compared(function: ast.FunctionDef) -> set[str]:
 
 
 def parametrised(function: ast.FunctionDef, name: str) -> Iterator[ast.expr]:
-    """What `pytest.mark.parametrize` gives a test for one of its arguments."""
+    """The values of `pytest.mark.parametrize` for one of a test's arguments."""
     for decorator in function.decorator_list:
         if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "pytest.mark.parametrize":
             names = ast.literal_eval(decorator.args[0])

@@ -39,7 +39,7 @@ def test_an_installed_wheel_classifies_with_the_shipped_bundle_without_pytorch(t
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
         return done.returncode, done.stderr
 
-    # What is missing on the disk would be said before a missing extra.
+    # A missing file would be named before a missing extra.
     (tmp_path / "net.py").touch()
     status, said = refusal("export", "net.py:Net", "-o", "y")
     assert status == 1

@@ -1,4 +1,4 @@
-"""What a release is made of: one version, the same licence, the workflows, and what scripts/release refuses."""
+"""The parts of a release: one version, the same licence, the workflows, and the refusals of scripts/release."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_the_workflows_test_every_python_that_the_package_takes() -> None:
     assert project["requires-python"] == ">=3.11"
 
 
-# What `cibuildwheel --print-build-identifiers` says for these platforms and processors.
+# The output of `cibuildwheel --print-build-identifiers` for these platforms and processors.
 WHEELS = {
     ("linux", "x86_64,aarch64,armv7l"): {
         f"cp311-{kind}_{of}" for kind in ("manylinux", "musllinux") for of in ("x86_64", "aarch64", "armv7l")
@@ -119,7 +119,7 @@ def test_the_native_package_says_which_wheels_it_has(named: tuple[str, str]) -> 
     if command is None:
         pytest.skip("cibuildwheel is not installed")
     line = [command, "--print-build-identifiers", "--platform", platform, "--archs", processors, "runtime/native"]
-    # What is set for another project's build in this shell would count too.
+    # Variables set for another project's build in this shell would count too.
     settings = {name: value for name, value in os.environ.items() if not name.startswith("CIBW_")}
     asked = subprocess.run(line, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=60)
     assert asked.returncode == 0, asked.stderr

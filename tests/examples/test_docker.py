@@ -59,5 +59,5 @@ def test_the_static_program_answers_in_an_empty_root(tmp_path: Path) -> None:
     done = subprocess.run([*program, "/classifier.prnn"], input="\n".join(TEXTS), capture_output=True, text=True)
     labels = [row.split("\t")[0] for row in done.stdout.splitlines()]
     assert labels == Classifier.load("ag_news-small").predict(TEXTS)
-    # What the page says of its size.
+    # The size that the page names.
     assert (root / "pocketrnn-classify").stat().st_size < 220_000

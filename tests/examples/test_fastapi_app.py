@@ -47,7 +47,7 @@ def serving(*arguments: str | Path) -> Iterator[str]:
             for line in server.stderr:
                 said += line
                 found = found or re.search(r"unning on (http://127\.0\.0\.1:\d+)", said)
-                # Of several processes the first line is that of the address.
+                # With several processes, the line of the address comes first.
                 if found and "Application startup complete" in said:
                     yield found[1]
                     break

@@ -55,7 +55,7 @@ def ids(folder: Path) -> list[list[int]]:
 
 @pytest.fixture(scope="module")
 def logits(folder: Path, ids: Sequence[list[int]]) -> np.ndarray:
-    """What the module gives for the library's ids."""
+    """The module's logits for the library's ids."""
     sys.path.insert(0, str(ROOT / "examples"))
     try:
         from huggingface_tokenizer import Mood

@@ -43,7 +43,7 @@ def found(*programs: str) -> None:
 
 
 def made(folder: Path, content: bytes, *target: str) -> subprocess.CompletedProcess[str]:
-    """What `make` says, with the packed file as the header that the program includes."""
+    """The output of `make`, with the packed file as the header that the program includes."""
     found("make", "arm-none-eabi-gcc", "qemu-system-arm")
     (folder / "news.h").write_text(to_c_array(content, "news"))
     line = ["make", "-C", str(EXAMPLE), f"BUILD={folder}", *target]
@@ -69,7 +69,7 @@ def test_golden_examples_are_answered_in_1_mb_of_flash_and_64_kb_of_ram(tmp_path
 @pytest.mark.slow
 @pytest.mark.parametrize(("arithmetic", "most"), [("float32", 50_000), ("int8", 10_000)])
 def test_64_words_take_few_instructions(tmp_path: Path, arithmetic: Arithmetic, most: int) -> None:
-    # Of what integers change, some golden examples are a small sample: one label is more than is allowed.
+    # Some golden examples are a small sample of the changes by integers: one label is more than is allowed.
     allowed = AllowedChange(labels=20) if arithmetic == "int8" else None
     pack(bundle_folder("ag_news-small"), tmp_path / "news.prnn", arithmetic=arithmetic, allowed=allowed)
     ran = made(tmp_path, (tmp_path / "news.prnn").read_bytes(), "count")

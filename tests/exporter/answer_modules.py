@@ -471,7 +471,7 @@ class NoFurtherHead(Heads):
 
 @dataclass
 class Scores:
-    """What is kept; each class below gives more by its code."""
+    """The tensors that are kept; each class below gives more by its code."""
 
     scores: Tensor
     prior: Tensor
@@ -563,7 +563,7 @@ class ByIteration(Scores):
 
 
 class OfTheSame(Scores):
-    """What its code gives is made of the answer alone, and no other answer."""
+    """Its code computes from the answer alone: it gives no other answer."""
 
     @property
     def probs(self) -> Tensor:

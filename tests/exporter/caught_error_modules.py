@@ -285,7 +285,7 @@ class GathersTheLast(_Base):
 
 
 class RepairsByTheText(_Base):
-    """What the handler does changes the answer of rare texts only."""
+    """The handler changes the answer to rare texts only."""
 
     def forward(self, x):
         h, k = self.mean(x), self.rare(x)

@@ -437,7 +437,7 @@ class Fails(Base):
 
 
 class LosesTheBatchAxis(Base):
-    """Of one text, a squeeze() leaves no axis that the softmax could go over."""
+    """With one text, squeeze() leaves no axis for the softmax."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.log_softmax(self.fc(self.last(x)).squeeze(), dim=1)

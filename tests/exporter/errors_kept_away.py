@@ -1,4 +1,4 @@
-"""What a user's other file does about errors: it goes on."""
+"""A user's second file that catches errors and goes on."""
 
 from __future__ import annotations
 

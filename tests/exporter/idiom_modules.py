@@ -389,7 +389,8 @@ class WithoutManyWords(_Layers):
 
 
 class SeveralAtOnce(_Layers):
-    """What the fast tests export: asserts, prints, a state of `len(x)` rows, and an int of the longest length."""
+    """The idioms that the fast tests export: asserts, prints, a state of `len(x)` rows, an int of the longest
+    length."""
 
     def forward(self, x, lengths):
         assert (lengths > 0).all()
@@ -411,7 +412,7 @@ EXPORTED = [
 
 
 class _Outputs(_Layers):
-    """What is taken of the outputs of each text by a list of its numbers, where a batch is a loop in Python."""
+    """It takes the outputs of each text by a list of numbers, in a Python loop over the batch."""
 
     def outputs(self, x):
         return self.rnn(self.embedding(x))[0]

@@ -1,4 +1,4 @@
-"""What a forward of the tests imports when it runs."""
+"""A file that a forward of the tests imports when it runs."""
 
 
 def is_special(n):

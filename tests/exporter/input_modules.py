@@ -152,7 +152,7 @@ class Features(Base):
 
 
 class DomainFive(Base):
-    """Of all domains, one is answered otherwise."""
+    """It answers one domain otherwise than all others."""
 
     def forward(self, x: Tensor, lengths: Tensor, domain: Tensor) -> Tensor:
         logits = self.fc(self.last(x, lengths))

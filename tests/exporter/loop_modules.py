@@ -249,7 +249,7 @@ class LearnsItsFirstState(_Embedded):
 
 
 class EmbedsInTheLoop(_Embedded):
-    """What comes before the cell, and an answer a step, of which the mean is taken."""
+    """Layers before the cell, and an answer at each step, of which the mean is taken."""
 
     def __init__(self):
         super().__init__()

@@ -422,7 +422,7 @@ class GrowsATable(Base):
 
 
 class ReportsItsProgress(Base):
-    """What is printed at every tenth call is in no answer."""
+    """It prints at every tenth call, and no answer depends on that."""
 
     calls = 0
 
@@ -480,7 +480,7 @@ class KeepsWordsInAList(Base):
 
 
 class CountsTheTokens(Base):
-    """Of no word: lengths in a list, and a number of its own."""
+    """It keeps lengths in a list, and a number that depends on no word."""
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         self.longest = max(lengths.tolist())
@@ -577,7 +577,7 @@ class UserInADict(Base):
 
 
 class OneUser(Base):
-    """Of all users one is answered otherwise, for some texts."""
+    """It answers one user otherwise than all others, for some texts."""
 
     def forward(self, x: Tensor, user: Tensor) -> Tensor:
         state = self.mean(x)
@@ -757,7 +757,7 @@ BEHIND = {
 
 
 class Shaped(Base):
-    """What changes no number of the probabilities."""
+    """Operations on the probabilities that change no number."""
 
     def forward(self, x: Tensor) -> Tensor:
         shares = torch.softmax(self.fc(self.mean(x)), 1).unsqueeze(1)

@@ -556,7 +556,7 @@ class _Swallows:
 
 
 class ReadsAValueInAWith(_Embedded):
-    """What `__exit__` returns swallows the error."""
+    """The value that `__exit__` returns swallows the error."""
 
     def forward(self, x):
         h = self.mean(x)

@@ -1,4 +1,5 @@
-"""What computes across the texts of a batch goes for one text at a time; what only looks as if it did, for batches."""
+"""Modules that compute across a batch's texts are exported for one text at a time; those that only seem to, for
+batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Python answers about a size or a tensor without asking it: of another object, by its class, by its text."""
+"""Answers of Python about a size or a tensor that do not ask it: by another object, by its class, by its text."""
 
 from __future__ import annotations
 

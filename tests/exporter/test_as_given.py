@@ -217,7 +217,7 @@ MADE: dict[str, Callable[[], nn.Module]] = {
 
 
 def left(module: nn.Module) -> list[Any]:
-    """What must be the same afterwards."""
+    """The state that must be the same afterwards."""
     return [
         (
             type(layer), layer.training, list(vars(layer)), [id(part) for part in vars(layer).values()],

@@ -1,4 +1,4 @@
-"""What is written, and what bad arguments get."""
+"""The files that `export` writes, and its errors for bad arguments."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ from pocketrnn_training.data import LabelledTexts
 WORDS = 60
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(WORDS - 2))]
 LABELS = ("World", "Sports", "Business", "Sci/Tech")
-# What a proof finds is tested in test_exact_proof.py.
+# test_exact_proof.py tests the findings of proofs.
 pytestmark = pytest.mark.usefixtures("short_proofs")
 
 

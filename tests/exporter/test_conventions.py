@@ -88,7 +88,7 @@ REFUSED = {
     zoo.RandomState: "other answers when it is run again",
     zoo.Remembers: "other answers when it is run again",
     zoo.Mixes: "beside other texts of the same length",
-    # What the line itself sets is no state of the module's.
+    # An attribute that the line itself sets is not a state of the module's.
     zoo.MixesByItsBatchSize: r"called as module.batch_size = .*one_text=True\.$",
     zoo.MixesSomeTexts: "beside other texts of the same length, called as module.tokens.",
     zoo.TwoScores: r"2 answers .*answer\[0\], answer\[1\].* several heads",
@@ -376,7 +376,7 @@ def test_a_layer_that_reads_backwards_is_run_on_rows_of_one_length(tmp_path: Pat
 
 def test_a_layer_of_torch_that_a_file_has_replaced_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     class MyGRU(nn.GRU):
-        """What a notebook puts in the place of nn.GRU."""
+        """A notebook's replacement for nn.GRU."""
 
     monkeypatch.setattr(nn, "GRU", MyGRU)
     with pytest.raises(ExportError, match=r"torch\.nn\.GRU.*MyGRU"):

@@ -1,4 +1,4 @@
-"""What is wrong with the texts of `--data` is told before the work that they are to measure."""
+"""Errors in the texts of `--data` are told before the work that the texts measure."""
 
 from __future__ import annotations
 

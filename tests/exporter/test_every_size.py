@@ -1,4 +1,4 @@
-"""What forward does at one size only, by a question that no trace sees, is found by asking at every size."""
+"""A difference at one size only, by a question that no trace sees, is found by runs at every size."""
 
 from __future__ import annotations
 

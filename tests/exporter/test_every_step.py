@@ -21,7 +21,7 @@ from pocketrnn_export.tracing.checks.pytorch_run import run_in_pytorch
 from pocketrnn_export.tracing.right_program import right_program
 
 EXAMPLE = (torch.randint(2, 40, (3, 7)),)
-# Of (number of the step, its word [batch, 6], state [batch, 5]) the word and the state that the cell is given.
+# Maps (number of the step, its word [batch, 6], state [batch, 5]) to the word and the state for the cell.
 Step = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 

@@ -79,8 +79,7 @@ class FewNumbers(nn.Module):
 
 
 class WrongNumber(FewNumbers):
-    """What it multiplies by depends on who runs it: a trace, which it finds by what takes part in one, gets another
-    number, by 1e-6."""
+    """Its factor depends on who runs it: in a trace, which it detects, it differs by 1e-6."""
 
     def forward(self, x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         return super().forward(x, lengths) * (0.300001 if torch._C._len_torch_dispatch_stack() else 0.3)
@@ -121,8 +120,8 @@ def proven(kind: type[nn.Module]) -> tuple[ExportableModule, bytes, list[Exact]]
 
 
 def verdict(kind: type[nn.Module], change: Change | None = None, *, few: bool = False) -> Any:
-    """What the proof says of a module and its graph, changed or not; on the smallest cases where what it says is what
-    counts: on all of them it takes 2 s."""
+    """The proof's verdict on a module and its graph, changed or not. With `few`, on the smallest cases only: all of
+    them take 2 s."""
     made, content, exact = proven(kind)
     if few:
         exact = sorted(exact, key=lambda answer: answer.case.tokens.size)[:6]

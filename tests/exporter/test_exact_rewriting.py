@@ -225,7 +225,7 @@ class _Embedded(nn.Module):
 
 
 class Attention(_Embedded):
-    """Of many notebooks; here the sum of the weights is small, so that the 1e-10 is seen."""
+    """The attention of many notebooks; here the sum of the weights is small, so that the 1e-10 counts."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         h, _ = self.rnn(self.embedding(x))

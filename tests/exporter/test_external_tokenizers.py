@@ -115,7 +115,7 @@ def test_what_is_made_of_such_a_bundle_takes_the_same(bundle: Path, tmp_path: Pa
             TextVerdict("compared", 4),
             12,
         ),
-        # Of several texts with one name, the first is taken.
+        # The first of several pairs with one text is taken.
         ({"tokenizer": "external", "example_ids": [("a", [5]), ("a", [6])]}, TextVerdict("external"), 3),
     ],
 )
@@ -167,7 +167,7 @@ def test_the_refusals_of_other_rules_name_the_way(tmp_path: Path) -> None:
             exported(tmp_path / "b", **given)
         assert "--tokenizer external" in str(caught.value)
         assert "Classifier.load(..., tokenizer=function)" in str(caught.value)
-        # What is recommended is what the command line takes of the vocabulary.
+        # The recommended rules are those that the command line makes from the vocabulary.
         written = re.search(r"rules=(TextRules\(.*?\)) in Python", str(caught.value))
         assert written is not None
         assert eval(written[1], {"TextRules": TextRules}) == named_rules(read_vocabulary(WORDS), "external")  # noqa: S307 - ours

@@ -1,4 +1,4 @@
-"""What forward does to steps that a recurrent layer forgets is in the graph, too."""
+"""The graph has also the effects of forward on steps that a recurrent layer forgets."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ RULES: Final = {"mean": [0.5], "scale": [2.0], "rate": 50, "units": ["g"], "clip
 
 
 def of_file(read: Callable[[Path], object], name: str) -> Callable[[Path], Callable[[str], object]]:
-    """What writes a text into a file of that name, and reads that."""
+    """A function that writes a text into a file of that name, and reads it."""
 
     def in_folder(folder: Path) -> Callable[[str], object]:
         def written(text: str) -> object:

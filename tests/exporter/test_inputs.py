@@ -1,5 +1,5 @@
-"""Of the inputs of forward one is the lengths, and one the mask; any other is refused by name, unless no value changes
-the answer."""
+"""One input of forward is the lengths, and one the mask; any other is refused by name, unless no value changes the
+answer."""
 
 from __future__ import annotations
 

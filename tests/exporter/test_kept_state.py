@@ -1,4 +1,4 @@
-"""What a module keeps from call to call: what no answer depends on is exported, all else refused by its name."""
+"""State that a module keeps between calls: it is exported where no answer depends on it, else refused by its name."""
 
 from __future__ import annotations
 
@@ -425,7 +425,7 @@ def test_what_a_text_of_one_size_leaves_behind_for_others_is_refused(
     monkeypatch.setattr(every_size, "SECONDS", 0.2)
     with pytest.raises(ExportError, match="asked before"):
         program_of(kind())
-    # What stands in no attribute is given back, too.
+    # A value outside of attributes is restored, too.
     assert (STICKS, SticksInItsClass.scale) == ([1.0], 1.0)
 
 

@@ -65,7 +65,7 @@ def test_a_stepped_cell_becomes_a_recurrent_layer_of_the_graph() -> None:
         np.testing.assert_allclose(given, module(ids).detach(), atol=1e-5, rtol=1e-5)
 
 
-# Of every sixth, test_right_programs.py asks in the fast suite whether its loop is put back.
+# test_right_programs.py checks every sixth in the fast suite: whether its loop is put back.
 @pytest.mark.slow
 @pytest.mark.parametrize("case", loop_modules.EXPORTED, ids=name_of)
 def test_a_loop_becomes_recurrent_layers(case: tuple[type[nn.Module], dict[str, int]], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What forward computes of a size is what Python computes, at every length."""
+"""A graph's arithmetic of sizes equals Python's, at every length."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ from pocketrnn_export.proof.cases import Case
 from pocketrnn_export.proof.comparing import Reference, session_of
 from pocketrnn_export.proof.float64_module import doubled
 
-# Of proofs the first test speaks only.
+# Only the first test is about proofs.
 pytestmark = pytest.mark.usefixtures("short_proofs")
 
 
@@ -291,7 +291,7 @@ def test_a_recording_is_answered_window_by_window_however_it_arrives(packed: tup
     stream.push([1.0, 2.0, 3.0])
     with pytest.raises(SequenceError):
         stream.push([[1.0, 2.0]])
-    # What was refused is not part of the recording, and is named by its step there.
+    # Refused steps are not part of the recording, and are named by their place there.
     with pytest.raises(SequenceError, match="step 2 "):
         stream.push([[0.0, 0.0, 0.0], [0.0, float("nan"), 0.0]])
     with pytest.raises(SequenceError, match="step 60 "):
@@ -349,7 +349,7 @@ def test_a_module_that_answers_by_the_zeros_of_its_neighbours_goes_one_by_one_or
 
 
 class Logarithm(LastStep):
-    """Of numbers above 0 only."""
+    """It takes only numbers above 0."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(torch.sqrt(x))
@@ -680,7 +680,7 @@ def test_a_range_may_be_said_and_is_checked(tmp_path: Path) -> None:
     made = export(LastStep().eval(), tmp_path / "b", **XYZ, training_range=[[-1, 1], [0, 0], [5, 5]])
     rules = Classifier.load(tmp_path / "b").manifest.numbers
     assert rules.training_range == made.numbers.training_range == ((-1.0, 1.0), (0.0, 0.0), (5.0, 5.0))
-    # Of a channel that never changed, its size is the width, or 1.
+    # The width of a channel that never changed is its size, or 1.
     assert rules.far(np.array([[9.0, 4.0, 25.0], [9.1, -4.1, -15.1], [np.nan, np.nan, np.nan]])).tolist() == [
         [False] * 3,
         [True] * 3,

@@ -144,7 +144,7 @@ def outcome(seed: int) -> str:
         made = subwords_of_json(tokenizer.to_str(), "tokenizer.json")
     except InputError as error:
         return "refused" if error.problem.startswith("tokenizer.json") else f"refused without the file: {error}"
-    # What it prints is read once more: a number may change each time.
+    # Its output is read once more: a number may change each time.
     tokenizer = Tokenizer.from_str(tokenizer.to_str())
     encoder = TextEncoder(made.rules, made.tokens)
     added = [made.tokens[token.id] for token in made.rules.added]

@@ -151,7 +151,7 @@ OF_DOUBLES: Final[dict[str, Function]] = {
 
 
 def in_two_parts(function: Function) -> Function:
-    """Of a function of doubles what float32 holds, and what it does not."""
+    """The part of a float64 result that float32 holds, and the rest."""
 
     def parts(x: Tensor) -> Tensor:
         given = function(x.double())

@@ -1,4 +1,4 @@
-"""What an export keeps of torch's operators from one call to the next is what torch itself finds."""
+"""The operators of torch that an export keeps between calls are those that torch itself finds."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def adversarial(words: list[str], padding_id: int, seed: int = 0) -> list[str]:
 
 
 def alone(module: nn.Module, classifier: Classifier, text: str) -> np.ndarray:
-    """What the module answers to one text, called as the export found."""
+    """The module's answer to one text, called as the export found."""
     manifest = classifier.manifest
     tokens = torch.tensor([classifier.encode(text)])
     lengths = torch.tensor([tokens.shape[1]])
@@ -144,7 +144,7 @@ def test_a_row_in_a_batch_is_the_row_alone_or_the_module_is_refused(
         assert kind.__name__ in REFUSED or (setting == "a few words" and "--one-text" in refused.remedy), refused
         return
     check_batches(module, classifier, adversarial(vocabulary(ids, padding_id), padding_id))
-    # What computes across the texts of a batch is exported for one text at a time, and has no rows to answer together.
+    # A module that computes across a batch's texts is exported for one text at a time, without rows to answer together.
     assert classifier.manifest.graph.batch == 1 or asked_beside_special_ids(classifier)
 
 
@@ -205,7 +205,7 @@ class Mixes(Reads):
 
 
 class MixesWithoutTheLastId(Reads):
-    """What tells where the last id does not stand is no matter of that id."""
+    """It mixes texts where the last id is missing, so the effect is not that of the id."""
 
     def forward(self, x: Tensor) -> Any:
         seen = (x == self.emb.num_embeddings - 1).any().float()

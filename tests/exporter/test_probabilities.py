@@ -64,7 +64,7 @@ def byhand(z: Tensor) -> Tensor:
     return 1 / (1 + torch.exp(-z))
 
 
-# Of one sign, whatever it is given: of each number by itself.
+# Functions of each number by itself, with results of one sign.
 ONE_SIGN: dict[str, Callable[[Tensor], Tensor]] = {
     "clip": lambda z: (z + 0.5).clip(0, 1),
     "by hand": byhand,
@@ -85,7 +85,7 @@ ONE_SIGN: dict[str, Callable[[Tensor], Tensor]] = {
     "scripted": torch.jit.script(_Sigmoid()),
     "traced": torch.jit.trace(_Sigmoid(), torch.zeros(2, 1)),
 }
-# Of all numbers of a text together.
+# Functions of all numbers of a text together.
 SUMS: dict[str, Callable[[Tensor], Tensor]] = {
     "by hand": lambda z: z.exp() / z.exp().sum(1, keepdim=True),
     "normalize": lambda z: functional.normalize(z.relu() + 0.01, p=1, dim=1),

@@ -154,7 +154,7 @@ def test_mobile_bundles_hold_onnxruntimes_format_and_its_list_of_operators(tmp_p
             again(tmp_path / "mobile", tmp_path / "again")
 
 
-# What tract has not, and a loop that cannot become a layer.
+# The modules with operators that tract lacks, and a loop that cannot become a layer.
 REFUSED_FOR_TRACT = {
     "SortsByHand": "Topk",
     "GathersLast": "GatherElements",

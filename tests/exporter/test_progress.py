@@ -1,4 +1,4 @@
-"""What a command, and a call from Python, show of long work."""
+"""The progress of long work that a command, and a call from Python, show."""
 
 from __future__ import annotations
 

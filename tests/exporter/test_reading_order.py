@@ -1,4 +1,4 @@
-"""What CONTRIBUTING says of the files that an export passes through."""
+"""CONTRIBUTING's list of the files that an export passes through."""
 
 from __future__ import annotations
 

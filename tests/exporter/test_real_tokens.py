@@ -214,7 +214,7 @@ def test_smaller_bundles_take_the_limit_over(tmp_path: Path) -> None:
     texts = ("w1 w2", "", "w30", "w3")
     data = LabelledTexts(texts, np.array([0, 1, 2, 0]), tuple(LABELS), "made up", None)
     made = compress(tmp_path / "b", tmp_path / "few", storage=few, data=data)
-    # Of the three texts that the original takes, "w30" holds no known word among the first 12.
+    # One of the three texts that the original takes, "w30", holds no word of the first 12.
     assert made.steps[-1].agreement == pytest.approx(2 / 3)
     mobile(tmp_path / "b", tmp_path / "mobile")
     for name in ("small", "few", "mobile"):

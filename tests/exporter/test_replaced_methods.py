@@ -1,4 +1,4 @@
-"""What a repository puts in the place of a method of a tensor runs once in an export, as it does in the module."""
+"""A repository's replacement for a method of tensors runs once in an export, as it does in the module."""
 
 from __future__ import annotations
 

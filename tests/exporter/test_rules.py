@@ -367,7 +367,7 @@ def test_an_input_that_is_named_is_the_first() -> None:
     module = Named()
     with TraceSession(module, (Topic((_halved,)),)):
         assert module(torch.tensor([1.5])).tolist() == [2.0]
-        # Of `where`, the input is the second: a call that no rule rewrites is left as it is.
+        # The input of `where` is its second argument: a call that no rule rewrites is left as it is.
         module.forward = _chosen  # type: ignore[method-assign]
         with TraceSession(module, (Topic((_halved,)),)):
             assert module(torch.tensor([-1.0, 2.0])).tolist() == [0.0, 2.0]

@@ -109,7 +109,7 @@ def test_a_question_inside_branches_is_met_where_the_way_to_it_is_open() -> None
 
 
 def test_more_ways_than_can_be_tried_are_refused_by_the_line_that_asks(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Of 80 ways, each asks one question more: 4 s.
+    # Each of 80 ways asks one question more: 4 s.
     monkeypatch.setattr(size_regions, "_MOST", 12)
 
     def forward(asks: Callable[..., bool], n: sympy.Symbol) -> None:

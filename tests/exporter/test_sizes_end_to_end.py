@@ -1,4 +1,4 @@
-"""What a module does with the sizes of its input, from `export` to the answers of the runtime."""
+"""Modules that use the sizes of their input, from `export` to the answers of the runtime."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ pytest.importorskip("sentencepiece")
 from sentencepiece_models import MODELS, trained
 from tokenizer_families import families, texts
 
-# What streams follow; the others are refused.
+# The tokenizers that streams follow; the others are refused.
 FOLLOWED = {
     *(
         "BERT uncased",

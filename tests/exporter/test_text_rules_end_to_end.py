@@ -291,7 +291,7 @@ RULES = '{"tokenizer": "whitespace", "steps": ["lowercase", ["&", " and "], "rem
 
 
 def rules_given(folder: Path, *, as_file: bool) -> str:
-    """What `--rules` is given: the rules, or a file of them."""
+    """The argument of `--rules`: the rules, or a file of them."""
     (folder / "rules.json").write_text(RULES)
     return str(folder / "rules.json") if as_file else RULES
 

@@ -18,7 +18,7 @@ from tokenizers.pre_tokenizers import Split
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 
-# What tokenizers that people have cut by, with the split that it becomes.
+# The patterns of common tokenizers, with the split that each becomes.
 KNOWN = {
     "GPT-2": (GPT2, Pattern),
     "GPT-2 as in tiktoken": (r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+", Pattern),
@@ -84,7 +84,7 @@ RUNS = (
     ),
     *(r"[[a-c]x]+", r"[^[a-c]\s]", r"aa", r"\p{M}", r"\p{S}+|\p{P}"),
 )
-# Of several classes one after the other.
+# Patterns of several classes one after the other.
 LONGER = (
     "",
     *(r"ab", r"(a)", r"a|b|c", r"http\S+", r"http|\S", r"<\d+>", r"<\|[^|]+\|>|.", r"a?ab", r"[ab]?a{1,2}c"),
@@ -143,7 +143,7 @@ HOW = {
     **{"removed": "removed", "isolated": "isolated", "runs": "contiguous"},
     **{"with_previous": "merged_with_previous", "with_next": "merged_with_next"},
 }
-# What these patterns and runs make much of.
+# Texts with many matches of these patterns and runs.
 MORE = (
     "McDonald's DON'T ABCdefGHI iPhone's X'LL 'sA'S aB'\u017fc \u01c5a \u02b0A\u02b0 \u4e2dAb\u4e2d A\u4e2d",
     "a/b//\n/c !/\n\n /",

@@ -1,4 +1,4 @@
-"""What `pocketrnn_training` trained, exported from Python."""
+"""Checkpoints of `pocketrnn_training`, exported from Python."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def test_a_module_as_people_write_it_is_exported_and_answers_as_it_does(kind: ty
 
 @contextlib.contextmanager
 def before_the_last_layer(module: nn.Module) -> Iterator[list[torch.Tensor]]:
-    """What the linear layers of a module are given while the block runs, the last one's last."""
+    """The inputs of a module's linear layers while the block runs, the last layer's last."""
     given: list[torch.Tensor] = []
     linear = [layer for layer in module.modules() if type(layer) is nn.Linear]
     hooks = [layer.register_forward_hook(lambda _layer, inputs, _: given.append(inputs[0])) for layer in linear]

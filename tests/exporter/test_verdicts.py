@@ -73,7 +73,7 @@ def run(*arguments: object) -> Result:
 
 @pytest.fixture(scope="module")
 def told() -> list[logging.LogRecord]:
-    """What is said of the bundle where it is written."""
+    """The log records about the bundle when it is written."""
     return []
 
 
@@ -123,7 +123,7 @@ def test_only_of_the_graph_is_said_that_it_is_proven(bundle: Path, caplog: pytes
 @pytest.mark.parametrize(
     ("given", "verdict"),
     [
-        # Of a text that stands twice, and of one without an id, nothing more is known.
+        # A text that stands twice, and one without an id, add nothing.
         ({"example_ids": [("w1 w2", [3, 4]), ("w1 w2", [3, 4]), ("w7", [9]), ("", [])]}, TextVerdict("compared", 2)),
         ({"example_ids": [("", [])]}, TextVerdict()),
         ({"tokenizer": str.split, "example_texts": ["w1 w2", "w3", "w3"]}, TextVerdict("compared", 2, "tokens")),

@@ -50,7 +50,7 @@ vocabularies = st.builds(
 )
 
 
-# What torchtext's classes look like to pickle. Their modules exist only while a test pickles.
+# Stand-ins for torchtext's classes, as pickle sees them. Their modules exist only while a test pickles.
 
 
 class NativeVocab:
@@ -630,7 +630,7 @@ def test_a_vocab_in_a_form_that_torchtext_would_not_read_is_refused(
 
 
 class Payload:
-    """What a hostile pickle holds: a call."""
+    """The contents of a hostile pickle: a call."""
 
     def __init__(self, function: Callable[..., Any], *args: Any) -> None:
         self.call = function, args
@@ -789,7 +789,7 @@ def test_any_file_is_a_vocabulary_or_refused(content: bytes, tmp_path_factory: p
 
 
 def _read(content: bytes, tmp_path_factory: pytest.TempPathFactory, name: str = "vocab") -> Vocabulary | DataError:
-    """What a file with this content gives, or how it is refused; nothing in it may have been run."""
+    """The vocabulary of a file with this content, or its refusal; nothing in it may have been run."""
     path = tmp_path_factory.getbasetemp() / name
     path.write_bytes(content)
     read: Vocabulary | DataError

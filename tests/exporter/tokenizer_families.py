@@ -49,7 +49,7 @@ SENTENCES = (
     "👩‍👩‍👧 emoji 👍🏽 test 🇩🇪 ❤️",
     "ﬁne ﬂow ① Ⅷ ½ ㎏ ﷺ ｆｕｌｌ",
 )
-# What odd texts are mixed of.
+# The characters that odd texts are mixed of.
 POOLS = (
     "abcdefghijklmnopqrstuvwxyz",
     "ABCDEFGHIJKLMNOPQRSTUVWXYZ",

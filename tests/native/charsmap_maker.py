@@ -44,7 +44,7 @@ def charsmap_of(becomes: Mapping[str, str]) -> bytes:
                 units[base] = _VALUE | next(iter(inner.values()))
 
     lay(0, starts, 0)
-    # What is free has a label that no place like it can have.
+    # A free place has a label that no place like it can have.
     size = max(units) + 1
     content = struct.pack(f"<{size}I", *(units.get(place, place & 0xFF ^ 1) for place in range(size)))
     return struct.pack("<I", len(content)) + content + strings

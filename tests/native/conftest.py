@@ -30,7 +30,7 @@ else:
 
 @pytest.fixture(scope="module", autouse=True)
 def exports_are_short(short_proofs: None) -> None:
-    """What an export finds in a module is tested beside the exporter; here its graph is packed."""
+    """Exports have short proofs: the exporter's own tests check modules, and these tests pack graphs."""
 
 
 @pytest.fixture(scope="session")

@@ -64,7 +64,8 @@ def answers_numbers(engine: Packed, vector: dict[str, Any]) -> bool:
 
 
 def texts() -> int:
-    """Of every bundle and operation, opened both ways: ids, logits, probabilities, and the file's golden examples."""
+    """Check ids, logits, probabilities and golden examples of every bundle and operation, opened both ways; the
+    count."""
     count = 0
     for file, in_place in itertools.product(sorted(PACKED.glob("*.prnn")), (False, True)):
         engine, folder = Packed(file.read_bytes(), 0, in_place), VECTORS / file.stem

@@ -1,6 +1,6 @@
-"""Small packed files of sequences of numbers, and what must come out of samples as a sensor gives them.
+"""Small packed files of sequences of numbers, and the expected answers to samples as a sensor gives them.
 
-What is done to samples, and the layers, are written out in numpy here, from docs/packed-format.md.
+The rules for samples, and the layers, are written out in numpy here, from docs/packed-format.md.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ FILES: dict[str, tuple[NumberInput, Activation, tuple[str, ...]]] = {
 }
 # Which of them carry a state from sample to sample.
 CARRIED = frozenset({"numbers-carried", "numbers-integers"})
-# Of which the layer multiplies integers.
+# The files whose layer multiplies integers.
 OF_INTEGERS = frozenset({"numbers-integers"})
 # Samples of each file, by their type.
 _STEPS = {
@@ -106,7 +106,7 @@ class _Layer:
                    some(labels, HIDDEN), some(labels))  # fmt: skip
 
     def logits(self, samples: Array, *, of_integers: bool = False) -> Array:
-        """What a GRU is: update z, reset r, new state n."""
+        """The logits of a GRU: update z, reset r, new state n."""
         w, r, b = (x[0].astype(np.float64) for x in (self.w, self.r, self.b))
         of_x, of_h = b[: 3 * HIDDEN], b[3 * HIDDEN :]
         h = np.zeros(HIDDEN)

@@ -1,6 +1,6 @@
-"""Small packed files in which every operation stands by itself: each logit is what one of them makes of the text.
+"""Small packed files in which every operation stands by itself: each logit is the result of one of them for the text.
 
-The labels say which. What must come out is written out in numpy here, from docs/packed-format.md.
+The labels say which. The expected results are written out in numpy here, from docs/packed-format.md.
 """
 
 from __future__ import annotations

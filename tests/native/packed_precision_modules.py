@@ -184,7 +184,7 @@ REFUSED = (
     RunningShareInDouble, ShareInDoubleAsFloat, SumOfStatesInDoubleBucketed, LargestSumInDouble, PairsInDouble,
     OddsInDouble, TinyNumberInDouble, OddCountInHalf, StatesInHalf, PowerInDouble,
 )  # fmt: skip
-# Of these, float32 gives the answers, or the same whole numbers.
+# float32 gives the answers of these, or the same whole numbers.
 PACKED = (
     LastByACountInDouble, RemaindersOfSums, LastStepByItsPlace, LastStepByGather, MeanInDouble, LogOfACountInDouble,
     MaskInHalf, WordsByGather,

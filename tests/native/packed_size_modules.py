@@ -203,9 +203,9 @@ PACKED = (
     NothingBetweenOneStep, StepAt620, FirstOfEvenAbove300, MiddleStep, StepOfEach400, MeanOfFirst600ByAMask,
     SumOverAtMost300, PositionsUpTo512, AttendsBack40, ReadsFromTheEnd, WeighsByDistance,
 )  # fmt: skip
-# Of how many tokens their whole numbers have at most 32 bits, which the file states.
+# The most tokens for which their whole numbers have at most 32 bits, which the file states.
 HELD_TO = {WeighsByPosition: 46_340, HashesPositions: 21_473}
-# What the engine would decide otherwise for some number of tokens: it has neither of these types.
+# The engine would decide otherwise for some number of tokens: it has neither of these types.
 OTHER_TYPES = (PositionsInEightBits, PositionsInHalfPrecision, FloorInDoublePrecision)
 # A size of theirs is no a * tokens + b up to 700 tokens; or the graph cuts texts for what holds for shorter ones.
 NOT_PACKED = (

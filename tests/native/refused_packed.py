@@ -159,7 +159,7 @@ def _weights(f: File) -> int:
     return f.section(WEIGHTS) + f.word(f.constant(_INTEGERS) + 12)
 
 
-# Of products of integers.
+# Changes of products of integers.
 INTEGER_CHANGES: dict[str, Change] = {
     "a weight of -128": lambda f: f.put(_weights(f), 0x80),
     "integers that are a table": lambda f: f.put(f.constant(_INTEGERS), 256),
@@ -175,7 +175,7 @@ INTEGER_CHANGES: dict[str, Change] = {
     "integers that a product reads": lambda f: f.put(f.op(BINARY) + 12, f.number_of_constant(_INTEGERS)),
     "states without a bound as integers": lambda f: f.put(f.op(RECURRENT) + 32, 1),
 }
-# Of a file with a step.
+# Changes of a file with a step.
 STEP_CHANGES: dict[str, Change] = {
     "a step of no state": lambda f: f.put(f.section(STEP), 0),
     "a step of no values": lambda f: f.put(f.section(STEP) + 4, 0),
@@ -195,14 +195,14 @@ STEP_CHANGES: dict[str, Change] = {
     "a step beside texts of at least two ids": lambda f: f.put(76, 2),
     "a step beside a word that must be known": lambda f: f.put(104, 1),
 }
-# Of a step beside rules of subwords, which a stream could not follow then.
+# Changes of a step beside rules of subwords, which a stream could not follow then.
 SUBWORD_STEP_CHANGES: dict[str, Change] = {
     "a step of subwords beside a width": lambda f: f.put(f.section(RULES) + 36, 40),
     "a step of subwords beside texts that are cut on the left": lambda f: f.put(f.section(RULES) + 44, 1),
     "a step of subwords beside texts of at least two ids": lambda f: f.put(76, 2),
     "a step of subwords whose words end in the space behind them": lambda f: f.put(_operation(f, 10) + 8, 2),
 }
-# Of a file that opens: it is refused when a text is answered.
+# Changes of a file that still opens: it is refused when a text is answered.
 ANSWER_CHANGES: dict[str, Change] = {
     "a value of fewer numbers than are looked up": lambda f: f.put(
         f.section(VALUES) + _VALUE * f.word(f.op(LOOKUP) + 16) + 20, *[0, 1] * 4
@@ -357,7 +357,7 @@ def _more(f: File, which: int) -> int:
     return f.section(RULES) + 4 * (14 + which)
 
 
-# Of subwords: of wordpiece, of merges, and of scores.
+# Changes of subwords: wordpiece, merges, and scores.
 SUBWORD_CHANGES: dict[str, dict[str, Change]] = {
     "subwords-wordpiece": {
         "words in a file of subwords": lambda f: f.put(f.section(RULES), 1),
@@ -449,7 +449,7 @@ def _rule(f: File, word: int) -> int:
 
 
 _NAN = (0, 0x7FF80000)
-# Of sequences of numbers: of three channels with all rules; of one with a length.
+# Changes of sequences of numbers: three channels with all rules, and one with a length.
 NUMBER_CHANGES: dict[str, dict[str, Change]] = {
     "numbers-gesture": {
         "numbers of no channel": lambda f: f.put(108, 0),

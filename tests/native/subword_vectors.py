@@ -35,7 +35,7 @@ _SPACES = (" ", "\t\r", "\u0085", "\u00a0", "\u2000\u200a", "\u2028\u2029", "\u3
 _PUNCTUATION = ("!/", ":@", "[`", "{~", "\u00bf", "\u2010\u2027", "\u3001\u3002")
 _LETTERS = ("az", "AZ", "\u00c0\u00d6", "\u00d8\u00f6", "\u00f8\u02c1", "\u0391\u03c9", "\u0410\u044f", "\u4e00\u9fff")
 _NUMBERS = ("09", "\u00b2\u00b3", "\u00bc\u00be", "\u0660\u0669", "\u2160\u2188")
-# What normal forms leave alone here, so that the files are small: all but Latin and Greek letters, and Hangul.
+# Characters that normal forms leave alone here, so that the files are small: all but Latin, Greek and Hangul.
 INERT = (
     *("\u0400\u10ff", "\u1200\u1dff", "\u2000\uabff", "\ud7a4\ud7ff", "\ue000\ufaff"),
     *("\ufb07\ufeff", "\uff5f\U0010ffff"),

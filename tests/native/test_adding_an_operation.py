@@ -1,4 +1,4 @@
-"""What CONTRIBUTING says of adding an operation of packed files, done."""
+"""CONTRIBUTING's steps for adding an operation of packed files work."""
 
 from __future__ import annotations
 

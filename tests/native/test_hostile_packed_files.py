@@ -52,7 +52,7 @@ def hostile(compiler: str, programs: Path) -> Path:
 
 
 def run(program: Path, content: bytes, folder: Path, times: int | None = None) -> str:
-    """What the program says of a file, after it has gone through all changes without a fault."""
+    """The program's output for a file, after it has gone through all changes without a fault."""
     path = folder / "file.prnn"
     path.write_bytes(content)
     given = [] if times is None else [str(times)]

@@ -249,7 +249,7 @@ def test_linear_layers_of_every_token_are_of_integers() -> None:
 
 
 class Exploding(Tagger):
-    """What the layer reads is beyond float32 for one word."""
+    """The layer's input overflows float32 for one word."""
 
     def forward(self, tokens: Tensor) -> Tensor:
         x = torch.exp(self.embedding(tokens) * 60)
@@ -446,7 +446,7 @@ def test_the_interval_of_a_change_is_that_of_pairs() -> None:
     after[:4], after[900:902] = False, True
     low, high = accuracy_change(before, after)
     assert low < -0.002 < high
-    # Of 7 pairs that differ, with the halves: -2 points in a thousand, 1.96 times the root of 7.
+    # 7 pairs differ, with the halves: -2 points in a thousand, 1.96 times the root of 7.
     assert low == pytest.approx((-2 - 1.96 * np.sqrt(7 - 4 / 1002)) / 1002, rel=1e-3)
     assert high == pytest.approx((-2 + 1.96 * np.sqrt(7 - 4 / 1002)) / 1002, rel=1e-3)
 

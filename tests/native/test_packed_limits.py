@@ -1,4 +1,4 @@
-"""What a text may take of a packed file: bounded by the file's size and the text's, and ended by a signal."""
+"""Time and memory of an answer: bounded by the file's size and the text's, and ended by a signal."""
 
 from __future__ import annotations
 

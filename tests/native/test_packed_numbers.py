@@ -179,7 +179,7 @@ def exported(name: str, folder: Path) -> Path:
     return folder / name
 
 
-# What cuts a sequence into windows has a size that is no multiple of its steps; the operator that is named.
+# These cut a sequence into windows, so a size is not a * steps + b; the operator that the message names.
 REFUSED = {"Pooled": "MaxPool", "Strides": "Conv"}
 
 

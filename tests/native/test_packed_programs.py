@@ -30,7 +30,7 @@ from pocketrnn_native import Packed
 LABELS = ("a", "b", "c", "d")
 LENGTHS = (1, 2, 3, 4, 5, 8, 17, 33, 64, 257)
 SOURCE = Path(__file__).parents[2] / "runtime" / "native" / "src"
-# What the engine does not take: a cut at a length.
+# The module that the engine does not take: it slices at a length.
 REFUSED = {user_modules.BranchesOnValues: "Slice"}
 # Weights are multiplied by one another in them, which is done once, in single precision.
 FOLDED = (user_modules.Projected, user_modules.ProjectedFromLearnedStates)
@@ -63,7 +63,7 @@ def check_packed(content: bytes, graph: Graph, vocabulary: tuple[str, ...]) -> N
     assert not statuses.any()
     wide = with_last_layers_input(content)
     numbers = engine.embedding_size()
-    # What has no one last layer in the graph has none in the program, which has one wherever a bundle gives its rows.
+    # A graph without a single last layer has none in the program, which has one wherever a bundle gives its rows.
     assert not numbers if wide is None else numbers or len(wide.get_outputs()[1].shape) != 2
     for ids in rows_of(graph):
         feed = {"tokens": ids[None], "lengths": np.array([len(ids)])}
@@ -199,7 +199,7 @@ class LabelTable(nn.Module):
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         x = self.embedding(tokens)
         if self.reads_table == "before":
-            # What cannot stay in place stands before the layer.
+            # An operation that cannot stay in place, before the layer.
             x = x + torch.softmax(x[:, :, :32] @ self.table.T, 2) @ self.table.repeat(1, 2)
         h = self.layer(x)[0][:, -1]
         if self.reads_table == "before":

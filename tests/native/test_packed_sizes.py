@@ -137,7 +137,7 @@ def test_sizes_that_are_noted_are_those_that_are_asked_and_few_long_ones() -> No
     assert asked_sizes({}) == []
 
 
-# What a graph makes of the number of tokens; what is known of it up to 700 tokens, and up to 600.
+# Expressions of the number of tokens in a graph; their known values up to 700 tokens, and up to 600.
 RULES = {
     "n - 1": ([("Sub", ["n", "1"])], Numbers(((1, -1),)), Numbers(((1, -1),))),
     "min(n, 620)": ([("Min", ["n", "620"])], None, Numbers(((1, 0),))),
@@ -284,7 +284,7 @@ def drawn_graph(generator: np.random.Generator, operators: int) -> tuple[onnx.Mo
 def runs_of(
     nodes: list[onnx.NodeProto], values: dict[str, list[np.ndarray]], n: int, constants: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """What some nodes make of values for the n-th number of tokens, by name."""
+    """The outputs of some nodes for the n-th number of tokens, by name."""
     found: dict[str, np.ndarray] = {}
     for node in nodes:
         given = {name: found[name] if name in found else values[name][n] for name in node.input}

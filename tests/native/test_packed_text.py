@@ -21,7 +21,7 @@ from pocketrnn_native import Classifier, Packed
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 BUNDLES = sorted(path.parent for path in VECTORS.glob("*/classifier.json"))
-# What the rules treat alike in some way that is easy to get wrong.
+# Pieces that the rules treat in ways that are easy to get wrong.
 PIECES = (
     "Σ", "ΑΣ", "ς", "ʰ", "İ", "ẞ", "\u0307", "'", '"', "<br />", '<b"r />', "<BR />", "<br", "/>", ".", ",", "(", ")",
     "!", "?", ";", ":", " ", "  ", "\t", "\x1c", "\x85", "\u2003", "\u200b", "\ufeff", "a", "Z", "PRICES", "\ud800",

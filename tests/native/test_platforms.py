@@ -87,7 +87,7 @@ def built(platform: Platform, source: Path, folder: Path) -> list[str]:
 
 
 def printed(command: list[str], *arguments: Path | str) -> str:
-    """What a Windows program prints on standard output; wine may say something on standard error."""
+    """The standard output of a Windows program; wine may print on standard error."""
     line = [*command[:-1], f"{command[-1]}.exe", *map(str, arguments)]
     return subprocess.run(line, stdout=subprocess.PIPE, text=True, timeout=500, check=True).stdout
 

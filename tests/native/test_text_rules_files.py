@@ -206,7 +206,7 @@ def changed(content: bytes, at: int, *values: int) -> bytes:
     return bytes(file.content)
 
 
-# What a file without a program must not say, by the place in the header.
+# The places in the header that must be 0 in a file without a program.
 FULL = {"output": 84, "operations": 92, "regions": 96, "examples": 100, "channels": 108,
         **{f"section {i}": 132 + 8 * i for i in range(5, 10)}}  # fmt: skip
 

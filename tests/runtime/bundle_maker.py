@@ -278,7 +278,7 @@ def bounded(proto: onnx.ModelProto, *, fewest: int, most: int) -> None:
 def needing_a_real_token(proto: onnx.ModelProto, *, padding_id: int) -> None:
     """Make the graph of `graph` fail on a text of padding only, as a module does that counts the tokens that are none.
 
-    What is read for the count, and is not there for a count of 0, is multiplied by 0: the logits stay.
+    The number that is read at the count, and is missing for a count of 0, is multiplied by 0: the logits stay.
     """
     constants = {
         "padding": np.array(padding_id, np.int64),

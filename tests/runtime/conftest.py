@@ -28,7 +28,7 @@ def classifier(padded: Path) -> Classifier:
 
 @pytest.fixture
 def packed_bundle(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], bytes]:
-    """What makes a packed file of a bundle's folder. Its tests are skipped where the native engine is not built."""
+    """A function that packs a bundle's folder. Its tests are skipped where the native engine is not built."""
     pytest.importorskip("pocketrnn_native._engine")
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "native"))
     import packing_tools

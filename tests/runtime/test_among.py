@@ -99,7 +99,7 @@ def test_a_classifier_of_several_labels_a_text_has_none_to_choose_among(tmp_path
 
 def test_a_prior_multiplies_the_probabilities(folder: Path) -> None:
     plain = Classifier.load(folder).predict_proba(TEXTS)
-    # What it does not name is expected as often as the rarest that it does.
+    # A label that it does not name is expected as often as the rarest that it names.
     weighed = plain * np.array([20, 70, 20, 20])
     classifier = Classifier.load(folder, prior={"en": 70, "de": 20})
     np.testing.assert_allclose(
@@ -124,7 +124,7 @@ def test_a_stream_answers_with_the_chosen_labels_and_is_saved_whole(tmp_path: Pa
     answer = stream.push("wins", 2)
     assert {label for label, _ in answer.top} == {"en", "fr"}
     assert answer.label == some.classify("the team wins").label
-    # What is saved is of all labels, so that it goes on with any of them.
+    # The saved state is of all labels, so that it goes on with any of them.
     assert Classifier.load(bundle).stream(stream.save()).push("", 4).top[0][1] <= 1
 
 

@@ -1,4 +1,4 @@
-"""What a loaded classifier answers."""
+"""The answers of a loaded classifier."""
 
 from __future__ import annotations
 

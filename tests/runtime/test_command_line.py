@@ -424,7 +424,7 @@ def test_an_error_is_not_written_among_the_answers_when_standard_error_is_closed
 def test_an_argument_is_utf8_whatever_the_locale_or_it_is_refused(
     padded: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # What Python makes of the bytes of an argument that the locale cannot decode.
+    # Python's string for the bytes of an argument that the locale cannot decode.
     monkeypatch.setattr("os.fsencode", lambda text: text.encode("ascii", "surrogateescape"))
     said = CliRunner().invoke(main, ["classify", "-b", str(padded), "--json", "caf\udcc3\udca9"])
     assert json.loads(said.stdout)["text"] == "caf\u00e9"

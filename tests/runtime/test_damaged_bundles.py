@@ -1,4 +1,4 @@
-"""What a bundle that is not as it was made gets: one sentence of what is wrong, one of what to do, never an answer."""
+"""A changed bundle gets one sentence on what is wrong and one on what to do, never an answer."""
 
 from __future__ import annotations
 

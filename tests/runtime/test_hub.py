@@ -96,7 +96,7 @@ def test_a_bundle_is_pushed_and_answers_by_its_address(hub: Hub, run: Run) -> No
     assert 'Classifier.load("hf://some/one")' in files["README.md"].decode()
     assert [out for _, out, _ in said[:2]] == [ANSWER, ANSWER]
     assert said[2][0] == 0
-    # What was downloaded answers without the hub.
+    # A downloaded bundle answers without the hub.
     hub.asked.clear()
     assert run((classify[1], {"HF_HUB_OFFLINE": "1"}))[0][1] == ANSWER
     assert not [asked for asked in hub.asked if asked.startswith("GET /some")]

@@ -1,4 +1,4 @@
-"""What a classifier takes and what it gives, as members of one manifest: texts or numbers, labels or values."""
+"""Inputs and outputs of a classifier as members of one manifest: texts or numbers, labels or values."""
 
 from __future__ import annotations
 

@@ -311,7 +311,7 @@ def test_the_threads_of_a_classifier_are_started_once_and_end_with_it(padded: Pa
     own = workers() - others
     assert 1 <= len(own) <= 2
     classifier.predict(some), classifier.embed(some)
-    # Of two threads, the second is started where the first was busy.
+    # The second of two threads is started where the first was busy.
     assert own <= workers() - others
     own = workers() - others
     assert len(own) <= 2

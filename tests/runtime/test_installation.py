@@ -16,7 +16,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 class Installed:
-    """What importlib.metadata says of a distribution."""
+    """importlib.metadata's answer for a distribution."""
 
     def __init__(self, direct_url: str | None) -> None:
         self.direct_url = direct_url
@@ -65,7 +65,7 @@ def test_from_a_clone_the_clone_is_installed_from(
         {"url": "file:///downloads/pocketrnn-1.0-py3-none-any.whl", "archive_info": {}},
         {"url": "https://example.org/pocketrnn-1.0-py3-none-any.whl", "archive_info": {}},
         {"url": "file:///no/longer/here", "dir_info": {}},
-        # What is no JSON, or none of pip's.
+        # Texts that are not JSON, or not pip's.
         "{",
         "[]",
         "3",

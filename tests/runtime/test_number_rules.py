@@ -1,4 +1,4 @@
-"""What is done to a sequence of numbers before the graph sees it."""
+"""The rules for a sequence of numbers before the graph sees it."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ RUNTIME = Path(pocketrnn.__file__).parent
 
 
 def installed_with(*distributions: str) -> set[Path]:
-    """What lies at the top of site-packages from these distributions and from all that they require."""
+    """The paths at the top of site-packages from these distributions and from all that they require."""
     found: set[Path] = set()
     seen: set[str] = set()
     todo = list(distributions)

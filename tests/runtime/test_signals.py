@@ -1,4 +1,4 @@
-"""What SIGINT, SIGTERM and SIGHUP do to a command, whenever they come: the right status, no traceback, no leftovers."""
+"""A command that gets SIGINT, SIGTERM or SIGHUP at any time has the right status, no traceback and no leftovers."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _made_another(number: int) -> None:
 def _in_a_finalizer(number: int) -> None:
     made = _Raises(number)
     del made
-    # What is dropped there comes again, long before this is over.
+    # A dropped signal comes again, long before this is over.
     time.sleep(30)
 
 

@@ -1,4 +1,4 @@
-"""What a bundle from a stranger gets, whose digests are all right: one sentence, at once, and no memory."""
+"""A stranger's bundle whose digests are right gets one sentence, at once, and no memory."""
 
 from __future__ import annotations
 
@@ -543,7 +543,7 @@ def test_the_table_of_fields_is_onnxs_own() -> None:
             if inside_:
                 looked_into.add(inside_)
             elif known.message_type is not None:
-                # What is not looked into can hold none of the messages that are.
+                # A message that is not looked into can hold none of those that are.
                 assert known.message_type.name not in MESSAGES
     assert looked_into == MESSAGES.keys() - {"ModelProto"}
     assert AttributeProto.DESCRIPTOR.fields_by_name["g"].number == 6

@@ -26,8 +26,8 @@ from pocketrnn.errors import BundleError, InputError, TextError
 from pocketrnn.stream import Arriving, read_on
 from pocketrnn.text import TextEncoder, TextRules
 
-# What makes up texts whose pieces hang together: each tokenizer's patterns in parts, letters whose lower case depends
-# on their neighbours, what may stand between them and be looked through, and white space of every kind.
+# Parts of texts whose pieces depend on each other: each tokenizer's patterns in parts, letters whose lower case depends
+# on their neighbours, characters between them that are looked through, and white space of every kind.
 FRAGMENTS = (
     "wall", "St", ".", "bears", "<br />", "<br", "<", "BR", " ", "/>", "/", ">", '"', "'", ",", "(", ")",
     "!", "?", ";", ":",

@@ -1,4 +1,4 @@
-"""What a text is, held against torchtext's own functions and against a transcription of them."""
+"""The tokens of a text, compared with torchtext's own functions and with a transcription of them."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def no_stop_words(text: str) -> list[str]:
     return [word for word in re.sub("[^a-zA-Z]", " ", text).lower().split() if word not in STOP_WORDS]
 
 
-# What a notebook does, and the rules that say it.
+# A notebook's functions, and the rules that do the same.
 NOTEBOOKS: dict[str, tuple[Callable[[str], list[str]], TextRules]] = {
     "split": (str.split, TextRules("whitespace", lowercase=False)),
     "split at a space": (lambda text: text.lower().split(" "), TextRules("space")),

@@ -28,7 +28,7 @@ from pocketrnn.engines.batching import holding, runs
 from pocketrnn.text import TextRules
 
 WORDS = ("<unk>", "<pad>", *bundle_maker.WORDS[1:10])
-# What stands in a text: words, the padding's word, a word that nobody knows.
+# The words of a text: known words, the padding's word, an unknown word.
 TOKENS = st.sampled_from(["the", "wall", "st", "back", "<pad>", "<pad>", "unheard"])
 TEXTS = st.lists(st.lists(TOKENS, max_size=12).map(" ".join), min_size=1, max_size=24)
 RULES = {
@@ -45,7 +45,7 @@ def made(folder: Path, padding: Sequence[int], alone: tuple[int, ...], rules: Te
         folder,
         rules=rules,
         lengths=lengths,
-        # What stands past the end of a row is the id 1.
+        # The id past the end of a row is 1.
         padding=lengths and 1 not in padding,
         vocabulary=WORDS,
         texts=("the wall", "<pad> the", "unheard", "", "the <pad> wall st"),

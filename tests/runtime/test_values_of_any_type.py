@@ -29,7 +29,7 @@ def classified(bundle: Path, given: str, output: str) -> Result:
 
 
 def refused(bundle: Path, given: str, output: str) -> str:
-    """What is said of a file that is refused; nothing may be left behind."""
+    """The message for a file that is refused; nothing may be left behind."""
     result = classified(bundle, given, output)
     assert isinstance(result.exception, SystemExit), repr(result.exception)
     assert result.exit_code == 2

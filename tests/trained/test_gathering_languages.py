@@ -1,4 +1,4 @@
-"""What scripts/gather_languages takes for a row, and what scripts/train_languages draws from rows."""
+"""The texts that scripts/gather_languages takes for rows, and those that scripts/train_languages draws from rows."""
 
 from __future__ import annotations
 

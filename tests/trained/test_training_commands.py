@@ -174,7 +174,7 @@ def examples_in_the_help(command: click.Command) -> list[str]:
     "example",
     [
         # test_training_runs.py exports what it trains, in the fast suite, and test_training_sequences.py trains on
-        # numbers. Of the others every third is run there.
+        # numbers. Every third of the others is run there.
         pytest.param(example, marks=pytest.mark.slow if "--export" in example or "--window" in example or i % 3 else ())
         for i, example in enumerate(examples_in_the_help(train))
     ],
@@ -189,7 +189,7 @@ def test_the_helps_examples_of_train_run(example: str, somewhere_else: Path) -> 
     tags = [[], ["sad"], ["long", "sad"], ["long"]] * 10
     tagged = [json.dumps({"text": f"a {' '.join(some)} film", "label": some}) for some in tags]
     (somewhere_else / "tags.jsonl").write_text("\n".join(tagged) + "\n")
-    # Of the rows of reviews.csv and of that text.
+    # For the rows of reviews.csv and for that text.
     answers = pa.table({label: [1.0 if label == "cat" else 0.0] * 91 for label in LABELS})
     pyarrow.parquet.write_table(answers, somewhere_else / "probabilities.parquet")
     arguments = shlex.split(example)
@@ -367,7 +367,7 @@ def test_a_real_sigint_leaves_a_whole_checkpoint() -> None:
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            # Of so many epochs every twentieth has a line.
+            # With so many epochs, every twentieth has a line.
             if line.startswith("epoch 20 "):
                 process.send_signal(signal.SIGINT)
                 break
@@ -405,7 +405,7 @@ def chunks_of(terminal: int) -> Iterator[bytes]:
         while chunk := os.read(terminal, 65536):
             yield chunk
     except OSError as error:
-        # What Linux answers when the other end is closed.
+        # Linux's error when the other end is closed.
         if error.errno != errno.EIO:
             raise
     finally:

@@ -166,7 +166,7 @@ def test_words_that_only_the_vectors_know_are_known_too(tmp_path: Path) -> None:
     index = checkpoint.vocabulary.index
     torch.testing.assert_close(checkpoint.module.embedding.weight[index("far")], torch.tensor([2.0, 2.0]))
     assert len(set(checkpoint.vocabulary)) == len(checkpoint.vocabulary) == checkpoint.architecture.vocabulary_size
-    # What was too rare for the vocabulary is read as the word that it is.
+    # A word too rare for the data's vocabulary is read as itself.
     task = prepare(data, None, chosen, lambda _: None, beside=Beside(word_vectors=path))[0]
     encoder = TextEncoder(task.rules, task.vocabulary)
     again = [i for text in data.parts(None, chosen)[0].texts for i in encoder.encode(text)]

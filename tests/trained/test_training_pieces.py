@@ -81,7 +81,7 @@ def test_of_a_large_alphabet_the_most_frequent_half_of_the_vocabulary_is_kept() 
     rules, pieces = learn_pieces(["aaa bbb cc d ef", "ab ab ab"], 10, min_freq=1, max_tokens=None)
     assert pieces[:7] == ("<unk>", "<pad>", "a", "b", "c", "▁", "▁a")
     assert len(pieces) == 10
-    # What stands beside an unknown character is no neighbour of what stands behind it.
+    # The characters before and after an unknown one are not neighbours.
     assert spelt(TextEncoder(rules, pieces).encode("adb"), pieces) == "▁a<unk>b"
 
 

@@ -43,7 +43,7 @@ OPTIONS = [
     *("--hidden-dim", "8", "--embedding-dim", "8", "--batch-size", "16", "--learning-rate", "0.03", "--dropout", "0.2"),
     *("--min-freq", "1", "--device", "cpu", "--patience", "0", "--adversarial", "0.1", "--no-final-fit"),
 ]
-# What is exported sooner: one layer of one direction, which reads padded texts.
+# A model that exports faster: one layer of one direction, which reads padded texts.
 SIMPLE = [*OPTIONS, "--padded", "--one-direction"]
 
 
@@ -531,7 +531,7 @@ def test_what_is_odd_about_the_rows_is_said() -> None:
 @pytest.mark.slow
 def test_a_skewed_set_is_told_of_class_weights_and_they_help_the_rare_class() -> None:
     easy = easy_texts(900)
-    # Of the first class all rows, of the others every thirtieth.
+    # All rows of the first class, and every thirtieth of the others.
     rare = np.array([i for i in range(900) if easy.targets[i] == 0 or i % 30 == 0])
     skewed = easy.rows(rare)
     assert "class weights" in notices_of(skewed)
@@ -652,7 +652,7 @@ def test_a_run_uses_the_threads_asked_for_and_leaves_torch_as_it_was() -> None:
     assert torch.get_num_threads() == before
 
 
-# What is done while training only
+# Training only
 
 
 def test_adversarial_training_reads_each_row_again_where_it_hurts() -> None:

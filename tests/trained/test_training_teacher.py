@@ -421,7 +421,7 @@ def test_a_resumed_run_gives_the_bytes_of_one_in_one_piece(tmp_path: Path) -> No
             train(few, QUICKLY, name="s", teacher=other, resume=states[0])
 
 
-# Of two processes without a teacher, test_training_runs.py asks in the fast suite.
+# test_training_runs.py tests two processes without a teacher in the fast suite.
 @pytest.mark.slow
 def test_two_processes_have_the_loss_curve_of_one() -> None:
     data = without_labels(easy_texts(125), every=3)

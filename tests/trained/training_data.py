@@ -57,7 +57,7 @@ def easy_texts(rows: int = 240, seed: int = 0) -> LabelledTexts:
 
 
 def noting(found: list[str]) -> Callable[[object], None]:
-    """What `report` of `train` may be, to find the texts of its notices about the data, not of its steps."""
+    """A `report` for `train` that collects the texts of its notices about the data, not of its steps."""
 
     def report(event: object) -> None:
         if type(event) is Notice:

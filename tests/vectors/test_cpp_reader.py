@@ -63,7 +63,7 @@ def classify(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
-    """Of a bundle, a folder with its graph and its text rules for the engine."""
+    """A function from a bundle to a folder with its graph and its text rules for the engine."""
 
     @cache
     def made(bundle: Path) -> Path:

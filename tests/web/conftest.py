@@ -1,4 +1,4 @@
-"""What the tests of the browser runtime need beside Python, and how to get it."""
+"""The programs that tests of the browser runtime need beside Python, and how to get them."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def vectors_of(bundle: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def answers(node: Node, wasm: Path, packed: Path) -> dict[tuple[str, str], dict[str, Any]]:
-    """What each engine answers to the test vectors, by bundle and engine."""
+    """The answers to the test vectors, by bundle and engine."""
     cases = [(bundle, engine) for bundle, engine in CASES if SLOW_TOO in os.environ or is_fast(bundle, engine)]
     questions = [
         {

@@ -32,7 +32,7 @@ PIECES = (1, 1, 14, 3, 30, 2, 60)
 
 
 def array_of(sequence: dict[str, Any], channels: int) -> Any:
-    """What Node is given, as Python is given it."""
+    """The input of Node, in Python's form."""
     if sequence["kind"] == "rows":
         return sequence["samples"]
     flat = [np.nan if x is None else float(x) for row in sequence["samples"] for x in row]
@@ -47,7 +47,7 @@ def sequences_of(name: str, *, refused: bool) -> list[dict[str, Any]]:
 
 
 def refused_of(name: str, channels: int) -> list[dict[str, Any]]:
-    """What no classifier of so many channels takes, each by the rules of the file or by its shape."""
+    """The inputs that no classifier of so many channels takes, each by the rules of the file or by its shape."""
     row = [0.5] * channels
     infinite = [row, ["inf", *row[1:]], ["inf", *row[1:]]]
     shapes = [
@@ -62,7 +62,7 @@ def refused_of(name: str, channels: int) -> list[dict[str, Any]]:
 def pieces_of(channels: int) -> list[dict[str, Any]]:
     generator = np.random.default_rng(0)
     pieces = [{"kind": "Float64Array", "samples": generator.normal(0, 2, (n, channels)).tolist()} for n in PIECES]
-    # What is refused is no part of the recording.
+    # A refused piece is not part of the recording.
     return [*pieces[:3], {"kind": "Float64Array", "samples": [["inf"] * channels]}, *pieces[3:]]
 
 
@@ -200,7 +200,7 @@ def test_the_page_answers_recordings_and_the_motion_sensor_as_python(
     samples = np.random.default_rng(1).normal(0, 1.5, (40, 3))
     samples[3, 1] = np.nan
     whole = "ax,ay,az\n" + "".join(f"{i * 700 - 9000},{i},{-i * 300}\n" for i in range(20))
-    # Of events 25 ms apart, and of steps 20 ms apart, some are read twice.
+    # Events are 25 ms apart, and steps 20 ms, so that some events are read twice.
     events = [{"time": 1000 + 25 * i, "acceleration": dict(zip("xyz", row, strict=True))}
               for i, row in enumerate((np.sin(np.arange(60).reshape(20, 3)) * 9.80665).tolist())]  # fmt: skip
     with served(site) as address:

@@ -165,7 +165,7 @@ def test_the_page_shows_the_label_and_the_numbers_of_python(seen: dict[str, Any]
 
 
 def so_far(classifier: Classifier, text: str, ends: list[int]) -> list[list[Any]]:
-    """What the page says behind the words after which the likeliest label is another one than before."""
+    """The page's lines behind the words after which the likeliest label changes."""
     said: list[list[Any]] = []
     for end in ends:
         answer = classifier.classify(text[:end])

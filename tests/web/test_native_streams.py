@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 HEADER = (ROOT / "runtime" / "native" / "src" / "pocketrnn.h").read_text(encoding="utf-8")
 pytestmark = pytest.mark.skipif("prnn_stream_open" not in HEADER, reason="this engine has no streams")
 ENGINES = ("pocketrnn.wasm", "pocketrnn-plain.wasm")
-# Of subwords, from the test vectors: rules and tokens.
+# Rules and tokens of subwords, from the test vectors.
 SUBWORDS = ("streams-wordpiece", "streams-merges")
 RULES: dict[str, AnyTextRules | None] = {
     "words": TextRules(),

@@ -47,7 +47,7 @@ def setting(path: str, value: object) -> Callable[[Document], None]:
     return change
 
 
-# What the document says, and a word of what is said of it.
+# Changes of the document, and a word of the message about each.
 FAULTS: dict[str, tuple[Callable[[Document], None], str]] = {
     "no labels": (lambda document: document.pop("labels"), "labels"),
     "other labels": (setting("labels", ["a", "b", "c", "d"]), "contradicts itself"),

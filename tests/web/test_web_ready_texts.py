@@ -38,7 +38,7 @@ def test_the_vectors_of_texts_that_are_split_already_are_answered_as_they_say(no
     assert answer["ids"] == answer["run"] == [vector["ids"] for vector in vectors]
     assert answer["typed"] == vectors[0]["ids"]
     for vector, (alone, second) in zip(refused, answer["said"], strict=True):
-        # What is no list is said in other words here.
+        # The message for a value that is not a list differs here.
         said = "must be a string" if vector["said"] == "is not" else vector["said"]
         for each in (alone, second):
             assert each is not None, vector

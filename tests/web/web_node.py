@@ -44,7 +44,7 @@ class Node:
 
 
 def bundle_files(folder: Path) -> dict[str, bytes]:
-    """What pocketrnn.js reads of a bundle, by name: its text rules, packed, and its graph."""
+    """The files of a bundle that pocketrnn.js reads, by name: its text rules, packed, and its graph."""
     manifest = manifests.read(folder)
     return {
         "text.prnn": packed_text_rules(manifest),

@@ -28,7 +28,7 @@ PIECES = (
     "<br />", "<BR />", "<br/>", "<br  />", "<b\"r />", "b\u0130r", "'s", "...", "Wall St.", "constructor", "__proto__",
     "toString", "hasOwnProperty",
 )  # fmt: skip
-# What Unicode 15 and later changed; Python's answers for these depend on its version.
+# Characters that Unicode 15 and later changed; Python's answers for these depend on its version.
 NEWER_THAN_14 = frozenset("\u1c89\ua7cb\ua7da\U00010d50\U00016ea0\ua7ce\u0ece")
 
 
