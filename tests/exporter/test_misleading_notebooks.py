@@ -22,8 +22,8 @@ from pocketrnn_export.intake.made_twice import check_not_random
 from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name import ModuleName, module_name
 
-# What is changed must be "max" in the end, as it is after the whole notebook has run. What stands after % is not run,
-# but noted or refused.
+# The changed value must be "max" in the end, as it is after the whole notebook has run. Code after % is not run, but
+# noted or refused.
 OF_CONFIG: Final = """
 c = config; c["pool"] = "max"
 c: dict = config; c["pool"] = "max"
@@ -264,7 +264,7 @@ import operator; operator.imul(array, 3)
 torch.utils.swap_tensors(tensor, torch.full((1,), 3.0))
 torch.flatten(tensor)[:] = 3
 """.strip().splitlines()
-# What a file beside the notebook does to another, imported or used.
+# Changes by a file beside the notebook, imported or used.
 OF_A_FILE: Final = """
 from model_file import *; CONFIG["pool"] = "max"
 from model_file import *; C = CONFIG; C["pool"] = "max"
@@ -363,7 +363,7 @@ OF_A_DISPATCHED_FUNCTION: Final = """
 pool.register(int, lambda x: "max")
 |def of_numbers(x):|    return "max"|pool.register(int)(of_numbers)
 """.strip().splitlines()
-# What runs code of the notebook by another syntax than a call's, or a call of what only reaches it.
+# Syntax other than a call that runs code of the notebook, or calls of functions that only reach it.
 OF_REACHED: Final = """
 class L(list): append = lambda self, v: config.update(pool="max"); L().append(3)
 (lambda c=config: c.update(pool="max"))()
@@ -404,7 +404,7 @@ def f(o: config.update(pool="max")) -> None: pass
 % |class A:|    def __iter__(s): yield config.update(pool="max")|for x in A(): pass
 % |class A:|    def __getitem__(s, i): return config.update(pool="max")|for b in torch.utils.data.DataLoader(A()): pass
 """
-# What is used up by reading it, what is kept from call to call, what gives an object again, and other languages.
+# Iterators that reading uses up, state kept between calls, functions that return an argument, and other languages.
 OF_USE: Final = """
 it = iter(["mean", "", "max"]); x, *_ = zip(it, [1]); POOL = next(it)
 d = {"it": iter(["mean", "max"])}; "mean" in d["it"]; POOL = next(d["it"])
@@ -416,7 +416,7 @@ d = {"it": iter(["mean", "max"])}; "mean" in d["it"]; POOL = next(d["it"])
 % %unheard_of POOL = "max"
 % %%unheard_of|POOL = "max"
 """.strip().splitlines()
-# What reaches a value by no name, or that a package calls later.
+# Code that reaches a value by no name, or that a package calls later.
 OF_NO_NAME: Final = """
 g = (config.update(pool=p) for p in ["max"]); any(g)
 import itertools; g = itertools.starmap(config.update, [[{"pool": "max"}]]); x, = g
@@ -476,7 +476,7 @@ array: np.multiply(array, 3, out=array)
 array: % array.clip(3, 3, out=array)
 array: np.nan_to_num(array, copy=False)[:] = 3
 """.strip().splitlines()
-# What is changed in a class by an object of it, or by a method that gets the class.
+# Changes of a class by an object of it, or by a method that gets the class.
 OF_A_CLASS: Final = """
 K().use("max")
 Below().use("max"); K.pool = Below.pool
