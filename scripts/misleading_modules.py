@@ -304,6 +304,10 @@ def _beside_others() -> Iterator[Misleading]:
     for gated in (*rows.OVER_ROWS, *rows.STAY_SORTED, *rows.BACK_IN_ORDER, rows.GatedByItself):
         call = "module(tokens, lengths)" if issubclass(gated, rows.StaysSorted) else "module(tokens)"
         yield Misleading("texts beside others", gated.__name__, gated, call, rows.CLASSES, rows.WORDS)
+    for padded in (*rows.PADDING_TELLS, *rows.PADDING_NEVER_TELLS):
+        counts = padded is rows.CountedAndPooledBesideZerosWhereRare
+        call = "module(tokens)" if counts else "module(tokens, lengths)"
+        yield Misleading("padding that rare texts tell of", padded.__name__, padded, call, rows.CLASSES, rows.WORDS)
 
 
 def _rare() -> Iterator[Misleading]:

@@ -481,6 +481,9 @@ def _prepared_and_made(
         forms = _made(kinds, prepared, description)
         if EDGE in kinds or prepared.one_text:
             return prepared, forms
+        graph, _ = _graph_of(forms)
+        told = {i: 0.0 for i in graph.alone if i not in prepared.stated_alone}
+        prepared = replace(prepared, padding=graph.padding, alone={**told, **prepared.alone})
         # A graph says which numbers forward compares ids with.
         rules = description.text.rules
         numbers = [rules.unknown_id, rules.empty_id, *rules.first_ids, *rules.last_ids, *_whole_numbers(forms)]
@@ -541,7 +544,7 @@ def _named(ids: Iterable[int], vocabulary: Sequence[str]) -> str:
 
 
 def _moved(probability: float) -> str:
-    return f", by up to {probability:.2g} in probability" if probability < 1 else ""
+    return f", by up to {probability:.2g} in probability" if 0 < probability < 1 else ""
 
 
 def _tell_what_is_assumed(graph: Graph, description: Description, *, compared: bool) -> None:

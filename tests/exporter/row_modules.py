@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 WORDS: Final = 300
 CLASSES: Final = 3
@@ -221,3 +221,84 @@ class GatedByItself(Gated):
         return groups.sum(1) + functional.softmax(gated, 1) * torch.zeros_like(gated).scatter(
             1, gated.sort(dim=1, stable=True).indices, state
         )
+
+
+class PadsTheStates(Gated):
+    """What stands after a text in a wider batch is a number that pooling may take, for a few texts only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(6, 6, batch_first=True)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Any:  # type: ignore[override]
+        packed = pack_padded_sequence(self.embedding(x), lengths, batch_first=True, enforce_sorted=False)
+        return self.fc(self.pooled(self.gru(packed)[0], x, lengths))
+
+    def pooled(self, packed: Any, x: Tensor, lengths: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class PooledBesideZerosWhereLong(PadsTheStates):
+    """Texts of up to 64 tokens are beside zeros anyway; of longer ones, hardly one has no state above them."""
+
+    def pooled(self, packed: Any, x: Tensor, lengths: Tensor) -> Tensor:
+        states, _ = pad_packed_sequence(packed, batch_first=True, total_length=max(64, x.size(1)))
+        return states.amax(1)
+
+
+class PooledBesideLowPadding(PadsTheStates):
+    """No drawn text has a state below -0.9."""
+
+    def pooled(self, packed: Any, x: Tensor, lengths: Tensor) -> Tensor:
+        return pad_packed_sequence(packed, batch_first=True, padding_value=-0.9)[0].amax(1)
+
+
+class PooledBesideZerosWhereRare(PadsTheStates):
+    def pooled(self, packed: Any, x: Tensor, lengths: Tensor) -> Tensor:
+        states, _ = pad_packed_sequence(packed, batch_first=True)
+        return states.sum(1) / lengths[:, None] + 3 * states.amax(1) * self.rare(x)
+
+
+class MeanOfTheWidthWhereRare(PadsTheStates):
+    def pooled(self, packed: Any, x: Tensor, lengths: Tensor) -> Tensor:
+        states, _ = pad_packed_sequence(packed, batch_first=True)
+        return torch.where(self.rare(x), states.mean(1), states.sum(1) / lengths[:, None])
+
+
+class CountedAndPooledBesideZerosWhereRare(PooledBesideZerosWhereRare):
+    """The lengths are counted from the ids."""
+
+    def forward(self, x: Tensor) -> Any:  # type: ignore[override]
+        return super().forward(x, (x != 1).sum(1).clamp(min=1))
+
+
+PADDING_TELLS: Final[tuple[type[Gated], ...]] = (
+    PooledBesideZerosWhereLong, PooledBesideLowPadding, PooledBesideZerosWhereRare, MeanOfTheWidthWhereRare,
+    CountedAndPooledBesideZerosWhereRare,
+)  # fmt: skip
+
+
+class PooledAboveZeros(PadsTheStates):
+    """No state is below the padding's zeros."""
+
+    def pooled(self, packed: Any, x: Tensor, lengths: Tensor) -> Tensor:
+        states, _ = pad_packed_sequence(packed, batch_first=True)
+        return torch.relu(states).amax(1)
+
+
+class PooledBesideTheLeast(PadsTheStates):
+    def pooled(self, packed: Any, x: Tensor, lengths: Tensor) -> Tensor:
+        return pad_packed_sequence(packed, batch_first=True, padding_value=-1.0)[0].amax(1)
+
+
+class WeighedAfterTheSoftmax(PadsTheStates):
+    """The padding takes part of a softmax, and its part is divided out."""
+
+    def pooled(self, packed: Any, x: Tensor, lengths: Tensor) -> Tensor:
+        states, _ = pad_packed_sequence(packed, batch_first=True)
+        there = torch.arange(states.size(1)) < lengths[:, None]
+        weights = functional.softmax(states.sum(2) * there, 1) * there
+        return ((weights / weights.sum(1, keepdim=True))[..., None] * states).sum(1)
+
+
+PADDING_NEVER_TELLS: Final = (PooledAboveZeros, PooledBesideTheLeast, WeighedAfterTheSoftmax)

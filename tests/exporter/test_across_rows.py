@@ -522,3 +522,33 @@ def test_an_axis_of_as_many_numbers_as_there_are_rows_is_none_of_rows(tmp_path: 
     words = [f"w{number}" for number in range(50)]
     manifest = export(SixteenNumbers().eval(), tmp_path / "b", labels=list("abc"), vocabulary=words, torchscript=False)
     assert manifest.graph.batch is None
+
+
+def _of_padded(kind: type[row_modules.Gated]) -> Any:
+    torch.manual_seed(0)
+    counts = kind is row_modules.CountedAndPooledBesideZerosWhereRare
+    lengths = () if counts else (torch.tensor([7, 5, 3]),)
+    tokens = torch.full((3, 7), 2)
+    tokens[2, 3:] = 1
+    return right_program(kind().eval(), (tokens, *lengths))
+
+
+@pytest.mark.parametrize("kind", mostly_slow(list(row_modules.PADDING_TELLS), 5, first=3))
+def test_padding_that_only_rare_texts_tell_of_is_found_by_its_line(kind: type[row_modules.Gated]) -> None:
+    assert "row_modules.py" in _of_padded(kind).padding_tells[1]
+
+
+@pytest.mark.parametrize("kind", mostly_slow(list(row_modules.PADDING_NEVER_TELLS), 3, first=2))
+def test_padding_below_all_that_a_text_may_hold_tells_nothing(kind: type[row_modules.Gated]) -> None:
+    assert _of_padded(kind).padding_tells == {}
+
+
+def test_texts_share_no_batch_with_longer_ones_where_padding_may_tell(tmp_path: Path, short_proofs: None) -> None:
+    words = [f"w{i}" for i in range(row_modules.WORDS)]
+    torch.manual_seed(0)
+    graphs = [
+        export(kind().eval(), tmp_path / kind.__name__, labels=["a", "b", "c"], vocabulary=words, progress=False).graph
+        for kind in (row_modules.PooledBesideLowPadding, row_modules.CountedAndPooledBesideZerosWhereRare)
+    ]
+    assert [graph.padding for graph in graphs] == [False, False]
+    assert 1 in graphs[1].alone

@@ -39,6 +39,7 @@ from pocketrnn_export.tracing.checks.trace_checks import (
     refuse_mixed_rows,
     refuse_other_sizes,
     refuse_ties,
+    told_by_padding,
 )
 from pocketrnn_export.tracing.layers.layer_weights import add_onnx_weights
 from pocketrnn_export.tracing.python_semantics.caught_errors import files_that_catch
@@ -115,7 +116,8 @@ def _program(asked: AskedModule, judged: Callable[[TracedProgram], Runnable], *,
         _check_plain(asked, plain, graph.run, log)
         if not log.questions:
             refuse_mixed_rows(asked, plain)
-            return replace(plain, notes=refuse_other_sizes(asked, plain, graph.run))
+            notes = refuse_other_sizes(asked, plain, graph.run)
+            return replace(plain, notes=notes, padding_tells=told_by_padding(asked, plain))
 
     lasting = _Lasting.of(asked)
 
@@ -146,7 +148,8 @@ def _program(asked: AskedModule, judged: Callable[[TracedProgram], Runnable], *,
         lasting.refuse_lost(found.traced, judged, found.bounds)
     settled_program = replace(found.traced, limits=found.limits, bounds=found.bounds)
     refuse_mixed_rows(asked, settled_program)
-    return replace(settled_program, notes=refuse_other_sizes(asked, settled_program, made(found.traced).run))
+    notes = refuse_other_sizes(asked, settled_program, made(found.traced).run)
+    return replace(settled_program, notes=notes, padding_tells=told_by_padding(asked, settled_program))
 
 
 @dataclass(frozen=True)

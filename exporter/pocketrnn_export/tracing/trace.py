@@ -13,7 +13,7 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -140,6 +140,8 @@ class TracedProgram:
         bounds: sizes on both sides of everything that forward asks about a size, for the proof; none where it asks
             nothing. Those outside the limits are among them.
         notes: what was not compared with the module.
+        padding_tells: the ids of padding of which what stands after a text may reach its answer in a batch, each with
+            the line where; see `checks/padded_steps.py`.
     """
 
     program: torch.export.ExportedProgram
@@ -149,6 +151,7 @@ class TracedProgram:
     limits: Limits = field(default_factory=Limits)
     bounds: tuple[Sizes, ...] = ()
     notes: tuple[str, ...] = ()
+    padding_tells: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def orders(self) -> tuple[str, ...]:

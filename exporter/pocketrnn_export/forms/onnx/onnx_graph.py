@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -60,6 +61,8 @@ __all__ = [
     "traced_alike",
     "whole_numbers_of",
 ]
+
+_log = logging.getLogger(__name__)
 
 ONNX_FILE: Final = "model.onnx"
 # A constant of more numbers is a weight.
@@ -185,16 +188,19 @@ def form_of_module(prepared: ExportableModule, metadata: Mapping[str, str], *, i
         return SingleText(module, takes_lengths=prepared.takes_lengths) if one_text else module
 
     made = onnx_graph(to_trace(prepared.module), example, metadata, one_text=one_text)
+    tells = made.padding_tells
+    if prepared.takes_lengths and prepared.padding and tells:
+        _log.info("Texts share a batch with those of their length: padding may reach an answer, %s", *tells.values())
     graph = Graph(
         file=ONNX_FILE,
         sha256="",
         opset=OPSET,
         inputs=WHOLE_TEXTS.inputs[: len(example)],
-        padding=prepared.padding,
+        padding=prepared.padding and not tells,
         embedding_rows=made.embedding_rows or ids,
         batch=1 if one_text else None,
         limits=limits_of(made, prepared),
-        alone=prepared.stated_alone,
+        alone=tuple(sorted({*prepared.stated_alone, *([] if prepared.takes_lengths else tells)})),
     )
 
     def retraced() -> bytes:
@@ -263,7 +269,13 @@ def onnx_graph(
             session_of(graphs[found.program].content)
         except ExportError as error:
             raise _with_its_line(error, found.program) from error
-    return replace(graphs[found.program], limits=found.limits, bounds=found.bounds, notes=found.notes)
+    return replace(
+        graphs[found.program],
+        limits=found.limits,
+        bounds=found.bounds,
+        notes=found.notes,
+        padding_tells=found.padding_tells,
+    )
 
 
 def _computes_in_halves(node: torch.fx.Node) -> bool:

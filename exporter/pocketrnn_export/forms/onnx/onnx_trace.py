@@ -59,6 +59,8 @@ class OnnxGraph:
         plan: the branches that were taken where forward asks about sizes; None for those of the example.
         cut_counted: whether what is unpacked was cut to the longest of the lengths that forward counts itself.
         loops: the lines of the loops over the steps of a text, of which a few iterations were traced.
+        padding_tells: the ids of padding of which what stands after a text may reach its answer in a batch, each with
+            the line where; see `checks/padded_steps.py`.
     """
 
     content: bytes
@@ -71,6 +73,7 @@ class OnnxGraph:
     plan: TracePlan | None = None
     cut_counted: bool = True
     loops: tuple[str, ...] = ()
+    padding_tells: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,15 @@ from pocketrnn_export.module_runs.operations import GIVES_NO_NUMBERS
 from pocketrnn_export.torch_internals import expression_of, in_one_memory, written_by
 from pocketrnn_export.tracing.checks.what_of_words import OfWords, name_of_node, what_of_words
 
-__all__ = ["BY_POSITION", "OF_LENGTHS", "axes_of_batch", "needed_nodes", "place_across_rows", "symbols_of_batch"]
+__all__ = [
+    "BY_POSITION",
+    "OF_LENGTHS",
+    "axes_of_batch",
+    "compared_numbers",
+    "needed_nodes",
+    "place_across_rows",
+    "symbols_of_batch",
+]
 
 # The operators that compute along an axis and keep it; the axis is the second argument.
 _ALONG: Final = frozenset({
@@ -73,6 +81,14 @@ def symbols_of_batch(program: torch.export.ExportedProgram) -> set[Any]:
     inputs = set(program.graph_signature.user_inputs)
     values = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in inputs]
     return {expression_of(value.shape[0]) for value in values if isinstance(value.shape[0], torch.SymInt)}
+
+
+def compared_numbers(program: torch.export.ExportedProgram) -> list[int]:
+    """The whole numbers that a program asks its values for: those of `x != 1`."""
+    asked = [node for node in program.graph.nodes if name_of_node(node) in ("eq", "ne")]
+    return [
+        arg for node in asked for arg in node.args if isinstance(arg, int) and not isinstance(arg, bool) and arg >= 0
+    ]
 
 
 def needed_nodes(program: torch.export.ExportedProgram) -> list[Node]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import sympy
@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from pocketrnn.errors import ExportError
 from pocketrnn_export.module_runs.cpu_run import answer_of, quietly_on_cpu
 from pocketrnn_export.module_runs.whole_copy import copied_again
-from pocketrnn_export.tracing.checks.across_rows import place_across_rows, symbols_of_batch
+from pocketrnn_export.tracing.checks.across_rows import compared_numbers, place_across_rows, symbols_of_batch
 from pocketrnn_export.tracing.checks.asked_module import AskedModule
 from pocketrnn_export.tracing.checks.every_size import APART, SECONDS, Answers, answer_if_any, check_every_size
 from pocketrnn_export.tracing.checks.every_step import check_every_step
 from pocketrnn_export.tracing.checks.mixed_rows import place_of_mixed_rows
+from pocketrnn_export.tracing.checks.padded_steps import place_of_padded_steps
 from pocketrnn_export.tracing.checks.pytorch_run import ValuesOfNodes, run_in_pytorch
 from pocketrnn_export.tracing.checks.row_numbers import place_of_row_numbers
 from pocketrnn_export.tracing.checks.row_owners import place_of_other_owners
@@ -36,7 +37,12 @@ __all__ = [
     "refuse_mixed_rows",
     "refuse_other_sizes",
     "refuse_ties",
+    "told_by_padding",
 ]
+
+# The ids below this, and the last, may be what forward counts as padding.
+_COUNTED: Final = 4
+_MOST_IDS: Final = 12
 
 
 def refuse_changed(asked: AskedModule, found: TracedProgram, usual: tuple[Tensor, ...], before: Any) -> None:
@@ -199,6 +205,29 @@ def refuse_mixed_rows(asked: AskedModule, traced: TracedProgram) -> None:
             "neighbours.",
             "Compute each text's answer from its own tokens: name the axis of a sum, a maximum or a count.",
         )
+
+
+def told_by_padding(asked: AskedModule, traced: TracedProgram) -> dict[int, str]:
+    """The ids of padding of which what stands after a text may reach its answer in a batch, each with the line where:
+    that of the example, where lengths are given; else those that forward may count."""
+    batch, padding_id = symbols_of_batch(traced.program), int(asked.example[0][-1, -1])
+    takes_lengths = len(asked.example) > 1
+    if asked.one_text or not batch or (takes_lengths and asked.example[1].dim() > 1):
+        return {}
+
+    def inputs_of(rows: int, steps: int) -> tuple[Tensor, ...]:
+        return asked.inputs(Sizes(rows, steps))
+
+    bounds = [sizes.tokens for sizes in traced.bounds if inside(traced.limits, sizes)]
+    ids = [padding_id]
+    if not takes_lengths:
+        compared = [i for i in compared_numbers(traced.program) if i < asked.ids]
+        ids = list(dict.fromkeys([padding_id, *compared, *range(min(_COUNTED, asked.ids)), asked.ids - 1]))[:_MOST_IDS]
+    found = {}
+    for i in ids:
+        until = time.process_time() + SECONDS / len(ids)
+        found[i] = place_of_padded_steps(traced.program, inputs_of, batch, bounds, padding_id=i, until=until)
+    return {i: place for i, place in found.items() if place}
 
 
 def refuse_other_sizes(asked: AskedModule, found: TracedProgram, exported: Answers) -> tuple[str, ...]:
