@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import Tensor, nn
@@ -82,6 +83,26 @@ def test_the_graph_computes_what_pytorch_does(calls: tuple[Call, ...]) -> None:
     ids = torch.arange(3)[:, None].repeat(1, 2)
     module = Asked(calls).eval()
     graph = converted(traced_program(module, (ids,), None, TraceLog()), {}, Names(("tokens",), ("logits",)))
+    (found,) = session_of(graph.content).run(None, {"tokens": ids.numpy()})
+    with torch.no_grad():
+        np.testing.assert_allclose(found, module(ids).numpy(), rtol=1e-6)
+
+
+SIDE_BY_SIDE: Final[tuple[Call, ...]] = (
+    lambda x: torch.hstack([x, x.float() / 3]),
+    lambda x: torch.hstack((x[0], x[0, 0], x[1])).expand(len(x), -1),
+    lambda x: torch.column_stack([x[:, 0], x, x[:, 1]]),
+    lambda x: torch.vstack([x, x[0]])[1:],
+    lambda x: torch.dstack([x, x * 2]).flatten(1),
+    lambda x: torch.dstack([x[0], x[1]]).reshape(1, -1).expand(len(x), -1),
+)
+
+
+def test_tensors_side_by_side_are_joined_without_a_sequence() -> None:
+    ids = torch.arange(3)[:, None].repeat(1, 2)
+    module = Asked(SIDE_BY_SIDE).eval()
+    graph = converted(traced_program(module, (ids,), None, TraceLog()), {}, Names(("tokens",), ("logits",)))
+    assert not [node for node in onnx.load_from_string(graph.content).graph.node if "Sequence" in node.op_type]
     (found,) = session_of(graph.content).run(None, {"tokens": ids.numpy()})
     with torch.no_grad():
         np.testing.assert_allclose(found, module(ids).numpy(), rtol=1e-6)

@@ -11,7 +11,17 @@ from torch.fx.traceback import annotate
 
 from pocketrnn_export.torch_internals import expression_of
 from pocketrnn_export.tracing.python_semantics.loop_unroll import ITERATION, ITERATIONS, Slices
-from pocketrnn_export.tracing.session import Call, Declined, Topic, TraceSession, declined, in_a_loop, rule
+from pocketrnn_export.tracing.session import (
+    Call,
+    Declined,
+    Rule,
+    Topic,
+    TraceSession,
+    always,
+    declined,
+    in_a_loop,
+    rule,
+)
 from pocketrnn_export.tracing.trace_operators import PUT, STACKED, STEP
 
 __all__ = ["LOOPS"]
@@ -171,6 +181,45 @@ def cat(session: TraceSession, tensors: Any, dim: int = 0, **kwargs: Any) -> Any
     return stacked if isinstance(stacked, Declined) else stacked.flatten(first, first + 1)
 
 
+def _beside(shaped: Callable[[Tensor], Tensor], axis: int) -> Callable[..., Any]:
+    """`torch.hstack` and its like: `torch.cat` along an axis, or the last one before it, of tensors that were shaped.
+    Those that torch's exporter writes are sequences, of which no bundle's graph is made."""
+
+    def joined(session: TraceSession, tensors: Any, **more: Any) -> Any:
+        if more or not isinstance(tensors, (list, tuple)):
+            return declined("not a list of tensors")
+        tensors = [shaped(tensor) for tensor in tensors]
+        along = min(axis, tensors[0].dim() - 1)
+        found = cat(session, tensors, along)
+        return torch.cat(tensors, along) if isinstance(found, Declined) else found
+
+    return joined
+
+
+def _as_vector(x: Tensor) -> Tensor:
+    return x if x.dim() else x.reshape(1)
+
+
+def _as_row(x: Tensor) -> Tensor:
+    return x if x.dim() > 1 else x.reshape(1, -1)
+
+
+def _as_column(x: Tensor) -> Tensor:
+    return x if x.dim() > 1 else x.reshape(-1, 1)
+
+
+def _as_depth(x: Tensor) -> Tensor:
+    return x if x.dim() > 2 else _as_row(x).unsqueeze(2)
+
+
+_BESIDE: Final = (
+    Rule(("hstack",), _beside(_as_vector, 1), always),
+    Rule(("vstack", "row_stack"), _beside(_as_row, 0), always),
+    Rule(("column_stack",), _beside(_as_column, 1), always),
+    Rule(("dstack",), _beside(_as_depth, 2), always),
+)
+
+
 def _all_iterations(session: TraceSession, tensors: Any) -> tuple[int, bool] | None:
     """The loop whose iterations made the tensors, one each in their order, and whether the last comes first."""
     if not isinstance(tensors, (list, tuple)) or len(tensors) != ITERATIONS:
@@ -192,4 +241,4 @@ def add(_: TraceSession, x: Any, number: Any, **kwargs: Any) -> Any:
     return torch.zeros(x.shape, dtype=x.dtype) + x
 
 
-LOOPS: Final = Topic((step, put, select, unbind, split, chunk, stack, cat, add), around=_in_its_iteration)
+LOOPS: Final = Topic((step, put, select, unbind, split, chunk, stack, cat, *_BESIDE, add), around=_in_its_iteration)
