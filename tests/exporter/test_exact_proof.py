@@ -527,6 +527,29 @@ def test_two_graphs_that_differ_by_more_than_rounding_are_told_apart() -> None:
     assert "nodes" in str(after(lambda m: m.graph.node.pop()))
 
 
+class MadeInFloat32(nn.Module):
+    """A mask of float32 beside numbers of the module's own precision, and a least number for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.emb, self.fc = nn.Embedding(IDS, 4), nn.Linear(4, CLASSES)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        states, n = self.emb(x), x.size(1)
+        scores = states @ states.transpose(1, 2) + torch.full((n, n), -1e9).to(states.dtype)
+        return self.fc(functional.normalize((scores.softmax(2) @ states)[:, -1], p=1))
+
+
+def test_what_forward_makes_in_float32_is_the_same_in_both_graphs() -> None:
+    module = MadeInFloat32().eval()
+    made = onnx_graph(module, example(takes_lengths=False), {})
+    double = traced_alike(doubled(module), example(takes_lengths=False), {}, made).content
+    assert difference_beyond_rounding(made.content, double) is None
+    model = onnx.load_from_string(made.content)
+    model.graph.node.pop()
+    assert "nodes" in str(difference_beyond_rounding(model.SerializeToString(), double))
+
+
 def test_an_answer_is_measured_in_spreads() -> None:
     case = Case("one", np.zeros((2, 1), np.int64), np.ones(2, np.int64))
     exact = Exact(case, np.array([[0.5, 0.4999999], [3.0, -1.0]]), np.array([1e-6, 1e-7]))
