@@ -104,6 +104,20 @@ OF_ROWS: Final[dict[str, Function]] = {
     "largest that are put together": lambda x: torch.zeros_like(x).scatter_reduce(
         1, torch.tensor([[0, 1, 0, 2, 5, 5]]).expand(len(x), -1), x, "amax", include_self=False
     ),
+    "means that are put together": lambda x: torch.cat(
+        [
+            x.nan_to_num(0, 9, -9).scatter_reduce(
+                1, torch.tensor([[0, 1, 0, 2, 5]]).expand(len(x), -1), x.nan_to_num(7, 8, 9), "mean", include_self=own
+            )
+            for own in (True, False)
+        ],
+        1,
+    ),
+    "diagonals": lambda x: torch.cat(
+        [torch.diagonal(x[:, :, None] * x[:, None, :4].sign(), k, 1, 2) for k in (0, 2, -3)]
+        + [(x[:, None, :, None] * x[:, :3, None, None]).diagonal(1, 2, 1)[..., 0]],
+        1,
+    ),
     "attention by one query": lambda x: functional.multi_head_attention_forward(
         x[:, None].nan_to_num(0, 1, -1)[:1],
         *[x[:, None].nan_to_num(0, 1, -1)] * 2,

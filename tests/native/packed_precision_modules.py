@@ -179,6 +179,14 @@ class ThreeOfTenWords(_Recurrent):
         return self.out(self.states(tokens).mean(1) + most.float())
 
 
+class HeldAboveItsMost(_Recurrent):
+    """Of a least number above the largest, PyTorch gives the largest."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        states = self.states(tokens)
+        return self.out(states[:, -1] + states[:, 0].clamp(0.2, -0.1))
+
+
 REFUSED = (
     ThreeOfTenWords, PercentInDouble, MoreThanTwoThirdsInDouble, CountsInHalf, SpreadInDouble, FloorOfPercentInDouble,
     RunningShareInDouble, ShareInDoubleAsFloat, SumOfStatesInDoubleBucketed, LargestSumInDouble, PairsInDouble,
@@ -186,6 +194,6 @@ REFUSED = (
 )  # fmt: skip
 # float32 gives the answers of these, or the same whole numbers.
 PACKED = (
-    LastByACountInDouble, RemaindersOfSums, LastStepByItsPlace, LastStepByGather, MeanInDouble, LogOfACountInDouble,
-    MaskInHalf, WordsByGather,
+    HeldAboveItsMost, LastByACountInDouble, RemaindersOfSums, LastStepByItsPlace, LastStepByGather, MeanInDouble,
+    LogOfACountInDouble, MaskInHalf, WordsByGather,
 )  # fmt: skip

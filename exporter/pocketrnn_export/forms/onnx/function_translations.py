@@ -175,9 +175,15 @@ def _clamp_by_tensors(x: Any, min: Any = None, max: Any = None) -> Any:  # noqa:
     return aten_clamp_tensor(x, min, max)
 
 
+def _clamp_max_by_tensor(x: Any, max_: Any) -> Any:
+    return _clamp_by_tensors(x, None, max_)
+
+
 def _scatter_reduce(x: Any, dim: int, index: Any, src: Any, reduce: str, include_self: bool = True) -> Any:
     """`x.scatter_reduce(dim, index, src, "amax")`: torch's translation begins with the largest number where nothing of
-    x takes part."""
+    x takes part; of "mean" it gives the sum."""
+    if reduce == "mean" and x.shape and x.dtype in _FLOATS:
+        return _scatter_mean(x, dim, index, src, include_self=include_self)
     largest = {"amax": -math.inf, "amin": math.inf}.get(reduce)
     if largest is None or not x.shape or x.dtype not in _FLOATS:
         return aten_scatter_reduce(x, dim, index, src, reduce, include_self)
@@ -185,6 +191,39 @@ def _scatter_reduce(x: Any, dim: int, index: Any, src: Any, reduce: str, include
         filled = op.Expand(_number(largest, x), op.Shape(index))
         x = op.ScatterElements(x, index, filled, axis=dim)
     return op.ScatterElements(x, index, src, axis=dim, reduction=reduce[1:])
+
+
+def _scatter_mean(x: Any, dim: int, index: Any, src: Any, *, include_self: bool) -> Any:
+    """The mean of what comes to a place, and of x there or without it; x, where nothing comes."""
+    zero, one = _number(0.0, x), _number(1.0, x)
+    ones = op.Expand(one, op.Shape(index))
+    none = op.Expand(zero, op.Shape(x))
+    count = op.ScatterElements(none, index, ones, axis=dim, reduction="add")
+    # Not all of src need be taken: it may be larger than the index.
+    starts = [0] * len(index.shape)
+    part = op.Slice(src, op.Constant(value_ints=starts), op.Shape(index))
+    if include_self:
+        return op.Div(op.ScatterElements(x, index, part, axis=dim, reduction="add"), op.Add(count, one))
+    total = op.ScatterElements(none, index, part, axis=dim, reduction="add")
+    return op.Where(op.Equal(count, zero), x, op.Div(total, op.Max(count, one)))
+
+
+def _diagonal(x: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
+    """`torch.diagonal(x, 0, 1, 2)` by places, which needs no matrix of ones."""
+    rank = len(x.shape)
+    first, second = dim1 % rank, dim2 % rank
+    others = [axis for axis in range(rank) if axis not in (first, second)]
+    moved = op.Transpose(x, perm=[*others, first, second])
+    height, width = (op.Shape(x, start=axis, end=axis + 1) for axis in (first, second))
+    down, right = (op.Constant(value_ints=[max(0, number)]) for number in (-offset, offset))
+    zero = op.Constant(value_ints=[0])
+    count = op.Max(op.Min(op.Sub(height, down), op.Sub(width, right)), zero)
+    steps = op.Range(op.Constant(value_int=0), op.Squeeze(count, zero), op.Constant(value_int=1))
+    places = op.Add(op.Mul(op.Add(steps, down), width), op.Add(steps, right))
+    ends = op.Constant(value_ints=[-1]) if not others else op.Concat(
+        *(op.Shape(x, start=axis, end=axis + 1) for axis in others), op.Mul(height, width), axis=0
+    )  # fmt: skip
+    return op.Gather(op.Reshape(moved, ends), places, axis=len(others))
 
 
 def _attention(
@@ -465,8 +504,11 @@ FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     _ATEN.clamp.default: _clamp,
     _ATEN.clamp.Tensor: _clamp_by_tensors,
     _ATEN.clamp_min.default: _clamp,
+    _ATEN.clamp_min.Tensor: _clamp_by_tensors,
     _ATEN.clamp_max.default: _clamp_max,
+    _ATEN.clamp_max.Tensor: _clamp_max_by_tensor,
     _ATEN.scatter_reduce.two: _scatter_reduce,
+    _ATEN.diagonal.default: _diagonal,
     _ATEN.scaled_dot_product_attention.default: _attention,
     _ATEN.elu.default: _elu,
     _ATEN.selu.default: _selu,
