@@ -135,9 +135,10 @@ def _without_form(program: torch.export.ExportedProgram, cause: str) -> ExportEr
     # An operator that PyTorch takes apart has another name before: special_i0e, bessel_i0e.
     nodes = [node for node in program.graph.nodes if name and _last_word(str(node.target)) == _last_word(name)]
     where = next((line for line in map(line_of_node, nodes) if line), "")
-    if name and where and "Generator" in cause:
+    drawing = [node for node in program.graph.nodes if node.kwargs.get("generator") is not None]
+    if drawn := next((line for line in map(line_of_node, drawing) if line), ""):
         return ExportError(
-            f"The module draws random numbers by a generator of its own, {where}, which ONNX cannot.",
+            f"The module draws random numbers by a generator of its own, {drawn}, which ONNX cannot.",
             "If they are the same in each call, draw them once, in __init__, into a buffer; else draw none where "
             "self.training is false.",
         )

@@ -132,15 +132,13 @@ def _both_runs(
         return
     tokens[:] = words[torch.arange(2 * width).view(2, width) % len(words)]
     tokens[_TEXT, length:] = padding_id
+    alone: tuple[Tensor, ...] = (torch.where(torch.arange(width) < length, tokens, padding_id),)
+    beside: tuple[Tensor, ...] = (tokens,)
     if second:
-        lengths = torch.tensor([width, length])
-        narrow_inputs = (tokens[:, :length].contiguous(), torch.full_like(lengths, length))
-        wide_inputs = (tokens, lengths)
-    else:
-        alike = torch.where(torch.arange(width) < length, tokens, padding_id)
-        narrow_inputs, wide_inputs = (alike,), (tokens,)
+        alone = (tokens[:, :length].contiguous(), torch.full((2,), length))
+        beside = (tokens, torch.tensor([width, length]))
     narrow, wide = _Run(program), _Run(program)
-    if narrow(narrow_inputs) and wide(wide_inputs):
+    if narrow(alone) and wide(beside):
         yield narrow, wide
 
 
@@ -192,7 +190,7 @@ class _Told:
             return None
         found: list[Any] = []
         for size, own, other in zip(stated.shape, narrow.shape, wide.shape, strict=True):
-            symbols = expression_of(size).free_symbols if isinstance(size, torch.SymInt) else set()
+            symbols: set[Any] = expression_of(size).free_symbols if isinstance(size, torch.SymInt) else set()
             is_batch = isinstance(size, torch.SymInt) and expression_of(size) in self._batch
             if other < own or (symbols & self._batch and not is_batch) or (is_batch and (own, other) != (2, 2)):
                 return None
