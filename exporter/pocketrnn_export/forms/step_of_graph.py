@@ -35,6 +35,8 @@ _ZEROS_OF_ZEROS: Final = frozenset(
 )
 # The number of tokens itself.
 _COUNT: Final = (1, 0)
+# The index of the last token.
+_LAST: Final = (1, -1)
 # Where a layer of an ONNX file has the lengths and the first state; an LSTM's first cell comes next.
 _LENGTHS_AT: Final = 4
 _STATE_AT: Final = 5
@@ -179,6 +181,10 @@ class _Reading:
             and self._is_everywhere(node.input[1], _COUNT)
         ):
             self._divided(node.output[0], f"{node.input[0]}.sum")
+        elif (index := self._index_of_last_step(node)) is not None:
+            self.constants["step.last"] = np.array(index, np.int64)
+            self._node("Gather", [node.input[0], "step.last"], node.output[0], axis=1)
+            self._mark(node, _Source.TEXT)
         elif kinds <= {_Source.WEIGHTS, _Source.TOKENS} and self._is_last_step(node):
             self._keep(node, _Source.TEXT)
         elif self._puts_zeros_before(node):
@@ -205,6 +211,21 @@ class _Reading:
             return False
         axis = attributes_of(node).get("axis", 0)
         return bool(axis == self.axis.get(node.input[0])) and numpy_helper.to_array(index).tolist() == -1
+
+    def _index_of_last_step(self, node: NodeProto) -> int | list[int] | None:
+        """The index by which `Gather` picks the last step, where the node picks it by the lengths; else None."""
+        if node.op_type not in ("GatherElements", "GatherND"):
+            return None
+        steps, index = node.input
+        if self.sources[steps] is not _Source.TOKENS or self.axis.get(steps) != 1:
+            return None
+        known, attributes = self._sizes().known.get(index), attributes_of(node)
+        whole = [(0, 1), (0, 1), (0, self._width(steps))]
+        if node.op_type == "GatherElements":
+            each = attributes.get("axis", 0) == 1 and self._sizes().sizes(index) == whole
+            return [-1] if each and self._is_everywhere(index, _LAST) else None
+        picks = known is not None and known.ends == ((0, 0), _LAST) and not attributes.get("batch_dims", 0)
+        return -1 if picks and self._sizes().sizes(index) == [(0, 1), (0, 2)] else None
 
     def _reads_each(self, node: NodeProto) -> bool:
         """Whether it computes each step by itself. Where it looks up, that is tokens in a table: to pick some of the
