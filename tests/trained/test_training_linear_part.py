@@ -19,9 +19,10 @@ from pocketrnn_training.batches import EncodedTexts
 from pocketrnn_training.calibration import apply_temperature
 from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.inference import encoded_rows, logits_of
-from pocketrnn_training.linear_part import LinearPart, pair_codes, pairs_for
+from pocketrnn_training.linear_part import Counted, LinearPart, pair_codes, pairs_for
 from pocketrnn_training.teacher_answers import TeacherAnswers
 from pocketrnn_training.text_settings import TextSettings
+from pocketrnn_training.token_choice import counted_in
 from pocketrnn_training.training import train
 
 ONE = replace(QUICK, epochs=1)
@@ -33,26 +34,58 @@ def drawn_rows(rows: int = 30, vocabulary_size: int = 11) -> EncodedTexts:
     return EncodedTexts.from_lengths(rng.integers(2, vocabulary_size, lengths.sum()).astype(np.int32), lengths)
 
 
-def drawn_part(vocabulary_size: int = 11, classes: int = 3) -> LinearPart:
-    rng = np.random.default_rng(1)
-    sizes = ((vocabulary_size, classes), (16, classes), (classes,))
-    return LinearPart(*(rng.standard_normal(size).astype(np.float32) for size in sizes), padding_id=1)
+def counted(*spelled: str, pairs: int = 16, pieces: bool = False) -> Counted:
+    return Counted(("", "", *spelled), pairs, 1, pieces)
 
 
-def test_a_module_says_what_the_fit_says_however_its_rows_are_padded() -> None:
-    part, rows = drawn_part(), drawn_rows()
-    scores = LinearScores(11, 16, 3, padding_id=1)
-    scores.load_state_dict({name: torch.from_numpy(getattr(part, name)) for name in ("words", "pairs", "bias")})
+@pytest.mark.parametrize("pieces", [False, True])
+def test_a_module_says_what_the_fit_says_however_its_rows_are_padded(pieces: bool) -> None:
+    rng, rows = np.random.default_rng(1), drawn_rows()
+    known = counted(*(f" {i}b" if i % 2 else f"{i}c" for i in range(9)), pieces=pieces)
+    sizes = ((11, 3), (16, 3), (known.joints, 3), (3,))
+    part = LinearPart(known, *(rng.standard_normal(size).astype(np.float32) for size in sizes))
+    scores = LinearScores(replace(SMALL, vocabulary_size=11, pairs=16, joints=known.joints, classes=3))
+    scores.load_state_dict(part.tensors(2.0))
     tokens, lengths = rows.batch(np.arange(len(rows.lengths)), 1)
     found = scores(torch.from_numpy(tokens), torch.from_numpy(lengths))
-    np.testing.assert_allclose(found.detach().numpy(), part.logits(rows), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found.detach().numpy(), 2 * part.logits(rows), rtol=1e-5, atol=1e-5)
 
 
 def test_the_order_of_words_tells_and_a_class_without_rows_is_not_likely() -> None:
     rows = EncodedTexts(np.array([2, 3, 3, 2] * 4, np.int32), np.arange(0, 17, 2))
     targets = np.array([0, 2] * 4)
-    part = LinearPart.fitted(rows, targets, vocabulary_size=5, pairs=pairs_for(5, 3), classes=3, padding_id=1)
+    part = LinearPart.fitted(counted("a", "b", "c", pairs=pairs_for(5, 3)), rows, targets, classes=3)
     assert part.logits(rows).argmax(axis=1).tolist() == targets.tolist()
+
+
+def test_a_word_that_no_row_has_is_known_by_its_characters() -> None:
+    known = counted(" walked ", " sea ", " talked ", " tea ")
+    rows = EncodedTexts(np.array([2, 3, 2, 3], np.int32), np.arange(5))
+    part = LinearPart.fitted(known, rows, np.array([0, 1, 0, 1]), classes=2)
+    new = EncodedTexts(np.array([4, 5], np.int32), np.arange(3))
+    assert part.logits(new).argmax(axis=1).tolist() == [0, 1]
+    assert part.words[4, 0] > part.words[4, 1]
+
+
+def test_characters_are_counted_where_two_pieces_meet_and_not_where_two_words_do() -> None:
+    rows = EncodedTexts(np.array([2, 3], np.int32), np.array([0, 2]))
+    for spelled in ((" wal", "king"), (" tal", "king"), (" ba", "kery")):
+        first, second = counted(*spelled, pairs=1024, pieces=True).of(rows)[2].indices.tolist()
+        assert first != second
+    numbers = [
+        counted(*spelled, pairs=1024, pieces=True).of(rows)[2] for spelled in ((" wal", "king"), (" tal", "kit"))
+    ]
+    # "al" before "ki", whatever stands around them.
+    assert len(np.intersect1d(*(one.indices for one in numbers))) == 1
+    assert counted(" wal ", " king ").of(rows)[2].shape == (1, 0)
+
+
+@pytest.mark.parametrize("pairs", [2, 3, 1 << 16])
+def test_numbers_of_joints_stay_below_their_count(pairs: int) -> None:
+    known = counted(*map(str, range(50)), pairs=pairs, pieces=True)
+    codes = known.codes_of_joints
+    assert codes.min() >= 0
+    assert codes[:, 0].max() + codes[:, 1].max() < known.joints <= pairs
 
 
 @pytest.mark.parametrize(("size", "pairs"), [(1, 2), (15_000, 16_384)])
@@ -65,7 +98,8 @@ def test_numbers_of_pairs_stay_below_their_count(size: int, pairs: int) -> None:
 def test_pieces_of_words_have_one_too() -> None:
     best = train(easy_texts(60), replace(ONE, tokenizer="bpe", vocabulary_size=60))
     assert best.training["linear"]
-    assert best.architecture.pairs == pairs_for(60, len(LABELS))  # type: ignore[union-attr]
+    assert best.architecture.pairs == pairs_for(60, len(LABELS))
+    assert best.architecture.joints
 
 
 def test_a_run_has_one_by_default_and_its_checkpoint_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -80,14 +114,8 @@ def test_a_run_has_one_by_default_and_its_checkpoint_is_read_as_it_was_written(t
     # The final fit fits it on all rows, too.
     assert isinstance(best.module, RecurrentClassifier)
     assert best.module.linear is not None
-    refitted = LinearPart.fitted(
-        encoded,
-        data.targets,
-        vocabulary_size=len(best.vocabulary),
-        pairs=best.architecture.pairs,  # type: ignore[union-attr]
-        classes=len(LABELS),
-        padding_id=1,
-    )
+    known = counted_in(best.vocabulary, best.text_rules, best.architecture.pairs)
+    refitted = LinearPart.fitted(known, encoded, data.targets, classes=len(LABELS))
     words = best.module.linear.words.detach() * best.metrics["temperature"]
     order = torch.from_numpy(refitted.words)
     # The rows of the run are in another order, which moves the fit a little.

@@ -230,7 +230,8 @@ def test_words_and_pieces_are_compared_by_their_linear_parts_where_nothing_of_wo
     named: dict[str, Any],
 ) -> None:
     said: list[str] = []
-    settings = TextSettings(epochs=1, hidden_dim=8, embedding_dim=8, device="cpu", final_fit=False, **named)
+    small = TextSettings(epochs=1, hidden_dim=8, embedding_dim=8, device="cpu", final_fit=False, compare=False)
+    settings = replace(small, **named)
     made = train(inflected(300), settings, report=lambda event: said.append(getattr(event, "text", "")))
     assert made.training["tokenizer"] == ("basic_english" if named else "bpe")
     assert any("linear model of pieces" in text for text in said) == (not named)

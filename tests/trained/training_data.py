@@ -25,6 +25,8 @@ QUICK = TextSettings(
     device="cpu",
     # One fit is enough for most tests.
     final_fit=False,
+    # So is one way of cutting the texts.
+    compare=False,
 )
 # The same for `fit`.
 CHOICES = {name: value for name, value in asdict(QUICK).items() if value != getattr(TextSettings(), name)}

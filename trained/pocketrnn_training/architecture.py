@@ -19,6 +19,7 @@ from pocketrnn_training.linear_part import pair_codes
 from pocketrnn_training.settings import CELLS, POOLINGS, QRNN
 
 __all__ = [
+    "CODES_OF_JOINTS",
     "LINEAR",
     "AnyArchitecture",
     "AnyClassifier",
@@ -38,6 +39,7 @@ _MOST_LAYERS: Final = 64
 _MOST_PAIRS: Final = 1 << 24
 # What the names of the linear part's weights begin with.
 LINEAR: Final = "linear."
+CODES_OF_JOINTS: Final = f"{LINEAR}codes_of_joints"
 # All steps of a text lack the same numbers of the embeddings, so that they bear less of it than a state.
 _OF_EMBEDDINGS: Final = 0.6
 
@@ -62,8 +64,9 @@ class Architecture:
             an answer depends on how much padding the row has in its batch.
         classes: the number of logits.
         padding_id: the token id that fills the rows of a batch.
-        pairs: the rows of the table of pairs of words of the linear part (`pocketrnn_training.linear_part`); 0 for a
+        pairs: the rows of the table of pairs of tokens of the linear part (`pocketrnn_training.linear_part`); 0 for a
             classifier without one.
+        joints: the rows of its table of characters where pieces of words meet; 0 without one.
 
     Raises:
         InputError: a value is out of its range.
@@ -88,11 +91,16 @@ class Architecture:
     classes: int
     padding_id: int
     pairs: int = 0
+    joints: int = 0
 
     def __post_init__(self) -> None:
         _check(self, "vocabulary_size", "embedding_dim")
-        if not 0 <= self.pairs <= _MOST_PAIRS or self.pairs == 1:
-            raise InputError(f"pairs is {self.pairs}.", f"Use 0, or a number from 2 to {_MOST_PAIRS}.")
+        for name in ("pairs", "joints"):
+            rows = getattr(self, name)
+            if not 0 <= rows <= _MOST_PAIRS or rows == 1:
+                raise InputError(f"{name} is {rows}.", f"Use 0, or a number from 2 to {_MOST_PAIRS}.")
+        if self.joints and not self.pairs:
+            raise InputError(f"joints is {self.joints}, and there are no pairs.", "Use 0, or give pairs, too.")
         if self.pairs and not self.packed:
             raise InputError(
                 "A linear part reads a text by its length, and the classifier is not packed.", "Use one of both."
@@ -121,7 +129,7 @@ class Architecture:
     @property
     def without_linear_part(self) -> Architecture:
         """The recurrent classifier alone."""
-        return replace(self, pairs=0)
+        return replace(self, pairs=0, joints=0)
 
 
 @dataclass(frozen=True)
@@ -192,6 +200,11 @@ class SequenceArchitecture:
 
     @property
     def pairs(self) -> int:
+        """There is no linear part."""
+        return 0
+
+    @property
+    def joints(self) -> int:
         """There is no linear part."""
         return 0
 
@@ -270,37 +283,52 @@ class _Reading(nn.Module):
 
 
 class LinearScores(nn.Module):
-    """Scores of the words of a text and of the pairs of words that follow each other, as `linear_part.LinearPart`.
+    """Scores of the tokens of a text and of neighbours in it, as `linear_part.LinearPart`.
 
     Attributes:
         words: float32 [vocabulary_size, classes].
         pairs: float32 [pairs, classes].
+        joints: float32 [joints, classes]; None without such a table.
         bias: float32 [classes].
+        codes_of_joints: int64 [vocabulary_size, 2], what a token adds to the number of a joint, as the first token and
+            as the second.
     """
 
     codes: Tensor
+    codes_of_joints: Tensor
     ones: Tensor
 
-    def __init__(self, vocabulary_size: int, pairs: int, classes: int, padding_id: int) -> None:
+    def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        self.padding_id = padding_id
-        self.words = nn.Parameter(torch.zeros(vocabulary_size, classes))
-        self.pairs = nn.Parameter(torch.zeros(pairs, classes))
-        self.bias = nn.Parameter(torch.zeros(classes))
+        a = architecture
+        self.padding_id = a.padding_id
+        self.words = nn.Parameter(torch.zeros(a.vocabulary_size, a.classes))
+        self.pairs = nn.Parameter(torch.zeros(a.pairs, a.classes))
+        self.bias = nn.Parameter(torch.zeros(a.classes))
+        self.joints: nn.Parameter | None = None
+        if a.joints:
+            self.joints = nn.Parameter(torch.zeros(a.joints, a.classes))
+            self.register_buffer("codes_of_joints", torch.zeros(a.vocabulary_size, 2, dtype=torch.int64))
         # They follow from the sizes.
-        self.register_buffer("codes", torch.from_numpy(pair_codes(vocabulary_size, pairs)), persistent=False)
-        self.register_buffer("ones", torch.from_numpy(np.ones((vocabulary_size, 1), np.float32)), persistent=False)
+        self.register_buffer("codes", torch.from_numpy(pair_codes(a.vocabulary_size, a.pairs)), persistent=False)
+        self.register_buffer("ones", torch.from_numpy(np.ones((a.vocabulary_size, 1), np.float32)), persistent=False)
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """The scores of tokens int64 [batch, sequence] with lengths int64 [batch], float32 [batch, classes]."""
         padding = (torch.arange(tokens.size(1), device=tokens.device) >= lengths.unsqueeze(1)).unsqueeze(2)
-        words = embedding(tokens, self.words).masked_fill(padding, 0.0)
         before = pad(tokens, (1, 0), value=self.padding_id)[:, :-1]
-        numbers = embedding(before, self.codes)[:, :, 0] + embedding(tokens, self.codes)[:, :, 1]
-        pairs = embedding(numbers, self.pairs).masked_fill(padding, 0.0)
+
+        def total(numbers: Tensor, table: Tensor) -> Tensor:
+            return embedding(numbers, table).masked_fill(padding, 0.0).sum(dim=1)
+
+        def of_neighbours(codes: Tensor) -> Tensor:
+            return embedding(before, codes)[:, :, 0] + embedding(tokens, codes)[:, :, 1]
+
+        scores = total(tokens, self.words) + total(of_neighbours(self.codes), self.pairs)
+        if self.joints is not None:
+            scores = scores + total(of_neighbours(self.codes_of_joints), self.joints)
         # As a sum over the tokens: a packed file knows no root of their number.
-        count = embedding(tokens, self.ones).masked_fill(padding, 0.0).sum(dim=1)
-        return self.bias + (words.sum(dim=1) + pairs.sum(dim=1)) / count.sqrt()
+        return self.bias + scores / total(tokens, self.ones).sqrt()
 
 
 class RecurrentClassifier(_Reading):
@@ -328,8 +356,7 @@ class RecurrentClassifier(_Reading):
         self._add_layers(architecture)
         self.linear: LinearScores | None = None
         if architecture.pairs:
-            a = architecture
-            self.linear = LinearScores(a.vocabulary_size, a.pairs, a.classes, a.padding_id)
+            self.linear = LinearScores(architecture)
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
         """The logits of a batch.

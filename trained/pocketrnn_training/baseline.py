@@ -16,6 +16,7 @@ class Baseline:
         accuracy: the share of the validation rows that it classifies correctly, from 0 to 1.
         rows: how many training rows it learnt from.
         micro_f1: F1 of all its answers together, where a row can have several labels; else None.
+        folds: the folds of the training rows that it was measured by; 0 for the validation rows.
     """
 
     # Which model it is, and what to do where it is better, in words for the report.
@@ -25,6 +26,7 @@ class Baseline:
     accuracy: float
     rows: int
     micro_f1: float | None = None
+    folds: int = 0
 
     @property
     def reached(self) -> float:
@@ -45,4 +47,5 @@ class Baseline:
             'has an accuracy of 88.6% on the same validation rows'
         """
         measure = "an accuracy" if self.micro_f1 is None else "a micro F1"
-        return f"has {measure} of {self.reached:.1%} on the same validation rows"
+        rows = "rows, by the same folds" if self.folds else "validation rows"
+        return f"has {measure} of {self.reached:.1%} on the same {rows}"

@@ -26,6 +26,7 @@ from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import AnyTextRules, TextRules, rules_document, rules_of
 from pocketrnn.text.subwords import check_fit
 from pocketrnn_training.architecture import (
+    CODES_OF_JOINTS,
     AnyArchitecture,
     AnyClassifier,
     Architecture,
@@ -60,6 +61,8 @@ FITTED_ROWS: Final = "fitted_rows"
 FORMAT: Final = "pocketrnn-checkpoint"
 # A checkpoint of another version was made by another release.
 VERSION: Final = 1
+# Sizes of an architecture that are written only where they are not 0.
+_MISSING_IF_0: Final = ("pairs", "joints")
 
 
 @dataclass(frozen=True)
@@ -207,7 +210,7 @@ def write_files(checkpoint: Checkpoint, folder: Path) -> None:
         "labels": list(checkpoint.labels),
         **({} if checkpoint.activation == "softmax" else {"activation": checkpoint.activation}),
         **({} if checkpoint.thresholds is None else {"thresholds": list(checkpoint.thresholds)}),
-        "architecture": {n: v for n, v in asdict(checkpoint.architecture).items() if (n, v) != ("pairs", 0)},
+        "architecture": {n: v for n, v in asdict(checkpoint.architecture).items() if v or n not in _MISSING_IF_0},
         **rules_documents(checkpoint.rules),
         "metrics": dict(checkpoint.metrics),
         "data": dict(checkpoint.data),
@@ -322,7 +325,7 @@ def _weights_fault(state: Mapping[str, torch.Tensor], architecture: AnyArchitect
     # A config.json with a million layers, or with a size above int64, is refused before the module is built.
     a, numbers = architecture, sum(tensor.numel() for tensor in state.values())
     before = a.channels if isinstance(a, SequenceArchitecture) else a.vocabulary_size
-    if a.layers > len(state) or max(before, a.pairs, a.input_dim, a.hidden_dim, a.classes) > numbers:
+    if a.layers > len(state) or max(before, a.pairs, a.joints, a.input_dim, a.hidden_dim, a.classes) > numbers:
         return f"{len(state)} tensors of {numbers} numbers in all are too few for the architecture"
     expected = _without_weights(architecture).state_dict()
     for name, tensor in expected.items():
@@ -331,8 +334,10 @@ def _weights_fault(state: Mapping[str, torch.Tensor], architecture: AnyArchitect
         found = state[name]
         if found.shape != tensor.shape:
             return f"the tensor {name} has the shape {list(found.shape)}, not {list(tensor.shape)}"
-        if found.dtype != torch.float32:
-            return f"the tensor {name} is of {found.dtype}, not torch.float32"
+        if found.dtype != tensor.dtype:
+            return f"the tensor {name} is of {found.dtype}, not {tensor.dtype}"
+        if name == CODES_OF_JOINTS and (found.min() < 0 or found.amax(0).sum() >= a.joints):
+            return f"the tensor {name} holds numbers that are not those of {a.joints} joints"
         if not bool(torch.isfinite(found).all()):
             return f"the tensor {name} holds a value that is not a finite number"
         if a.cell == QRNN and is_recurrent_weight(name) and bool(found.any()):

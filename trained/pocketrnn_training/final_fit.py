@@ -9,7 +9,7 @@ and this fit has as many epochs, in a cycle of its own, in which the learning ra
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from lightning_fabric import Fabric
 
@@ -17,6 +17,7 @@ from pocketrnn_training.architecture import AnyClassifier
 from pocketrnn_training.calibration import apply_temperature
 from pocketrnn_training.checkpoint import FITTED_ROWS, Checkpoint
 from pocketrnn_training.learner import Learner
+from pocketrnn_training.part_weights import PartWeights
 from pocketrnn_training.task import Task
 from pocketrnn_training.threads import limited
 from pocketrnn_training.training_loop import (
@@ -78,9 +79,15 @@ class FinalFit:
                 best = found.best if epoch < loop.epochs else self._checkpoint(learner.module)
                 emit(TrainingState(loop.digest, found.history, best, learner.tensors() | validation, fitted=epoch))
 
+    @property
+    def _parts(self) -> PartWeights:
+        """What each part weighs: what it weighed in the first fit."""
+        metrics, names = self.found.best.metrics, [one.name for one in fields(PartWeights)]
+        return PartWeights(*(float(metrics.get(name, 1.0)) for name in names))
+
     def _checkpoint(self, module: AnyClassifier) -> Checkpoint:
         """The checkpoint of the first fit with the weights of this one."""
         best = self.found.best
-        kept = copied(module, self.task)
+        kept = copied(module, self.task, self._parts)
         apply_temperature(kept, float(best.metrics["temperature"]))
         return replace(best, module=kept, data={**best.data, FITTED_ROWS: len(self.task.targets)})

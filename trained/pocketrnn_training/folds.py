@@ -5,23 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from pocketrnn.errors import DataError, InputError
 from pocketrnn_training.checkpoint import Checkpoint
 from pocketrnn_training.evaluation import evaluate
 from pocketrnn_training.kinds import kind_of
-from pocketrnn_training.labelled_rows import LabelledRows, check_labelled
+from pocketrnn_training.labelled_rows import LabelledRows, check_labelled, fold_of_rows
 from pocketrnn_training.progress import Epoch, Notice, Progress, Step
 from pocketrnn_training.settings import Settings
 from pocketrnn_training.training import train
 
-__all__ = ["CrossValidation", "Fold", "cross_validated", "fold_of_rows"]
-
-_FEWEST: Final = 2
+__all__ = ["CrossValidation", "Fold", "cross_validated"]
 
 
 @dataclass(frozen=True)
@@ -127,57 +123,6 @@ class CrossValidation:
         """
         of = "micro_f1" if self.several_labels else "accuracy"
         return {"folds": len(self.folds), f"folds_{of}": self.mean, f"folds_{of}_deviation": self.deviation}
-
-
-def fold_of_rows(data: LabelledRows, folds: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """int64 [rows]: the fold of each row. Each fold has as many rows of a class as the others, or nearly.
-
-    Rows of one group are of one fold: those with the same text, windows of one recording. The rarest class is dealt out
-    first, as `pocketrnn_training.labelled_rows.split` does it.
-
-    Args:
-        data: the rows.
-        folds: how many there are to be.
-        rng: decides which.
-
-    Raises:
-        InputError: there are fewer than two.
-        DataError: there are fewer different rows than folds.
-
-    Example:
-        >>> data = LabelledTexts(["a", "b", "c", "d"], np.array([0, 1, 0, 1]), ("no", "yes"), source="four rows")
-        >>> sorted(fold_of_rows(data, 2, np.random.default_rng(0)).tolist())
-        [0, 0, 1, 1]
-    """
-    if folds < _FEWEST:
-        raise InputError(f"folds is {folds}.", f"Use a number from {_FEWEST}, such as 5.")
-    _, first, groups = np.unique(data.groups, return_index=True, return_inverse=True)
-    # In the order of the rows: hashes of texts differ from process to process.
-    order = np.argsort(first)
-    first, groups = first[order], np.argsort(order)[groups]
-    if len(first) < folds:
-        raise DataError(f"{len(first)} different rows cannot be divided into {folds} folds.", "Use fewer folds.")
-    several = data.several_labels
-    sizes = np.bincount(groups)
-    # Of a group of rows that are labelled in several ways, the first says what it is.
-    targets = data.targets[first]
-    labels = len(data.labels)
-    counts = targets.sum(axis=0) if several else np.bincount(targets, minlength=labels)
-    have, total = np.zeros((labels, folds), np.int64), np.zeros(folds, np.int64)
-    fold_of_group = np.full(len(first), -1)
-
-    def deal(chosen: npt.NDArray[np.int64], label: int | None) -> None:
-        for group in rng.permutation(chosen[fold_of_group[chosen] < 0]).tolist():
-            fewest = total if label is None else have[label] * (len(groups) + 1) + total
-            fold = int(fewest.argmin())
-            fold_of_group[group] = fold
-            total[fold] += sizes[group]
-            have[targets[group], fold] += 1
-
-    for label in np.argsort(counts, kind="stable").tolist():
-        deal(np.flatnonzero(targets[:, label] if several else targets == label), label)
-    deal(np.arange(len(first)), None)
-    return fold_of_group[groups]
 
 
 def cross_validated(

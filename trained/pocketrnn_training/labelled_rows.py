@@ -9,13 +9,22 @@ from typing import Any, ClassVar, Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from pocketrnn.errors import DataError
+from pocketrnn.errors import DataError, InputError
 from pocketrnn_training.settings import Settings
 
-__all__ = ["UNLABELLED", "LabelledRows", "check_labelled", "plain_label", "split", "split_classes"]
+__all__ = [
+    "UNLABELLED",
+    "LabelledRows",
+    "check_labelled",
+    "fold_of_rows",
+    "plain_label",
+    "split",
+    "split_classes",
+]
 
 # The target of a row without a label.
 UNLABELLED: Final = -1
+_FEWEST_FOLDS: Final = 2
 
 
 class LabelledRows(ABC):
@@ -154,6 +163,57 @@ def split(
     if data.several_labels:
         return _split_by_labels(data, share, rng)
     return split_classes(data.targets, data.labels, share, rng)
+
+
+def fold_of_rows(data: LabelledRows, folds: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """int64 [rows]: the fold of each row. Each fold has as many rows of a class as the others, or nearly.
+
+    Rows of one group are of one fold: those with the same text, windows of one recording. The rarest class is dealt out
+    first, as `split` does it.
+
+    Args:
+        data: the rows.
+        folds: how many there are to be.
+        rng: decides which.
+
+    Raises:
+        InputError: there are fewer than two.
+        DataError: there are fewer different rows than folds.
+
+    Example:
+        >>> data = LabelledTexts(["a", "b", "c", "d"], np.array([0, 1, 0, 1]), ("no", "yes"), source="four rows")
+        >>> sorted(fold_of_rows(data, 2, np.random.default_rng(0)).tolist())
+        [0, 0, 1, 1]
+    """
+    if folds < _FEWEST_FOLDS:
+        raise InputError(f"folds is {folds}.", f"Use a number from {_FEWEST_FOLDS}, such as 5.")
+    _, first, groups = np.unique(data.groups, return_index=True, return_inverse=True)
+    # In the order of the rows: hashes of texts differ from process to process.
+    order = np.argsort(first)
+    first, groups = first[order], np.argsort(order)[groups]
+    if len(first) < folds:
+        raise DataError(f"{len(first)} different rows cannot be divided into {folds} folds.", "Use fewer folds.")
+    several = data.several_labels
+    sizes = np.bincount(groups)
+    # Of a group of rows that are labelled in several ways, the first says what it is.
+    targets = data.targets[first]
+    labels = len(data.labels)
+    counts = targets.sum(axis=0) if several else np.bincount(targets, minlength=labels)
+    have, total = np.zeros((labels, folds), np.int64), np.zeros(folds, np.int64)
+    fold_of_group = np.full(len(first), -1)
+
+    def deal(chosen: npt.NDArray[np.int64], label: int | None) -> None:
+        for group in rng.permutation(chosen[fold_of_group[chosen] < 0]).tolist():
+            fewest = total if label is None else have[label] * (len(groups) + 1) + total
+            fold = int(fewest.argmin())
+            fold_of_group[group] = fold
+            total[fold] += sizes[group]
+            have[targets[group], fold] += 1
+
+    for label in np.argsort(counts, kind="stable").tolist():
+        deal(np.flatnonzero(targets[:, label] if several else targets == label), label)
+    deal(np.arange(len(first)), None)
+    return fold_of_group[groups]
 
 
 def split_classes(

@@ -1,34 +1,50 @@
-"""The linear part of a classifier: scores of words and of pairs of words, fitted apart and added to the logits.
+"""The linear part of a classifier: scores of tokens, of their characters and of neighbours, fitted apart from the rest.
 
-A recurrent classifier and a linear model of words and pairs are wrong of different texts, so that the sum of both is
-better than either (docs/training.md, "The linear part"). Unlike a "wide" part that learns together with the deep one
-(Cheng et al. 2016), this one is fitted by itself: learnt together, it brought nothing.
+A recurrent classifier and a linear model are wrong about different texts, so that a weighted sum of both is better than
+either (docs/training.md, "The linear part"). Unlike a "wide" part that learns together with the deep one (Cheng et al.
+2016), this one is fitted by itself: learnt together, it brought nothing.
+
+The characters of a token are known beforehand: the scores of all that it has are added to the token's own row. Those
+that two pieces of a word share are found by numbers, as pairs of tokens are.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from pocketrnn_training.batches import EncodedRows
 
-__all__ = ["LinearPart", "pair_codes", "pairs_for"]
+__all__ = ["Counted", "LinearPart", "pair_codes", "pairs_for"]
 
 Floats = npt.NDArray[np.float32]
+Codes = npt.NDArray[np.int64]
 
-# What the margins of the linear model count beside the logits: docs/training-measurements.md, "Words or pieces".
-_WEIGHT: Final = 5.0
 _REGULARISATION: Final = 0.5
 # Rows of the table of pairs: as many as have 2 MiB, between these two.
 _MOST_NUMBERS_OF_PAIRS: Final = 1 << 19
 _MOST_PAIRS: Final = 1 << 16
 _FEWEST_PAIRS: Final = 1 << 10
+# Rows for the characters where pieces meet. With 65,536 rows as many of the tweets' are right.
+_MOST_JOINTS: Final = 1 << 14
 # With more numbers than these in both tables, 8 MiB, there is no linear part.
 _MOST_NUMBERS: Final = 1 << 21
+# How many characters of a token count as one.
+_FEWEST_CHARACTERS: Final = 2
+_MOST_CHARACTERS: Final = 5
+# How many of a longer token are read.
+_READ_CHARACTERS: Final = 64
+# How many characters of a token count where it meets another. More lengths at once, of 1 to 4, bring nothing.
+_WHERE_PIECES_MEET: Final = 2
 
 
 def pairs_for(vocabulary_size: int, classes: int) -> int:
@@ -44,7 +60,7 @@ def pairs_for(vocabulary_size: int, classes: int) -> int:
     return pairs if (vocabulary_size + pairs) * classes <= _MOST_NUMBERS else 0
 
 
-def pair_codes(vocabulary_size: int, pairs: int) -> npt.NDArray[np.int64]:
+def pair_codes(vocabulary_size: int, pairs: int) -> Codes:
     """What each token adds to the number of a pair, int64 [vocabulary_size, 2]: as its first, and as its second.
 
     Two different pairs may have the same number: a hash of pairs (Weinberger et al. 2009), made by a sum, which every
@@ -65,112 +81,176 @@ def pair_codes(vocabulary_size: int, pairs: int) -> npt.NDArray[np.int64]:
 
 
 @dataclass(frozen=True)
-class LinearPart:
-    """What a linear model says of texts: bias + (scores of the words + scores of the pairs) / sqrt(number of tokens).
+class Counted:
+    """What a linear part counts in texts of a vocabulary.
 
     Attributes:
-        words: float32 [vocabulary_size, classes].
-        pairs: float32 [pairs, classes].
-        bias: float32 [classes].
+        spelled: the characters of each token, a space where a word begins or ends; empty for a token without any.
+        pairs: how many numbers pairs have.
         padding_id: what stands before the first token of a text, so that it has a pair, too.
+        pieces: whether the tokens are pieces of words: then the characters where two of them meet are counted, too.
+    """
+
+    spelled: tuple[str, ...]
+    pairs: int
+    padding_id: int
+    pieces: bool
+
+    @property
+    def joints(self) -> int:
+        """How many numbers joints have: the last characters of a piece and the first ones of the next."""
+        return min(self.pairs, _MOST_JOINTS) if self.pieces else 0
+
+    @cached_property
+    def codes_of_joints(self) -> Codes:
+        """What each token adds to the number of a joint, int64 [vocabulary, 2]: its last characters as the first token,
+        its first characters as the second. As `pair_codes`, a hash made by a sum."""
+        half = max(1, self.joints // 2)
+        ends = [_hash(f"{token[-_WHERE_PIECES_MEET:]}|") % half for token in self.spelled]
+        return np.stack((ends, [_hash(f"|{token[:_WHERE_PIECES_MEET]}") % half for token in self.spelled]), axis=1)
+
+    @cached_property
+    def characters(self) -> Any:
+        """How often each token has 2 to 5 characters that follow each other: a sparse matrix float64 [vocabulary,
+        different ones]."""
+        from scipy import sparse
+
+        number_of: dict[str, int] = {}
+        tokens, numbers = [], []
+        for token, spelled in enumerate(self.spelled):
+            for some in _parts(spelled[:_READ_CHARACTERS]):
+                tokens.append(token)
+                numbers.append(number_of.setdefault(some, len(number_of)))
+        ones, shape = np.ones(len(tokens)), (len(self.spelled), len(number_of))
+        return sparse.coo_matrix((ones, (np.array(tokens, np.int32), np.array(numbers, np.int32))), shape).tocsr()
+
+    def of(self, rows: EncodedRows) -> tuple[Any, Any, Any]:
+        """How often each row has each token, each pair and each joint, divided by the root of its length: three sparse
+        matrices float64 [rows, vocabulary], [rows, pairs] and [rows, joints]."""
+        from scipy import sparse
+
+        ids, lengths = np.asarray(rows.values), rows.lengths
+        # scikit-learn takes indices of 32 bits.
+        row_of = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+        shares = (1 / np.sqrt(lengths))[row_of]
+        before = np.concatenate(([self.padding_id], ids[:-1]))
+        before[rows.offsets[:-1]] = self.padding_id
+
+        def counts(columns: npt.NDArray[Any], size: int) -> Any:
+            return sparse.coo_matrix((shares, (row_of, columns.astype(np.int32))), (len(lengths), size)).tocsr()
+
+        def of_neighbours(codes: Codes, size: int) -> Any:
+            return counts(codes[before, 0] + codes[ids, 1], size) if size else sparse.csr_matrix((len(lengths), 0))
+
+        pairs = of_neighbours(pair_codes(len(self.spelled), self.pairs), self.pairs)
+        return counts(ids, len(self.spelled)), pairs, of_neighbours(self.codes_of_joints, self.joints)
+
+
+@dataclass(frozen=True)
+class LinearPart:
+    """What a linear model says of texts: bias + (scores of the tokens and of neighbours) / root of their number.
+
+    Attributes:
+        counted: what is counted in a text.
+        words: float32 [vocabulary_size, classes], the scores of a token, with those of its characters.
+        pairs: float32 [pairs, classes].
+        joints: float32 [joints, classes], the scores of the characters where two pieces meet.
+        bias: float32 [classes].
         balanced: every class weighed the same in the fit, not every row.
     """
 
+    counted: Counted
     words: Floats
     pairs: Floats
+    joints: Floats
     bias: Floats
-    padding_id: int
     balanced: bool = False
 
     @classmethod
     def fitted(
         cls,
+        counted: Counted,
         rows: EncodedRows,
         targets: npt.NDArray[np.int64],
         *,
-        vocabulary_size: int,
-        pairs: int,
         classes: int,
-        padding_id: int,
         balanced: bool = False,
     ) -> LinearPart:
-        """Fit a linear support vector machine on TF-IDF of the words and the pairs.
+        """Fit a linear support vector machine on TF-IDF of the tokens and pairs, and of the characters.
 
         Args:
+            counted: what is counted.
             rows: the training rows as ids.
             targets: int64 [rows], the class of each; two of them at least occur.
-            vocabulary_size: how many tokens there are.
-            pairs: how many numbers pairs have.
             classes: how many classes there are; those that do not occur are not likely.
-            padding_id: as the attribute.
             balanced: let every class weigh the same.
 
         Example:
             >>> rows = EncodedTexts(np.array([2, 3, 2, 4], np.int32), np.array([0, 2, 4]))
-            >>> part = LinearPart.fitted(rows, np.array([0, 1]), vocabulary_size=5, pairs=8, classes=2, padding_id=1)
+            >>> counted = Counted(("", "", " a ", " b ", " c "), pairs=8, padding_id=1, pieces=False)
+            >>> part = LinearPart.fitted(counted, rows, np.array([0, 1]), classes=2)
             >>> part.logits(rows).argmax(axis=1).tolist()
             [0, 1]
         """
+        from scipy import sparse
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.svm import LinearSVC
 
-        counts = _counts(rows, vocabulary_size, pairs, padding_id)
-        occur = np.bincount(counts.indices, minlength=counts.shape[1])
-        importance = np.log((1 + len(targets)) / (1 + occur)) + 1
-        weighed = counts.copy()
-        weighed.data *= importance[counts.indices]
-        # Not each text but their mean has the length 1: what a text is divided by is then known by its tokens alone.
-        length = np.sqrt(np.square(weighed.data).sum() / len(targets))
-        weighed.data /= length
-        importance /= length
+        tokens, pairs, joints = counted.of(rows)
+        parts = (tokens, pairs, tokens @ counted.characters, joints)
+        # The characters weigh what the tokens and the pairs do together.
+        importance = np.concatenate((_importance(parts[:2]), _importance(parts[2:])))
         model = LinearSVC(C=_REGULARISATION, class_weight="balanced" if balanced else None, random_state=0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             warnings.filterwarnings("ignore", "The number of unique classes is greater", UserWarning)
-            model.fit(weighed, targets)
+            model.fit(sparse.hstack(parts).tocsr() @ sparse.diags(importance), targets)
         learnt, bias = model.coef_ * importance, model.intercept_
         if len(model.classes_) == 2:
             learnt, bias = (np.stack((-one[0] / 2, one[0] / 2)) for one in (learnt, bias))
-        table = np.zeros((counts.shape[1], classes), np.float32)
-        table[:, model.classes_] = _WEIGHT * learnt.T
+        table = np.zeros((learnt.shape[1], classes))
+        table[:, model.classes_] = learnt.T
         # The margin of what is certainly not.
-        whole_bias = np.full(classes, -_WEIGHT, np.float32)
-        whole_bias[model.classes_] = _WEIGHT * bias
-        return cls(table[:vocabulary_size], table[vocabulary_size:], whole_bias, padding_id, balanced)
+        whole_bias = np.full(classes, -1, np.float32)
+        whole_bias[model.classes_] = bias
+        of_tokens, of_pairs, of_characters, of_joints = np.split(table, np.cumsum([p.shape[1] for p in parts[:3]]))
+        words = of_tokens + counted.characters @ of_characters
+        words, of_pairs, of_joints = (some.astype(np.float32) for some in (words, of_pairs, of_joints))
+        return cls(counted, words, of_pairs, of_joints, whole_bias, balanced)
 
     def refitted(self, rows: EncodedRows, targets: npt.NDArray[np.int64]) -> LinearPart:
         """The same fit on other rows."""
-        (size, classes), pairs = self.words.shape, len(self.pairs)
-        return LinearPart.fitted(
-            rows,
-            targets,
-            vocabulary_size=size,
-            pairs=pairs,
-            classes=classes,
-            padding_id=self.padding_id,
-            balanced=self.balanced,
-        )
+        return LinearPart.fitted(self.counted, rows, targets, classes=len(self.bias), balanced=self.balanced)
+
+    def tensors(self, weight: float) -> dict[str, Tensor]:
+        """The weights of `architecture.LinearScores` that say the same, times `weight`, by their names."""
+        tables = {"words": self.words, "pairs": self.pairs, "bias": self.bias}
+        tables |= {"joints": self.joints} if self.counted.joints else {}
+        found = {name: torch.from_numpy(table * np.float32(weight)) for name, table in tables.items()}
+        codes = {"codes_of_joints": torch.from_numpy(self.counted.codes_of_joints)} if self.counted.joints else {}
+        return found | codes
 
     def logits(self, rows: EncodedRows) -> Floats:
         """float32 [rows, classes]: what it says of texts as ids."""
-        table = np.concatenate((self.words, self.pairs))
-        counts = _counts(rows, len(self.words), len(self.pairs), self.padding_id)
-        return np.asarray(counts @ table + self.bias, np.float32)
+        tokens, pairs, joints = self.counted.of(rows)
+        return np.asarray(tokens @ self.words + pairs @ self.pairs + joints @ self.joints + self.bias, np.float32)
 
 
-def _counts(rows: EncodedRows, vocabulary_size: int, pairs: int, padding_id: int) -> Any:
-    """How often each row has each token, and each pair, by the root of its length: a sparse matrix float64 [rows,
-    vocabulary_size + pairs]."""
-    from scipy import sparse
+def _importance(parts: Sequence[Any]) -> npt.NDArray[np.float64]:
+    """float64 [columns of all parts]: by what each count is multiplied, the rarer the more."""
+    rows = parts[0].shape[0]
+    found = [np.log((1 + rows) / (1 + np.bincount(part.indices, minlength=part.shape[1]))) + 1 for part in parts]
+    squares = [np.square(part.data * some[part.indices]).sum() for part, some in zip(parts, found, strict=True)]
+    # Not each text but their mean has the length 1: what a text is divided by is then known by its tokens alone.
+    length = np.sqrt(sum(squares) / rows)
+    return np.concatenate(found) / (length or 1)
 
-    ids, lengths = np.asarray(rows.values), rows.lengths
-    row_of = np.repeat(np.arange(len(lengths)), lengths)
-    codes = pair_codes(vocabulary_size, pairs)
-    before = np.concatenate(([padding_id], ids[:-1]))
-    before[rows.offsets[:-1]] = padding_id
-    numbers = codes[before, 0] + codes[ids, 1] + vocabulary_size
-    places = np.concatenate((row_of, row_of)), np.concatenate((ids, numbers))
-    shares = (1 / np.sqrt(lengths))[places[0]]
-    # scikit-learn takes indices of 32 bits.
-    rows_and_columns = tuple(place.astype(np.int32) for place in places)
-    return sparse.coo_matrix((shares, rows_and_columns), shape=(len(lengths), vocabulary_size + pairs)).tocsr()
+
+def _parts(spelled: str) -> Iterable[str]:
+    for size in range(_FEWEST_CHARACTERS, _MOST_CHARACTERS + 1):
+        for start in range(len(spelled) - size + 1):
+            yield spelled[start : start + size]
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=4).digest(), "little")

@@ -24,6 +24,7 @@ from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.distillation import AboutTeacher, about_teacher, targets_of, teaching_of
 from pocketrnn_training.going_on import Start, settings_of, with_labels_of
 from pocketrnn_training.labelled_rows import plain_label
+from pocketrnn_training.linear_part import LinearPart
 from pocketrnn_training.progress import Notice
 from pocketrnn_training.spelling import Spelling
 from pocketrnn_training.task import Beside, Task, about_rows
@@ -94,7 +95,7 @@ def prepare(
         rules=rules,
         vocabulary=tokens,
         labels=data.labels,
-        architecture=replace(architecture, pairs=0 if linear is None else len(linear.pairs)),
+        architecture=_with_linear_part(architecture, linear),
         changes=_word_dropout(settings.word_dropout, rules),
         vectors=start,
         spelling=_spelling(decided, rules, tokens) if before is None else None,
@@ -132,6 +133,12 @@ def _going_on(
     if settings.spelling:
         raise InputError("The rows of words go on from the checkpoint, each alone.", "Leave --spelling out.")
     return data, None if validation is None else with_labels_of(before, validation), settings
+
+
+def _with_linear_part(architecture: Architecture, linear: LinearPart | None) -> Architecture:
+    if linear is None:
+        return architecture.without_linear_part
+    return replace(architecture, pairs=linear.counted.pairs, joints=linear.counted.joints)
 
 
 def _word_dropout(share: float, rules: AnyTextRules) -> WordDropout | None:

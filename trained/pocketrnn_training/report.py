@@ -20,6 +20,7 @@ from pocketrnn_training.evaluation import Evaluation, score, score_several
 from pocketrnn_training.folds import CrossValidation
 from pocketrnn_training.inference import encoded_rows, logits_of
 from pocketrnn_training.labelled_rows import LabelledRows
+from pocketrnn_training.part_weights import Candidate, candidates_of, told_by_folds
 from pocketrnn_training.progress import Epoch, Notice
 from pocketrnn_training.report_page import report_page
 from pocketrnn_training.thresholds import cross_fitted
@@ -127,7 +128,8 @@ def write(
     _by_length(bins, validation.STEPS).savefig(folder / "accuracy_by_length.png")
     lines = [
         *_head(checkpoint, result, validation.ROW),
-        *_baseline_lines(result, found.baseline),
+        *_baseline_lines(result, found.baseline, told_by_folds(checkpoint.data)),
+        *_candidate_lines(candidates_of(checkpoint.data)),
         *_fold_lines(found.cross_validation),
         *_curve_lines(history, checkpoint),
         *_class_lines(result, counts, checkpoint.thresholds),
@@ -152,6 +154,9 @@ def _head(checkpoint: Checkpoint, result: Evaluation, what: str) -> Iterator[str
         yield "Each half of the rows is measured with thresholds that were chosen on the other half; the checkpoint"
         yield "keeps thresholds that were chosen on all of them."
     else:
+        if (candidate := told_by_folds(checkpoint.data)) is not None:
+            yield f"**{candidate.reached.capitalize()}**. The validation rows are too few to tell."
+            yield ""
         yield f"Right of {result.rows:,} validation rows: **{result.accuracy:.2%}**, mean F1 {result.macro_f1:.2%},"
         yield f"after epoch {metrics['epoch']}."
     if (fitted := checkpoint.data.get(FITTED_ROWS)) is not None:
@@ -180,10 +185,12 @@ def _head(checkpoint: Checkpoint, result: Evaluation, what: str) -> Iterator[str
                 yield "half; the one that is kept is of all of them."
 
 
-def _baseline_lines(result: Evaluation, baseline: Baseline | None) -> Iterator[str]:
+def _baseline_lines(result: Evaluation, baseline: Baseline | None, candidate: Candidate | None) -> Iterator[str]:
     if baseline is None:
         return
-    if baseline.micro_f1 is None:
+    if candidate is not None:
+        ours, how = candidate.accuracy, "has an accuracy of **{:.2%}** on the rows of the same folds"
+    elif baseline.micro_f1 is None:
         ours, how = result.accuracy, "has an accuracy of **{:.2%}** on the same rows"
     else:
         ours, how = result.micro_f1, "one for each label, has a micro F1 of **{:.2%}** on the same rows"
@@ -192,6 +199,29 @@ def _baseline_lines(result: Evaluation, baseline: Baseline | None) -> Iterator[s
     yield f"fitted on {baseline.rows:,} training rows, {how.format(baseline.reached)}."
     if baseline.reached > ours:
         yield f"**It is better here, by {100 * (baseline.reached - ours):.2f} points.** {baseline.ADVICE}"
+
+
+def _candidate_lines(candidates: Sequence[Candidate]) -> Iterator[str]:
+    if not candidates:
+        return
+    yield from ("", "## What was compared", "")
+    yield "Before the training, each fold of the training rows was answered by a classifier of the other folds. The"
+    yield "weights of the recurrent and of the linear part, by which their logits are multiplied, were fitted on these"
+    yield "answers. The accuracy of both parts is with weights that were fitted on the other folds. The way with the"
+    yield "smallest loss was taken."
+    yield from (
+        "",
+        "| tokens | rows | folds | both parts | deviation | loss | recurrent part alone | linear part alone |",
+    )
+    yield "|---|---:|---:|---:|---:|---:|---:|---:|"
+    for c in candidates:
+        yield (
+            f"| {_plain(c.tokenizer)} | {c.rows:,} | {c.folds} | {c.accuracy:.2%} | {100 * c.deviation:.2f} | "
+            f"{c.loss:.4f} | {c.recurrent_accuracy:.2%} | {c.linear_accuracy:.2%} |"
+        )
+    taken = candidates[0]
+    yield ""
+    yield f"The recurrent part weighs {taken.recurrent_weight:.3f} and the linear part {taken.linear_weight:.3f}."
 
 
 def _fold_lines(result: CrossValidation | None) -> Iterator[str]:

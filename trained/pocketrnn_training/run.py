@@ -21,10 +21,11 @@ from pocketrnn_training.checkpoint import Checkpoint
 from pocketrnn_training.checkpoint_folder import check_output
 from pocketrnn_training.data import with_unlabelled
 from pocketrnn_training.data_source import DataSource
-from pocketrnn_training.folds import CrossValidation, cross_validated, fold_of_rows
+from pocketrnn_training.folds import CrossValidation, cross_validated
 from pocketrnn_training.going_on import settings_of, with_labels_of
 from pocketrnn_training.kinds import kind_of
-from pocketrnn_training.labelled_rows import LabelledRows
+from pocketrnn_training.labelled_rows import LabelledRows, fold_of_rows
+from pocketrnn_training.part_weights import told_by_folds
 from pocketrnn_training.progress import Epoch, Notice, Progress, Step
 from pocketrnn_training.settings import Settings
 from pocketrnn_training.teacher import read_teacher
@@ -242,12 +243,30 @@ def _compared(
 ) -> Baseline | None:
     """The baseline: a linear model, fitted and measured on the same rows."""
     report(Step("A linear model is fitted on the same rows, to compare with."))
-    baseline = kind_of(training).baseline(training, validation, best)
+    candidate = told_by_folds(best.data)
+    if candidate is None:
+        baseline = kind_of(training).baseline(training, validation, best)
+    else:
+        baseline = _baseline_by_folds(training, best, candidate.folds)
     if baseline is not None:
         report(Step(f"The linear model {baseline.said}."))
     else:
         report(Step("There is no such model: the rows have one class or no word, or it would be too large."))
     return baseline
+
+
+def _baseline_by_folds(data: LabelledRows, best: Checkpoint, folds: int) -> Baseline | None:
+    """The same by the folds by which the parts of the classifier were weighed."""
+    fold_of = fold_of_rows(data, folds, np.random.default_rng(best.training["seed"]))
+    found = []
+    for fold in range(folds):
+        others, rows = (data.rows(np.flatnonzero(some)) for some in (fold_of != fold, fold_of == fold))
+        one = kind_of(data).baseline(others, rows, best)
+        if one is None:
+            return None
+        found.append(one)
+    accuracy = np.average([one.accuracy for one in found], weights=np.bincount(fold_of))
+    return replace(found[0], accuracy=float(accuracy), folds=folds)
 
 
 def _state_to_resume(output: Path, settings: Settings) -> TrainingState:

@@ -21,6 +21,7 @@ from pocketrnn_training.checkpoint import Checkpoint
 from pocketrnn_training.distillation import Teaching
 from pocketrnn_training.labelled_rows import LabelledRows
 from pocketrnn_training.linear_part import LinearPart
+from pocketrnn_training.part_weights import PartWeights
 from pocketrnn_training.spelling import Spelling
 from pocketrnn_training.teacher_answers import TeacherAnswers
 
@@ -63,6 +64,7 @@ class Task:
         vectors: the word vectors that the embedding starts from, or None.
         spelling: the fragments of words, whose rows of the embedding are learnt by all words that have them; or None.
         linear: the linear part, fitted on the training rows; or None.
+        parts: what the recurrent and the linear part weigh; None where the validation rows are to say it.
         weights: the weights that the run goes on from, by their names in the module; None for new ones.
         words: the training rows as words, then the validation rows, of which the pieces of every epoch are drawn; or
             None where an epoch has `rows` as they are.
@@ -87,6 +89,7 @@ class Task:
     vectors: vectors.Vectors | None = None
     spelling: Spelling | None = None
     linear: LinearPart | None = None
+    parts: PartWeights | None = None
     weights: Mapping[str, Tensor] | None = None
     words: pieces.WordsOfRows | None = None
     piece_dropout: float = 0.0

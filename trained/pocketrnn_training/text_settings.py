@@ -63,10 +63,13 @@ class TextSettings(Settings):
         spelling: whether a word's row of the embedding is learnt together with the rows of its fragments of 3 to 5
             characters, so that words that are spelt alike learn from each other; the classifier is of the same size.
             None for that where words are the tokens and there are fewer than 20,000 rows.
-        linear: whether a linear part is fitted beside the recurrent one, whose scores of tokens and of pairs of tokens
-            are added to the logits (`pocketrnn_training.linear_part`). None for that where a text has one label, the
-            tokens are words or pieces of words, the classifier reads in both directions and is packed, there are
-            fewer than 20,000 rows and no teacher, and its tables have 2 million numbers at most.
+        linear: whether a linear part is fitted beside the recurrent one, whose scores of tokens, of their characters
+            and of pairs of tokens are added to the logits (`pocketrnn_training.linear_part`). None for that where a
+            text has one label, the tokens are words or pieces of words, the classifier reads in both directions and is
+            packed, there are fewer than 20,000 rows and no teacher, and its tables have 2 million numbers at most.
+        compare: whether folds of the rows choose between words and pieces, and what the recurrent and the linear part
+            weigh (`pocketrnn_training.comparison`). None for that where there is a linear part and there are from 100
+            to 10,000 rows.
         embedding_dim: None for that of the word vectors, or 64 without them.
         packed: read each text by its length, so that padding is never seen.
         adversarial: adversarial training (Miyato et al. 2017): each row is trained a second time, with its embeddings
@@ -99,6 +102,7 @@ class TextSettings(Settings):
     vector_words: int = 10_000
     spelling: bool | None = by_data()
     linear: bool | None = by_data()
+    compare: bool | None = None
     embedding_dim: int | None = None
     packed: bool = True
     adversarial: float = 0.0

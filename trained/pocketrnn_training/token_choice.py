@@ -21,11 +21,11 @@ from pocketrnn.text import SUBWORDS, AnyTextRules, TextEncoder, TextRules
 from pocketrnn_training import pieces, vectors, vocabulary
 from pocketrnn_training.batches import EncodedTexts
 from pocketrnn_training.data import LabelledTexts
-from pocketrnn_training.linear_part import LinearPart, pairs_for
+from pocketrnn_training.linear_part import Counted, LinearPart, pairs_for
 from pocketrnn_training.progress import Notice, Step
 from pocketrnn_training.text_settings import WORDS, TextSettings
 
-__all__ = ["TokenChoice", "TokenizedTexts", "as_before"]
+__all__ = ["TokenChoice", "TokenizedTexts", "as_before", "counted_in"]
 
 # Where the linear parts may not choose and more of the words of the validation rows are unknown, pieces are taken.
 _MOST_UNKNOWN: Final = 0.2
@@ -63,15 +63,8 @@ class TokenizedTexts:
         """The same with a linear part of so many rows of pairs, or as it is with 0."""
         if not pairs:
             return self
-        part = LinearPart.fitted(
-            self.texts,
-            data.targets,
-            vocabulary_size=len(self.vocabulary),
-            pairs=pairs,
-            classes=len(data.labels),
-            padding_id=self.rules.padding_id,
-            balanced=balanced,
-        )
+        counted = counted_in(self.vocabulary, self.rules, pairs)
+        part = LinearPart.fitted(counted, self.texts, data.targets, classes=len(data.labels), balanced=balanced)
         return replace(self, linear=part)
 
 
@@ -265,6 +258,19 @@ class TokenChoice:
         return tokenized.with_linear_part(
             self.data, self._pairs(tokenized), balanced=self.settings.class_weights == "balanced"
         )
+
+
+def counted_in(tokens: Sequence[str], rules: AnyTextRules, pairs: int) -> Counted:
+    """What a linear part counts in texts that are cut by these rules.
+
+    Example:
+        >>> counted_in(("<unk>", "<pad>", "so"), TextRules(unknown_id=0, padding_id=1), 1024).spelled
+        ('', '', ' so ')
+    """
+    are_pieces = rules.tokenizer == SUBWORDS
+    known = range(len(vocabulary.SPECIALS), len(tokens))
+    spelled = [tokens[i].replace(pieces.MARK, " ") if are_pieces else f" {tokens[i]} " for i in known]
+    return Counted(("",) * len(vocabulary.SPECIALS) + tuple(spelled), pairs, rules.padding_id, are_pieces)
 
 
 def as_before(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -16,16 +16,20 @@ from lightning_fabric import Fabric
 
 from pocketrnn.errors import InputError
 from pocketrnn_training.checkpoint import Checkpoint, rules_documents
+from pocketrnn_training.comparison import compared, may_compare
+from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.duration import about_duration
 from pocketrnn_training.final_fit import FinalFit
 from pocketrnn_training.kinds import kind_of
 from pocketrnn_training.labelled_rows import LabelledRows
+from pocketrnn_training.part_weights import Candidate, candidates_of, document_of
 from pocketrnn_training.processes import Loop, fabric_quiet, in_processes
 from pocketrnn_training.progress import Epoch, Notice, Progress, Step
 from pocketrnn_training.settings import ANY_TIME, Settings
 from pocketrnn_training.task import Beside, Task
 from pocketrnn_training.teacher_answers import TeacherAnswers
-from pocketrnn_training.training_loop import Emit, TrainingError, TrainingLoop, TrainingState
+from pocketrnn_training.text_settings import TextSettings
+from pocketrnn_training.training_loop import TrainingError, TrainingLoop, TrainingState
 
 __all__ = ["TrainingError", "TrainingState", "train"]
 
@@ -102,13 +106,14 @@ def train(
     settings.check_beside(teacher=teacher, word_vectors=word_vectors, before=before)
     fabric = _fabric(settings)
     beside = Beside(teacher, word_vectors, before)
+    of_same_data = validation is None or held_out
+    _check_final_fit(settings, may=of_same_data)
+    settings, candidates = _compared(data, validation, settings, beside, resume, report)
     task, decided = kind.prepare(data, validation, settings, report, examples=examples, beside=beside)
-    may_fit_all = (validation is None or held_out) and task.teaching is None
-    if settings.final_fit and not may_fit_all:
-        raise InputError(
-            "The final fit reads the rows that were held out; with validation rows or a teacher given, there is none.",
-            "Leave --final-fit out.",
-        )
+    if candidates:
+        task = replace(task, parts=candidates[0].weights, about=task.about | document_of(candidates))
+    may_fit_all = of_same_data and task.teaching is None
+    _check_final_fit(settings, may=may_fit_all)
     settings = replace(decided, final_fit=decided.final_fit and may_fit_all)
     loop = TrainingLoop(task, settings, name, _digest(task, settings), resume)
     if resume is not None and resume.task != loop.digest:
@@ -119,6 +124,35 @@ def train(
     if task.linear is not None:
         report(Step(_OF_BOTH_PARTS))
     return _best_of(loop, report, keep)
+
+
+def _check_final_fit(settings: Settings, *, may: bool) -> None:
+    if settings.final_fit and not may:
+        raise InputError(
+            "The final fit reads the rows that were held out; with validation rows or a teacher given, there is none.",
+            "Leave --final-fit out.",
+        )
+
+
+def _compared(
+    data: LabelledRows,
+    validation: LabelledRows | None,
+    settings: Settings,
+    beside: Beside,
+    resume: TrainingState | None,
+    report: Callable[[Progress | Epoch | Notice], None],
+) -> tuple[Settings, tuple[Candidate, ...]]:
+    """The ways to cut the texts, compared by folds, or those of the run to resume, and the settings with the best; none
+    where nothing is compared."""
+    if not (isinstance(data, LabelledTexts) and isinstance(settings, TextSettings)):
+        return settings, ()
+    assert isinstance(validation, LabelledTexts | None)  # noqa: S101 - others were refused
+    candidates: tuple[Candidate, ...] = ()
+    if resume is not None:
+        candidates = candidates_of(resume.best.data)
+    elif may_compare(data, settings, beside):
+        candidates = compared(data.parts(validation, settings)[0], settings, _run, report)
+    return (replace(settings, tokenizer=candidates[0].tokenizer) if candidates else settings), candidates
 
 
 def _another_run(state: TrainingState, settings: Settings) -> InputError:
@@ -159,7 +193,7 @@ def _best_of(
     return state.best
 
 
-def _run(work: Loop, settings: Settings, emit: Emit) -> None:
+def _run(work: Loop, settings: Settings, emit: Callable[[Any], None]) -> None:
     with fabric_quiet():
         fabric = _fabric(settings)
         if settings.processes > 1:
@@ -202,11 +236,13 @@ def _digest(task: Task, settings: Settings) -> str:
         for array in (task.outside_rows.values, task.outside_rows.offsets):
             digest.update(np.ascontiguousarray(array).data)
     decisive = {n: v for n, v in asdict(settings).items() if n not in ANY_TIME}
+    parts = None if task.parts is None else asdict(task.parts)
     start = None if task.vectors is None else hashlib.sha256(task.vectors.values.data).hexdigest()
     for name, tensor in sorted((task.weights or {}).items()):
         digest.update(name.encode())
         digest.update(tensor.contiguous().numpy().data)
-    digest.update(json.dumps([decisive, rules_documents(task.rules), task.vocabulary, task.labels, start]).encode())
+    names = [task.vocabulary, task.labels, start, parts]
+    digest.update(json.dumps([decisive, rules_documents(task.rules), *names]).encode())
     return digest.hexdigest()
 
 

@@ -23,6 +23,7 @@ from pocketrnn_training.inference import logits_of
 from pocketrnn_training.learner import Learner, read_batch
 from pocketrnn_training.measures import f1_of, guessing_loss, mean_loss, right_rows
 from pocketrnn_training.metrics import RunningMetrics
+from pocketrnn_training.part_weights import BY_DEFAULT, FEWEST_ROWS, PartWeights, fitted_weights
 from pocketrnn_training.progress import Epoch, Notice, Progress
 from pocketrnn_training.settings import Settings
 from pocketrnn_training.spelling import SpelledEmbedding
@@ -43,6 +44,8 @@ __all__ = [
 # The names of tensors of a `TrainingState`, of the validation rows.
 VALIDATION_LOGITS: Final = "validation.logits"
 VALIDATION_LENGTHS: Final = "validation.lengths"
+# What the recurrent part weighs where it is all there is.
+_ALONE: Final = PartWeights(1.0, 0.0)
 # Times the loss of guessing.
 _DIVERGED: Final = 2.0
 # The part of a run in which the learning rate rises, and what it begins with, of the highest.
@@ -139,20 +142,20 @@ class TrainingLoop:
         validation = {VALIDATION_LENGTHS: torch.from_numpy(task.validation_rows.lengths)}
         epoch_size = settings.epoch_size or len(task.targets)
         batch_size = settings.batch_size_for(epoch_size)
-        of_linear_part = torch.zeros(())
-        if task.linear is not None:
-            of_linear_part = torch.from_numpy(task.linear.logits(task.validation_rows))
+        of_linear_part = None if task.linear is None else torch.from_numpy(task.linear.logits(task.validation_rows))
         for epoch in range(len(history) + 1, self.epochs + 1):
             if _is_over(history, settings):
                 break
             metrics = self.run_epoch(learner, epoch, fabric, emit, stopped)
             if metrics is None:
                 return
-            validation_logits = logits_of(learner.module, task.validation_rows, batch_size, fabric) + of_linear_part
+            recurrent = logits_of(learner.module, task.validation_rows, batch_size, fabric)
+            parts = self._weights_of_parts(recurrent, of_linear_part)
+            validation_logits = _total(parts, recurrent, of_linear_part)
             history.append(self._validated(validation_logits, epoch, metrics, history))
             if history[-1].best or self.keeps_last:
-                outside = self._outside_logits(learner.module, batch_size, fabric)
-                best = self._checkpoint(learner.module, validation_logits, outside, history[-1])
+                outside = self._outside_logits(learner.module, parts, batch_size, fabric)
+                best = self._checkpoint(learner.module, parts, validation_logits, outside, history[-1])
                 best_logits = validation_logits
             assert best is not None  # noqa: S101 - the first epoch is always the best so far
             assert best_logits is not None  # noqa: S101
@@ -163,13 +166,24 @@ class TrainingLoop:
             emit(TrainingState(self.digest, tuple(history), best, learner.tensors() | validation))
             emit(history[-1])
 
-    def _outside_logits(self, module: AnyClassifier, batch_size: int, fabric: Fabric) -> Tensor | None:
+    def _weights_of_parts(self, recurrent: Tensor, linear: Tensor | None) -> PartWeights:
+        """What both parts weigh, by their logits of the validation rows; those of the task, if it has any."""
+        targets = self.task.validation_targets
+        if linear is None:
+            return _ALONE
+        if self.task.parts is not None or len(targets) < FEWEST_ROWS:
+            return self.task.parts or BY_DEFAULT
+        return fitted_weights(recurrent.numpy(), linear.numpy(), targets)
+
+    def _outside_logits(
+        self, module: AnyClassifier, parts: PartWeights, batch_size: int, fabric: Fabric
+    ) -> Tensor | None:
         """The logits of the rows of none of the classes, of both parts; None without such rows."""
         rows, linear = self.task.outside_rows, self.task.linear
         if rows is None:
             return None
         logits = logits_of(module, rows, batch_size, fabric)
-        return logits if linear is None else logits + torch.from_numpy(linear.logits(rows))
+        return _total(parts, logits, None if linear is None else torch.from_numpy(linear.logits(rows)))
 
     @property
     def keeps_last(self) -> bool:
@@ -285,11 +299,13 @@ class TrainingLoop:
             f"guessing is {guessing:.2f}. Train again with a lower learning rate."
         )
 
-    def _checkpoint(self, module: AnyClassifier, logits: Tensor, outside: Tensor | None, epoch: Epoch) -> Checkpoint:
+    def _checkpoint(
+        self, module: AnyClassifier, parts: PartWeights, logits: Tensor, outside: Tensor | None, epoch: Epoch
+    ) -> Checkpoint:
         """A copy of the module, calibrated by its validation logits, with all that is known of it."""
         task, targets = self.task, torch.from_numpy(self.task.validation_targets)
         temperature = fitted_temperature(logits, targets)
-        kept = copied(module, task)
+        kept = copied(module, task, parts)
         apply_temperature(kept, temperature)
         thresholds, measured = self._thresholds(
             logits / temperature, None if outside is None else outside / temperature
@@ -311,6 +327,7 @@ class TrainingLoop:
                 "calibrated_validation_loss": mean_loss(logits / temperature, targets),
                 "epoch": epoch.epoch,
                 "temperature": temperature,
+                **({} if task.linear is None else asdict(parts)),
                 "calibration_error": calibration_error(logits / temperature, targets),
                 "calibration_error_before": calibration_error(logits, targets),
             },
@@ -351,15 +368,20 @@ def _check_loss(progress: Progress) -> None:
         )
 
 
-def copied(module: AnyClassifier, task: Task) -> AnyClassifier:
+def _total(parts: PartWeights, recurrent: Tensor, linear: Tensor | None) -> Tensor:
+    """The logits of both parts."""
+    return recurrent if linear is None else parts.total(recurrent, linear)
+
+
+def copied(module: AnyClassifier, task: Task, parts: PartWeights) -> AnyClassifier:
     """A copy of a module that learnt a task, on the CPU and in evaluation mode; with a plain embedding, and with the
-    linear part."""
+    linear part, each part by its weight."""
     with torch.device("meta"):
         made = classifier_of(task.architecture)
     weights = module.state_dict()
     if task.linear is not None:
-        for name in ("words", "pairs", "bias"):
-            weights[f"{LINEAR}{name}"] = torch.from_numpy(getattr(task.linear, name))
+        weights |= {f"{LINEAR}{name}": tensor for name, tensor in task.linear.tensors(parts.linear).items()}
+        weights |= {name: tensor * parts.recurrent for name, tensor in weights.items() if name.startswith("fc.")}
     if isinstance(module, RecurrentClassifier) and isinstance(module.embedding, SpelledEmbedding):
         weights["embedding.weight"] = module.embedding.folded()
         del weights["embedding.fragments"]
