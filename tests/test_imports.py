@@ -1,5 +1,5 @@
 """How the code is laid out: which file may import which, which one knows private parts of torch, how long a function
-may be, and where an example must be.
+may be, where an example must be, and how sentences begin.
 
 The source is parsed and never imported. An import counts wherever it is: at the top of a file, inside of a function, or
 under TYPE_CHECKING.
@@ -501,3 +501,93 @@ def test_a_test_compares_what_a_refusal_names_and_not_its_sentence() -> None:
     cases = '@pytest.mark.parametrize("a, said", [(1, "two"), (2, "is not a plain value")])\n'
     assert sentences_compared(cases + "def f(a, said): raises(E, match=said)") == ["1: is not a plain value"]
     assert sentences_compared(cases + "def f(a, said): raises(E, match=a)") == []
+
+
+# --- Sentences ---
+
+# The folders and pages in which every sentence begins with its subject.
+PLAIN = ("runtime", "trained", "scripts", "docs", "examples", "README.md", "CONTRIBUTING.md")
+# Pages that are made of the code, where their sentences are held.
+MADE = {ROOT / "docs" / f"{name}.md" for name in ("command-line", "files", "reference")}
+# Files of these folders that are not covered yet.
+NOT_YET = {
+    ROOT / "trained" / "pocketrnn_training" / f"{name}.py"
+    for name in (
+        *("architecture", "convolution_baseline", "final_fit", "fitting", "folds", "linear_part", "number_settings"),
+        *("preparation", "sequences", "token_choice"),
+    )
+}
+# From the begin of a text, or from the end of a sentence or a clause, to the end of the sentence.
+OF_OR_WHAT = re.compile(r"""(?:^|[.!?:;]["')*`\]]* )["'(*_[]*((?:Of|What) .*?(?:[.!?](?=["')*_`]*(?: |$))|$))""")
+
+
+def plain_files() -> Iterator[Path]:
+    """The pages and the files of Python in `PLAIN`; a script is told by its first line."""
+    for path in (ROOT / name for name in PLAIN):
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            in_scripts = file.parent == ROOT / "scripts" and not file.suffix and file.is_file()
+            if file.suffix in (".py", ".md") or (in_scripts and "python" in file.read_text("utf-8").partition("\n")[0]):
+                yield file
+
+
+def texts_in(path: Path) -> Iterator[str]:
+    """The text of a page without its code, or the strings and the comments of a file of Python."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".md":
+        yield re.sub(r"(?ms)^ *```.*?^ *```$", "", text)
+        return
+    parts: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.JoinedStr):
+            parts |= {id(part) for part in node.values}
+            yield "".join(str(part.value) if is_constant(part) else "{}" for part in node.values)
+        elif is_constant(node) and isinstance(node.value, str) and id(node) not in parts:
+            yield node.value
+    # A comment on lines of its own goes on from one to the next; one behind code does not.
+    lines = ((re.match(r"\s*#:? ?(.*)", line), re.search(r"  # (.*)", line)) for line in text.splitlines())
+    yield "\n".join(alone[1] if alone else f"\n{behind[1]}\n" if behind else "" for alone, behind in lines)
+
+
+def begun_without_subject(text: str) -> list[str]:
+    """The sentences that begin with "Of" or "What", and are neither questions nor exclamations; headings are none."""
+    without_headings = re.sub(r"(?m)^#+ .*$", "", text)
+    paragraphs = re.split(r"\n\s*\n|\n\s*(?:[-*>]|\d+\.) |\|", f"\n{without_headings}")
+    found = (match[1] for part in paragraphs for match in OF_OR_WHAT.finditer(" ".join(part.split())))
+    return [sentence for sentence in found if not sentence.endswith(("?", "!"))]
+
+
+def test_every_sentence_begins_with_its_subject() -> None:
+    files = [path for path in plain_files() if path not in MADE | NOT_YET]
+    assert len(files) > 200
+    found = [
+        f"{path.relative_to(ROOT)}: {sentence}"
+        for path in files
+        for text in texts_in(path)
+        for sentence in begun_without_subject(text)
+    ]
+    assert found == [], 'Begin with the subject: "The text that ..." or "Returns ...", not "What ..." or "Of ...".'
+    assert set(plain_files()) >= NOT_YET
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("What the hub raises, as a sentence.", 1),
+        ("One row. Of several, the first\ncounts.", 1),
+        ("Args:\n    text: What is read.", 1),
+        ("| a | What is read |", 1),
+        ("- one\n- What is two", 1),
+        ("**Of a file** only the head is read.", 1),
+        ("What is it? Who knows what it is.", 0),
+        ("What a film!", 0),
+        ("## What a page knows\n\nA page of `Of` and What's new.", 0),
+    ],
+)
+def test_a_sentence_without_a_subject_is_found(text: str, count: int) -> None:
+    assert len(begun_without_subject(text)) == count
+
+
+def test_sentences_are_read_from_strings_and_comments(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text('x = f"Of {1} two"  # Of three\n# One\n# of four. What five\ny = f"What is {x}?"\n')
+    found = [sentence for text in texts_in(tmp_path / "a.py") for sentence in begun_without_subject(text)]
+    assert found == ["Of {} two", "Of three", "What five"]
