@@ -76,7 +76,7 @@ def write_rows(path: Path, columns: list[str], rows: Iterable[Iterable[str]]) ->
         writer.writerows(rows)
 
 
-def said(words_of: dict[str, list[str]]) -> list[tuple[str, str]]:
+def labelled_texts(words_of: dict[str, list[str]]) -> list[tuple[str, str]]:
     """Every way to say it, and its label, in an order that is always the same."""
     words = [(word, label) for label, words in words_of.items() for word in words]
     rows = [(frame.format(word, noun), label) for frame, noun, (word, label) in product(FRAMES, NOUNS, words)]
@@ -86,12 +86,12 @@ def said(words_of: dict[str, list[str]]) -> list[tuple[str, str]]:
 
 def write_texts(folder: Path) -> None:
     """Labelled texts, for `train`, a teacher's answers to them, and texts for `classify`."""
-    rows = said(REVIEWS)
+    rows = labelled_texts(REVIEWS)
     write_rows(folder / "test.csv", ["text", "label"], rows[:40])
     write_rows(folder / "reviews.csv", ["text", "label"], rows[40:])
     shares = {"negative": ("0.8", "0.2"), "positive": ("0.1", "0.9")}
     write_rows(folder / "teacher.csv", ["negative", "positive"], [shares[label] for _, label in rows[40:]])
-    write_rows(folder / "tags.csv", ["text", "label"], said(TAGS))
+    write_rows(folder / "tags.csv", ["text", "label"], labelled_texts(TAGS))
     write_rows(folder / "comments.csv", ["id", "review"], [(str(i), text) for i, (text, _) in enumerate(rows[:40])])
     (folder / "headlines.txt").write_text("\n".join(HEADLINES) + "\n", encoding="utf-8")
     write_rows(folder / "headlines.csv", ["text", "source"], [(HEADLINES[0], "wire")])

@@ -108,14 +108,14 @@ def outcomes(processes: int = 1) -> Iterator[Outcome]:
         >>> sum(one.verdict == "wrong" for one in outcomes())
         0
     """
-    count = len(_all())
+    count = len(_all_modules())
     # A process that runs out of memory is one module's, and modules hold functions that no process can be sent.
     with multiprocessing.get_context("spawn").Pool(processes, _one_thread, maxtasksperchild=20) as pool:
         yield from pool.imap(_outcome_of, range(count))
 
 
 @functools.cache
-def _all() -> tuple[Misleading, ...]:
+def _all_modules() -> tuple[Misleading, ...]:
     return tuple(misleading())
 
 
@@ -125,7 +125,7 @@ def _one_thread() -> None:
 
 
 def _outcome_of(place: int) -> Outcome:
-    return _outcome(_all()[place])
+    return _outcome(_all_modules()[place])
 
 
 def misleading() -> Iterator[Misleading]:

@@ -219,7 +219,9 @@ class Answers:
             parts.append(logits)
         return np.concatenate(parts)
 
-    def given(self, answer: Prediction, threshold: float | None = None) -> tuple[tuple[str, float], ...]:
+    def labels_with_probabilities(
+        self, answer: Prediction, threshold: float | None = None
+    ) -> tuple[tuple[str, float], ...]:
         """The answer of `reached` for one text.
 
         Args:
@@ -231,7 +233,7 @@ class Answers:
 
         Example:
             >>> answers = Answers("mood", ("bad", "good"), "sigmoid")
-            >>> answers.given(Prediction("good", 0.9, (("good", 0.9), ("bad", 0.2))))
+            >>> answers.labels_with_probabilities(Prediction("good", 0.9, (("good", 0.9), ("bad", 0.2))))
             (('good', 0.9),)
         """
         needed = dict(zip(self.labels, self._needed(threshold), strict=True))

@@ -67,7 +67,7 @@ class Speed:
 def one_by_one(answer: Callable[[Any], object], items: Sequence[Any]) -> Run:
     """A contestant that answers one item after the other. Its run returns the seconds of each, float64 [items]."""
 
-    def run() -> NDArray[np.float64]:
+    def time_each() -> NDArray[np.float64]:
         clock = time.perf_counter
         times = [clock()]
         for item in items:
@@ -75,18 +75,18 @@ def one_by_one(answer: Callable[[Any], object], items: Sequence[Any]) -> Run:
             times.append(clock())
         return np.diff(times)
 
-    return run
+    return time_each
 
 
 def all_at_once(answer: Callable[[Any], object], items: Sequence[Any]) -> Run:
     """A contestant that answers all items in one call. Its run returns the seconds of the call, float64 [1]."""
 
-    def run() -> NDArray[np.float64]:
+    def time_all() -> NDArray[np.float64]:
         start = time.perf_counter()
         answer(items)
         return np.array([time.perf_counter() - start])
 
-    return run
+    return time_all
 
 
 def interleaved(contestants: Mapping[str, Run], texts: int, rounds: int) -> list[Speed]:

@@ -368,7 +368,7 @@ class Classifier(TrainedEstimator):
             return self.among(among).classify(given, top)
         if top != 1 or self._gives_values:
             self._answers.check_top(top)
-        return self._answers.prediction(self._intake.one(given), top)
+        return self._answers.prediction(self._intake.logits_of_one(given), top)
 
     def explain(self, text: Text, label: str | None = None, *, most_fragments: int = 64) -> Explanation:
         """Which words decided: each is left out once, and what the label loses by it is told.
@@ -630,7 +630,7 @@ class _Intake(Protocol):
         """The faults of items that are passed over, as ends of a sentence."""
         ...
 
-    def one(self, given: object) -> list[float]:
+    def logits_of_one(self, given: object) -> list[float]:
         """The logits of one text or sequence."""
         ...
 

@@ -50,7 +50,7 @@ class NumberIntake:
         self.input = manifest.numbers
         self.watch = RangeWatch(manifest.name, self.input, out_of_range)
 
-    def one(self, sequence: object) -> list[float]:
+    def logits_of_one(self, sequence: object) -> list[float]:
         """The logits of one sequence.
 
         Raises:

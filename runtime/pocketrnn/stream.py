@@ -22,7 +22,7 @@ import numpy as np
 
 from pocketrnn.answers import Answers, Prediction
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.bundle.refused_texts import among, limit_error
+from pocketrnn.bundle.refused_texts import limit_error, with_text_named
 from pocketrnn.chosen_labels import ChosenLabels
 from pocketrnn.engines.engine import Engine, Floats
 from pocketrnn.errors import InputError, LimitError, TextError
@@ -257,7 +257,7 @@ class Stream:
         state, logits = self._state, self._logits
         limits, tokens = self._manifest.graph.limits, max(1, at.ids + len(ids) + len(open_ids))
         if limits is not None and not limits.allow(tokens):
-            raise among(limit_error(self._manifest.name, limits, tokens), "The text so far")
+            raise with_text_named(limit_error(self._manifest.name, limits, tokens), "The text so far")
         try:
             if ids:
                 logits, state = self._engine.step(ids, state)
@@ -269,7 +269,7 @@ class Stream:
             else:
                 answer = logits
         except LimitError as error:
-            raise among(error, "The text so far") from None
+            raise with_text_named(error, "The text so far") from None
         self._at, self._state, self._logits = at, state, logits
         return (answer.copy() if self._chosen is None else self._chosen.of_rows(answer))[0]  # type: ignore[no-any-return]
 
@@ -287,8 +287,8 @@ class Stream:
             return replace(at, tail=""), [], [*rules.last_ids]
         text, goes_on = at.tail + fragment, bool(at.context)
         cut = self._cuts.last(text)
-        settled = pieces.of(text[:cut], goes_on=goes_on)[:most] if cut else []
-        open_ = pieces.of(text[cut:], goes_on=goes_on or cut > 0)[: most - len(settled)]
+        settled = pieces.encode(text[:cut], goes_on=goes_on)[:most] if cut else []
+        open_ = pieces.encode(text[cut:], goes_on=goes_on or cut > 0)[: most - len(settled)]
         context = "a" if goes_on or cut else ""
         first = [*rules.first_ids] if not at.ids else []
         at = replace(at, tokens=at.tokens + len(settled), context=context, tail=text[cut:])

@@ -9,7 +9,7 @@ import numpy as np
 
 from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Manifest
-from pocketrnn.bundle.refused_texts import SKIP_THEM, among, kinds_outside, limit_error, outside, too_costly
+from pocketrnn.bundle.refused_texts import SKIP_THEM, kinds_outside, limit_error, outside, too_costly, with_text_named
 from pocketrnn.engines.engine import Answered, Engine, Floats, Ids, ReadsTexts
 from pocketrnn.errors import LimitError
 from pocketrnn.text.checked_texts import Chunk, OnError, checked_batches, chunks
@@ -55,7 +55,7 @@ class TextIntake:
         other._engine, other._answers, other._reader = engine, answers, self._reads(engine)
         return other
 
-    def one(self, text: object) -> list[float]:
+    def logits_of_one(self, text: object) -> list[float]:
         """The logits of one text.
 
         Raises:
@@ -141,13 +141,13 @@ class TextIntake:
     def _refusal_in(self, chunk: Chunk, index: int) -> LimitError:
         """Why a text of a chunk is refused, with its position among all."""
         text = f"The text at position {chunk.first + index} (counted from 0)"
-        return among(self.refusal(chunk.texts[index]), text, SKIP_THEM)
+        return with_text_named(self.refusal(chunk.texts[index]), text, SKIP_THEM)
 
     def refusal(self, text: Text) -> LimitError:
         """Why a text is refused, as `one` says it: a string, its tokens, or ids that were checked."""
         try:
             if isinstance(text, str) or not (text and isinstance(text[0], int)):
-                self.one(text)
+                self.logits_of_one(text)
             else:
                 self._of_row(np.array([text], np.int64))
         except LimitError as error:

@@ -368,7 +368,7 @@ def sums_of(content: bytes | bytearray) -> tuple[int, int]:
 
 
 def _rules(rules: TextRules) -> bytes:
-    def given(number: int | None) -> int:
+    def or_none(number: int | None) -> int:
         return _NONE if number is None else number
 
     head = [
@@ -376,11 +376,11 @@ def _rules(rules: TextRules) -> bytes:
         int(rules.lowercase),
         rules.ngrams,
         rules.max_tokens or 0,
-        given(rules.unknown_id),
+        or_none(rules.unknown_id),
         rules.empty_id,
         rules.padding_id,
-        given(rules.first_id),
-        given(rules.last_id),
+        or_none(rules.first_id),
+        or_none(rules.last_id),
         rules.max_width or 0,
         rules.min_width or 0,
         int(rules.cut_side == "left"),

@@ -275,13 +275,18 @@ def _parts_of(step: SubwordStep | Split, forms: Forms) -> tuple[int, int, int, b
         case SplitAtRuns(runs, how, inverted):
             goes_on = any(run.ends_at or run.not_before or run.then for run in runs)
             flags = (_INVERTED if inverted else 0) + (_GOES_ON if goes_on else 0)
-            return SubwordOperation.RUNS, _HOW[how] + flags, len(runs), b"".join(_run(run, goes_on) for run in runs)
+            return (
+                SubwordOperation.RUNS,
+                _HOW[how] + flags,
+                len(runs),
+                b"".join(_pack_run(run, goes_on) for run in runs),
+            )
         case Pattern(name):
             digits = step.digits + (0 if step.contractions else _WITHOUT_CONTRACTIONS)
             return SubwordOperation.PATTERN, _PATTERNS[name], digits, b"".join(map(_set, step.sets))
 
 
-def _run(run: Run, goes_on: bool) -> bytes:
+def _pack_run(run: Run, goes_on: bool) -> bytes:
     content = words([run.least, run.most or 0]) + _set(run.ranges) + _set(run.before)
     if not goes_on:
         return content

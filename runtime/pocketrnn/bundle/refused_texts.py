@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import LimitError
 
-__all__ = ["SKIP_THEM", "among", "kinds_outside", "limit_error", "outside", "too_costly", "too_large"]
+__all__ = ["SKIP_THEM", "kinds_outside", "limit_error", "outside", "too_costly", "too_large", "with_text_named"]
 
 SKIP_THEM: Final = "skip such texts with on_error='skip'"
 
@@ -55,7 +55,7 @@ def kinds_outside(limits: Limits) -> list[str]:
     ]
 
 
-def among(error: LimitError, text: str, otherwise: str = "") -> LimitError:
+def with_text_named(error: LimitError, text: str, otherwise: str = "") -> LimitError:
     """An error of `limit_error`, `too_costly` or `too_large`, which name one text, for one of several texts.
 
     Args:
@@ -64,7 +64,7 @@ def among(error: LimitError, text: str, otherwise: str = "") -> LimitError:
         otherwise: what else can be done about it, as the end of a sentence.
 
     Example:
-        >>> among(limit_error("news", Limits(max_tokens=300), 412), "Line 7").problem
+        >>> with_text_named(limit_error("news", Limits(max_tokens=300), 412), "Line 7").problem
         'Line 7 becomes 412 token ids, but news takes at most 300.'
     """
     remedy = f"{error.remedy.removesuffix('.')}, or {otherwise}." if otherwise else error.remedy

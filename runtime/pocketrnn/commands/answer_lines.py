@@ -44,7 +44,7 @@ class Wanted:
     explains: bool
     lists: str | None = None
 
-    def given(self, text: str, which: str) -> Any:
+    def input_of(self, text: str, which: str) -> Any:
         """The input of the classifier for a line of text; `which` is the beginning of a sentence about it.
 
         Raises:
@@ -77,7 +77,7 @@ class Wanted:
             if self.as_json:
                 return json_line({kind: name, "values": dict(zip(self.answers.labels, values, strict=True))})
             return "\t".join((*(f"{value:g}" for value in values), one_line(name)))
-        top = self.answers.given(answer, self.threshold) if self.by_threshold else answer.top
+        top = self.answers.labels_with_probabilities(answer, self.threshold) if self.by_threshold else answer.top
         if self.as_json:
             likeliest = {"label": answer.label if top else "", "probability": answer.probability}
             pairs = [{"label": label, "probability": probability} for label, probability in top]

@@ -159,7 +159,7 @@ def classify(
     if files.are_given and (texts or as_stream or as_tokens or explains):
         raise click.UsageError("TEXTS, --stream, --tokens and --explain are not for files; see --top.")
     _check_options(top, threshold, explains=explains, as_stream=as_stream, as_tokens=as_tokens)
-    classifier = _among(Classifier.load(bundle, threads=threads), among)
+    classifier = _choose_labels(Classifier.load(bundle, threads=threads), among)
     answers, of_texts = answers_of(classifier), isinstance(classifier.manifest.input, TextInput)
     if not of_texts:
         from pocketrnn.commands.classify_recordings import check_options, classify_recordings
@@ -213,7 +213,7 @@ def _check_options(
         raise click.UsageError("--threshold is not a number, or given beside --top: these exclude each other.")
 
 
-def _among(classifier: Classifier, labels: str | None) -> Classifier:
+def _choose_labels(classifier: Classifier, labels: str | None) -> Classifier:
     """With the labels alone that --among names."""
     return classifier if labels is None else classifier.among([one.strip() for one in labels.split(",") if one.strip()])
 
@@ -241,7 +241,7 @@ def _answer(classifier: Classifier, texts: Sequence[str], wanted: Wanted, kind: 
     Raises:
         InputError: one cannot be answered. Those before it are answered first.
     """
-    from pocketrnn.bundle.refused_texts import among
+    from pocketrnn.bundle.refused_texts import with_text_named
     from pocketrnn.classifier import logits_until_refused
 
     if wanted.explains:
@@ -255,7 +255,7 @@ def _answer(classifier: Classifier, texts: Sequence[str], wanted: Wanted, kind: 
     if answers:
         say("\n".join(answers))
     if error is not None:
-        raise among(error, f"{kind} {before + len(rows) + 1}")
+        raise with_text_named(error, f"{kind} {before + len(rows) + 1}")
 
 
 def _all_given(classifier: Classifier, texts: Sequence[str], wanted: Wanted, kind: str, before: int) -> Sequence[Any]:
@@ -272,7 +272,7 @@ def _all_given(classifier: Classifier, texts: Sequence[str], wanted: Wanted, kin
     for index, text in enumerate(texts):
         which = f"{kind} {before + index + 1}"
         try:
-            given.append(wanted.given(text, which))
+            given.append(wanted.input_of(text, which))
             check(given[-1])
         except InputError as error:
             _answer(classifier, texts[:index], wanted, kind, before)
@@ -285,16 +285,16 @@ def _all_given(classifier: Classifier, texts: Sequence[str], wanted: Wanted, kin
 
 def _explain(classifier: Classifier, texts: Sequence[str], wanted: Wanted, kind: str, before: int) -> None:
     """As `_answer`, one text after the other, with the words that decided."""
-    from pocketrnn.bundle.refused_texts import among
+    from pocketrnn.bundle.refused_texts import with_text_named
     from pocketrnn.commands.explained import coloured_line, explanation_as_json
 
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
     coloured = on_terminal and not wanted.as_json and wanted.lists is None
     line_of = coloured_line if coloured else explanation_as_json
     for index, text in enumerate(texts):
-        given = wanted.given(text, f"{kind} {before + index + 1}")
+        given = wanted.input_of(text, f"{kind} {before + index + 1}")
         try:
             explanation = classifier.explain(given)
         except LimitError as error:
-            raise among(error, f"{kind} {before + index + 1}") from None
+            raise with_text_named(error, f"{kind} {before + index + 1}") from None
         say(line_of(text, explanation))

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from pocketrnn.answers import Answers
 from pocketrnn.bundle.folder import file_written_whole, near_file
-from pocketrnn.bundle.refused_texts import among
+from pocketrnn.bundle.refused_texts import with_text_named
 from pocketrnn.classifier import Classifier, answers_of, kinds_refused, logits_of_batches, refusal
 from pocketrnn.commands.file_options import DECIMALS, FileOptions, answer_columns
 from pocketrnn.commands.labels_reached import check_separable
@@ -154,7 +154,9 @@ def _without_answer(
     # If rows are refused, none is left out before this one, so that its number is known.
     first, text = beyond[0], batch.texts[beyond[0]]
     which = f"Row {before + first + 1}" if source.on_error == "raise" else f"The text {shown(text, 40)}"
-    error = among(refusal(classifier, text), f"{which} of {source.name}", "skip such rows with --on-error skip")
+    error = with_text_named(
+        refusal(classifier, text), f"{which} of {source.name}", "skip such rows with --on-error skip"
+    )
     if source.on_error == "raise":
         raise error
     source.without_answer += len(beyond)

@@ -185,7 +185,7 @@ class OnnxRuntimeEngine:
     def logits_of_one(self, steps: Steps) -> list[float]:
         """The logits of one; see `Engine.logits_of_one`."""
         if steps.shape[1] > self._largest_bound:
-            return self._run(steps, np.array(steps.shape[1:2], np.int64))[0].tolist()  # type: ignore[no-any-return]
+            return self._run_graph(steps, np.array(steps.shape[1:2], np.int64))[0].tolist()  # type: ignore[no-any-return]
         # Taken out and put back, each in one step of the interpreter: neither another thread nor a signal's handler
         # that classifies finds a bound run in use.
         try:
@@ -193,7 +193,7 @@ class OnnxRuntimeEngine:
         except IndexError:
             bound = _BoundRun(self._whole(), self._input, self._classes, self._takes_lengths)
         try:
-            logits = bound.run(steps)
+            logits = bound.run_one(steps)
         except Exception as error:  # onnxruntime's errors share no base of their own
             raise self._failed(steps, error) from error
         self._idle.append(bound)
@@ -203,7 +203,7 @@ class OnnxRuntimeEngine:
         """The logits of many; see `Engine.logits`."""
         logits = np.empty((len(lengths), self._classes), np.float32)
         for rows, given in self._rectangles(steps, lengths):
-            logits[rows] = self._run(given, lengths[rows])
+            logits[rows] = self._run_graph(given, lengths[rows])
         return Answered(logits, [])
 
     def embeddings(self, steps: Steps, lengths: Ids) -> Answered:
@@ -262,7 +262,7 @@ class OnnxRuntimeEngine:
             )
         return rows
 
-    def _run(self, given: Steps, lengths: Ids) -> Floats:
+    def _run_graph(self, given: Steps, lengths: Ids) -> Floats:
         """One run of the graph: [batch, sequence, ...], int64 [batch] -> float32 [batch, labels]."""
         logits = self._output(self._whole(), "logits", given, lengths)
         if logits.shape != (len(given), self._classes):
@@ -324,7 +324,7 @@ class _BoundRun:
             self._binding.bind_cpu_input("lengths", self._length)
         self._binding.bind_ortvalue_output("logits", onnxruntime.OrtValue.ortvalue_from_numpy(self._logits))
 
-    def run(self, steps: Steps) -> list[float]:
+    def run_one(self, steps: Steps) -> list[float]:
         self._length[0] = steps.shape[1]
         self._binding.bind_cpu_input(self._name, steps)
         self._session.run_with_iobinding(self._binding)

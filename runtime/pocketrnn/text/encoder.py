@@ -80,7 +80,7 @@ class TextEncoder:
     def tokens(self, text: str) -> list[str]:
         """The tokens of `text`, n-grams included, before the vocabulary is asked; or its pieces, with the unknown."""
         if self._pieces is not None:
-            return [self._vocabulary[i] for i in self._counted(self._pieces.of(text))]
+            return [self._vocabulary[i] for i in self._counted(self._pieces.encode(text))]
         return self._counted(self._tokenize(text.lower() if self._lower_first else text))
 
     def _counted(self, tokens: list[Any]) -> list[Any]:
@@ -93,7 +93,7 @@ class TextEncoder:
     def encode(self, text: str) -> list[int]:
         """The token ids of `text`; never empty."""
         if self._pieces is not None:
-            return self._whole(self._counted(self._pieces.of(text)))
+            return self._whole(self._counted(self._pieces.encode(text)))
         return self._whole(self._look_up(self.tokens(text)))
 
     def encode_tokens(self, tokens: Sequence[str]) -> list[int]:

@@ -123,7 +123,7 @@ def pattern_function(split: Pattern) -> Callable[[str], list[str]]:
     return lambda word: _cl100k(word, kinds, digits)
 
 
-def _run(word: str, start: int, kinds: _KindsOf, most: int = sys.maxsize) -> int:
+def _find_run_end(word: str, start: int, kinds: _KindsOf, most: int = sys.maxsize) -> int:
     """Where the run of code points of one kind ends that begins at `start`, of at most so many."""
     kind, end, stop = kinds[word[start]], start + 1, min(len(word), start + most)
     while end < stop and kinds[word[end]] == kind:
@@ -153,9 +153,9 @@ def _gpt2(word: str, kinds: _KindsOf) -> list[str]:
         if length:
             end = start + length
         elif body < size and kinds[word[body]] != _SPACE:
-            end = _run(word, body, kinds)
+            end = _find_run_end(word, body, kinds)
         else:
-            end = _space_end(word, start, _run(word, start, kinds))
+            end = _space_end(word, start, _find_run_end(word, start, kinds))
         made.append(word[start:end])
         start = end
     return made
@@ -167,7 +167,7 @@ def _clip(word: str, kinds: _KindsOf) -> list[str]:
     while start < len(word):
         kind = kinds[word[start]]
         length = _contraction(word, start) if word[start] == "'" else 0
-        end = start + length if length else start + 1 if kind == _NUMBER else _run(word, start, kinds)
+        end = start + length if length else start + 1 if kind == _NUMBER else _find_run_end(word, start, kinds)
         if kind != _SPACE:
             made.append(word[start:end])
         start = end
@@ -186,13 +186,13 @@ def _cl100k(word: str, kinds: _KindsOf, digits: int) -> list[str]:
         if length:
             end = start + length
         elif kind == _LETTER:
-            end = _run(word, start, kinds)
+            end = _find_run_end(word, start, kinds)
         elif kind != _NUMBER and first not in "\r\n" and start + 1 < size and kinds[word[start + 1]] == _LETTER:
-            end = _run(word, start + 1, kinds)
+            end = _find_run_end(word, start + 1, kinds)
         elif kind == _NUMBER:
-            end = _run(word, start, kinds, digits)
+            end = _find_run_end(word, start, kinds, digits)
         elif body < size and kinds[word[body]] == _OTHER:
-            end = _behind(word, _run(word, body, kinds), "\r\n")
+            end = _behind(word, _find_run_end(word, body, kinds), "\r\n")
         else:
             end = _lines_end(word, start, kinds)
         made.append(word[start:end])
@@ -214,7 +214,7 @@ def _behind(word: str, start: int, points: str) -> int:
 
 def _lines_end(word: str, start: int, kinds: _KindsOf) -> int:
     """Where white space is cut: \\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"""
-    end = _run(word, start, kinds)
+    end = _find_run_end(word, start, kinds)
     line_end = max(word.rfind("\n", start, end), word.rfind("\r", start, end)) + 1
     return line_end or _space_end(word, start, end)
 
@@ -259,7 +259,7 @@ def _o200k(word: str, kinds: _KindsOf, digits: int, contractions: bool) -> list[
             if contractions and word[end : end + 1] == "'":
                 end += _contraction_in_any_case(word, end)
         elif kind == _NUMBER:
-            end = _run(word, start, kinds, digits)
+            end = _find_run_end(word, start, kinds, digits)
         elif body < size and kinds[word[body]] in (_OTHER, _MARK):
             end = body
             while end < size and kinds[word[end]] in (_OTHER, _MARK):
@@ -290,11 +290,11 @@ def _deepseek(word: str, kinds: _KindsOf) -> list[str]:
             while end < size and word[end] in _ASCII_LETTERS:
                 end += 1
         elif kind == _LETTER:
-            end = _run(word, start, kinds)
+            end = _find_run_end(word, start, kinds)
         elif kind != _PUNCTUATION and first not in "\r\n" and second and kinds[second] == _LETTER:
-            end = _run(word, start + 1, kinds)
+            end = _find_run_end(word, start + 1, kinds)
         elif body < size and kinds[word[body]] == _PUNCTUATION:
-            end = _behind(word, _run(word, body, kinds), "\r\n")
+            end = _behind(word, _find_run_end(word, body, kinds), "\r\n")
         elif kind == _SPACE:
             end = _lines_end(word, start, kinds)
         if not end:

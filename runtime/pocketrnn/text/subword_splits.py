@@ -251,15 +251,15 @@ def split_function(split: Split) -> Cut:
     match split:
         case SplitAt(_, "runs"):
             inside = in_ranges(split.ranges)
-            return _each(lambda word: _runs(word, inside))
+            return _cut_each(lambda word: _runs(word, inside))
         case SplitAt():
             return _cut_at(split)
         case SplitAtText(text, how):
-            return _each(lambda word: list(_joined(_occurrences(word, text), how)))
+            return _cut_each(lambda word: list(_joined(_occurrences(word, text), how)))
         case SplitAtRuns():
             return _at_runs(split)
         case Pattern():
-            return _each(pattern_function(split))
+            return _cut_each(pattern_function(split))
         case PrependTo(before, first):
             return lambda words: [
                 word if word.startswith(before) or (first and i) else before + word for i, word in enumerate(words)
@@ -276,7 +276,7 @@ def _check_how(how: Any) -> None:
         raise InputError(f"A word is cut {shown(how)}.", f"Use one of: {', '.join(_HOW)}.")
 
 
-def _each(function: Callable[[str], Iterable[str]]) -> Cut:
+def _cut_each(function: Callable[[str], Iterable[str]]) -> Cut:
     return lambda words: [part for word in words for part in function(word) if part]
 
 
@@ -418,7 +418,7 @@ def _at_runs(split: SplitAtRuns) -> Cut:
         for run in split.runs
     ]  # fmt: skip
 
-    def found(word: str, start: int, vain: list[_Vain]) -> int:
+    def find_end(word: str, start: int, vain: list[_Vain]) -> int:
         """Where the run ends that stands there; 0 if none does."""
         here = bits[word[start]]
         for i, run in enumerate(runs):
@@ -433,7 +433,7 @@ def _at_runs(split: SplitAtRuns) -> Cut:
         at = done = 0
         vain = [_NOWHERE] * len(runs)
         while at < len(word):
-            end = found(word, at, vain)
+            end = find_end(word, at, vain)
             if not end:
                 at += 1
                 continue
@@ -444,7 +444,7 @@ def _at_runs(split: SplitAtRuns) -> Cut:
         if done < len(word):
             yield word[done:], split.inverted
 
-    return _each(lambda word: _joined(parts(word), split.how))
+    return _cut_each(lambda word: _joined(parts(word), split.how))
 
 
 # --- classifier.json ---

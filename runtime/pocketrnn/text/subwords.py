@@ -84,7 +84,7 @@ class SubwordIds:
 
     Example:
         >>> rules = SubwordRules(WordPiece(), unknown_id=0, splits=(SplitAt((" ",), "removed"),))
-        >>> SubwordIds(rules, ["[UNK]", "un", "##able", "able"]).of("unable able x")
+        >>> SubwordIds(rules, ["[UNK]", "un", "##able", "able"]).encode("unable able x")
         [1, 2, 3, 0]
     """
 
@@ -132,7 +132,7 @@ class SubwordIds:
         text = _whole(text)
         return text if self._steps_on is None else self._steps_on(text)
 
-    def of(self, text: str, *, goes_on: bool = False) -> list[int]:
+    def encode(self, text: str, *, goes_on: bool = False) -> list[int]:
         """The ids of a text; none for one of which nothing is left.
 
         Args:
