@@ -477,8 +477,8 @@ def _prepared_and_made(
             prepared.least,
         )
 
-    def made(prepared: ExportableModule) -> tuple[ExportableModule, list[Form]]:
-        forms = _made(kinds, prepared, description)
+    def make_forms(prepared: ExportableModule) -> tuple[ExportableModule, list[Form]]:
+        forms = _make_forms(kinds, prepared, description)
         if EDGE in kinds or prepared.one_text:
             return prepared, forms
         graph, _ = _graph_of(forms)
@@ -489,10 +489,10 @@ def _prepared_and_made(
         numbers = [rules.unknown_id, rules.empty_id, *rules.first_ids, *rules.last_ids, *_whole_numbers(forms)]
         tried = with_ids_tried(prepared, [i for i in numbers if i is not None])
         if tried.alone != prepared.alone:
-            prepared, forms = tried, _made(kinds, tried, description)
+            prepared, forms = tried, _make_forms(kinds, tried, description)
         return prepared, forms
 
-    return or_one_text(prepared, made, ask, batches_only=EDGE in kinds)
+    return or_one_text(prepared, make_forms, ask, batches_only=EDGE in kinds)
 
 
 def _with_padding_measured(
@@ -564,7 +564,7 @@ def _whole_numbers(forms: Iterable[Form]) -> list[int]:
     return [number for form in forms if isinstance(form.entry, Graph) for number in whole_numbers_of(form.content)]
 
 
-def _made(kinds: Iterable[FormKind], prepared: ExportableModule, description: Description) -> list[Form]:
+def _make_forms(kinds: Iterable[FormKind], prepared: ExportableModule, description: Description) -> list[Form]:
     """The forms; one that is not required and cannot be made is left out, and that is said."""
     forms: list[Form] = []
     for kind in kinds:

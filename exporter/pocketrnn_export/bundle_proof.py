@@ -120,7 +120,7 @@ class ProofPlan:
     def runtime_given(self, description: Description) -> list[Any]:
         """The inputs that a Classifier is given for the texts, or its graph for the sequences."""
         if self.rows is None:
-            return description.given(self.texts)
+            return description.inputs_for(self.texts)
         return [self.rows[case.tokens[0]] for case in self.cases["texts"]]
 
 

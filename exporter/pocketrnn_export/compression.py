@@ -314,7 +314,7 @@ def _rounding(
 def _measured(stages: Sequence[_Stage], data: LabelledTexts | None) -> tuple[MeasuredStage, ...]:
     examples = stages[0].classifier.manifest.texts
     texts = [example.text for example in examples] if data is None else list(data.texts)
-    given = [_given(stage.classifier.manifest, examples) if data is None else texts for stage in stages]
+    given = [_example_inputs(stage.classifier.manifest, examples) if data is None else texts for stage in stages]
     answers = [stage.classifier.logits(some, on_error="skip") for stage, some in zip(stages, given, strict=True)]
     # Texts that the original does not take are not measured; a text that a smaller one no longer takes counts as wrong.
     without = np.array([np.isnan(logits[:, 0]) for logits in answers])
@@ -328,7 +328,7 @@ def _measured(stages: Sequence[_Stage], data: LabelledTexts | None) -> tuple[Mea
     asked = measured & _telling(stages[0].classifier, given[0], np.nan_to_num(answers[0]))
     # All stages take the golden examples of the last.
     taken = [text for text, none in zip(given[-1], without.max(axis=0), strict=True) if not none]
-    taken = taken or _given(last := stages[-1].classifier.manifest, last.texts)
+    taken = taken or _example_inputs(last := stages[-1].classifier.manifest, last.texts)
     timed = (taken * (_TIMED_TEXTS // len(taken) + 1))[:_TIMED_TEXTS]
     speeds = interleaved(
         {stage.name: one_by_one(stage.classifier.classify, timed) for stage in stages}, len(timed), rounds=3
@@ -346,7 +346,7 @@ def _measured(stages: Sequence[_Stage], data: LabelledTexts | None) -> tuple[Mea
     )
 
 
-def _given(manifest: Manifest, examples: Sequence[Example]) -> list[Text]:
+def _example_inputs(manifest: Manifest, examples: Sequence[Example]) -> list[Text]:
     """The inputs to a bundle for its own golden examples, or for those of the larger bundle that it was made from."""
     if manifest.text.rules.tokenizer != EXTERNAL:
         return [example.text for example in examples]

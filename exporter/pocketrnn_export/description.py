@@ -89,11 +89,11 @@ class Description:
             KnownTexts(rules, vocabulary, self.known) if rules.tokenizer == EXTERNAL else TextEncoder(rules, vocabulary)
         )
 
-    def given(self, texts: Sequence[str]) -> list[str | list[int]]:
+    def inputs_for(self, texts: Sequence[str]) -> list[str | list[int]]:
         """The inputs to a Classifier for these texts: their ids, where the owner's code splits texts.
 
         Example:
-            >>> description.given(["oil prices"])
+            >>> description.inputs_for(["oil prices"])
             ['oil prices']
         """
         if self.text.rules.tokenizer != EXTERNAL:

@@ -224,7 +224,7 @@ class _Reader:
             stack.append(self._class(module, of_module))
         elif name in ("REDUCE", "NEWOBJ"):
             called, arguments = self._popped(2)
-            stack.append(_made(called, _expected(arguments, tuple)))
+            stack.append(_call_class(called, _expected(arguments, tuple)))
         elif name == "BUILD":
             (state,) = self._popped(1)
             if not isinstance(stack[-1], Held):
@@ -258,7 +258,7 @@ def _expected(value: Any, kind: type) -> Any:
     return value
 
 
-def _made(called: Any, arguments: tuple[Any, ...]) -> Any:
+def _call_class(called: Any, arguments: tuple[Any, ...]) -> Any:
     if not isinstance(called, type):
         raise NotReadError("a call of what is no class")
     made = called(*arguments)

@@ -142,17 +142,17 @@ class _Interpreted(nn.Module):
     def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
         names = [value.debugName() for value in self._frozen.graph.inputs()][1:]
         known: dict[str, Any] = dict(zip(names, (tokens, lengths), strict=False))
-        self._run(self._frozen.graph, known)
+        self._run_block(self._frozen.graph, known)
         logits: Tensor = known[next(self._frozen.graph.outputs()).debugName()]
         return logits
 
-    def _run(self, block: Any, known: dict[str, Any]) -> None:
+    def _run_block(self, block: Any, known: dict[str, Any]) -> None:
         for node in block.nodes():
             names = [value.debugName() for value in node.outputs()]
             if node.kind() == "prim::If":
                 condition = known[node.input().debugName()]
                 branch = list(node.blocks())[0 if condition else 1]
-                self._run(branch, known)
+                self._run_block(branch, known)
                 results: Sequence[Any] = [known[value.debugName()] for value in branch.outputs()]
             else:
                 results = self._results(node, known)

@@ -192,7 +192,7 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
         if not _in_memory(tensor):
             return frozenset()
         last = self._written.get(place_in_memory(tensor), -1)
-        steps, until = self._made.get(_part(tensor), (frozenset(), -2))
+        steps, until = self._made.get(_memory_key(tensor), (frozenset(), -2))
         if last <= until:
             return steps
         steps, until = self._made.get(id(tensor), (frozenset(), -1))
@@ -299,7 +299,7 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
             self._written[place] = self._add(_Step("part", (), both, labels))
         self._note(tensor, step)
         if whole:
-            self._made[_part(tensor)] = self._made[id(tensor)]
+            self._made[_memory_key(tensor)] = self._made[id(tensor)]
 
     def _passed(self, name: str, given: Sequence[Any], step: _Step, result: Any) -> frozenset[int] | None:
         """The steps of what an operator leaves as it is by its constants; None where it may change it."""
@@ -344,7 +344,7 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
         if tensor.numel() < _SAMPLED or not _in_memory(tensor):
             return _constant(tensor)
         place = place_in_memory(tensor)
-        key = _part(tensor), tensor.dtype, self._written.get(place)
+        key = _memory_key(tensor), tensor.dtype, self._written.get(place)
         if key not in self._constants:
             self._constants[key] = _constant(tensor)
             # Its memory is no other's for as long.
@@ -490,6 +490,6 @@ def _in_memory(tensor: Any) -> bool:
     return isinstance(tensor, Tensor) and tensor.layout is torch.strided and place_in_memory(tensor) != 0
 
 
-def _part(tensor: Tensor) -> Hashable:
+def _memory_key(tensor: Tensor) -> Hashable:
     """The part of its memory that a tensor shows."""
     return place_in_memory(tensor), tensor.storage_offset(), tensor.shape, tensor.stride()

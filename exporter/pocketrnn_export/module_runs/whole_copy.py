@@ -55,7 +55,7 @@ def whole_copy(value: _T, known: Mapping[int, Any] | None = None) -> _T:
     memory: dict[int, Any] = dict(known or {})
     try:
         made = copy.deepcopy(value, memory)
-        _Own(memory).of(made)
+        _Own(memory).copy_of(made)
         if difference_of(value, made) is None:
             return made  # type: ignore[no-any-return]
     # Whatever a user's class raises.
@@ -64,7 +64,7 @@ def whole_copy(value: _T, known: Mapping[int, Any] | None = None) -> _T:
     memory = dict(known or {})
     try:
         again = _by_attributes(value, memory)
-        _Own(memory).of(again)
+        _Own(memory).copy_of(again)
     except Exception:
         if failure is not None:
             raise failure from None
@@ -89,7 +89,7 @@ def copied_again(value: _T) -> _T:
     except Exception:
         memory = {}
         made = _by_attributes(value, memory)
-    _Own(memory).of(made)
+    _Own(memory).copy_of(made)
     return made
 
 
@@ -309,7 +309,7 @@ class _Own:
         # Keeps alive what is known by its id.
         self._kept: list[Any] = []
 
-    def of(self, value: Any) -> Any:
+    def copy_of(self, value: Any) -> Any:
         """The object in the copy for a value; the value itself wherever it can be changed in place."""
         if isinstance(value, _ATOMS):
             return value
@@ -317,7 +317,7 @@ class _Own:
             return self._met[id(value)]
         self._met[id(value)] = value
         self._kept.append(value)
-        made = self._made(value)
+        made = self._copy_value(value)
         if isinstance(made, Tensor):
             self._attributes_of_tensors(made)
         elif has_attributes(made):
@@ -325,19 +325,19 @@ class _Own:
         self._met[id(value)] = made
         return made
 
-    def _made(self, value: Any) -> Any:
+    def _copy_value(self, value: Any) -> Any:
         if isinstance(value, FunctionType):
             return self._function(value)
         if isinstance(value, weakref.ref) and type(value) is weakref.ref:
             copied = self._memory.get(id(value()))
             return value if copied is None else weakref.ref(copied)
         if isinstance(value, MethodType):
-            return MethodType(self.of(value.__func__), self.of(value.__self__))
+            return MethodType(self.copy_of(value.__func__), self.copy_of(value.__self__))
         if type(value) is functools.partial:
-            keywords = {name: self.of(part) for name, part in value.keywords.items()}
-            return functools.partial(self.of(value.func), *map(self.of, value.args), **keywords)
+            keywords = {name: self.copy_of(part) for name, part in value.keywords.items()}
+            return functools.partial(self.copy_of(value.func), *map(self.copy_of, value.args), **keywords)
         if type(value) is tuple:
-            parts = tuple(map(self.of, value))
+            parts = tuple(map(self.copy_of, value))
             return value if all(a is b for a, b in zip(parts, value, strict=True)) else parts
         if isinstance(value, dict | list):
             self._inside(value)
@@ -345,7 +345,7 @@ class _Own:
 
     def _inside(self, holder: Any) -> None:
         for key, part in list(holder.items() if isinstance(holder, dict) else enumerate(holder)):
-            made = self.of(part)
+            made = self.copy_of(part)
             if made is not part:
                 holder[key] = made
 
@@ -384,9 +384,9 @@ class _Own:
         if isinstance(value, _ATOMS):
             return value
         if isinstance(value, FunctionType):
-            return self.of(value)
+            return self.copy_of(value)
         if isinstance(value, Tensor | dict | list | set | deque | tuple) or has_attributes(value):
-            return self.of(_copied_or_shared(value, self._memory))
+            return self.copy_of(_copied_or_shared(value, self._memory))
         return value
 
     def _attributes_of_tensors(self, made: Tensor) -> None:

@@ -162,7 +162,7 @@ def export_numbers_of(module: nn.Module, path: Path, known: NumberExport, *, for
     given = [_prepared(known, number, sequence) for number, sequence in enumerate(known.sequences)]
     with told_of_numbers(of_values=known.gives_values):
         known = _with_least_steps(module, known)
-        held = _found(module, known, given)
+        held = _find_layout(module, known, given)
         for record in held.said:
             logging.getLogger(record.name).handle(record)
         kind = held.table.kind
@@ -170,7 +170,7 @@ def export_numbers_of(module: nn.Module, path: Path, known: NumberExport, *, for
             _log.warning("The module has no finite answer to numbers of every size: the proof looks at %s", kind)
         with contextlib.suppress(_RoundedApartError), _of_ids(module, known, held.table, held.layout) as of_ids:
             return _exported(of_ids, path, known, held, force=force)
-        held = _found(module, known, given, (NEAR, POSITIVE))
+        held = _find_layout(module, known, given, (NEAR, POSITIVE))
         _log.warning(
             "To numbers of up to 10,000 the graph is equal in double precision; in float32 rounding moves the answers "
             "by more than a proof allows: the proof looks at %s. If it was trained on scaled numbers, give their mean "
@@ -258,7 +258,7 @@ def _with_least_steps(module: nn.Module, known: NumberExport) -> NumberExport:
     return replace(known, least=longer)
 
 
-def _found(
+def _find_layout(
     module: nn.Module,
     known: NumberExport,
     given: Sequence[Samples],
@@ -420,7 +420,7 @@ def _said_later() -> Iterator[list[logging.LogRecord]]:
 def _exported(module: nn.Module, path: Path, known: NumberExport, held: _Held, *, force: bool) -> Manifest:
     """The bundle of a module that takes ids."""
     table = held.table
-    prepared, form = _made(module, known, held)
+    prepared, form = _make_form(module, known, held)
     graph = form.entry
     assert isinstance(graph, Graph)  # noqa: S101 - it is the ONNX form
     refuse_mixed_texts(prepared, graph.limits, form.bounds, whole_numbers_of(form.content))
@@ -495,7 +495,7 @@ def _never_changes(case: Case) -> bool:
     return any(length > 1 and bool((row[:length] == row[0]).all()) for row, length in rows)
 
 
-def _made(module: nn.Module, known: NumberExport, held: _Held) -> tuple[ExportableModule, Form]:
+def _make_form(module: nn.Module, known: NumberExport, held: _Held) -> tuple[ExportableModule, Form]:
     """The module as it is called, and its graph: for one sequence a run, where there is none for batches."""
     prepared, table = held.prepared, held.table
     if prepared.real_token:

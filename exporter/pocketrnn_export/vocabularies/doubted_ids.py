@@ -130,15 +130,15 @@ def _doubt_words(rules: AnyTextRules, vocabulary: Sequence[str], given: Mapping[
     if number < _WORDS:
         return
     lower = [text.casefold() for text in texts]
-    own = sum(_found(some, text) for some, text in zip(words, lower, strict=True)) / number
+    own = sum(_count_in(some, text) for some, text in zip(words, lower, strict=True)) / number
     apart = range(1, min(_OTHERS + 1, len(texts)))
     crossed = [
-        sum(_found(some, lower[(i + step) % len(texts)]) for i, some in enumerate(words)) / number for step in apart
+        sum(_count_in(some, lower[(i + step) % len(texts)]) for i, some in enumerate(words)) / number for step in apart
     ]
     others = sum(crossed) / len(crossed) if crossed else 0.0
     if own >= _MOST or (own > _LARGER * others and own > _LEAST):
         return
-    worst = min(range(len(texts)), key=lambda i: _found(words[i], lower[i]) / max(words[i].total(), 1))
+    worst = min(range(len(texts)), key=lambda i: _count_in(words[i], lower[i]) / max(words[i].total(), 1))
     absent = sorted(word for word in words[worst] if word not in lower[worst])
     such = f": {', '.join(map(shown, absent[:5]))} not in {shown(texts[worst], 60)}" if absent else ""
     raise InputError(
@@ -152,7 +152,7 @@ def _special(rules: AnyTextRules) -> set[int | None]:
     return {rules.unknown_id, rules.empty_id, rules.padding_id, *rules.first_ids, *rules.last_ids}
 
 
-def _found(words: Counter[str], text: str) -> int:
+def _count_in(words: Counter[str], text: str) -> int:
     """How many of the words stand in a text, each as often as there."""
     return sum(min(number, text.count(word)) for word, number in words.items())
 

@@ -83,7 +83,7 @@ def subwords_of_model(content: bytes, source: str) -> Subwords:
             f"{source}: the text rules cannot say the model of sentencepiece with {odd}.",
             f"transformers makes a tokenizer.json of it: AutoTokenizer...save_pretrained(folder). {EXTERNAL_WAY}",
         )
-    return replace(_made(pieces, spec, source), content=content)
+    return replace(_make_subwords(pieces, spec, source), content=content)
 
 
 def charsmap_of(content: bytes) -> bytes:
@@ -96,7 +96,7 @@ def charsmap_of(content: bytes) -> bytes:
     return _read(content)[1].charsmap
 
 
-def _made(pieces: Sequence[_Piece], spec: _Spec, source: str) -> Subwords:
+def _make_subwords(pieces: Sequence[_Piece], spec: _Spec, source: str) -> Subwords:
     kinds = [piece.kind for piece in pieces]
     unknown = [i for i, kind in enumerate(kinds) if kind == _UNKNOWN]
     if len(unknown) != 1:

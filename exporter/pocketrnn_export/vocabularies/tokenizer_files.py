@@ -194,10 +194,10 @@ def _of_bert(path: Path, config: Mapping[str, Any]) -> Subwords:
         "post_processor": {"type": "BertProcessing", "sep": [sep, ids[sep]], "cls": [cls, ids[cls]]},
         "model": {**model, "max_input_chars_per_word": 100, "vocab": ids},
     }
-    return _made(document, str(path), special, ids, "BERT's vocab.txt")
+    return _make_subwords(document, str(path), special, ids, "BERT's vocab.txt")
 
 
-def _made(
+def _make_subwords(
     document: Mapping[str, Any], source: str, special: Mapping[str, str], ids: Mapping[str, int], kind: str
 ) -> Subwords:
     """The subwords of the tokenizer.json that such files become; the padding token is named beside them."""
@@ -242,4 +242,4 @@ def _of_merges(folder: Path, config: Mapping[str, Any]) -> Subwords:
     if roberta:
         ends = {name: [special[f"{name}_token"], ids[special[f"{name}_token"]]] for name in ("sep", "cls")}
         document["post_processor"] = {"type": "RobertaProcessing", **ends}
-    return _made(document, str(folder), special, ids, "a vocab.json and a merges.txt")
+    return _make_subwords(document, str(folder), special, ids, "a vocab.json and a merges.txt")

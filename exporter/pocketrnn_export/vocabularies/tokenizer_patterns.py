@@ -157,7 +157,7 @@ Run(ranges=('\\n',), before=(), least=1, most=1, ends_at=(), not_before=(), then
     try:
         runs: list[Run] = []
         for alternative in _alternatives(_by_letter(pattern)):
-            run = _run(alternative)
+            run = _parse_run(alternative)
             # Where both are one code point long, their order does not matter.
             if runs and _is_one(run) and _is_one(runs[-1]):
                 run = Run(ranges_of(merged_ranges([*points_of(runs.pop().ranges), *points_of(run.ranges)])), most=1)
@@ -224,13 +224,13 @@ def _alternatives(pattern: str) -> list[str]:
 _Taken = tuple[_Set, int, int | None]
 
 
-def _run(pattern: str) -> Run:
+def _parse_run(pattern: str) -> Run:
     """The run that an alternative is."""
     pattern, not_before = _ahead(pattern)
     taken: list[_Taken] = []
     at = 0
     while at < len(pattern):
-        some, at = _one(pattern, at)
+        some, at = _parse_item(pattern, at)
         least, most, at = _times(pattern, at)
         taken.append((some, least, most))
     before: _Set = []
@@ -262,7 +262,7 @@ def _ahead(pattern: str) -> tuple[str, _Set]:
     start = pattern.find("(?!")
     if start < 0 or not pattern.endswith(")"):
         return pattern, []
-    some, at = _one(pattern, start + 3)
+    some, at = _parse_item(pattern, start + 3)
     if at != len(pattern) - 1 or not some:
         raise _NotUnderstoodError
     return pattern[:start], some
@@ -318,7 +318,7 @@ def _times(pattern: str, at: int) -> tuple[int, int | None, int]:
     return least, most, found.end()
 
 
-def _one(pattern: str, at: int) -> tuple[_Set, int]:
+def _parse_item(pattern: str, at: int) -> tuple[_Set, int]:
     """The code points of the item at this place in a pattern (a character, an escape or a class), and its end."""
     point = pattern[at : at + 1]
     if point == "[":
@@ -351,7 +351,7 @@ def _class(pattern: str, at: int) -> tuple[_Set, int]:
         else:
             inner, at = [(ord(pattern[at]), ord(pattern[at]))], at + 1
         if pattern[at : at + 1] == "-" and pattern[at + 1 : at + 2] != "]":
-            last, at = _escaped(pattern, at + 2) if pattern[at + 1 : at + 2] == "\\" else _one(pattern, at + 1)
+            last, at = _escaped(pattern, at + 2) if pattern[at + 1 : at + 2] == "\\" else _parse_item(pattern, at + 1)
             (start, same), (end, also) = inner[0], last[0]
             if len(inner) > 1 or len(last) > 1 or start != same or end != also or end < start:
                 raise _NotUnderstoodError

@@ -105,7 +105,7 @@ class Precision:
                 )  # fmt: skip
             return need
         self._needs |= dict.fromkeys(outputs, larger(need, whole) if whole and made == np.float64 else need)
-        self._states |= dict.fromkeys(outputs, self._made(node, inputs, states, whole))
+        self._states |= dict.fromkeys(outputs, self._state_of(node, inputs, states, whole))
         return (0,)
 
     def _follow_sizes(self, node: onnx.NodeProto) -> None:
@@ -170,7 +170,7 @@ class Precision:
             return True
         return node.op_type in _CHOOSES and all(self._kind(name) == np.float16 for name in inputs or node.input[:1])
 
-    def _made(self, node: onnx.NodeProto, inputs: Sequence[str], states: Sequence[int], whole: Bound) -> int:
+    def _state_of(self, node: onnx.NodeProto, inputs: Sequence[str], states: Sequence[int], whole: Bound) -> int:
         """How exactly the floats that an operator makes are held.
 
         Raises:

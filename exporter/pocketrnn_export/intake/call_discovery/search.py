@@ -68,15 +68,15 @@ def asked_convention(asked: Asked, call: str | Call | None = None) -> Convention
         'module(tokens.t(), lengths)[0]'
     """
     if call is None:
-        convention = _found(asked)
+        convention = _find_convention(asked)
     elif isinstance(call, str):
-        convention = _given(asked, call.strip(), compiled(call))
+        convention = _check_given_call(asked, call.strip(), compiled(call))
     else:
-        convention = _given(asked, getattr(call, "__name__", "call") + "(module, tokens, lengths)", call)
+        convention = _check_given_call(asked, getattr(call, "__name__", "call") + "(module, tokens, lengths)", call)
     return with_activation(asked, convention, found=call is None)
 
 
-def _given(asked: Asked, line: str, function: Call) -> Convention:
+def _check_given_call(asked: Asked, line: str, function: Call) -> Convention:
     """The convention of a call that the owner wrote."""
     failures: list[Fails] = []
     for one_text, widths in itertools.product((False, True), asked.tried_widths):
@@ -93,7 +93,7 @@ def _given(asked: Asked, line: str, function: Call) -> Convention:
     raise refusal(asked, failures)
 
 
-def _found(asked: Asked) -> Convention:
+def _find_convention(asked: Asked) -> Convention:
     """The convention that holds among those that people have."""
     failures: list[Fails] = []
     ways = list(itertools.islice(ways_of(asked), MOST_LINES))
