@@ -191,7 +191,7 @@ def _check(manifest: Manifest, storage: Storage, data: LabelledTexts | None, max
     if "compression" in manifest.provenance:
         raise InputError(f"{manifest.name} is compressed already.", "Give the bundle that it was made from.")
     if not manifest.graph.file.endswith(".onnx"):
-        raise InputError(f"The graph of {manifest.name} is no ONNX file.", "Give the bundle that it was made from.")
+        raise InputError(f"The graph of {manifest.name} is not an ONNX file.", "Give the bundle that it was made from.")
     if data is not None and rules.tokenizer == EXTERNAL:
         raise InputError(
             f"{manifest.name} does not split texts, so that it cannot be measured on any.", "Compress it without data."

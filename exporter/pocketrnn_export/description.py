@@ -129,8 +129,8 @@ def checked_labels(labels: Sequence[str]) -> tuple[str, ...]:
     if len(labels) < 2:
         raise InputError(
             "There is one label." if labels else "There is no label.",
-            "Give at least 2: one number of a text is the logit of the second. A value, such as a rating, is no label; "
-            'say which value divides two labels, as 3 does in --call "module(tokens) - 3".',
+            "Give at least 2: one number of a text is the logit of the second. A value, such as a rating, is not a "
+            'label; say which value divides two labels, as 3 does in --call "module(tokens) - 3".',
         )
     label, times = Counter(labels).most_common(1)[0]
     if times > 1:
@@ -142,7 +142,7 @@ def label_output(labels: Sequence[str], thresholds: Sequence[float] | None, *, m
     """The output of a classifier of these labels.
 
     Raises:
-        InputError: as `checked_labels`; the thresholds are not as many as the labels, or one is no probability.
+        InputError: as `checked_labels`; the thresholds are not as many as the labels, or one is not a probability.
 
     Example:
         >>> label_output(["sad", "long"], [0.3, 0.6], multi_label=True).activation
@@ -156,7 +156,7 @@ def checked_thresholds(thresholds: Sequence[float] | None, labels: Sequence[str]
     """The thresholds of the labels.
 
     Raises:
-        InputError: they are not as many as the labels, or one is no probability.
+        InputError: they are not as many as the labels, or one is not a probability.
 
     Example:
         >>> checked_thresholds([0.3, 0.6], ["sad", "long"])

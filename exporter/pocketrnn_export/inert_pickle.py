@@ -79,7 +79,7 @@ class _Dtype(Held):
 
     def __init__(self, code: Any = None, *_: Any) -> None:
         if not isinstance(code, str) or not _DTYPE.fullmatch(code):
-            raise NotReadError("a type of numpy that is no number and no string")
+            raise NotReadError("a type of numpy that is neither a number nor a string")
         self.dtype = np.dtype(code)
 
     def set(self, state: Any, _reader: _Reader) -> None:
@@ -166,7 +166,7 @@ def _array(items: Any, shape: Any, dtype: Any, order: Any) -> Any:
         raise NotReadError("an array of no type")
     if kind.hasobject:
         if type(items) is not list or len(items) != count or not set(map(type, items)) <= {str, int, float, dict}:
-            raise NotReadError("an array of objects that are no strings or numbers")
+            raise NotReadError("an array of objects that are not strings or numbers")
         array = np.empty(count, object)
         array[:] = items
     elif isinstance(items, bytes | bytearray) and len(items) == count * kind.itemsize and items:
@@ -228,7 +228,7 @@ class _Reader:
         elif name == "BUILD":
             (state,) = self._popped(1)
             if not isinstance(stack[-1], Held):
-                raise NotReadError("attributes of what is no object")
+                raise NotReadError("attributes of what is not an object")
             stack[-1].set(state, self)
         elif name not in _NOTHING:
             raise NotReadError(f"the instruction {name}")
@@ -260,7 +260,7 @@ def _expected(value: Any, kind: type) -> Any:
 
 def _call_class(called: Any, arguments: tuple[Any, ...]) -> Any:
     if not isinstance(called, type):
-        raise NotReadError("a call of what is no class")
+        raise NotReadError("a call of what is not a class")
     made = called(*arguments)
     return made.array if isinstance(made, _Scalar | _FromBytes) else made
 

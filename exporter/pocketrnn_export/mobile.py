@@ -41,7 +41,9 @@ def mobile(bundle: str | Path, path: str | Path, *, name: str | None = None, for
     check_free(path, force=force, made_by=CLASSIFIER_JSON)
     manifest = manifests.read(folder)
     if not manifest.graph.file.endswith(".onnx"):
-        raise InputError(f"The graph of {manifest.name} is no ONNX file.", "Give a bundle that was exported as ONNX.")
+        raise InputError(
+            f"The graph of {manifest.name} is not an ONNX file.", "Give a bundle that was exported as ONNX."
+        )
     graph, stream, description = manifest.graph, manifest.stream, Description.of(manifest)
     content = manifests.checked_bytes(folder / graph.file, graph.sha256)
     forms = [ort_graph(content, graph)]

@@ -113,7 +113,7 @@ def told_in_a_sentence(module: nn.Module) -> Iterator[None]:
         yield
     except (PocketRNNError, OSError, KeyboardInterrupt, Terminated):
         raise
-    # A user's code may raise what is no Exception.
+    # A user's code may raise what is not an Exception.
     except BaseException as error:
         raise ExportError(
             f"{type(module).__name__} cannot be exported: {type(error).__name__}: {first_line(error).rstrip('.')}.",

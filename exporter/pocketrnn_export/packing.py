@@ -224,7 +224,7 @@ def packable(bundle: str | Path, arithmetic: Arithmetic = "float32") -> tuple[Pa
             f"{manifest.name} gives values, and what integers change is measured by labels.", "Pack it in float32."
         )
     if not manifest.graph.file.endswith(".onnx"):
-        raise InputError(f"The graph of {manifest.name} is no ONNX file.", "Give the bundle that it was made from.")
+        raise InputError(f"The graph of {manifest.name} is not an ONNX file.", "Give the bundle that it was made from.")
     return folder, manifest
 
 

@@ -274,7 +274,7 @@ def values_of(tensor: Tensor) -> list[Any]:
 
 
 def whole_of(tensor: Tensor) -> Tensor:
-    """The tensor that a view shows a part of; one that is no view, itself. Without: what is known of lengths would
+    """The tensor that a view shows a part of; one that is not a view, itself. Without: what is known of lengths would
     outlive a write into a slice of them."""
     return tensor if tensor._base is None else tensor._base
 
@@ -383,7 +383,7 @@ def folded(leaves: list[Any], form: Any) -> Any:
 
 
 def overload_name(target: Any) -> str:
-    """`Tensor` of `aten.add.Tensor`; empty for what is no operator."""
+    """`Tensor` of `aten.add.Tensor`; empty for what is not an operator."""
     return str(getattr(target, "_overloadname", ""))
 
 
@@ -548,7 +548,7 @@ def compiled_from(module: nn.Module) -> nn.Module:
 
 
 def scripted_from(value: Any) -> Any:
-    """The function of Python that `torch.jit.script` was given; None for what is no scripted function, or was loaded.
+    """The function of Python that `torch.jit.script` was given; None where it is not scripted, or was loaded.
 
     Without: a scripted function is followed at the sizes of the example only.
     """

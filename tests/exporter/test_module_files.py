@@ -271,7 +271,7 @@ def test_a_function_of_the_file_says_how_the_module_is_called(
 
 @pytest.mark.parametrize(
     ("call", "message"),
-    [("first_off", "defines no first_off. Did you mean first_of?"), ("SCALE", "SCALE in .* is no function")],
+    [("first_off", "defines no first_off. Did you mean first_of?"), ("SCALE", "SCALE in .* is not a function")],
 )
 def test_a_function_that_the_file_has_not_is_refused(model: Path, tmp_path: Path, call: str, message: str) -> None:
     model.write_text(MODEL + CALLS)

@@ -137,7 +137,7 @@ def test_bad_sequences_are_refused_in_a_sentence(
         (["--channels", "3", "--labels", "a,b,c,d", "--mean", "1,2"], "mean has 2 values for 3 channels"),
         (["--channels", "3", "--labels", "a,b,c,d", "--mean", "1,b,2"], "--mean"),
         (["--channels", "3", "--labels", "a,b,c,d", "--scaler", "none.npz"], "none.npz"),
-        (["--channels", "3", "--labels", "a,b,c,d", "--numbers", "{"], "no JSON object"),
+        (["--channels", "3", "--labels", "a,b,c,d", "--numbers", "{"], "not a JSON object"),
         (["--channels", "3", "--labels", "a,b,c,d", "--numbers", '{"speed": 3}'], "speed"),
         (["--channels", "3", "--labels", "a,b,c,d", "--numbers", '{"steps": 3}', "--steps", "3"], "--steps"),
         (["--channels", "3", "--labels", "a,b,c,d", "--sequences", "none.npy"], "none.npy"),

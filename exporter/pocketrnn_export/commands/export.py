@@ -320,7 +320,7 @@ def _named(source: str, options: dict[str, Any]) -> ModuleName | None:
 
 
 def _check_source(path: Path) -> None:
-    """Refuse what is no file at all, and a file of Python in which no module is named."""
+    """Refuse what is not a file at all, and a file of Python in which no module is named."""
     if not path.is_file():
         near = near_file(path, (".py", ".ipynb", path.suffix.lower() or ".pt"), folders_with=("config.json",))
         raise InputError(

@@ -49,7 +49,7 @@ def import_vocab(source: Path, output: Path | None, force: bool) -> None:
     elif 0 <= default < len(tokens):
         tell(f"Unknown words become {tokens[default][:30]!a}: the default index is {default}.")
     else:
-        tell(f"Unknown words get the id {default}, the default index, which is no token's.")
+        tell(f"Unknown words get the id {default}, the default index, which is not a token's.")
     if output is not None and str(output) != "-":
         write_vocabulary(vocabulary, output, force=force)
         tell(f"Wrote {output}.")

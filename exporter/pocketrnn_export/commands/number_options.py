@@ -255,7 +255,7 @@ def _document(given: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        raise InputError(f"{shown(given, 40)} is no JSON object.", 'Write {"mean": [0.1, 9.8], "rate": 50}.')
+        raise InputError(f"{shown(given, 40)} is not a JSON object.", 'Write {"mean": [0.1, 9.8], "rate": 50}.')
     return found
 
 

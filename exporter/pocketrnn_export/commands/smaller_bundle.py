@@ -31,7 +31,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def check_is_bundle(path_or_name: str | Path) -> None:
-    """Refuse what is no bundle and no packed file, before PyTorch is loaded, which takes seconds.
+    """Refuse what is neither a bundle nor a packed file, before PyTorch is loaded, which takes seconds.
 
     Raises:
         BundleError: it is none.

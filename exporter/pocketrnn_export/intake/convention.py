@@ -213,7 +213,7 @@ def compiled(line: str) -> Call:
             statements before it are divided by `;`.
 
     Raises:
-        InputError: it is no Python, or ends in no expression.
+        InputError: it is not Python, or ends in no expression.
 
     Example:
         >>> compiled("module(tokens.t(), lengths)[0]")(module, tokens, lengths).shape

@@ -66,7 +66,7 @@ def copied_for_export(module: nn.Module) -> nn.Module:
                 _make_weights_plain(layer)
                 _renormalise(layer)
                 for tensor in () if isinstance(layer, torch.jit.ScriptModule) else kept_tensors(layer):
-                    # Layers in a plain list are no children, and a trace for TorchScript takes no such weight.
+                    # Layers in a plain list are not children, and a trace for TorchScript takes no such weight.
                     tensor.requires_grad_(False)
             return made
     except PocketRNNError:

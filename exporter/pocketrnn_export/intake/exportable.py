@@ -358,7 +358,7 @@ def _tell(convention: Convention) -> None:
             said += (
                 " logit: its sigmoid is that label's probability, and 0 divides the two; a value, such as a rating, "
             )
-            said += "is no logit"
+            said += "is not a logit"
     told = convention.units == 1 or not convention.gives.startswith((BOTH_SIGNS, "log-prob"))
     told = told and not convention.values
     _log.log(logging.WARNING if told else logging.INFO, "%s", said)

@@ -61,7 +61,7 @@ def load_module(named: ModuleName, weights: SavedWeights | None = None) -> nn.Mo
         weights: the weights to load afterwards, for messages: a checkpoint can hold the arguments.
 
     Raises:
-        InputError: there is no such name, it is no module, its arguments do not fit, or it needs what is not run.
+        InputError: there is no such name, it is not a module, its arguments do not fit, or it needs what is not run.
         ExportError: the file, the class or the function raises an error.
 
     Example:
@@ -93,7 +93,7 @@ def load_module_and_function(named: ModuleName, weights: SavedWeights | None = N
     function = getattr(file, named.function, None)
     if not callable(function):
         raise InputError(
-            f"{named.function} in {named.path} is no function.",
+            f"{named.function} in {named.path} is not a function.",
             "Write def " + named.function + "(module, tokens, lengths): return module(tokens.t())",
         )
     return made, function

@@ -84,7 +84,7 @@ def module_name(given: str, values: Sequence[str] = ()) -> ModuleName | None:
 
 
 def check_file(path: Path) -> None:
-    """Refuse a path that is no file, and name the nearest one that is."""
+    """Refuse a path that is not a file, and name the nearest one that is."""
     with contextlib.suppress(OSError, ValueError):
         if path.is_file():
             return
@@ -100,7 +100,7 @@ def _check_argument(node: ast.expr) -> None:
     )  # fmt: skip
     for part in ast.walk(node):
         if not isinstance(part, allowed) or (isinstance(part, ast.keyword) and part.arg is None):
-            raise ValueError("it is no plain value")
+            raise ValueError("it is not a plain value")
         if isinstance(part, ast.Dict) and None in part.keys:
             raise ValueError("it unpacks a dictionary")
 

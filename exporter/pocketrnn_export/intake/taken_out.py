@@ -82,7 +82,7 @@ class _TakenOut(FunctionMode):
 
 
 def _is_pythons(kept: Kept) -> bool:
-    """Whether a call changes what is no tensor, and holds not tensors alone."""
+    """Whether a call changes what is not a tensor, and holds not tensors alone."""
     held = kept.after.values() if isinstance(kept.after, dict) else kept.after
     if isinstance(held, str) or not isinstance(held, Iterable):
         return isinstance(held, _PYTHONS)

@@ -196,7 +196,7 @@ def _keeps_channels(node: NodeProto, constants: Mapping[str, TensorProto]) -> bo
 
 
 class _NotLiftedError(Exception):
-    """An operator of ids is no move of samples."""
+    """An operator of ids is not a move of samples."""
 
     def __init__(self, operator: str) -> None:
         super().__init__(operator)

@@ -131,7 +131,7 @@ def number_rules(channels: Sequence[str] | int | None, scaler: object, rules: Ma
 
 def _listed(name: str, value: object) -> tuple[Any, ...]:
     try:
-        # torch's and numpy's scalars are no lists either.
+        # torch's and numpy's scalars are not lists either.
         is_one = isinstance(value, str) if name == "units" else (
             name == "integer_scale" and getattr(value, "ndim", 0) == 0 and hasattr(value, "__float__")
         )  # fmt: skip

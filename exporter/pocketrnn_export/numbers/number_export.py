@@ -111,7 +111,7 @@ class NumberExport:
 
     @property
     def gives_values(self) -> bool:
-        """Whether the module's numbers are no logits."""
+        """Whether the module's numbers are not logits."""
         return self.description.output.activation == "values"
 
     @property

@@ -55,7 +55,7 @@ def given_ids(module: nn.Module, rows: Samples, layout: Layout | None) -> Iterat
         module: the owner's. Its class is extended, so that its methods and attributes stay where they are.
         rows: float32 [rows, channels], what the ids stand for.
         layout: of what forward takes; None where its owner's call looks the samples up (`call_on_samples`), and whole
-            numbers that it gives to forward are no ids.
+            numbers that it gives to forward are not ids.
 
     Raises:
         ExportError: the module cannot be given ids.

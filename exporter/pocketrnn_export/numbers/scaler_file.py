@@ -69,7 +69,7 @@ def read_scaler(path: Path) -> Pair:
     # Whatever damaged bytes are: ValueError, UnpicklingError, KeyError, EOFError, BadZipFile, MemoryError.
     except Exception as error:
         said = type(error).__name__ if isinstance(error, KeyError | ValueError) else first_line(error)
-        raise InputError(f"{path} is no scaler that can be read: {said}.", _OTHER) from None
+        raise InputError(f"{path} is not a scaler that can be read: {said}.", _OTHER) from None
     return scaler_numbers(found, str(path))
 
 

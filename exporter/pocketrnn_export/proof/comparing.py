@@ -43,7 +43,7 @@ __all__ = [
 
 # A difference of this size passes without a look at what rounding may do: it is what the smallest classifiers show.
 LEAST_TOLERANCE: Final = 1e-5
-# PyTorch's own answers were seen 33 spreads from the exact ones; they are no reference where they are ten times as far.
+# PyTorch's own answers were up to 33 spreads from the exact ones; ten times as far, they are not a reference.
 _OF_REFERENCE: Final = 10.0
 
 

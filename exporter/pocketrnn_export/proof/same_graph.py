@@ -20,7 +20,7 @@ __all__ = ["difference_beyond_rounding"]
 # A number that was computed in float32, such as one that an exporter folded, may be that many ulps from the one that
 # was computed in float64 and then rounded. In 31 user modules all are 0 or 1 off. The ulps are those of the largest
 # number of its tensor: `1 - torch.arange(1, 10) / 10` ends 3 ulps of its own from 0.1, `torch.linspace(-1, 1, 11)` has
-# 0 or a rest in its middle. Numbers from a million on, such as those of a mask, are no scale of the others.
+# 0 or a rest in its middle. Numbers from a million on, such as those of a mask, are not a scale of the others.
 _ULPS: Final = 4
 _LARGE: Final = 2.0**20
 _LARGEST: Final = float(np.finfo(np.float32).max)

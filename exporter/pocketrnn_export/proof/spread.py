@@ -33,7 +33,7 @@ Doubles = npt.NDArray[np.float64]
 
 # How often all weights are moved. The largest of so many draws is the spread.
 DRAWS: Final = 8
-# Multiples of 1 / _MEANT are no rounded numbers. Weights beyond 2**20 are multiples all, and no weights.
+# Multiples of 1 / _MEANT are not rounded numbers. Weights beyond 2**20 are multiples all, and no weights.
 _MEANT: Final = np.float32(16)
 # Half an ulp of 1.0 in float32: what any answer may be off by, because it is written in float32.
 _HALF_ULP: Final = 2.0**-24

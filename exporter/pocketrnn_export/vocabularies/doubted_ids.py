@@ -144,7 +144,7 @@ def _doubt_words(rules: AnyTextRules, vocabulary: Sequence[str], given: Mapping[
     raise InputError(
         f"Only {own:.0%} of the words that the ids name stand in their texts, and {others:.0%} in others, as where "
         f"the vocabulary is another one{such}.",
-        f"Give the vocabulary that made these ids. If your tokens are no part of a text, {_TOKENS}.",
+        f"Give the vocabulary that made these ids. If your tokens are not part of a text, {_TOKENS}.",
     )
 
 

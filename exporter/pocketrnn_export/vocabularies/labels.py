@@ -189,5 +189,5 @@ def _is_digits(value: Any) -> bool:
 
 def _label(item: Any, path: Path) -> str:
     if type(item) not in (str, int):
-        raise InputError(f"{path} holds {brief(item)}, which is no label.", _GIVE)
+        raise InputError(f"{path} holds {brief(item)}, which is not a label.", _GIVE)
     return str(item)

@@ -51,7 +51,7 @@ class Answered:
         read: what a bundle is given for it: the text, or its tokens or ids where the owner's code splits it.
         answer: the labels, or probabilities by label.
         ids_agree: whether its ids were compared with the owner's, or are his.
-        names: whether the answer names labels, and is no list of numbers in the order of the logits.
+        names: whether the answer names labels, and is not a list of numbers in the order of the logits.
     """
 
     text: str
@@ -133,7 +133,7 @@ def _columns(classifier: Classifier, rows: Sequence[Row], tolerance: float) -> d
 
 def _tolerance(answers: Iterable[Answer]) -> float:
     numbers = [number for answer in answers if isinstance(answer, Mapping) for number in answer.values()]
-    # Zeros and ones are no rounded probabilities but labels.
+    # Zeros and ones are not rounded probabilities but labels.
     of_two = all(round(number, 2) == number for number in numbers) and any(
         round(number, 1) != number for number in numbers
     )

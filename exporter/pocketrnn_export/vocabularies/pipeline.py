@@ -249,7 +249,7 @@ def _tokens_by(tokenizer: Tokenizer, text: str, vocabulary: Vocabulary) -> list[
         ) from error
     if wrong := [token for token in tokens if not isinstance(token, str)]:
         raise InputError(
-            f"tokenizer gives {brief(wrong[0])} on {shown(text)}, which is no string.",
+            f"tokenizer gives {brief(wrong[0])} on {shown(text)}, which is not a string.",
             "Give a function that takes a text and returns its tokens; for ids, give example_ids, or "
             f"{_external_call(vocabulary)}.",
         )

@@ -35,7 +35,7 @@ def read_rules(given: str, vocabulary: Vocabulary) -> TextRules:
         vocabulary: the tokens, whose ids the rules use.
 
     Raises:
-        InputError: there is no such file, it is not JSON, holds something that is no rule, or a token that the
+        InputError: there is no such file, it is not JSON, holds something that is not a rule, or a token that the
             vocabulary does not hold.
 
     Example:

@@ -72,7 +72,7 @@ def subwords_of_model(content: bytes, source: str) -> Subwords:
     try:
         pieces, spec = _read(content)
     except _DamagedError as error:
-        raise InputError(f"{source} is no model of sentencepiece: {error}.", _NOT_ONE) from None
+        raise InputError(f"{source} is not a model of sentencepiece: {error}.", _NOT_ONE) from None
     odd = ""
     if spec.kind not in (1, 2, 4):
         odd = f"the type {_KINDS.get(spec.kind, spec.kind)}"
@@ -166,7 +166,7 @@ def _user_defined(kinds: Sequence[int]) -> tuple[AddedToken, ...]:
 def _bpe(pieces: Sequence[_Piece], spec: _Spec, source: str) -> Bpe:
     """Neighbours are merged if what they make is a piece, that of the best score first (src/bpe_model.cc).
 
-    The merges are all ways to cut a piece in two pieces; one character that is no piece is never merged.
+    The merges are all ways to cut a piece in two pieces; one character that is not a piece is never merged.
     """
     for text, _, kind in pieces:
         # Releases of sentencepiece differ in what they make of the second.

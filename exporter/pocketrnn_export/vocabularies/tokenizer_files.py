@@ -57,7 +57,7 @@ def read_tokenizer(source: Any) -> Subwords:
     """
     if not isinstance(source, str | os.PathLike):
         if not is_library_tokenizer(source):
-            raise InputError(f"{brief(source)} is no tokenizer of subwords.", _GIVE)
+            raise InputError(f"{brief(source)} is not a tokenizer of subwords.", _GIVE)
         inner = _inner(source)
         # Its own scores, to the last bit; whoever reads them from a file gets others (`serde_float`).
         return replace(subwords_of_json(inner.to_str(), "The tokenizer", number=float), tokenizer=inner)
@@ -154,7 +154,7 @@ def _of_bert(path: Path, config: Mapping[str, Any]) -> Subwords:
     """transformers' BertTokenizer, whose words are cut as by `tokenizers`."""
     kind = _class_in(config)
     if kind is not None and kind not in _BERT:
-        raise InputError(f"{path.with_name(_CONFIG)} names a {brief(kind)}, which is no tokenizer of BERT.", _GIVE)
+        raise InputError(f"{path.with_name(_CONFIG)} names a {brief(kind)}, which is not a tokenizer of BERT.", _GIVE)
     pieces = _text(path).split("\n")
     if pieces[-1] == "":
         pieces.pop()
@@ -167,7 +167,7 @@ def _of_bert(path: Path, config: Mapping[str, Any]) -> Subwords:
     special = _special(config, **{f"{name}_token": f"[{name.upper()}]" for name in names})
     for name in ("unk_token", "sep_token", "cls_token"):
         if special.get(name) not in ids:
-            raise InputError(f"{path} holds no {shown(special.get(name), 40)}: it is no vocabulary of BERT.", _GIVE)
+            raise InputError(f"{path} holds no {shown(special.get(name), 40)}: it is not a vocabulary of BERT.", _GIVE)
     lowercase = config.get("do_lower_case")
     if lowercase is None:
         capital = next((p for p in pieces if p != p.lower() and p not in special.values() and p[:1] != "["), None)

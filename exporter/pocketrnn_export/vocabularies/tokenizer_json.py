@@ -383,7 +383,7 @@ class _Reading:
         met = unknown_token is not None and not (kind == "BPE" and of_bytes and ids.keys() >= set(BYTE_CHARACTERS))
         if unknown is None and (met or kind in ("WordPiece", "WordLevel")):
             raise InputError(
-                f"{self._source}: the unknown token {brief(unknown_token)} is no piece of the model, so that its "
+                f"{self._source}: the unknown token {brief(unknown_token)} is not a piece of the model, so that its "
                 "library fails on a text with an unknown word.",
                 f"Save the tokenizer with it in the model's vocabulary. {EXTERNAL_WAY}",
             )
@@ -422,11 +422,11 @@ class _Reading:
                 raise self.damaged(f"merge {rank} is {brief(merge)}, not two pieces")
             for side in pair:
                 if side not in ids:
-                    raise self.damaged(f"merge {rank} names {shown(side, 40)}, which is no piece")
+                    raise self.damaged(f"merge {rank} names {shown(side, 40)}, which is not a piece")
             merges += [ids[pair[0]], ids[pair[1]]]
         prefix, suffix = part.get("continuing_subword_prefix") or "", part.get("end_of_word_suffix") or ""
         if not isinstance(prefix, str) or not isinstance(suffix, str):
-            raise self.damaged("BPE has a prefix or suffix that is no string")
+            raise self.damaged("BPE has a prefix or suffix that is not a string")
         made = Bpe(
             tuple(merges),
             fuse_unknown=self._flag(part, "fuse_unk"),
@@ -439,7 +439,7 @@ class _Reading:
         for rank, merge in enumerate(given):
             left, right = merge.split(" ") if isinstance(merge, str) else merge
             if left + right[cut:] not in ids:
-                raise self.damaged(f"merge {rank} makes {shown(left + right[cut:], 40)}, which is no piece")
+                raise self.damaged(f"merge {rank} makes {shown(left + right[cut:], 40)}, which is not a piece")
         return made
 
     def _unigram(self, part: Mapping[str, Any]) -> tuple[Model, dict[str, int], int | None]:

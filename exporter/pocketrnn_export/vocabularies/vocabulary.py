@@ -96,7 +96,7 @@ class Vocabulary:
             tokens, where the embedding has more rows than the vocabulary.
 
     Raises:
-        DataError: there is no token, one is no string or stands twice, or default_index is no whole number.
+        DataError: there is no token, one is not a string or stands twice, or default_index is not a whole number.
     """
 
     tokens: tuple[str, ...] = field(repr=False)
@@ -128,7 +128,7 @@ def read_vocabulary(source: VocabularySource) -> Vocabulary:
     - an object with `get_itos()` and `get_default_index()` (`torchtext.vocab.Vocab`, also scripted) or with a list
       `itos` (torchtext up to 0.8)
     - the path of a text file in UTF-8, a token a line: spaces belong to the token, since n-grams hold some; the line
-      breaks are LF or CR LF; empty lines at the end are no tokens, and one elsewhere is an error
+      breaks are LF or CR LF; empty lines at the end are not tokens, and one elsewhere is an error
     - the path of the same as JSON, of a Keras tokenizer's `to_json()`, or of what `write_vocabulary` wrote
     - the path of a Vocab, a list, a tuple or a dict that `torch.save` or `pickle.dump` wrote. Nothing in it is run; see
       `torchtext_vocab`.
@@ -239,7 +239,7 @@ def _old_default(vocab: object) -> Any:
 
 
 def _check_tokens(tokens: Sequence[Any], what: str, unit: str, first: int) -> None:
-    """Refuse what is no vocabulary; `unit` and `first` say how positions are counted in messages."""
+    """Refuse what is not a vocabulary; `unit` and `first` say how positions are counted in messages."""
     if not tokens:
         raise DataError(f"{what} holds no token.", "Give the vocabulary that the model was trained with.")
     # Both checks are made in C for the usual case: 100,000 tokens take 6 ms.
@@ -284,7 +284,7 @@ def _tokens_of_map(ids: Mapping[Any, Any], what: str) -> tuple[str, ...]:
         raise DataError(
             f"{what} holds {len(taken)} tokens: {brief(taken[wrong])} has the id {brief(wrong)}, none the id "
             f"{missing}.",
-            f"Number the tokens from 0 to {len(taken) - 1}; counts are no ids.",
+            f"Number the tokens from 0 to {len(taken) - 1}; counts are not ids.",
         )
     if unused:
         _fill(taken, highest, what)
@@ -521,7 +521,7 @@ def _of_keras(config: Mapping[str, Any], what: str) -> Vocabulary:
 def _of_pickled(saved: SavedVocab | list[Any] | dict[str, Any], source: str) -> Vocabulary:
     if isinstance(saved, SavedVocab):
         if saved.default_index is not None and type(saved.default_index) is not int:
-            raise DataError(f"{source} holds a Vocab whose default index is no whole number.", SAVE_PLAIN)
+            raise DataError(f"{source} holds a Vocab whose default index is not a whole number.", SAVE_PLAIN)
         return Vocabulary(_checked(saved.tokens, source), saved.default_index)
     return _of_document(saved, source)
 

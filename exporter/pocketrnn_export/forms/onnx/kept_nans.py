@@ -238,7 +238,7 @@ def _layer(make: _Maker) -> tuple[Any, ...]:
     return tuple(make.guard("Add", given, nans, of=0, output=i) for i, (given, nans) in enumerate(every))
 
 
-# Where infinities are no plain numbers either.
+# Where infinities are not plain numbers either.
 _OF_INFINITIES: Final = LAYERS | {"MaxPool"}
 _GUARDS: Final[Mapping[str, Callable[[_Maker], tuple[Any, ...] | None]]] = {
     "ReduceMax": _reduced,

@@ -254,9 +254,9 @@ def _lookups(graph: ir.Graph) -> tuple[list[ir.Node], list[ir.Node], list[ir.Nod
                 continue
             if node.op_type == "Equal":
                 compared.append(node)
-            # A shape, a count or a comparison of ids is no id.
+            # A shape, a count or a comparison of ids is not an id.
             if node.op_type not in {"Shape", "Size", "NonZero", "ReduceSum", "CumSum", "ArgMax"}:
-                # A number that is looked up at the ids, such as a character of a word, is no id.
+                # A number that is looked up at the ids, such as a character of a word, is not an id.
                 at_ids = index > 0 and node.op_type.startswith("Gather")
                 made = is_computed or at_ids or node.op_type not in _MOVES
                 ids = [(v, made or v.dtype in _NARROW) for v in node.outputs if v.dtype in _WIDE | _NARROW]

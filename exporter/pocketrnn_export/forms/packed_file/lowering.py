@@ -168,8 +168,8 @@ class Lowering:
         """Refuse what no operation of the engine means.
 
         Raises:
-            ExportError: an attribute is no number, or no flag where it should be one; or whole numbers wrap at 8 or 16
-                bits, which the engine's do not; or the number of tokens decides something by floats.
+            ExportError: an attribute is not a number, or not a flag where it should be one; or whole numbers wrap at 8
+                or 16 bits, which the engine's do not; or the number of tokens decides something by floats.
         """
         if not node.input or not node.input[0]:
             raise ExportError("It has no first input.", "")

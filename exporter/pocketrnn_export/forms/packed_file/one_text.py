@@ -26,7 +26,7 @@ __all__ = ["Observed", "evaluated", "needed_nodes", "observed", "size_values_of"
 
 Array = npt.NDArray[Any]
 
-# One and two tokens are where sizes part; the others are no multiples of one another.
+# One and two tokens are where sizes part; the others are not multiples of one another.
 _LENGTHS: Final = (1, 2, 3, 7, 13, 22)
 # So many lengths are all observed.
 _FEW: Final = 8

@@ -29,7 +29,7 @@ Array = npt.NDArray[Any]
 _ONE: Final = (0, 1)
 # No text has more tokens: its bytes would not be numbered in 31 bits.
 _MOST_TOKENS: Final = (1 << 31) - 2
-# More numbers than this are no sizes; they are looked at one by one.
+# More numbers than this are not sizes; they are looked at one by one.
 _MOST_NUMBERS: Final = 1 << 12
 # The inputs whose numbers, beside the sizes of all inputs, decide how large an operator's output is.
 _SIZED_BY: Final[Mapping[str, tuple[int, ...]]] = {

@@ -239,14 +239,14 @@ def _gives(kind: str, logits: Sequence[Tensor], answers: Sequence[Tensor]) -> bo
 def _undone(asked: Asked, convention: Convention, probed: _Probed) -> Convention:
     """The convention of a module that gives probabilities, as its owner says."""
     if not probed.between:
-        raise ExportError("The module gives numbers that are no probabilities.", "Export it with --gives logits.")
+        raise ExportError("The module gives numbers that are not probabilities.", "Export it with --gives logits.")
     total = probed.sums_to(probed.all)
     if probed.kind == "softmax" and (total is None or not math.isclose(total, 1, abs_tol=1e-4)):
         raise ExportError(
             "The module gives numbers that do not sum to 1.",
             "If a class is cut off, leave it in and name a label for it, or divide by the sum: "
             "--call 'p = module(tokens); p / p.sum(1, keepdim=True)'. If each label is a question of its own, export "
-            "it with --multi-label; if they are no probabilities, with --gives logits.",
+            "it with --multi-label; if they are not probabilities, with --gives logits.",
         )
     why = "probabilities, as its owner says: they are brought to logits by their logarithm"
     undone = "sigmoid" if asked.multi_label else "softmax"
@@ -338,7 +338,7 @@ def _with_other_weights(asked: Asked, convention: Convention, probed: _Probed) -
     generator = torch.Generator().manual_seed(0)
     may_exceed_one = probed.kind == "softmax" and probed.sign == 1
     crossed, exceeded = bool(matrices), bool(matrices) and may_exceed_one
-    # Numbers below 0 are no mixture of probabilities.
+    # Numbers below 0 are not a mixture of probabilities.
     for kept in (None, *(of_one_sign if probed.sign == 1 else [])):
         crosses = exceeds = False
         for scale in _DRAWS:

@@ -267,7 +267,7 @@ def _of_other_counts(counts: Counts, asked: Asked) -> tuple[str, str] | None:
             return None
         which = " and ".join(following)
         return (
-            f"The module gives more numbers for a longer text ({which}), which are no answer to {asked.classes} "
+            f"The module gives more numbers for a longer text ({which}), which are not answers to {asked.classes} "
             f"{asked.names}.",
             one_answer,
         )
@@ -287,7 +287,7 @@ def _of_other_counts(counts: Counts, asked: Asked) -> tuple[str, str] | None:
         return problem, f"Give {several}, in the order of the numbers."
     return (
         problem,
-        "One number is the logit of the second of two labels: give two. A value, such as a rating, is no label: it "
+        "One number is the logit of the second of two labels: give two. A value, such as a rating, is not a label: it "
         'becomes such a logit by what divides the two, as in --call "module(tokens) - 3".',
     )
 

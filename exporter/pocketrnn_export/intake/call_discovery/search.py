@@ -61,7 +61,7 @@ def asked_convention(asked: Asked, call: str | Call | None = None) -> Convention
 
     Raises:
         ExportError: no way holds; or two hold with other answers.
-        InputError: the line is no Python.
+        InputError: the line is not Python.
 
     Example:
         >>> asked_convention(Asked(module, ids=8000, padding_id=1, classes=4)).line

@@ -170,7 +170,7 @@ def _listed(states: Sequence[_State]) -> str:
 
 
 def _targets(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The layers that are no recurrent ones of PyTorch's, as a line of Python names them."""
+    """The layers that are not recurrent ones of PyTorch's, as a line of Python names them."""
     for path, layer in module.named_modules():
         if not isinstance(layer, nn.RNNBase | torch.jit.ScriptModule):
             yield "module" + "".join(f"[{p}]" if p.isdigit() else f".{p}" for p in path.split(".") if p), layer

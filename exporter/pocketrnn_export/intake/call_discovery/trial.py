@@ -54,7 +54,7 @@ __all__ = [
 
 # Single precision sums a batch otherwise than one text; a module that mixes its texts differs by more.
 _SAME: Final = 1e-4
-# Rows of one product of matrices are rounded otherwise on some processors: 16 times float32's precision is no answer.
+# Rows of one product of matrices are rounded otherwise on some processors, up to 16 times float32's precision.
 _ROUNDING: Final = 2e-6
 
 
@@ -367,7 +367,7 @@ def kept_state_advice(changed: Sequence[Kept], line: str) -> str:
     """The advice about a module whose answers depend on its kept state, with a line that sets it at each call."""
     names = " and ".join(kept.name for kept in changed)
     changes = f"Each call changes its own {names}: change nothing in eval mode that a later answer depends on."
-    # A weight is no state, which could be made anew for each call.
+    # A weight is not a state, which could be made anew for each call.
     states = [kept for kept in changed if not isinstance(kept.before, nn.Parameter)]
     made = [_made_anew(kept) for kept in states if not _is_set(kept, line)]
     if not made or not all(made):

@@ -54,7 +54,7 @@ def refuse_values(module: nn.Module, convention: Convention, numbers: Tensor, *,
     raise ExportError(
         f"The module gives {'one number' if one else f'{convention.units} numbers'} for each text, {why}.",
         f"If it is a logit, say so: --gives logits (gives='logits'). If it is a value, export one of a sequence of "
-        f"numbers with --values{divided if one else '; a value of a text is no label'}.",
+        f"numbers with --values{divided if one else '; a value of a text is not a label'}.",
     )
 
 

@@ -1,8 +1,8 @@
 """Whether the output that has as many numbers as there are labels is the answer to them.
 
 A module that gives several outputs may be exported with the labels of another one. Another output of some numbers for
-each text is left out with a warning, unless the program says that it is no answer of its own: the answer is made of it
-alone, it is made of the answer alone, or it is a state. Where it is the other way round, the labels may be of that.
+each text is left out with a warning, unless the program says that it is not an answer of its own: the answer is made of
+it alone, it is made of the answer alone, or it is a state. Where it is the other way round, the labels may be of that.
 """
 
 from __future__ import annotations
@@ -130,9 +130,9 @@ def _why_no_answer(flow: FlowSeen, own: Tensor, units: int | None, other: _Other
 
 
 def _belongs_to(flow: FlowSeen, own: Tensor, other: _Other) -> bool:
-    """Whether another output is no answer of its own: a state, what is made of the answer alone or makes it alone, or
-    what is made without weights, as the lengths are; of those that are not what a layer of as many outputs gives, also
-    what goes into the answer, as attention weights do."""
+    """Whether another output is not an answer of its own: a state, a value made of the answer alone or that makes it
+    alone, or a value made without weights, as the lengths are. An output that is not of a layer with as many outputs
+    may also be an input of the answer, as attention weights are."""
     leaf, numbers = other.leaf, other.numbers
     if numbers is None and not flow.is_seen(leaf):
         return True

@@ -171,7 +171,7 @@ def _moves_rows(node: Node, batch: set[Any], words: Mapping[Node, OfWords]) -> b
         return bool(_axes_of(node, 1, 0) & axes) and _says_words(node.args[2], words)
     if name in ("index", "index_put") and isinstance(node.args[1], Sequence):
         places = dict(enumerate(node.args[1]))
-        # A mask is no position: what it leaves is no longer of each text, which is seen above.
+        # A mask is not a position: what it leaves is no longer of each text, which is seen above.
         return any(_says_words(places.get(axis), words) and not _is_mask(places[axis]) for axis in axes)
     return name == "cut_to_longest" and _says_words(node.args[1], words)
 

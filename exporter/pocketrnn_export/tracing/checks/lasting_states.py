@@ -2,7 +2,7 @@
 
 A GRU with the weights that it is made with halves its state in a step or two. `x[:, -100:]` before it changes no digit
 of an answer, so that a program without that slice agrees with the module on every drawn text; and with a trained layer
-that holds its state over some words, it does not. Which program is right is no question of weights: it is asked with
+that holds its state over some words, it does not. Which program is right is not a question of weights: it is asked with
 others.
 """
 

@@ -1,7 +1,7 @@
 """Whether a program mixes the rows of a batch: one row is changed, and every value on the way to the answer looked at.
 
 `torch.roll(x, 1, 0)`, `x[order]` and a product of the batch with itself keep the batch an axis, so that their form says
-nothing; a sort by lengths that is undone later is no mixing. A value that belongs to each text changes for the text
+nothing; a sort by lengths that is undone later is not mixing. A value that belongs to each text changes for the text
 that was changed, and for no other. Answers alone would not show it: where a comparison of two rows decides, it may take
 a batch in thousands for it to come out otherwise.
 """
@@ -76,7 +76,7 @@ def _changed_rows(
 
 def _axes_that_tell(node: Node, batch: set[Any]) -> tuple[int, list[int] | None] | None:
     """How many axes a node's value has, and which of them are the texts of the batch: None in place of these for the
-    longest of the lengths, the width of the batch. None for what is no tensor."""
+    longest of the lengths, the width of the batch. None for what is not a tensor."""
     stated = node.meta.get("val")
     if node.op != "call_function" or not isinstance(stated, Tensor):
         return None

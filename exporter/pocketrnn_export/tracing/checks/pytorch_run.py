@@ -83,7 +83,7 @@ def _arguments(
 
 
 def _without_checks(module: torch.fx.GraphModule) -> Callable[..., Any]:
-    """The code of a graph without what it asserts of sizes, which is no part of any form. An interpreter of the nodes
+    """The code of a graph without what it asserts of sizes, which is not part of any form. An interpreter of the nodes
     takes half as long again for a small classifier, which is asked at hundreds of sizes."""
     graph = torch.fx.Graph()
     graph.output(graph.graph_copy(module.graph, {}))

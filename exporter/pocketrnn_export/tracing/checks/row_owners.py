@@ -55,7 +55,7 @@ class _Call:
         node: its node.
         given: the arguments.
         nodes: the node that an argument is the value of.
-        owners: int64, the text that each number of a tensor belongs to, -1 for none; None for what is no tensor.
+        owners: int64, the text that each number of a tensor belongs to, -1 for none; None for what is not a tensor.
     """
 
     run: Callable[[Sequence[Any]], list[Any]]

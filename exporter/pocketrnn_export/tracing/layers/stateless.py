@@ -100,7 +100,7 @@ def _layer(cell: _Cell, args: tuple[Any, ...]) -> tuple[Tensor, ...] | None:
     initial = list(hx) if isinstance(hx, list | tuple) else [hx]
     a_direction = 4 if has_biases else 2
     ways = 2 if both_ways else 1
-    # Projections of an LSTM have a fifth weight; no step is no layer.
+    # Projections of an LSTM have a fifth weight; zero steps are not a layer.
     if train or len(weights) != a_direction * ways * layers or not len(steps):
         return None
     first = torch.arange(len(last))

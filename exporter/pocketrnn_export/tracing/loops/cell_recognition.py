@@ -35,7 +35,7 @@ Change = Callable[[Tensor], Tensor]
 
 
 class NotALayer(Exception):  # noqa: N818 - it is a finding, which becomes an ExportError with a line
-    """Why a loop is no recurrent layer: the end of a sentence that begins with "the loop"; and the loop's number."""
+    """Why a loop is not a recurrent layer: the end of a sentence that begins with "the loop"; and the loop's number."""
 
     def __init__(self, why: str, loop: int | None = None) -> None:
         super().__init__(why)
@@ -142,7 +142,7 @@ class _Iteration:
         parts = torch.split(features, self.widths, dim=1)
         given = dict(zip([*self.cycle.sources, self.states[0][0]], parts, strict=True))
         for before, _ in self.states[1:]:
-            # One cell state for every row, as that is no input of any gate: a gate that looks at it is not affine.
+            # One cell state for every row, as that is not an input of any gate: a gate that looks at it is not affine.
             given[before] = self.cell if len(features) == _ROWS else self.cell[:1].expand(len(features), -1)
         return self.cycle.run(nodes, given, changes or {})
 

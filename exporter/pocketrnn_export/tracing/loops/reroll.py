@@ -34,7 +34,7 @@ def rerolled(program: torch.export.ExportedProgram, loops: Sequence[Loop]) -> nn
         loops: those that ran.
 
     Raises:
-        NotALayer: a loop is no recurrent layer, or is not understood.
+        NotALayer: a loop is not a recurrent layer, or is not understood.
 
     Example:
         >>> whole = rerolled(program, loops)

@@ -1,8 +1,8 @@
 """The errors that a forward meets and goes on after: `try: Decimal(n) except TypeError: ...`.
 
-A size of a trace is no plain number to code that is written in C, which raises an error then that no run meets. Where
-forward catches it, the trace does something else than a run. So the lines at which errors pass through the user's code
-are noted in a trace, and compared with those of a run.
+A size of a trace is not a plain number to code that is written in C, which then raises an error that no run meets.
+Where forward catches it, the trace does something else than a run. So the lines at which errors pass through the user's
+code are noted in a trace, and compared with those of a run.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def truth(session: TraceSession, *_: Any, **__: Any) -> Any:
         return declined("in no assert")
     line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
     if line not in session.told:
-        _log.warning("An assert of forward is no part of the graph: %s.", line)
+        _log.warning("An assert of forward is not part of the graph: %s.", line)
         session.told.add(line)
     return True
 

@@ -100,7 +100,7 @@ def _numbers_in(numbers: Any) -> Iterator[Any]:
 
 
 def _type_of(numbers: Sequence[Any]) -> torch.dtype | None:
-    """The type that `torch.tensor` gives numbers together: None where one is no number."""
+    """The type that `torch.tensor` gives numbers together: None where one is not a number."""
     types = [
         torch.get_default_dtype() if type(number) in {float, torch.SymFloat, TracedNumber}
         else torch.bool if type(number) is bool

@@ -233,10 +233,10 @@ def _adaptive(axes: int, *, largest: bool) -> Callable[..., Any]:
     def pool(session: TraceSession, x: Any, output_size: Any = None, return_indices: Any = False) -> Any:
         sizes = _given(output_size, axes, None)
         if return_indices or not all(size is None or isinstance(size, int) for size in sizes):
-            return declined("with indices, or to sizes that are no plain numbers")
+            return declined("with indices, or to sizes that are not plain numbers")
         whole = [axis for axis, size in zip(range(-axes, 0), sizes, strict=True) if size == 1]
         if session.scripted and any(size not in (1, None) for size in sizes):
-            return declined("with indices, or to sizes that are no plain numbers")
+            return declined("with indices, or to sizes that are not plain numbers")
         for axis, size in zip(range(-axes, 0), sizes, strict=True):
             if size not in (1, None) and not (isinstance(x.shape[axis], int) and x.shape[axis] == size):
                 x = _windows(x, axis, size, largest=largest)
