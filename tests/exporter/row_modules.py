@@ -224,7 +224,7 @@ class GatedByItself(Gated):
 
 
 class PadsTheStates(Gated):
-    """What stands after a text in a wider batch is a number that pooling may take, for a few texts only."""
+    """The padding after a text in a wider batch is a number that pooling may take, for a few texts only."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -211,7 +211,7 @@ class Windowed(torch.nn.Module):
 
 
 class ReadsTheEnd(Windowed):
-    """Of a long text, the last 20 words: those that come later move it."""
+    """It reads the last 20 words of a long text: those that come later move them."""
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         return super().forward(tokens[:, -20:])

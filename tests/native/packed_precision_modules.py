@@ -180,7 +180,7 @@ class ThreeOfTenWords(_Recurrent):
 
 
 class HeldAboveItsMost(_Recurrent):
-    """Of a least number above the largest, PyTorch gives the largest."""
+    """Where the least number is above the largest, PyTorch gives the largest."""
 
     def forward(self, tokens: Tensor) -> Tensor:
         states = self.states(tokens)

@@ -393,7 +393,7 @@ import ctypes, sys
 from pocketrnn import Classifier
 
 def resident():
-    # What was freed meanwhile, malloc gives back when it sees fit.
+    # malloc gives freed memory back when it sees fit.
     getattr(ctypes.CDLL(None), "malloc_trim", int)(0)
     return int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**20
 

@@ -121,7 +121,7 @@ class _Way:
     data: LabelledTexts
     settings: TextSettings
     fold_of: npt.NDArray[np.int64]
-    # Of each fold so far: its rows, and the logits of both parts.
+    # The rows of each fold so far, and the logits of both parts.
     answers: list[tuple[npt.NDArray[np.int64], npt.NDArray[Any], npt.NDArray[Any]]] = field(default_factory=list)
 
     def answers_fold(self, fold: int, run: Run) -> bool:
@@ -148,7 +148,7 @@ class _Way:
         return True
 
     def candidate(self) -> Candidate:
-        """What the answers so far say."""
+        """The candidate's result on the folds so far."""
         targets = [self.data.targets[rows] for rows, *_ in self.answers]
         right, losses = [], []
         for fold, (_, recurrent, linear) in enumerate(self.answers):

@@ -195,7 +195,7 @@ def fold_of_rows(data: LabelledRows, folds: int, rng: np.random.Generator) -> np
         raise DataError(f"{len(first)} different rows cannot be divided into {folds} folds.", "Use fewer folds.")
     several = data.several_labels
     sizes = np.bincount(groups)
-    # Of a group of rows that are labelled in several ways, the first says what it is.
+    # The first row of a group gives its label, where its rows are labelled in several ways.
     targets = data.targets[first]
     labels = len(data.labels)
     counts = targets.sum(axis=0) if several else np.bincount(targets, minlength=labels)

@@ -114,7 +114,7 @@ class Candidate:
 
     @property
     def weights(self) -> PartWeights:
-        """What each part weighs."""
+        """The weight of each part."""
         return PartWeights(self.recurrent_weight, self.linear_weight)
 
     @property
@@ -130,7 +130,7 @@ class Candidate:
 
     @property
     def parts_said(self) -> str:
-        """What each part reaches alone, and what they weigh, in words.
+        """The accuracy of each part alone, and the weights of both, in words.
 
         Example:
             >>> Candidate("bpe", 0.4, 1.9, 3271, 4, 0.714, 0.011, 0.77, 0.69, 0.71).parts_said

@@ -44,7 +44,7 @@ __all__ = [
 # The names of tensors of a `TrainingState`, of the validation rows.
 VALIDATION_LOGITS: Final = "validation.logits"
 VALIDATION_LENGTHS: Final = "validation.lengths"
-# What the recurrent part weighs where it is all there is.
+# The weight of the recurrent part where there is no other part.
 _ALONE: Final = PartWeights(1.0, 0.0)
 # Times the loss of guessing.
 _DIVERGED: Final = 2.0
@@ -167,7 +167,7 @@ class TrainingLoop:
             emit(history[-1])
 
     def _weights_of_parts(self, recurrent: Tensor, linear: Tensor | None) -> PartWeights:
-        """What both parts weigh, by their logits of the validation rows; those of the task, if it has any."""
+        """The weights of both parts: those of the task, or else those that their logits of the validation rows choose."""
         targets = self.task.validation_targets
         if linear is None:
             return _ALONE

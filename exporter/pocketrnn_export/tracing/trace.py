@@ -319,7 +319,7 @@ def _refused_loop(loops: list[Loop], reason: NotALayer, module: nn.Module) -> Ex
     cell = _stepped_cell(module)
     advice = "Write it as an nn.RNN, nn.LSTM or nn.GRU; or, where it hands nothing on, for all steps at once."
     if "number of the step" in str(reason) or "iterations differ" in str(reason):
-        advice += " What each step counts is a number of its place: (x * (0.9 ** torch.arange(n))[:, None]).sum(1)."
+        advice += " The weight of each step is a number of its place: (x * (0.9 ** torch.arange(n))[:, None]).sum(1)."
     return UntraceableError(
         f"The module loops over the steps of a text, {loops[reason.loop or 0].where}, and {reason}.",
         advice if cell is None else cell[1],

@@ -258,7 +258,7 @@ def _parse_run(pattern: str) -> Run:
 
 
 def _ahead(pattern: str) -> tuple[str, _Set]:
-    """What stands before `(?!...)` at the end of a pattern, and the class in it; without it, the pattern and none."""
+    """The part before `(?!...)` at the end of a pattern, and the class in it; without it, the pattern and none."""
     start = pattern.find("(?!")
     if start < 0 or not pattern.endswith(")"):
         return pattern, []

@@ -816,7 +816,7 @@ def _clip(lowering: Lowering, node: onnx.NodeProto) -> None:
             (lowering.optional(node, i) for i in (1, 2)), ("min", "max"), (-np.inf, np.inf), strict=True
         )
     ]
-    # Of a least number above the largest, ONNX gives the largest.
+    # Where the least number is above the largest, ONNX gives the largest.
     bounds[0] = min(bounds)
     out, kind = node.output[0], lowering.type(node.output[0])
     value = lowering.read(node.input[0])
