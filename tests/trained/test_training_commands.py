@@ -125,7 +125,7 @@ def test_train_then_evaluate() -> None:
     )
     assert re.search(r"^epoch 2  validation loss \d\.\d+  accuracy [\d.]+%", trained.stderr, re.M)
     assert re.search(
-        r"^The checkpoint .* in c: [\d.]+% .*\b9 validation rows, after epoch \d\.$",
+        r"^The checkpoint .* in c: accuracy [\d.]+% on 9 validation rows, after epoch \d\.$",
         trained.stdout,
         re.M,
     )

@@ -167,7 +167,7 @@ class TrainingLoop:
             emit(history[-1])
 
     def _weights_of_parts(self, recurrent: Tensor, linear: Tensor | None) -> PartWeights:
-        """The weights of both parts: those of the task, or else those that their logits of the validation rows choose."""
+        """The weights of both parts: those of the task, or else those that their logits of the validation rows give."""
         targets = self.task.validation_targets
         if linear is None:
             return _ALONE
