@@ -1,4 +1,4 @@
-"""The recurrent classifiers: a module for texts, built from an `Architecture`, and one for sequences of numbers."""
+"""The classifiers: a recurrent module for texts, built from an `Architecture`, and those for sequences of numbers."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from pocketrnn.errors import InputError
 from pocketrnn_training import unpacked
+from pocketrnn_training.kernels import KernelArchitecture, KernelClassifier
 from pocketrnn_training.linear_part import pair_codes
 from pocketrnn_training.settings import CELLS, POOLINGS, QRNN
 
@@ -127,6 +128,11 @@ class Architecture:
         return f"{self.vocabulary_size:,} tokens{', with a linear part' if self.pairs else ''}"
 
     @property
+    def said(self) -> str:
+        """What it is, in a report."""
+        return _said(self)
+
+    @property
     def without_linear_part(self) -> Architecture:
         """The recurrent classifier alone."""
         return replace(self, pairs=0, joints=0)
@@ -216,11 +222,25 @@ class SequenceArchitecture:
             return said
         return f"{said}, {self.filters} filters of {self.convolution} steps with a stride of {self.stride}"
 
+    @property
+    def said(self) -> str:
+        """What it is, in a report."""
+        return _said(self)
 
-AnyArchitecture = Architecture | SequenceArchitecture
+
+AnyArchitecture = Architecture | SequenceArchitecture | KernelArchitecture
 
 
-def _check(a: AnyArchitecture, *of_input: str) -> None:
+_RecurrentArchitecture = Architecture | SequenceArchitecture
+
+
+def _said(a: _RecurrentArchitecture) -> str:
+    ways = "both directions" if a.bidirectional else "one direction"
+    layers = f"{a.layers} x ({a.input_dim} -> {a.hidden_dim}), {a.pooling} pooling"
+    return f"{a.cell.upper()} in {ways}: {layers}, {a.input_said}, {a.classes} classes"
+
+
+def _check(a: _RecurrentArchitecture, *of_input: str) -> None:
     """Refuse what the recurrent layers and the last one cannot be; `of_input` names the sizes before them."""
     if a.cell not in CELLS:
         raise InputError(f"The cell {a.cell!r} is unknown.", f"Use one of: {', '.join(CELLS)}.")
@@ -243,7 +263,7 @@ def _check(a: AnyArchitecture, *of_input: str) -> None:
 class _Reading(nn.Module):
     """Recurrent layers, pooling, a linear layer: what classifiers of texts and of numbers have in common."""
 
-    def _add_layers(self, architecture: AnyArchitecture) -> None:
+    def _add_layers(self, architecture: _RecurrentArchitecture) -> None:
         """Draw the weights of these layers; what stands before them is drawn and named by the subclass."""
         self.rnn = _recurrent_layers(architecture)
         self.dropout = nn.Dropout(architecture.dropout)
@@ -438,7 +458,7 @@ class SequenceClassifier(_Reading):
         return self._logits(filtered, (lengths - 1) // self.architecture.stride + 1)
 
 
-AnyClassifier = RecurrentClassifier | SequenceClassifier
+AnyClassifier = RecurrentClassifier | SequenceClassifier | KernelClassifier
 
 
 def classifier_of(architecture: AnyArchitecture) -> AnyClassifier:
@@ -448,6 +468,8 @@ def classifier_of(architecture: AnyArchitecture) -> AnyClassifier:
         >>> type(classifier_of(read_checkpoint(Path("reviews.checkpoint")).architecture)).__name__
         'RecurrentClassifier'
     """
+    if isinstance(architecture, KernelArchitecture):
+        return KernelClassifier(architecture)
     if isinstance(architecture, SequenceArchitecture):
         return SequenceClassifier(architecture)
     return RecurrentClassifier(architecture)
@@ -483,7 +505,7 @@ _LAYERS: Final[Mapping[str, Callable[..., nn.RNNBase]]] = {
 }
 
 
-def _recurrent_layers(a: AnyArchitecture) -> nn.RNNBase:
+def _recurrent_layers(a: _RecurrentArchitecture) -> nn.RNNBase:
     rnn = _LAYERS[a.cell](
         a.input_dim * (2 if a.cell == QRNN else 1),
         a.hidden_dim,

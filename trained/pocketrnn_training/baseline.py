@@ -1,4 +1,4 @@
-"""The accuracy of a linear model on the rows of a run: the figure that a classifier has to be compared with."""
+"""The accuracy of a simple model on the rows of a run: the figure that a classifier has to be compared with."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Baseline"]
 
 @dataclass(frozen=True)
 class Baseline:
-    """A linear model on the rows of a run.
+    """A simple model, mostly a linear one, on the rows of a run.
 
     Attributes:
         accuracy: the share of the validation rows that it classifies correctly, from 0 to 1.
@@ -19,8 +19,11 @@ class Baseline:
         folds: the folds of the training rows that it was measured by; 0 for the validation rows.
     """
 
-    # Which model it is, and what to do where it is better, in words for the report.
+    # What it is called, which model it is, and what to do where it is better, in words for the report.
+    NAME: ClassVar[str] = "linear model"
     MODEL: ClassVar[str]
+    MEASURED: ClassVar[str] = "validation rows"
+    FITTED: ClassVar[str] = "fitted on {:,} training rows"
     ADVICE: ClassVar[str]
 
     accuracy: float
@@ -47,5 +50,5 @@ class Baseline:
             'has an accuracy of 88.6% on the same validation rows'
         """
         measure = "an accuracy" if self.micro_f1 is None else "a micro F1"
-        rows = "rows, by the same folds" if self.folds else "validation rows"
+        rows = "rows, by the same folds" if self.folds else self.MEASURED
         return f"has {measure} of {self.reached:.1%} on the same {rows}"

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +62,13 @@ class EncodedRows(ABC):
         batch = np.full((*real.shape, *values.shape[1:]), padding, dtype=kind)
         batch[real] = values[(starts[:, None] + columns)[real]]
         return batch, lengths
+
+    def chosen(self, rows: npt.NDArray[np.int64]) -> Self:
+        """The given rows, in the order given."""
+        lengths = self.lengths[rows]
+        offsets = np.concatenate(([0], np.cumsum(lengths)))
+        places = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return type(self)(self.values[places], offsets)
 
 
 def joined(first: EncodedRows, second: EncodedRows) -> EncodedRows:

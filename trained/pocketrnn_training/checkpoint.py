@@ -35,9 +35,11 @@ from pocketrnn_training.architecture import (
     is_recurrent_weight,
 )
 from pocketrnn_training.checkpoint_folder import CONFIG_JSON, MAKE_AGAIN, WEIGHTS, content
+from pocketrnn_training.kernels import KernelArchitecture
 from pocketrnn_training.settings import QRNN
 
 __all__ = [
+    "BY_FOLDS",
     "CONFIG_JSON",
     "FITTED_ROWS",
     "FORMAT",
@@ -57,6 +59,8 @@ MADE_SIGNALS: Final = "made signals"
 
 # The member of `data` that is the number of rows of the final fit.
 FITTED_ROWS: Final = "fitted_rows"
+# The member of `data` that says that the validation rows are all rows, in folds.
+BY_FOLDS: Final = "by_folds"
 
 FORMAT: Final = "pocketrnn-checkpoint"
 # A checkpoint of another version was made by another release.
@@ -132,6 +136,16 @@ class Checkpoint:
             raise InputError(f"{self.name} takes sequences of numbers, not texts.", "Give a classifier of texts.")
         return self.rules
 
+    @property
+    def measured_by_folds(self) -> bool:
+        """Whether its validation rows are all rows, each answered by a classifier of other folds.
+
+        Example:
+            >>> read_checkpoint(Path("reviews.checkpoint")).measured_by_folds
+            False
+        """
+        return bool(self.data.get(BY_FOLDS))
+
     def __post_init__(self) -> None:
         if self.thresholds is not None and len(self.thresholds) != len(self.labels):
             raise CheckpointError(
@@ -151,8 +165,8 @@ def _check_fit(
         raise CheckpointError(
             f"There are {len(labels)} labels for {architecture.classes} classes.", "Give one label for each class."
         )
-    if isinstance(rules, NumberInput) or isinstance(architecture, SequenceArchitecture):
-        if not (isinstance(rules, NumberInput) and isinstance(architecture, SequenceArchitecture)):
+    if isinstance(rules, NumberInput) or isinstance(architecture, SequenceArchitecture | KernelArchitecture):
+        if not (isinstance(rules, NumberInput) and isinstance(architecture, SequenceArchitecture | KernelArchitecture)):
             raise CheckpointError("One of rules and architecture is of numbers only.", "Give both of one kind.")
         if len(rules.channels) != architecture.channels:
             raise CheckpointError(
@@ -210,7 +224,11 @@ def write_files(checkpoint: Checkpoint, folder: Path) -> None:
         "labels": list(checkpoint.labels),
         **({} if checkpoint.activation == "softmax" else {"activation": checkpoint.activation}),
         **({} if checkpoint.thresholds is None else {"thresholds": list(checkpoint.thresholds)}),
-        "architecture": {n: v for n, v in asdict(checkpoint.architecture).items() if v or n not in _MISSING_IF_0},
+        "architecture": {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(checkpoint.architecture).items()
+            if value or name not in _MISSING_IF_0
+        },
         **rules_documents(checkpoint.rules),
         "metrics": dict(checkpoint.metrics),
         "data": dict(checkpoint.data),
@@ -293,7 +311,8 @@ def read(folder: Path) -> Checkpoint:
 def _shape_and_rules(document: dict[str, Any]) -> tuple[AnyArchitecture, AnyTextRules | NumberInput]:
     members = _whole_numbers(document["architecture"], "dropout")
     if "numbers" in document:
-        return SequenceArchitecture(**members), NumberInput.of(document["numbers"])
+        kind = KernelArchitecture if "dilations" in members else SequenceArchitecture
+        return kind(**members), NumberInput.of(document["numbers"])
     return Architecture(**members), rules_of(document["text"])
 
 
@@ -324,8 +343,13 @@ def _without_weights(architecture: AnyArchitecture) -> AnyClassifier:
 def _weights_fault(state: Mapping[str, torch.Tensor], architecture: AnyArchitecture) -> str | None:
     # A config.json with a million layers, or with a size above int64, is refused before the module is built.
     a, numbers = architecture, sum(tensor.numel() for tensor in state.values())
-    before = a.channels if isinstance(a, SequenceArchitecture) else a.vocabulary_size
-    if a.layers > len(state) or max(before, a.pairs, a.joints, a.input_dim, a.hidden_dim, a.classes) > numbers:
+    joints = 0 if isinstance(a, KernelArchitecture) else a.joints
+    if isinstance(a, KernelArchitecture):
+        layers, largest = len(a.dilations), max(a.channels, a.classes)
+    else:
+        before = a.channels if isinstance(a, SequenceArchitecture) else a.vocabulary_size
+        layers, largest = a.layers, max(before, a.pairs, joints, a.input_dim, a.hidden_dim, a.classes)
+    if layers > len(state) or largest > numbers:
         return f"{len(state)} tensors of {numbers} numbers in all are too few for the architecture"
     expected = _without_weights(architecture).state_dict()
     for name, tensor in expected.items():
@@ -336,11 +360,15 @@ def _weights_fault(state: Mapping[str, torch.Tensor], architecture: AnyArchitect
             return f"the tensor {name} has the shape {list(found.shape)}, not {list(tensor.shape)}"
         if found.dtype != tensor.dtype:
             return f"the tensor {name} is of {found.dtype}, not {tensor.dtype}"
-        if name == CODES_OF_JOINTS and (found.min() < 0 or found.amax(0).sum() >= a.joints):
+        if (
+            name == CODES_OF_JOINTS
+            and isinstance(a, Architecture)
+            and (found.min() < 0 or found.amax(0).sum() >= a.joints)
+        ):
             return f"the tensor {name} holds numbers that are not those of {a.joints} joints"
         if not bool(torch.isfinite(found).all()):
             return f"the tensor {name} holds a value that is not a finite number"
-        if a.cell == QRNN and is_recurrent_weight(name) and bool(found.any()):
+        if not isinstance(a, KernelArchitecture) and a.cell == QRNN and is_recurrent_weight(name) and bool(found.any()):
             return f"the tensor {name} holds another number than 0, and the cell is {QRNN}"
     if unknown := sorted(state.keys() - expected.keys()):
         return f"the tensor {unknown[0]} is not part of the architecture"

@@ -21,7 +21,9 @@ from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_training.baseline import Baseline
 from pocketrnn_training.batches import EncodedSequences
 from pocketrnn_training.checkpoint import Checkpoint
+from pocketrnn_training.labelled_rows import fold_of_rows
 from pocketrnn_training.sequences import LabelledSequences
+from pocketrnn_training.statistics_baseline import statistics_baseline
 from pocketrnn_training.threads import limited
 
 __all__ = ["ConvolutionBaseline", "convolution_baseline", "sequence_baseline"]
@@ -94,14 +96,21 @@ def sequence_baseline(
 ) -> Baseline | None:
     """As `convolution_baseline`, of rows at the scale of a trained classifier, with as many threads as it had.
 
+    Where the classifier was measured by folds of all rows, it is made of random convolutions itself: it is compared
+    with `statistics_baseline`, by the same folds.
+
     Example:
         >>> sequence_baseline(training, validation, checkpoint)
         ConvolutionBaseline(accuracy=0.95, rows=40)
     """
     rules = checkpoint.rules
     assert isinstance(rules, NumberInput)  # noqa: S101 - it was trained on numbers
-    of_training, of_validation = (EncodedSequences.of(data.sequences, rules) for data in (training, validation))
     with limited(checkpoint.training["threads"]):
+        if validation is training:
+            rng = np.random.default_rng(checkpoint.training["seed"])
+            folds = fold_of_rows(training, int(checkpoint.metrics["folds"]), rng)
+            return statistics_baseline(training.sequences, training.targets, folds)
+        of_training, of_validation = (EncodedSequences.of(data.sequences, rules) for data in (training, validation))
         return convolution_baseline(of_training, training.targets, of_validation, validation.targets)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
+    "ALONE",
     "BY_DEFAULT",
     "FEWEST_ROWS",
     "Candidate",
@@ -47,6 +48,8 @@ class PartWeights:
         return self.recurrent * recurrent + self.linear * linear
 
 
+# The weight of the recurrent part where there is no other part.
+ALONE: Final = PartWeights(1.0, 0.0)
 # Where no rows are left to fit them on: docs/training-measurements.md, "The linear part".
 BY_DEFAULT: Final = PartWeights(1.0, 5.0)
 

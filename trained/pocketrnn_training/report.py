@@ -103,7 +103,7 @@ def write(
         folder: for `report.md`, `report.html`, `learning_curve.png`, `accuracy_by_length.png` and, where each text has
             one label, `confusion.png`.
         checkpoint: the best one of the run.
-        history: every epoch of the run.
+        history: every epoch of the run; none where nothing is learnt in epochs.
         validation: the validation rows.
         answers: those of the checkpoint to the validation rows; without them, all rows are read again.
         found: what else is known of the run.
@@ -124,14 +124,15 @@ def write(
         mistakes = _mistake_lines(checkpoint, validation, probabilities, predicted)
         _confusion(result, counts).savefig(folder / "confusion.png")
     bins = _length_bins(answers.lengths, right)
-    _learning_curve(history).savefig(folder / "learning_curve.png")
+    if history:
+        _learning_curve(history).savefig(folder / "learning_curve.png")
     _by_length(bins, validation.STEPS).savefig(folder / "accuracy_by_length.png")
     lines = [
         *_head(checkpoint, result, validation.ROW),
         *_baseline_lines(result, found.baseline, told_by_folds(checkpoint.data)),
         *_candidate_lines(candidates_of(checkpoint.data)),
         *_fold_lines(found.cross_validation),
-        *_curve_lines(history, checkpoint),
+        *(_curve_lines(history, checkpoint) if history else ()),
         *_class_lines(result, counts, checkpoint.thresholds),
         *_length_lines(bins, validation.STEPS),
         *mistakes,
@@ -144,8 +145,7 @@ def write(
 
 
 def _head(checkpoint: Checkpoint, result: Evaluation, what: str) -> Iterator[str]:
-    a, metrics = checkpoint.architecture, checkpoint.metrics
-    ways = "both directions" if a.bidirectional else "one direction"
+    metrics = checkpoint.metrics
     yield f"# {_plain(checkpoint.name)}"
     yield ""
     if checkpoint.activation == "sigmoid":
@@ -157,14 +157,12 @@ def _head(checkpoint: Checkpoint, result: Evaluation, what: str) -> Iterator[str
         if (candidate := told_by_folds(checkpoint.data)) is not None:
             yield f"**{candidate.reached.capitalize()}**. The validation rows are too few to tell."
             yield ""
-        yield f"Right of {result.rows:,} validation rows: **{result.accuracy:.2%}**, mean F1 {result.macro_f1:.2%},"
-        yield f"after epoch {metrics['epoch']}."
+        yield from _accuracy_lines(checkpoint, result)
     if (fitted := checkpoint.data.get(FITTED_ROWS)) is not None:
-        yield "All figures here are of that epoch, which had not read these rows. The classifier was then fitted once"
-        yield f"more, on all {fitted:,} rows: no row is left to measure it with."
+        yield "All figures here are of a classifier that had not read these rows. It was then fitted once more, on all"
+        yield f"{fitted:,} rows: no row is left to measure it with."
     yield ""
-    yield f"{a.cell.upper()} in {ways}: {a.layers} x ({a.input_dim} -> {a.hidden_dim}), {a.pooling} pooling,"
-    yield f"{a.input_said}, {a.classes} classes."
+    yield f"{checkpoint.architecture.said}."
     yield ""
     yield f"Calibration: the expected calibration error is {metrics['calibration_error']:.4f}; it was"
     yield f"{metrics['calibration_error_before']:.4f} before the logits were divided by the temperature"
@@ -185,6 +183,18 @@ def _head(checkpoint: Checkpoint, result: Evaluation, what: str) -> Iterator[str
                 yield "half; the one that is kept is of all of them."
 
 
+def _accuracy_lines(checkpoint: Checkpoint, result: Evaluation) -> Iterator[str]:
+    metrics = checkpoint.metrics
+    if checkpoint.measured_by_folds:
+        spread = f"**{result.accuracy:.1%} ± {100 * metrics['folds_accuracy_deviation']:.1f}**"
+        yield f"Accuracy by {metrics['folds']} folds of all {result.rows:,} rows: {spread}, mean F1"
+        yield f"{result.macro_f1:.1%}; ± is the standard deviation of the folds. Each row was answered by a classifier"
+        yield "of the rows of the other folds."
+        return
+    epoch = f", after epoch {metrics['epoch']}" if "epoch" in metrics else ""
+    yield f"Right of {result.rows:,} validation rows: **{result.accuracy:.2%}**, mean F1 {result.macro_f1:.2%}{epoch}."
+
+
 def _baseline_lines(result: Evaluation, baseline: Baseline | None, candidate: Candidate | None) -> Iterator[str]:
     if baseline is None:
         return
@@ -196,7 +206,7 @@ def _baseline_lines(result: Evaluation, baseline: Baseline | None, candidate: Ca
         ours, how = result.micro_f1, "one for each label, has a micro F1 of **{:.2%}** on the same rows"
     yield ""
     yield f"{baseline.MODEL},"
-    yield f"fitted on {baseline.rows:,} training rows, {how.format(baseline.reached)}."
+    yield f"{baseline.FITTED.format(baseline.rows)}, {how.format(baseline.reached)}."
     if baseline.reached > ours:
         yield f"**It is better here, by {100 * (baseline.reached - ours):.2f} points.** {baseline.ADVICE}"
 
@@ -347,8 +357,11 @@ def _mistaken_labels(
 def _data_lines(checkpoint: Checkpoint, notices: Sequence[Notice]) -> Iterator[str]:
     data = checkpoint.data
     yield from ("", "## Data", "")
-    yield f"{_plain(str(data['source']))}: {data['training_rows']:,} training rows,"
-    yield f"{data['validation_rows']:,} validation rows."
+    if checkpoint.measured_by_folds:
+        yield f"{_plain(str(data['source']))}: {data['rows']:,} rows."
+    else:
+        yield f"{_plain(str(data['source']))}: {data['training_rows']:,} training rows,"
+        yield f"{data['validation_rows']:,} validation rows."
     if notices:
         yield ""
         yield from (f"- {_plain(notice.text)}" for notice in notices)

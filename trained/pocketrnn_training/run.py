@@ -241,15 +241,15 @@ class TrainingRun:
 def _compared(
     training: LabelledRows, validation: LabelledRows, best: Checkpoint, report: Callable[[Notice], None]
 ) -> Baseline | None:
-    """The baseline: a linear model, fitted and measured on the same rows."""
-    report(Step("A linear model is fitted on the same rows, to compare with."))
+    """The baseline: a simple model, fitted and measured on the same rows."""
+    report(Step("A simple model is fitted on the same rows, to compare with."))
     candidate = told_by_folds(best.data)
     if candidate is None:
         baseline = kind_of(training).baseline(training, validation, best)
     else:
         baseline = _baseline_by_folds(training, best, candidate.folds)
     if baseline is not None:
-        report(Step(f"The linear model {baseline.said}."))
+        report(Step(f"The {baseline.NAME} {baseline.said}."))
     else:
         report(Step("There is no such model: the rows have one class or no word, or it would be too large."))
     return baseline

@@ -15,7 +15,9 @@ from pocketrnn.numbers.range_watch import range_of
 from pocketrnn_training.architecture import SequenceArchitecture
 from pocketrnn_training.augmentation import Augmentation
 from pocketrnn_training.batches import EncodedSequences
-from pocketrnn_training.checkpoint import MADE_SIGNALS
+from pocketrnn_training.checkpoint import BY_FOLDS, MADE_SIGNALS
+from pocketrnn_training.kernels import KernelArchitecture, kernel_dilations
+from pocketrnn_training.labelled_rows import fold_of_rows
 from pocketrnn_training.number_settings import NumberSettings
 from pocketrnn_training.preparation import class_weights_of, notices_of_classes
 from pocketrnn_training.progress import Notice
@@ -29,6 +31,7 @@ _EXAMPLES: Final = 8
 _EXAMPLE_NUMBERS: Final = 4096
 # With fewer validation rows, a notice says how much one of them changes.
 _FEW: Final = 50
+_FOLDS: Final = 5
 
 
 def prepare_sequences(
@@ -63,11 +66,12 @@ def prepare_sequences(
     mean, scale = mean_and_scale([data.rules.in_units(sequence) for sequence in data.sequences])
     known = range_of(data.rules, data.sequences)
     rules = replace(data.rules, mean=mean, scale=scale, training_range=known)
+    by_folds = validation is data
     task = Task(
         rules=rules,
         vocabulary=(),
         labels=data.labels,
-        architecture=_architecture(settings, len(rules.channels), len(data.labels)),
+        architecture=_architecture(settings, data),
         changes=Augmentation(settings.jitter, settings.scaling, settings.time_masking),
         rows=_encoded(data, rules),
         targets=data.targets,
@@ -77,8 +81,11 @@ def prepare_sequences(
         examples=_examples(validation) if examples is None else (),
         about={
             **about_rows(data, validation),
+            **({"rows": len(data), BY_FOLDS: True} if by_folds else {}),
             **({} if examples is None else {"examples": MADE_SIGNALS}),
         },
+        groups=data.recordings,
+        folds=_folds(data, settings.seed) if by_folds else None,
     )
     return task, decided
 
@@ -90,17 +97,28 @@ def _encoded(data: LabelledSequences, rules: Any) -> EncodedSequences:
         raise DataError(f"{data.source}: {error.problem}", error.remedy) from None
 
 
-def _architecture(settings: NumberSettings, channels: int, classes: int) -> SequenceArchitecture:
+def _folds(data: LabelledSequences, seed: int) -> npt.NDArray[np.int64]:
+    folds = min(_FOLDS, len(np.unique(data.recordings)))
+    return fold_of_rows(data, folds, np.random.default_rng(seed))
+
+
+def _architecture(settings: NumberSettings, data: LabelledSequences) -> SequenceArchitecture | KernelArchitecture:
+    channels, classes = len(data.rules.channels), len(data.labels)
+    if kernels := settings.kernels_asked_for:
+        dilations = kernel_dilations(kernels, int(np.median(data.lengths)))
+        return KernelArchitecture(channels=channels, dilations=dilations, classes=classes)
     shape = {one.name for one in fields(SequenceArchitecture)} - {"channels", "classes"}
     return SequenceArchitecture(channels=channels, classes=classes, **{name: getattr(settings, name) for name in shape})
 
 
 def _notices(data: LabelledSequences, validation: LabelledSequences, settings: NumberSettings) -> list[str]:
-    notices = list(data.notes)
-    known, asked = _digests(data.sequences), _digests(validation.sequences)
+    notices, skewed = list(data.notes), settings.class_weights == "none"
+    known = _digests(data.sequences)
     if copies := len(known) - len(set(known)):
         notices.append(f"{copies:,} of {len(data):,} training sequences repeat another.")
-    trained = set(known)
+    if validation is data:
+        return [*notices, *notices_of_classes(data.labels, data.counts(), data.counts(), skewed=skewed)]
+    trained, asked = set(known), _digests(validation.sequences)
     if leaked := [row for row, digest in enumerate(asked) if digest in trained]:
         notices.append(
             f"{len(leaked):,} of {len(validation):,} validation sequences are trained on, such as "
@@ -111,7 +129,6 @@ def _notices(data: LabelledSequences, validation: LabelledSequences, settings: N
             f"There are only {len(validation)} validation rows, of which each is {100 / len(validation):.1f} points of "
             "the accuracy: another --seed shows how much is chance."
         )
-    skewed = settings.class_weights == "none"
     return [*notices, *notices_of_classes(data.labels, data.counts(), validation.counts(), skewed=skewed)]
 
 

@@ -14,6 +14,7 @@ from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.tables.checks import check_labels
 from pocketrnn_training.data import class_targets, classes_of
 from pocketrnn_training.labelled_rows import LabelledRows, split_classes
+from pocketrnn_training.number_settings import NumberSettings
 from pocketrnn_training.settings import Settings
 
 __all__ = ["LabelledSequences", "Recording", "labelled_sequences", "mean_and_scale"]
@@ -93,7 +94,8 @@ class LabelledSequences(LabelledRows):
         """The training rows and the validation rows of a run.
 
         If no validation rows are given, a part of the recordings of each class is held out: windows of one recording
-        are all trained on, or all validated with.
+        are all trained on, or all validated with. Where they are measured by folds, both are all rows
+        (`NumberSettings.by_folds`).
 
         Raises:
             DataError: the validation rows have other labels or channels; no class has two recordings.
@@ -109,6 +111,8 @@ class LabelledSequences(LabelledRows):
         rng = np.random.default_rng(settings.seed)
         _, held_out = split_classes(self.targets[first], self.labels, settings.validation_share, rng, what=what)
         is_held_out = np.isin(inverse, held_out)
+        if isinstance(settings, NumberSettings) and settings.by_folds(len(numbers)):
+            return self, self
         return self.rows(np.flatnonzero(~is_held_out)), self.rows(np.flatnonzero(is_held_out))
 
     @property

@@ -72,6 +72,9 @@ class Task:
         adversarial: how far the embeddings are moved for adversarial training; 0 for none.
         teaching: a teacher's answers for the training rows, or None without one.
         outside_rows: rows that are of none of the classes, or None without any.
+        groups: int64 [training rows]: rows of one number are windows of one recording; or None where each stands alone.
+        folds: int64 [training rows], the fold of each row; or None where other rows validate. With folds, the
+            validation rows are the training rows.
     """
 
     rules: AnyTextRules | NumberInput
@@ -96,6 +99,8 @@ class Task:
     adversarial: float = 0.0
     teaching: Teaching | None = None
     outside_rows: EncodedRows | None = None
+    groups: npt.NDArray[np.int64] | None = None
+    folds: npt.NDArray[np.int64] | None = None
 
     @property
     def several_labels(self) -> bool:
@@ -107,7 +112,12 @@ class Task:
         rows = joined(self.rows, self.validation_rows)
         targets = np.concatenate((self.targets, self.validation_targets))
         linear = None if self.linear is None else self.linear.refitted(rows, targets)
-        return replace(self, rows=rows, targets=targets, linear=linear)
+        return replace(self, rows=rows, targets=targets, linear=linear, groups=None)
+
+    def of_rows(self, chosen: npt.NDArray[np.int64]) -> Task:
+        """The same with some of the training rows only, of a task without a linear part and a teacher."""
+        groups, folds = (None if some is None else some[chosen] for some in (self.groups, self.folds))
+        return replace(self, rows=self.rows.chosen(chosen), targets=self.targets[chosen], groups=groups, folds=folds)
 
 
 def about_rows(data: LabelledRows, validation: LabelledRows) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Train a recurrent classifier of texts or of numbers, on a CPU, a GPU, or in several processes that share a batch."""
+"""Train a classifier of texts or of numbers, on a CPU, a GPU, or in several processes that share a batch."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from pocketrnn_training.comparison import compared, may_compare
 from pocketrnn_training.data import LabelledTexts
 from pocketrnn_training.duration import about_duration
 from pocketrnn_training.final_fit import FinalFit
+from pocketrnn_training.kernel_fit import fit_kernels
+from pocketrnn_training.kernels import KernelArchitecture
 from pocketrnn_training.kinds import kind_of
 from pocketrnn_training.labelled_rows import LabelledRows
 from pocketrnn_training.part_weights import Candidate, candidates_of, document_of
@@ -118,6 +120,8 @@ def train(
     loop = TrainingLoop(task, settings, name, _digest(task, settings), resume)
     if resume is not None and resume.task != loop.digest:
         raise _another_run(resume, settings)
+    if isinstance(task.architecture, KernelArchitecture):
+        return fit_kernels(loop, report, keep)
     with fabric_quiet(), _generators_restored():
         alone = fabric if settings.processes == 1 else _fabric(replace(settings, processes=1))
         report(Step(about_duration(loop, alone)))

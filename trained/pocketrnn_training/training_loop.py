@@ -23,7 +23,7 @@ from pocketrnn_training.inference import logits_of
 from pocketrnn_training.learner import Learner, read_batch
 from pocketrnn_training.measures import f1_of, guessing_loss, mean_loss, right_rows
 from pocketrnn_training.metrics import RunningMetrics
-from pocketrnn_training.part_weights import BY_DEFAULT, FEWEST_ROWS, PartWeights, fitted_weights
+from pocketrnn_training.part_weights import ALONE, BY_DEFAULT, FEWEST_ROWS, PartWeights, fitted_weights
 from pocketrnn_training.progress import Epoch, Notice, Progress
 from pocketrnn_training.settings import Settings
 from pocketrnn_training.spelling import SpelledEmbedding
@@ -44,8 +44,6 @@ __all__ = [
 # The names of tensors of a `TrainingState`, of the validation rows.
 VALIDATION_LOGITS: Final = "validation.logits"
 VALIDATION_LENGTHS: Final = "validation.lengths"
-# The weight of the recurrent part where there is no other part.
-_ALONE: Final = PartWeights(1.0, 0.0)
 # Times the loss of guessing.
 _DIVERGED: Final = 2.0
 # The part of a run in which the learning rate rises, and what it begins with, of the highest.
@@ -155,7 +153,7 @@ class TrainingLoop:
             history.append(self._validated(validation_logits, epoch, metrics, history))
             if history[-1].best or self.keeps_last:
                 outside = self._outside_logits(learner.module, parts, batch_size, fabric)
-                best = self._checkpoint(learner.module, parts, validation_logits, outside, history[-1])
+                best = self.checkpoint(learner.module, parts, validation_logits, outside, history[-1])
                 best_logits = validation_logits
             assert best is not None  # noqa: S101 - the first epoch is always the best so far
             assert best_logits is not None  # noqa: S101
@@ -170,7 +168,7 @@ class TrainingLoop:
         """The weights of both parts: those of the task, or else those that their logits of the validation rows give."""
         targets = self.task.validation_targets
         if linear is None:
-            return _ALONE
+            return ALONE
         if self.task.parts is not None or len(targets) < FEWEST_ROWS:
             return self.task.parts or BY_DEFAULT
         return fitted_weights(recurrent.numpy(), linear.numpy(), targets)
@@ -299,7 +297,7 @@ class TrainingLoop:
             f"guessing is {guessing:.2f}. Train again with a lower learning rate."
         )
 
-    def _checkpoint(
+    def checkpoint(
         self, module: AnyClassifier, parts: PartWeights, logits: Tensor, outside: Tensor | None, epoch: Epoch
     ) -> Checkpoint:
         """A copy of the module, calibrated by its validation logits, with all that is known of it."""

@@ -39,6 +39,10 @@ _COUNT: Final = (1, 0)
 _LAST: Final = (1, -1)
 # Where a layer of an ONNX file has the lengths and the first state; an LSTM's first cell comes next.
 _LENGTHS_AT: Final = 4
+_IN_WINDOWS: Final = (
+    "Answer it in windows, with stream(window=...), and leave streaming out; or train one whose state is carried: "
+    "`pocketrnn train --convolution 0 --one-direction --pooling last`."
+)
 _STATE_AT: Final = 5
 
 
@@ -306,7 +310,7 @@ class _Reading:
     def _unknown(self, what: str) -> ExportError:
         return ExportError(
             f"The graph cannot be made to answer while a {self._whole} arrives: {what}.",
-            "Answer it in windows, with stream(window=...), and leave streaming out."
+            _IN_WINDOWS
             if self.takes_numbers
             else "Leave streaming out, or train a classifier with `pocketrnn train --one-direction`.",
         )
