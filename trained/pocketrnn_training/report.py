@@ -159,8 +159,8 @@ def _head(checkpoint: Checkpoint, result: Evaluation, what: str) -> Iterator[str
             yield ""
         yield from _accuracy_lines(checkpoint, result)
     if (fitted := checkpoint.data.get(FITTED_ROWS)) is not None:
-        yield "All figures here are of a classifier that had not read these rows. It was then fitted once more, on all"
-        yield f"{fitted:,} rows: no row is left to measure it with."
+        yield "All figures here are of a classifier that had not read these rows. It was then fitted once more,"
+        yield f"on all {fitted:,} rows: no row is left to measure it with."
     yield ""
     yield f"{checkpoint.architecture.said}."
     yield ""
