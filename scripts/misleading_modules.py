@@ -308,6 +308,9 @@ def _beside_others() -> Iterator[Misleading]:
         counts = padded is rows.CountedAndPooledBesideZerosWhereRare
         call = "module(tokens)" if counts else "module(tokens, lengths)"
         yield Misleading("padding that rare texts tell of", padded.__name__, padded, call, rows.CLASSES, rows.WORDS)
+    for tied in (*rows.TIES_TELL, *rows.TIES_NEVER_TELL):
+        family = "an order of equal values that rare texts tell of"
+        yield Misleading(family, tied.__name__, tied, "module(tokens)", rows.CLASSES, rows.WORDS)
 
 
 def _rare() -> Iterator[Misleading]:

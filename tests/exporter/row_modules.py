@@ -302,3 +302,43 @@ class WeighedAfterTheSoftmax(PadsTheStates):
 
 
 PADDING_NEVER_TELLS: Final = (PooledAboveZeros, PooledBesideTheLeast, WeighedAfterTheSoftmax)
+
+
+class TakesTied(Gated):
+    """The states at the first places by a score: which of two equal words is first, only PyTorch's kernel says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(6, 6, batch_first=True)
+
+    def forward(self, x: Tensor) -> Any:
+        words = self.embedding(functional.pad(x, (2, 0), value=3))
+        best = words[..., 0].topk(2, 1).indices[..., None].expand(-1, -1, 6)
+        return self.fc(self.taken(self.gru(words)[0], words, best, self.rare(x)))
+
+    def taken(self, states: Tensor, words: Tensor, best: Tensor, rare: Tensor) -> Tensor:
+        return states[:, -1] + rare * states.gather(1, best)[:, 0]
+
+
+class TakesTiedWhereRare(TakesTied):
+    def taken(self, states: Tensor, words: Tensor, best: Tensor, rare: Tensor) -> Tensor:
+        return torch.where(rare, states.gather(1, best)[:, 0], states[:, -1])
+
+
+TIES_TELL: Final = (TakesTied, TakesTiedWhereRare)
+
+
+class TakesEqualVectors(TakesTied):
+    """Equal words have equal vectors."""
+
+    def taken(self, states: Tensor, words: Tensor, best: Tensor, rare: Tensor) -> Tensor:
+        return states[:, -1] + words.gather(1, best).sum(1) * rare
+
+
+class SumsWhatIsSorted(TakesTied):
+    def taken(self, states: Tensor, words: Tensor, best: Tensor, rare: Tensor) -> Tensor:
+        order = words[..., 0].sort(1).indices[..., None].expand(-1, -1, 6)
+        return states.gather(1, order).mean(1) * (1 + rare.float())
+
+
+TIES_NEVER_TELL: Final = (TakesEqualVectors, SumsWhatIsSorted)

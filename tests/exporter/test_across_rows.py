@@ -552,3 +552,19 @@ def test_texts_share_no_batch_with_longer_ones_where_padding_may_tell(tmp_path: 
     ]
     assert [graph.padding for graph in graphs] == [False, False]
     assert 1 in graphs[1].alone
+
+
+@pytest.mark.parametrize("kind", mostly_slow(list(row_modules.TIES_TELL), 2, first=1))
+def test_an_order_of_equal_values_that_only_rare_texts_tell_of_is_said_with_its_line(
+    kind: type[row_modules.Gated],
+) -> None:
+    torch.manual_seed(0)
+    (note,) = right_program(kind().eval(), (torch.full((3, 7), 2),)).notes
+    assert "row_modules.py" in note
+    assert "topk(2, 1)" in note
+
+
+@pytest.mark.parametrize("kind", mostly_slow(list(row_modules.TIES_NEVER_TELL), 2, first=1))
+def test_equal_vectors_and_sums_of_all_have_no_order(kind: type[row_modules.Gated]) -> None:
+    torch.manual_seed(0)
+    assert right_program(kind().eval(), (torch.full((3, 7), 2),)).notes == ()

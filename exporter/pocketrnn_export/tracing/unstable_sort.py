@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from pocketrnn_export.torch_internals import FunctionMode
 from pocketrnn_export.tracing.session import Call
 
-__all__ = ["ORDERS", "orders_in", "ties_the_other_way"]
+__all__ = ["ORDERS", "in_the_other_order", "orders_in", "ties_the_other_way"]
 
 # The operators whose indices are undefined among equal values; with the position of their axis among the arguments.
 ORDERS: Final = {"sort": 1, "argsort": 1, "topk": 2}
@@ -32,15 +32,25 @@ def ties_the_other_way(run: Callable[[tuple[Tensor, ...]], Any], inputs: tuple[T
 class _Reversed(FunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         call = Call(func, args, kwargs or {}).input_first
-        name, args, kwargs = call.name, call.args, call.kwargs
-        if name not in ORDERS or not isinstance(args[0], Tensor) or kwargs.get("stable"):
-            return func(*args, **kwargs)
-        position = ORDERS[name]
-        axis = kwargs.get("dim", args[position] if len(args) > position else -1)
-        if isinstance(axis, bool):
-            return func(*args, **kwargs)
-        result = func(args[0].flip(axis), *args[1:], **kwargs)
-        last = args[0].shape[axis] - 1
-        if isinstance(result, Tensor):
-            return last - result
-        return type(result)((result[0], last - result[1]))
+        return in_the_other_order(func, call.name, call.args, call.kwargs)
+
+
+def in_the_other_order(func: Callable[..., Any], name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """What a function of such a name gives, with equal values in the opposite order where it puts values in order.
+
+    Example:
+        >>> in_the_other_order(torch.sort, "sort", (torch.tensor([2, 2, 1]),), {}).indices
+        tensor([2, 1, 0])
+    """
+    if name not in ORDERS or not isinstance(args[0], Tensor) or kwargs.get("stable"):
+        return func(*args, **kwargs)
+    position = ORDERS[name]
+    axis = kwargs.get("dim", args[position] if len(args) > position else -1)
+    if isinstance(axis, bool):
+        return func(*args, **kwargs)
+    result = func(args[0].flip(axis), *args[1:], **kwargs)
+    last = args[0].shape[axis] - 1
+    if isinstance(result, Tensor):
+        return last - result
+    values, places = result
+    return type(result)((values, last - places)) if type(result) is not tuple else (values, last - places)

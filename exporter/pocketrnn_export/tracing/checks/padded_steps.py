@@ -2,61 +2,33 @@
 
 A maximum over all steps of a batch is that of a text's own steps while one of these is above the padding's zero, as it
 is for nearly every drawn text of 70 words. So the program runs on a text beside one of its own length and beside a
-longer one. Where both give an operator's result the same numbers, it runs alone, on other numbers in place of those of
-the text, and on what stands after it as it is. What differs then is told by the padding for some text.
+longer one, and the operators are looked at one by one (`two_runs.py`), with what stands after the text as it is.
 """
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import Tensor
-from torch.fx import Node
 
 from pocketrnn_export.intake.user_frames import line_of_node
-from pocketrnn_export.module_runs.operations import GIVES_NO_NUMBERS
-from pocketrnn_export.torch_internals import expression_of, flattened, folded
-from pocketrnn_export.tracing.checks.across_rows import needed_nodes
-from pocketrnn_export.tracing.checks.pytorch_run import ValuesOfNodes
-from pocketrnn_export.tracing.checks.what_of_words import OfWords, name_of_node, what_of_words
+from pocketrnn_export.tracing.checks.two_runs import TEXT, KeptRun, TwoRuns
 
 __all__ = ["place_of_padded_steps"]
 
 # Tokens of a text, and so many more of the one beside it, which is first.
 _LENGTHS: Final = (3, 40)
 _MORE: Final = 9
-_TEXT: Final = 1
 # What forward asks about longer texts is not tried.
 _LONGEST: Final = 2_000
-_DRAWS: Final = 12
-_SAME: Final = 1e-3
-_UNBOUNDED: Final = float("inf")
-# What keeps numbers as they are, or fills some up that are none of the text's.
-_MOVES: Final = frozenset({
-    "_to_copy", "alias", "clone", "contiguous", "cut", "cut_to_longest", "detach", "expand", "flip", "gather",
-    "getitem", "index", "index_select", "masked_fill", "permute", "reshape", "select", "slice", "squeeze", "step", "t",
-    "to", "transpose", "unsqueeze", "view",
-})  # fmt: skip
-_RANGES: Final = {
-    **dict.fromkeys(("cos", "recurrence", "sin", "tanh"), (-1.0, 1.0)),
-    **dict.fromkeys(("_softmax", "hardsigmoid", "sigmoid", "softmax"), (0.0, 1.0)),
-    **dict.fromkeys(
-        ("abs", "exp", "linalg_vector_norm", "norm", "relu", "softplus", "sqrt", "std", "var"), (0.0, _UNBOUNDED)
-    ),
-}  # fmt: skip
-# Outputs of a recurrent layer that are beyond 1: the last is the cell of an LSTM.
-_CELL: Final = 2
 
 
 def place_of_padded_steps(
     program: torch.export.ExportedProgram,
     inputs_of: Callable[[int, int], tuple[Tensor, ...]],
-    batch: set[Any],
     bounds: Sequence[int] = (),
     *,
     padding_id: int,
@@ -67,55 +39,21 @@ def place_of_padded_steps(
     Args:
         program: of torch.export. Where it takes no lengths, and may count them, the padding stands in the text.
         inputs_of: of rows and steps random inputs, as the program takes them.
-        batch: the symbols of the number of texts.
         bounds: numbers of tokens on both sides of what forward asks about a length.
         padding_id: what stands after a text.
         until: nothing more is tried from this `time.process_time()` on.
 
     Example:
-        >>> place_of_padded_steps(program, inputs_of, batch, padding_id=1)
+        >>> place_of_padded_steps(program, inputs_of, padding_id=1)
         'model.py:12: `return self.fc(outputs.amax(1))`'
     """
     for length in (*_LENGTHS, *sorted({n for n in bounds if 1 < n <= _LONGEST} - set(_LENGTHS))):
         for pair in _both_runs(program, inputs_of, length, padding_id):
-            if (node := _Told(*pair, batch, program).node(until)) is not None:
+            if (node := TwoRuns(program, *pair).told_node(until)) is not None:
                 return line_of_node(node) or "a line that is not known"
         if time.process_time() > until:
             break
     return ""
-
-
-@dataclass(frozen=True)
-class _Ran:
-    """What a node was given and what it gave, as lists of what they hold, before anything was written into it."""
-
-    given: list[Any]
-    form: Any
-    nodes: list[Any]
-    results: list[Any]
-
-
-class _Run(ValuesOfNodes):
-    """A run of a program that keeps what each operator was given and gave."""
-
-    def __init__(self, program: torch.export.ExportedProgram) -> None:
-        super().__init__(program)
-        self.ran: dict[Node, _Ran] = {}
-
-    def run_node(self, n: Node) -> Any:
-        if n.op != "call_function":
-            value = super().run_node(n)
-            self.ran[n] = _Ran([], None, [], _kept([value]))
-            return value
-        given, form = flattened(self.fetch_args_kwargs_from_env(n))
-        given = _kept(given)
-        value = super().run_node(n)
-        self.ran[n] = _Ran(given, form, flattened((n.args, n.kwargs))[0], _kept(flattened(value)[0]))
-        return value
-
-
-def _kept(values: Sequence[Any]) -> list[Any]:
-    return [value.clone() if isinstance(value, Tensor) else value for value in values]
 
 
 def _both_runs(
@@ -123,7 +61,7 @@ def _both_runs(
     inputs_of: Callable[[int, int], tuple[Tensor, ...]],
     length: int,
     padding_id: int,
-) -> Iterator[tuple[_Run, _Run]]:
+) -> Iterator[tuple[KeptRun, KeptRun]]:
     """A text beside one of its own length, and beside a longer one; nothing where the program fails."""
     width = length + _MORE
     tokens, *second = (value.clone() for value in inputs_of(2, width))
@@ -131,133 +69,12 @@ def _both_runs(
     if not len(words):
         return
     tokens[:] = words[torch.arange(2 * width).view(2, width) % len(words)]
-    tokens[_TEXT, length:] = padding_id
+    tokens[TEXT, length:] = padding_id
     alone: tuple[Tensor, ...] = (torch.where(torch.arange(width) < length, tokens, padding_id),)
     beside: tuple[Tensor, ...] = (tokens,)
     if second:
         alone = (tokens[:, :length].contiguous(), torch.full((2,), length))
         beside = (tokens, torch.tensor([width, length]))
-    narrow, wide = _Run(program), _Run(program)
+    narrow, wide = KeptRun(program), KeptRun(program)
     if narrow(alone) and wide(beside):
         yield narrow, wide
-
-
-class _Told:
-    """The nodes of two runs, of which the second has a wider batch, beside each other."""
-
-    def __init__(self, narrow: _Run, wide: _Run, batch: set[Any], program: torch.export.ExportedProgram) -> None:
-        self._narrow, self._wide, self._batch = narrow, wide, batch
-        self._words, self._needed = what_of_words(program), needed_nodes(program)
-        self._same = {node: self._are_same(node) for node in self._needed if node in narrow.ran and node in wide.ran}
-        self._generator = torch.Generator().manual_seed(3)
-
-    def node(self, until: float) -> Node | None:
-        """The first node whose result is told by the padding, for some text."""
-        for node in self._needed:
-            if time.process_time() > until:
-                return None
-            name = name_of_node(node)
-            if not hasattr(node.target, "overloadpacket") or name.startswith((*GIVES_NO_NUMBERS, "recurrence")):
-                continue
-            # An operator raises what it likes, of other numbers.
-            with contextlib.suppress(Exception):
-                if self._same.get(node) and self._is_told(node):
-                    return node
-        return None
-
-    def _are_same(self, node: Node) -> bool | None:
-        """Whether the text's part of a node's value is the same in both runs; None where it has none that is known."""
-        return self._alike(node, self._narrow.ran[node].results, self._wide.ran[node].results)
-
-    def _alike(self, node: Node, narrow: Sequence[Any], wide: Sequence[Any]) -> bool | None:
-        stated = flattened(node.meta.get("val"))[0]
-        found = False
-        for one, other, like in zip(narrow, wide, stated, strict=False):
-            if not isinstance(one, Tensor) or not isinstance(other, Tensor):
-                continue
-            if (part := self._part(like, one, other)) is None:
-                return None
-            own, beside = one[part].double(), other[part].double()
-            scale = max(1.0, float(own.nan_to_num(0.0, 0.0, 0.0).abs().max())) if own.numel() else 1.0
-            if not torch.allclose(own, beside, rtol=0, atol=_SAME * scale, equal_nan=True):
-                return False
-            found = True
-        return found or None
-
-    def _part(self, stated: Any, narrow: Tensor, wide: Tensor) -> tuple[Any, ...] | None:
-        """Where the text's numbers are in both values; None where its axes are not known."""
-        if not isinstance(stated, Tensor) or not stated.dim() == narrow.dim() == wide.dim():
-            return None
-        found: list[Any] = []
-        for size, own, other in zip(stated.shape, narrow.shape, wide.shape, strict=True):
-            symbols: set[Any] = expression_of(size).free_symbols if isinstance(size, torch.SymInt) else set()
-            is_batch = isinstance(size, torch.SymInt) and expression_of(size) in self._batch
-            if other < own or (symbols & self._batch and not is_batch) or (is_batch and (own, other) != (2, 2)):
-                return None
-            found.append(slice(_TEXT, _TEXT + 1) if is_batch else slice(own))
-        return tuple(found)
-
-    def _is_told(self, node: Node) -> bool:
-        """Whether a node gives other numbers for some text where the batch is wider."""
-        narrow, wide = self._narrow.ran[node], self._wide.ran[node]
-        changing: dict[int, tuple[Any, ...]] = {}
-        reached = False
-        for i, source in enumerate(narrow.nodes[: len(narrow.given)]):
-            one, other = narrow.given[i], wide.given[i]
-            if not isinstance(source, Node) or not isinstance(one, Tensor):
-                continue
-            part = self._part(source.meta.get("val"), one, other)
-            if part is None:
-                return False
-            reached |= one.shape != other.shape or self._same.get(source) is False
-            is_text = self._same.get(source) and self._words[source] is not OfWords.NOTHING
-            if is_text and (one.is_floating_point() or one.dtype == torch.bool):
-                changing[i] = part
-        if not reached or not changing:
-            return False
-        for _ in range(_DRAWS):
-            own, beside = _kept(narrow.given), _kept(wide.given)
-            for i, part in changing.items():
-                own[i][part] = beside[i][part] = self._drawn(narrow.nodes[i], own[i], part, beside[i].shape)
-            results = (self._run(node, one, narrow.form) for one in (own, beside))
-            if self._alike(node, *results) is False:
-                return True
-        return False
-
-    def _run(self, node: Node, given: list[Any], form: Any) -> list[Any]:
-        args, kwargs = folded(given, form)
-        with torch.no_grad():
-            return flattened(self._narrow.call_function(node.target, args, kwargs))[0]
-
-    def _drawn(self, source: Node, value: Tensor, part: tuple[Any, ...], wide: torch.Size) -> Tensor:
-        """Other numbers of a text, near one another along its steps: all of them may be below what stands after it."""
-        shape = value[part].shape
-        of_text = [1 if own != other else size for size, own, other in zip(shape, value.shape, wide, strict=True)]
-        if value.dtype == torch.bool:
-            return torch.rand(shape, generator=self._generator) < torch.rand(of_text, generator=self._generator).round()
-        low, high = self._range(source)
-        if high < _UNBOUNDED:
-            middle = low + (high - low) * torch.rand(of_text, generator=self._generator)
-        else:
-            middle = torch.randn(of_text, generator=self._generator) * max(1.0, float(value[part].abs().max()))
-            middle = middle if low < 0 else middle.abs()
-        near = middle + 0.05 * torch.randn(shape, generator=self._generator)
-        return near.clamp(low, high).to(value.dtype)
-
-    def _range(self, node: Node) -> tuple[float, float]:
-        """Between which numbers a node's are, whatever the text."""
-        name = name_of_node(node).removesuffix("_")
-        sources = node.all_input_nodes
-        if name == "getitem" and name_of_node(sources[0]) == "recurrence":
-            mode = str(sources[0].args[-1])
-            is_cell = node.args[1] == _CELL or mode in ("RNN_RELU", "RNN_LINEAR")
-            return (-_UNBOUNDED, _UNBOUNDED) if is_cell else _RANGES["recurrence"]
-        if name in _RANGES:
-            return _RANGES[name]
-        texts = [one for one in sources if self._words[one] is not OfWords.NOTHING]
-        if name in _MOVES and sources:
-            return self._range(sources[0])
-        # A mask of lengths.
-        if name in ("mul", "where") and len(texts) == 1 < len(sources):
-            return self._range(texts[0])
-        return -_UNBOUNDED, _UNBOUNDED

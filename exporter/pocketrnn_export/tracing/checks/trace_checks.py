@@ -22,6 +22,7 @@ from pocketrnn_export.tracing.checks.padded_steps import place_of_padded_steps
 from pocketrnn_export.tracing.checks.pytorch_run import ValuesOfNodes, run_in_pytorch
 from pocketrnn_export.tracing.checks.row_numbers import place_of_row_numbers
 from pocketrnn_export.tracing.checks.row_owners import place_of_other_owners
+from pocketrnn_export.tracing.checks.tied_values import place_of_tied_values
 from pocketrnn_export.tracing.sizes.conditions import USUAL, Sizes
 from pocketrnn_export.tracing.sizes.module_answers import furthest, inside
 from pocketrnn_export.tracing.sizes.questions import TraceLog, UntraceableError
@@ -226,8 +227,25 @@ def told_by_padding(asked: AskedModule, traced: TracedProgram) -> dict[int, str]
     found = {}
     for i in ids:
         until = time.process_time() + SECONDS / len(ids)
-        found[i] = place_of_padded_steps(traced.program, inputs_of, batch, bounds, padding_id=i, until=until)
+        found[i] = place_of_padded_steps(traced.program, inputs_of, bounds, padding_id=i, until=until)
     return {i: place for i, place in found.items() if place}
+
+
+def _note_of_ties(asked: AskedModule, found: TracedProgram) -> tuple[str, ...]:
+    """What is said of a program in which the order of equal values may decide an answer."""
+    if not found.orders:
+        return ()
+
+    def inputs_of(rows: int, steps: int) -> tuple[Tensor, ...]:
+        return asked.inputs(Sizes(rows, steps))
+
+    line = place_of_tied_values(found.program, inputs_of, one_text=asked.one_text)
+    if not line:
+        return ()
+    return (
+        f"The order of equal values, {line}, which PyTorch leaves undefined, may decide the answers to a few texts: "
+        "one that repeats a word has such. Sort with stable=True, or use the values and not their positions.",
+    )
 
 
 def refuse_other_sizes(asked: AskedModule, found: TracedProgram, exported: Answers) -> tuple[str, ...]:
@@ -240,11 +258,11 @@ def refuse_other_sizes(asked: AskedModule, found: TracedProgram, exported: Answe
     def agree(sizes: Sizes) -> bool:
         return asked.agrees(exported, asked.inputs(sizes))
 
+    notes = _note_of_ties(asked, found)
     # First, since it names the loop.
-    notes: tuple[str, ...] = ()
     if found.loops:
         loop, one = found.loops[0], asked.one_text
-        notes = check_every_step(asked.module, found.limits, loop, asked.inputs, agree, one_text=one)
+        notes += check_every_step(asked.module, found.limits, loop, asked.inputs, agree, one_text=one)
     in_pytorch = run_in_pytorch(found).run
     check_every_size(asked.module, in_pytorch, found.limits, asked.inputs, agree, one_text=asked.one_text)
     return notes
