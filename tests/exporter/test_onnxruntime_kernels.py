@@ -77,6 +77,7 @@ OF_NUMBERS: Final[dict[str, Function]] = {
     "floor division by a negative": lambda x: torch.div(x, -3.0, rounding_mode="floor"),
     "whole division": lambda x: torch.div(x, 3.0, rounding_mode="trunc"),
     "fmod": lambda x: torch.fmod(x, 3.0),
+    "roots by powers": lambda x: x**0.5 + x**-0.5,
     "sign": torch.sign,
     "clamp": lambda x: x.clamp(-1, 1),
     "clamp from below": lambda x: x.clamp(min=-1) + x.clamp(min=1),

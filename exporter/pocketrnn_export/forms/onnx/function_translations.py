@@ -23,6 +23,7 @@ from onnxscript.function_libs.torch_lib.ops.core import (
     aten_clamp_tensor,
     aten_full,
     aten_full_like,
+    aten_pow,
     aten_scatter_reduce,
     aten_var_correction,
     aten_var_mean_correction,
@@ -342,6 +343,14 @@ def _erfc(x: Any) -> Any:
     return op.Where(op.LessOrEqual(size, _number(0.46875, x)), op.Sub(_number(1.0, x), op.Erf(x)), both)
 
 
+def _power(x: Any, exponent: Any) -> Any:
+    """`x ** 0.5` as the root that PyTorch takes: the power of minus infinity is infinity."""
+    if x.dtype not in _FLOATS or exponent not in (0.5, -0.5):
+        return aten_pow(x, exponent)
+    root = op.Sqrt(x)
+    return root if exponent > 0 else op.Reciprocal(root)
+
+
 def _log_odds(x: Any, eps: float | None = None) -> Any:
     """`torch.logit(x, eps)`, of NaN too."""
     inside = x if eps is None else op.Min(op.Max(x, _number(eps, x)), _number(1 - eps, x))
@@ -521,6 +530,7 @@ FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     _ATEN.erfc.default: _erfc,
     _ATEN.special_erfc.default: _erfc,
     _ATEN.logit.default: _log_odds,
+    _ATEN.pow.Tensor_Scalar: _power,
     _ATEN.heaviside.default: _step,
     _ATEN.remainder.Tensor: _remainder,
     _ATEN.remainder.Scalar: _remainder,
