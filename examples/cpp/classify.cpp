@@ -50,7 +50,8 @@ std::string sha256(const std::string& bytes) {
   return text;
 }
 
-// What an ONNX file may hold; docs/format.md, "What a graph may hold". It is a protobuf message, which is walked here in the
+// The check of what an ONNX file may hold; see docs/format.md, "What a graph may hold". It is a protobuf message, which is walked
+// here in the
 // way of runtime/pocketrnn/graph_check/onnx_wire.py: strictly, so that nothing in it is left for others to find.
 namespace graph {
 
@@ -480,7 +481,7 @@ int main(int count, char** arguments) try {
   std::string line;
   if (count == 2) {
     while (std::getline(std::cin, line)) {
-      // Of a bundle that does not split texts, each line is a JSON list of tokens or ids.
+      // For a bundle that does not split texts, each line is a JSON list of tokens or ids.
       const bool is_external = rules.document["text"]["tokenizer"] == "external";
       const auto logits = classifier.logits(rules.encode(is_external ? json::parse(line) : json(line)));
       const size_t best = place_of_largest(logits);

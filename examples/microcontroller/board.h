@@ -1,4 +1,5 @@
-/* What both programs need of a board: output goes to the debugger, by ARM's semihosting; memory that was used is found by a pattern. */
+/* The parts of a board that both programs need: output goes to the debugger, by ARM's semihosting; memory that was used is found by a
+ * pattern. */
 #include <stdint.h>
 #include <string.h>
 
@@ -57,7 +58,7 @@ static inline void put_label(const prnn *classifier, const float *logits)
     put(text);
 }
 
-/* What both have room for. */
+/* Both programs have room for so many classes. */
 enum { MOST_CLASSES = 16 };
 
 /* Whether the answer to a golden example is what it was. */

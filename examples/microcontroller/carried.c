@@ -4,7 +4,8 @@
 #include "gesture.h"
 #include "sensor.h"
 
-/* What prnn_open_in_place, a stream and a step ask for, as the header says it; where it is too little, the engine says so. */
+/* The memory that prnn_open_in_place, a stream and a step ask for, as the header says it; where it is too little, the engine says
+ * so. */
 #ifdef gesture_stream
 static uint8_t memory[gesture_memory], work[gesture_stream_work];
 static uint64_t stream_memory[(gesture_stream + 7) / 8];

@@ -5,7 +5,7 @@
 #include "gesture.h"
 #include "sensor.h"
 
-/* What prnn_open_in_place and a window ask for, as the header says it; where it is too little, the engine says so. */
+/* The memory that prnn_open_in_place and a window ask for, as the header says it; where it is too little, the engine says so. */
 #ifdef gesture_work
 enum { MOST_WINDOW = gesture_window };
 static uint8_t memory[gesture_memory], work[gesture_work];

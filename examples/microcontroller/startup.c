@@ -1,4 +1,4 @@
-/* What a Cortex-M does before main: its vectors, the memory of variables, the floating-point unit. */
+/* The start of a Cortex-M before main: its vectors, the memory of variables, the floating-point unit. */
 #include <stdint.h>
 
 extern uint32_t stack_top, data_start, data_end, data_in_flash, bss_start, bss_end;

@@ -1,4 +1,5 @@
-/** What texts.js and numbers.js share: what a file says of itself, logits to labels, and a classifier that answers by them. */
+/** The part that texts.js and numbers.js share: what a file says of itself, logits to labels, and a classifier that answers by
+ * them. */
 
 import { BundleError, EngineError, InputError, isString, LimitError, MAKE_AGAIN, PocketRNNError, STATUS } from "./engine.js";
 
@@ -16,11 +17,11 @@ const DOCUMENT = {
 const areThresholds = ({ thresholds, labels }) =>
   isListOf(thresholds, (one) => Number.isFinite(one) && one >= 0 && one <= 1) && thresholds.length === labels.length;
 
-/** What is thrown where a file says other than its engine reads. */
+/** The error for a file that says other than its engine reads. */
 export const contradiction = () =>
   new BundleError("The packed file contradicts itself: its document is not what its engine reads.", MAKE_AGAIN);
 
-/** What a file says of itself, held against what its engine reads. `more` has further members of it, with what they must be. */
+/** A file's own description, compared with what its engine reads. `more` has further members of it, with what they must be. */
 export function readDocument(packed, more) {
   let document;
   try {
@@ -43,7 +44,7 @@ export function readDocument(packed, more) {
 // The label of what is none of the others: it stays among those that are chosen.
 const UNDETERMINED = "und";
 
-/** What logits of one classifier mean. */
+/** The meaning of one classifier's logits. */
 export class Answers {
   #document;
   #engine;
@@ -161,8 +162,8 @@ export class Answers {
   }
 }
 
-/** A classifier of texts or of sequences of numbers. What makes its logits, and says which of several these are refused for, is
- * `logits` of those who extend it; `row` is what they call one. */
+/** A classifier of texts or of sequences of numbers. The method `logits` of those who extend it makes its logits, and says which
+ * of several these are refused for; `row` is what they call one. */
 export class AnyClassifier {
   #packed;
   #document;
@@ -176,7 +177,7 @@ export class AnyClassifier {
     this._answers = new Answers(document, () => this._engine);
   }
 
-  /** What the classifier is called. */
+  /** The name of the classifier. */
   get name() {
     return this.#document.name;
   }
@@ -186,7 +187,7 @@ export class AnyClassifier {
     return this.#document.labels;
   }
 
-  /** What classifier.json of the bundle says, but the vocabulary or the golden examples of numbers. */
+  /** The content of the bundle's classifier.json, but the vocabulary or the golden examples of numbers. */
   get manifest() {
     return this.#document;
   }
@@ -214,8 +215,8 @@ export class AnyClassifier {
     return (await this.logits(given)).map((row) => answers.likeliest(row));
   }
 
-  /** The probabilities of every label for each: arrays in the order of `labels`, 0 for those that `among` leaves out. Of a
-   * multi-label classifier (activation "sigmoid") they do not add up to 1. */
+  /** The probabilities of every label for each: arrays in the order of `labels`, 0 for those that `among` leaves out. Those of a
+   * multi-label classifier (activation "sigmoid") do not add up to 1. */
   async predictProba(given, { among } = {}) {
     const answers = this._answers.among(among);
     return (await this.logits(given)).map((row) => answers.probabilities(row));
@@ -255,7 +256,7 @@ export class AnyClassifier {
     }
   }
 
-  /** What is wrong, by a status of the engine and its sentence; `which` is what was asked, as the begin of a sentence. */
+  /** The error for a status of the engine and its sentence; `which` is what was asked, as the begin of a sentence. */
   _failed(sentence, status, which = `The ${this.#row}`) {
     if (status === STATUS.COSTLY)
       return new LimitError(

@@ -20,7 +20,7 @@ function logOddsOf(logits, k, activation) {
   return logits[k] - largest - Math.log(others.reduce((sum, logit) => sum + Math.exp(logit - largest), 0));
 }
 
-/** Of both activations, the probability is the sigmoid of the log-odds. */
+/** With both activations, the probability is the sigmoid of the log-odds. */
 const probabilityOf = (logOdds) => 0.5 * (Math.tanh(0.5 * logOdds) + 1);
 
 const lost = (whole, without) => (whole === without ? 0 : whole - without);

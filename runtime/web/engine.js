@@ -202,7 +202,7 @@ export class Packed {
     }
   }
 
-  /** What a status means. */
+  /** The meaning of a status. */
   sentence(status) {
     const start = this.call("error", status) >>> 0;
     return readString(this.bytes.subarray(start, this.bytes.indexOf(0, start)));
@@ -314,7 +314,7 @@ export class Packed {
     return this.used(at);
   }
 
-  /** Of a stream of the engine's, the bytes that it uses; the second word of them says how many. */
+  /** The bytes that a stream of the engine uses; the second word of them says how many. */
   used(at) {
     return this.bytes.slice(at, at + this.wordsAt(at, 2)[1]);
   }
@@ -339,7 +339,7 @@ export class Packed {
     };
   }
 
-  /** What a stream needs to go on elsewhere. */
+  /** The bytes that a stream needs to go on elsewhere. */
   saved(stream) {
     const at = this.base + ALIGN;
     const out = aligned(at + stream.length);
@@ -429,7 +429,7 @@ export async function checkDigest(file) {
     throw new BundleError("The packed file was changed after it was made: its digest does not match.", MAKE_AGAIN);
 }
 
-/** What the engine says; told to the user by whoever knows what was asked. */
+/** The engine's refusal; whoever knows what was asked tells it to the user. */
 export class EngineError extends Error {
   constructor(status, sentence) {
     super(sentence);

@@ -2,7 +2,8 @@
 
 import { BundleError } from "./engine.js";
 
-// What an ONNX file may hold; docs/format.md, "What a graph may hold". It is a protobuf message, which is walked as
+// The check of what an ONNX file may hold; see docs/format.md, "What a graph may hold". It is a protobuf message, which is walked
+// as
 // runtime/pocketrnn/graph_check/onnx_wire.py does it: strictly, so that nothing in it is left for others to find.
 const OPERATORS = new Set(
   `

@@ -4,7 +4,7 @@ const GRAVITY = 9.80665; // m/s^2
 const AXES = ["x", "y", "z"];
 const TURNS = ["alpha", "beta", "gamma"];
 
-// What the browser gives: acceleration in m/s^2, rotation in degrees a second.
+// The browser's units: acceleration in m/s^2, rotation in degrees a second.
 const acceleration = (by) => [
   ...AXES.map((axis) => ({ name: `acceleration with gravity, ${axis}`, of: "accelerationIncludingGravity", axis, by })),
   ...AXES.map((axis) => ({ name: `acceleration without gravity, ${axis}`, of: "acceleration", axis, by })),
@@ -22,7 +22,8 @@ const UNITS = new Map([
   ["rad/s", rotation(Math.PI / 180)],
 ]);
 
-/** What a channel may be read from, by its unit; all there is, as the browser gives it, where the file does not say of one. Empty
+/** The readings that a channel may be read from, by its unit; all there is, as the browser gives it, where the file does not say
+ * of one. Empty
  * where no motion sensor gives such a unit. */
 export const sourcesOf = (unit) => (unit === undefined || unit === "" ? [...acceleration(1), ...rotation(1)] : (UNITS.get(unit) ?? []));
 

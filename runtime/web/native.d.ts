@@ -20,7 +20,7 @@ export interface Example {
   logits: number[];
 }
 
-/** What classifier.json of the bundle says, but the vocabulary; docs/format.md describes it. */
+/** The content of the bundle's classifier.json, but the vocabulary; docs/format.md describes it. */
 export interface Manifest {
   name: string;
   labels: string[];

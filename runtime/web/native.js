@@ -35,7 +35,7 @@ export function load(source, { wasm, outOfRange } = {}) {
   });
 }
 
-/** What the file says of itself, held against what its engine reads. */
+/** The file's own description, compared with what its engine reads. */
 function documentOf(packed) {
   if (packed.channels)
     throw new BundleError("The packed file takes sequences of numbers.", "Use NumberClassifier of numbers.js, or load for either kind.");

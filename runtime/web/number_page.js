@@ -86,7 +86,7 @@ export function startOfNumbers(classifier, say) {
     at("steps").textContent = "";
   }
 
-  // What was asked last: an older recording stops where a newer one begins.
+  // The number of the last request: an older recording stops where a newer one begins.
   let asked = 0;
 
   async function answerRecording(text) {

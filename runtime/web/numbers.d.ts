@@ -6,7 +6,7 @@ export { BundleError, InputError, LimitError, PocketRNNError } from "./native.js
 
 /** A sequence of numbers has other channels, another length or other values than the classifier takes. */
 export class SequenceError extends InputError {}
-/** What classifier.json of the bundle says, but the golden examples; docs/format.md describes it. */
+/** The content of the bundle's classifier.json, but the golden examples; docs/format.md describes it. */
 export interface NumberManifest {
   name: string;
   labels: string[];
@@ -53,7 +53,7 @@ export interface WindowOptions {
   top?: number;
 }
 export interface StreamOptions extends WindowOptions {
-  /** What `CarriedStream.save` gave. */
+  /** The bytes that `CarriedStream.save` gave. */
   saved?: Bytes;
 }
 
@@ -66,7 +66,7 @@ export interface Window {
 }
 
 export interface NumberLoadOptions extends LoadOptions {
-  /** What becomes of numbers far outside of the range of the training rows: said once on the console unless said otherwise. */
+  /** The treatment of numbers far outside of the range of the training rows: said once on the console unless said otherwise. */
   outOfRange?: "warn" | "refuse" | "ignore";
 }
 
@@ -89,11 +89,11 @@ export class NumberClassifier {
   readonly manifest: NumberManifest;
   /** For each label the probability from which `predictLabels` gives it, where the file keeps them. */
   readonly thresholds: number[] | undefined;
-  /** What was said of numbers far outside of the training range. */
+  /** The warning about numbers far outside of the training range. */
   readonly farSaid: string | undefined;
   /** Whether it gives values, of a regression or a forecast, and not labels. */
   readonly givesValues: boolean;
-  /** What the program is given for a sequence: float32, step after step. */
+  /** The program's input for a sequence: float32, step after step. */
   prepared(sequence: Sequence): Float32Array;
   /** Classify one sequence, giving the `top` likeliest labels (1 unless said). */
   classify(sequence: Sequence, top?: number, options?: { among?: Iterable<string> }): Promise<Prediction>;

@@ -7,7 +7,7 @@
  *     const stream = classifier.stream();
  *     for (const { start, answer } of await stream.push([0.1, 0.2, 9.7])) console.log(start, answer.label);
  *
- * A sequence is rows of a number for each channel, or a typed array of all of them, step after step. What the module was trained on
+ * A sequence is rows of a number for each channel, or a typed array of all of them, step after step. The module's own input
  * is made of it by the rules in the file, as everywhere.
  */
 
@@ -22,7 +22,7 @@ export { BundleError, InputError, LimitError, PocketRNNError } from "./engine.js
 export class SequenceError extends InputError {}
 
 const WHOLE = [Int8Array, Uint8Array, Uint8ClampedArray, Int16Array, Uint16Array, Int32Array, Uint32Array];
-// What a sample is to the engine, by the kind of array that it stands in.
+// The engine's type of a sample, by the kind of array that it stands in.
 const TYPES = new Map([[Float64Array, 1], [Int32Array, 3]]);
 const FAULTS = [
   undefined,
@@ -388,7 +388,7 @@ export class NumberClassifier extends AnyClassifier {
     return { stream, logits };
   }
 
-  /** The answers to the windows of a whole recording; see `stream`. What is left at the end is not answered. */
+  /** The answers to the windows of a whole recording; see `stream`. Steps at the end that fill no window are not answered. */
   async recording(recording, { window, hop, top = 1 } = {}) {
     const stream = this.stream({ window, hop, top });
     if (stream instanceof CarriedStream) return stream.push(recording);

@@ -1,5 +1,5 @@
-/** The page: classifies as one types, says where the answer changed, and colours the words by what they contributed. Of a file that
- * takes sequences of numbers, it is number_page.js. */
+/** The page: classifies as one types, says where the answer changed, and colours the words by what they contributed. For a file
+ * that takes sequences of numbers, it is number_page.js. */
 
 import { contributionsOf } from "./contributions.js";
 import { load as loadPacked } from "./native.js";
@@ -102,7 +102,7 @@ async function loadBundle(address) {
   return Classifier.load(address, { ort });
 }
 
-/** What the page's address names: a packed file, which ends in .prnn, or a bundle's folder. If it names nothing: the packed
+/** The file in the page's address: a packed file, which ends in .prnn, or a bundle's folder. If it names nothing: the packed
  * file, and where there is none, the bundle. */
 async function load() {
   const named = new URLSearchParams(location.search).get("bundle");

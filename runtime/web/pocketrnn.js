@@ -105,7 +105,7 @@ function filesOf(source) {
 const isInteger = (value, least = 0, most = 2 ** 31 - 1) => Number.isInteger(value) && value >= least && value <= most;
 const isAny = (value, test) => value === undefined || test(value);
 
-/** What the document of text rules says of the graph, as far as it is run by it. */
+/** The part of the text rules' document on the graph, as far as it is run by it. */
 const OF_BUNDLES = {
   ...OF_TEXTS,
   text: (text) => OF_TEXTS.text(text) && isInteger(text.padding_id),

@@ -1,5 +1,5 @@
 /**
- * What a text was while it was being written: its likeliest label after each word.
+ * The labels of a text while it was being written: its likeliest label after each word.
  *
  * Every beginning of the text is classified by itself, so this holds for every classifier, in one direction or in both, and for
  * the Classifier of native.js and of pocketrnn.js.

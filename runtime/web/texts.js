@@ -1,4 +1,5 @@
-/** What a classifier of texts does, whoever makes the logits of its ids: the engine (native.js) or a bundle's graph (pocketrnn.js). */
+/** The methods of a classifier of texts, whoever makes the logits of its ids: the engine (native.js) or a bundle's graph
+ * (pocketrnn.js). */
 
 import { AnyClassifier, isListOf } from "./answers.js";
 import { checkDigest, InputError, isString, LimitError, STATUS } from "./engine.js";
@@ -7,7 +8,7 @@ import { checkDigest, InputError, isString, LimitError, STATUS } from "./engine.
 export const EXTERNAL = "external";
 export const LIMITS = new Set([STATUS.TOO_SHORT, STATUS.TOO_LONG, STATUS.NO_WORD]);
 
-/** What the document of a classifier of texts says besides. */
+/** Further members of the document of a classifier of texts. */
 export const OF_TEXTS = {
   text: (value) => isString(value?.tokenizer),
   examples: (value) =>
@@ -26,8 +27,8 @@ export class TextClassifier extends AnyClassifier {
     return this._asked(() => packed.encode(checkedText(text)));
   }
 
-  /** Where the words of a text stand, at which it may be cut: [[start, end], ...] by UTF-16 unit. Of a classifier of
-   * characters, its code points. */
+  /** Where the words of a text stand, at which it may be cut: [[start, end], ...] by UTF-16 unit. For a classifier of characters,
+   * these are its code points. */
   words(text) {
     const places = this._engine.words(checkedText(text));
     const ends = [];

@@ -305,7 +305,7 @@ def test_what_a_stranger_states_of_integers_is_shown_only_where_it_can_be(packed
         int8 = {"int8": {"measured": {**stated, **wrong}}}
         other = replace(manifest, provenance={"packed": int8})
         assert integer_verdict(other) is None
-        assert "the file does not say" in graph_sentence(other)
+        assert "The file does not say" in graph_sentence(other)
     for nothing in ({}, {"packed": 3}, {"packed": {"int8": {"measured": []}}}):
         assert integer_verdict(replace(manifest, provenance=nothing)) is None
 

@@ -113,7 +113,7 @@ static struct memory *memory_taken(Packed *self)
     return memory;
 }
 
-/* What the engine asks during long computations: whether a signal's handler has raised, or all calls are stopped. */
+/* The engine asks this during long computations: whether a signal's handler has raised, or all calls are stopped. */
 static int asked(const void *bytes)
 {
     struct memory *memory;
@@ -416,7 +416,8 @@ static PyObject *packed_logits_of_texts(PyObject *object, PyObject *arguments)
     return result;
 }
 
-/* What is asked of inputs, `width` numbers each: all inputs one after the other, each id or step of so many bytes; int64 how many
+/* The arguments for many inputs, `width` numbers each: all inputs one after the other, each id or step of so many bytes; int64
+ * how many
  * of these each has. As above. */
 static PyObject *numbers_of(Packed *self, PyObject *arguments, size_t bytes, size_t width, question *ask)
 {
@@ -522,7 +523,8 @@ static size_t wanted_by(const prnn *p, prnn_stream *stream, size_t steps)
     return (enough + 15) / 16 * 16;
 }
 
-/* What a program that has the file in place needs: to open it, for one sequence of so many steps, for a stream and for one step of
+/* The memory for a program that has the file in place: to open it, for one sequence of so many steps, for a stream and for one
+ * step of
  * it; 0 of what there is not. */
 static PyObject *packed_memory(PyObject *object, PyObject *arguments)
 {
@@ -559,7 +561,7 @@ static Py_ssize_t steps_in(PyObject *object, const Py_buffer *samples, int type)
     return -1;
 }
 
-/* What the program is given for samples as the sensor gives them: into a buffer of float32. */
+/* The program's input for samples as the sensor gives them: into a buffer of float32. */
 static PyObject *packed_prepare(PyObject *object, PyObject *arguments)
 {
     Packed *self = (Packed *)object;
@@ -1047,8 +1049,8 @@ static PyType_Slot packed_slots[] = {
     {Py_tp_new, packed_new},
     {Py_tp_dealloc, packed_free},
     {Py_tp_methods, packed_methods},
-    {Py_tp_doc, "Packed(file, extra=0, in_place=False): a packed classifier, opened in an object that holds the file's bytes. What "
-     "`extra` bytes of memory hold of products of words saves time. In place, weights stay as they are in the file, as on a "
+    {Py_tp_doc, "Packed(file, extra=0, in_place=False): a packed classifier, opened in an object that holds the file's bytes. "
+     "Products of words fill `extra` bytes of memory, which saves time. In place, weights stay as they are in the file, as on a "
      "machine with little memory: the same answers, in more time."},
     {0, NULL}};
 
@@ -1062,7 +1064,8 @@ static PyType_Slot error_slots[] = {
 static PyType_Spec error_spec = {"pocketrnn_native._engine.EngineError", 0, 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
                                  error_slots};
 
-/* What this module offers, and which files it reads: a change of it counts here, and in runtime/pocketrnn/engines/native.py, which refuses another. */
+/* The version of this module's functions and of the files that it reads. It is raised here and in runtime/pocketrnn/engines/native.py, which refuses
+ * another. */
 enum { INTERFACE = 4 };
 
 static int module_ready(PyObject *module)
@@ -1101,7 +1104,7 @@ static PyObject *sentence(PyObject *Py_UNUSED(module), PyObject *status)
     return number == -1 && PyErr_Occurred() ? NULL : PyUnicode_FromString(prnn_error((int)number));
 }
 
-static PyMethodDef module_methods[] = {{"sentence", sentence, METH_O, "What a status means."}, {NULL, NULL, 0, NULL}};
+static PyMethodDef module_methods[] = {{"sentence", sentence, METH_O, "The meaning of a status."}, {NULL, NULL, 0, NULL}};
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg)
 {

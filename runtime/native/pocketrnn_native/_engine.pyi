@@ -1,6 +1,6 @@
 from typing import Any
 
-# What has Python's buffer protocol, which no type says before Python 3.12.
+# An object with Python's buffer protocol, for which there is no type before Python 3.12.
 Buffer = Any
 
 OK: int

@@ -21,8 +21,8 @@ import (
 // Products of frequent words are kept in this: a fifth less time for a text.
 const extra = 1 << 18
 
-// Classifier is an open packed file with working memory, which grows with the longest text. One goroutine uses it at
-// a time. What it keeps is in C's memory, since the engine keeps pointers into it.
+// Classifier is an open packed file with working memory, which grows with the longest text. One goroutine uses it at a time. It
+// keeps its data in C's memory, since the engine keeps pointers into it.
 type Classifier struct {
 	opened       *C.prnn
 	file, memory unsafe.Pointer

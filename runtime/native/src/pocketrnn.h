@@ -2,7 +2,7 @@
  *
  * A packed file is what `pocketrnn pack` wrote. It is opened where it lies: in a mapped file, in a constant array, in
  * flash. It is checked once, when it is opened; whatever it holds, the engine reads and writes nothing but the file and
- * the memory that it is given. It calls no allocator and keeps no global state. What `prnn_open` makes is never
+ * the memory that it is given. It calls no allocator and keeps no global state. The object that `prnn_open` makes is never
  * written again: any number of threads may use it, each with working memory of its own.
  *
  * Every function that needs memory is given some, and told how much there is. Where that is not enough it gives
@@ -72,22 +72,22 @@ enum {
     PRNN_LARGE       /* the program makes a whole number of the text that 32 bits do not hold, or one of NaN */
 };
 
-/* What a file may ask for. A text of so many ids: bytes beside its ids, and multiply-adds of the program, as which all else is
+/* The limits of a file. A text of so many ids: bytes beside its ids, and multiply-adds of the program, as which all else is
  * counted by the time that it takes (docs/packed-format.md). A file that is opened: bytes of the constants that are not
- * stored as they are needed. What a classifier takes is a small part of these; only what grows with the square of the text
+ * stored as they are needed. A classifier takes a small part of these; only what grows with the square of the text
  * reaches them, for long texts. */
 #define PRNN_MOST_MEMORY(file, ids) ((UINT64_C(1) << 26) + 16 * (uint64_t)(file) + (ids) * ((1 << 16) + (uint64_t)(file) / 256))
 #define PRNN_MOST_WORK(file, ids) ((UINT64_C(1) << 31) + (ids) * ((1 << 24) + 4 * (uint64_t)(file)))
 #define PRNN_MOST_COMPARED(bytes) ((UINT64_C(1) << 28) + ((bytes) << 12)) /* bytes of a text with those of its rules */
 #define PRNN_MOST_MADE(file) ((1 << 20) + 16 * (uint64_t)(file))
 
-/* What a status means, as a sentence. */
+/* The meaning of a status, as a sentence. */
 const char *prnn_error(int status);
 
 /* Check a file and make it ready.
  * file: the packed file's bytes, which must stay where they are; aligned to 4.
- * memory, size: where the engine keeps what it makes of the file; with too little, PRNN_MEMORY and the size needed. What
- * is given beyond that is filled with products of the first words of the vocabulary, which saves time for each of them:
+ * memory, size: where the engine keeps what it makes of the file; with too little, PRNN_MEMORY and the size needed. Memory beyond
+ * that is filled with products of the first words of the vocabulary, which saves time for each of them:
  * half a MiB is a good deal. */
 int prnn_open(const prnn **opened, const void *file, size_t file_size, void *memory, size_t *size);
 
@@ -147,8 +147,8 @@ struct prnn_text {
 /* From texts[*done] on; *done counts on. With PRNN_MEMORY, call again with more: what is done stays. */
 int prnn_classify_many(const prnn *classifier, struct prnn_text *texts, size_t count, size_t *done, void *memory,
                        size_t *size);
-/* The probabilities of logits; the two arrays may be one. PRNN_NOT_FINITE where there are none. Of some labels alone, where one is
- * right: set the logits of the others to -INFINITY before, and their probabilities are 0. */
+/* The probabilities of logits; the two arrays may be one. PRNN_NOT_FINITE where there are none. For some labels alone, where one
+ * is right: set the logits of the others to -INFINITY before, and their probabilities are 0. */
 int prnn_probabilities(const prnn *classifier, const prnn_number *logits, prnn_number *probabilities);
 
 /* ---- A text that is still arriving, for files that were packed of a bundle with --streaming ----
@@ -180,8 +180,8 @@ int prnn_stream_push(const prnn *classifier, prnn_stream *stream, const char *fr
  * stream uses fewer than it has. A stream that was opened resumes it, and is begun anew where that is refused. */
 int prnn_stream_save(const prnn *classifier, const prnn_stream *stream, void *saved, size_t *size);
 int prnn_stream_resume(const prnn *classifier, prnn_stream *stream, const void *saved, size_t bytes);
-/* What a stream does with ids: the logits after them, and the state, of prnn_state_size numbers, which may take the old
- * one's place. The first state is zeros. Of limits it knows nothing. */
+/* One step of a stream with ids: the logits after them, and the state, of prnn_state_size numbers, which may take the old
+ * one's place. The first state is zeros. It knows no limits. */
 uint32_t prnn_state_size(const prnn *classifier);
 int prnn_step(const prnn *classifier, const int32_t *ids, size_t count, const prnn_number *state, prnn_number *logits,
               prnn_number *new_state, void *memory, size_t *size);
@@ -189,7 +189,7 @@ int prnn_step(const prnn *classifier, const int32_t *ids, size_t count, const pr
 /* ---- Sequences of numbers, for files that were packed of a bundle that takes them ----
  *
  * A sequence is samples [steps, channels], as the sensor gives them: what the module was trained on is made of them by the rules in
- * the file. Of such a file the functions above that take or give texts say PRNN_INPUT, and those below say it of one of texts.
+ * the file. The functions above that take or give texts say PRNN_INPUT for such a file, and those below say it for one of texts.
  *
  *     int16_t samples[128 * 6];
  *     prnn_classify_numbers(walking, samples, PRNN_INT16, 128, logits, work, &work_size);
@@ -224,13 +224,13 @@ int prnn_logits_of_samples(const prnn *classifier, const prnn_number *prepared, 
  * NULL; without samples it answers those before, if there are any. Whatever goes wrong leaves the stream as it was. */
 int prnn_stream_push_numbers(const prnn *classifier, prnn_stream *stream, const void *samples, int type, size_t steps,
                              prnn_number *logits, void *memory, size_t *size);
-/* What a stream does with samples as the program is given them: as prnn_step does with ids. */
+/* One step of a stream with samples as the program is given them: as prnn_step does with ids. */
 int prnn_step_samples(const prnn *classifier, const prnn_number *prepared, size_t steps, const prnn_number *state,
                       prnn_number *logits, prnn_number *new_state, void *memory, size_t *size);
 /* A golden example: samples as the program is given them. */
 int prnn_number_example(const prnn *classifier, uint32_t index, const float **prepared, size_t *steps, const float **logits);
 
-/* What the engine makes of a product of integers, for a proof of it; docs/packed-format.md says what must come out.
+/* The engine's product of integers, for a proof of it; docs/packed-format.md says what must come out.
  * value: the number of a constant that is weights of integers, [rows, columns]; else PRNN_ARGUMENT.
  * x: [count, rows]; as_states: rounded as states, by 127, and not each row by its largest number.
  * rounded, sums: where x as integers goes, [count, rows], and the sums, [count, columns]. */

@@ -1,4 +1,4 @@
-/* What the engine needs of <math.h>, where there is no C library. Some are WebAssembly's own instructions, wasm.c
+/* The functions of <math.h> that the engine needs, where there is no C library. Some are WebAssembly's own instructions, wasm.c
  * defines the others. */
 #ifndef POCKETRNN_WASM_MATH_H
 #define POCKETRNN_WASM_MATH_H

@@ -1,4 +1,4 @@
-/* What the engine needs of <string.h>, where there is no C library; wasm.c defines it. */
+/* The functions of <string.h> that the engine needs, where there is no C library; wasm.c defines it. */
 #ifndef POCKETRNN_WASM_STRING_H
 #define POCKETRNN_WASM_STRING_H
 

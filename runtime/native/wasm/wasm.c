@@ -128,7 +128,7 @@ double log(double x)
     return power * LN2_HIGH + (power * LN2_LOW + s * sum);
 }
 
-/* What 1 + x loses is made good by the slope. */
+/* The slope makes good for the digits that 1 + x loses. */
 double log1p(double x)
 {
     double above = 1 + x;
@@ -214,7 +214,7 @@ static int is_unspaced(uint32_t code)
 }
 
 /* Where the words of a text stand, or of a classifier of characters its code points: the bytes of their begins and ends,
- * at most as many pairs as the text has bytes. Of subwords, code points of scripts without spaces stand alone. The number of
+ * at most as many pairs as the text has bytes. With subwords, code points of scripts without spaces stand alone. The number of
  * pairs; -1 if the text is not UTF-8. */
 int32_t prnn_words(const prnn *p, const uint8_t *text, size_t bytes, uint32_t (*places)[2])
 {
