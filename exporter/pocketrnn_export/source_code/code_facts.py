@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator, Sequence, Set
-
-from pocketrnn_export.source_code.known_code import GIVE_THEMSELVES
 
 __all__ = [
     "Definition",
@@ -17,24 +14,19 @@ __all__ = [
     "decorating",
     "defaults_of",
     "first_parameter",
-    "hands_out_its_class",
     "head_of",
     "imported_names",
     "is_flat",
     "is_given_its_class",
-    "is_made_for_each",
     "is_plain",
     "is_weight",
     "keeps_state",
     "methods_of",
     "module_of",
     "modules_of_import",
-    "needs_no_call",
-    "root_name",
-    "shares_its_attributes",
-    "whose_class",
-    "without_moves",
 ]
+
+_MAKE_NEW = frozenset({"defaultdict", "deque", "dict", "float", "int", "len", "list", "set", "str", "zeros", "ones"})
 
 Import = ast.Import | ast.ImportFrom
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -75,13 +67,6 @@ def arguments_of(node: ast.Call) -> list[ast.expr]:
 def decorating(decorator: ast.expr) -> ast.expr:
     """`f` of `@f` and of `@f(3)`."""
     return decorator.func if isinstance(decorator, ast.Call) else decorator
-
-
-def whose_class(node: ast.expr) -> ast.expr | None:
-    """x of `x.__class__` and `type(x)`; None for anything else."""
-    if isinstance(node, ast.Call):
-        return node.args[0] if getattr(node.func, "id", "") == "type" and len(node.args) == 1 else None
-    return node.value if isinstance(node, ast.Attribute) and node.attr == "__class__" else None
 
 
 def annotations_of(node: Definition) -> list[ast.expr]:
@@ -125,55 +110,6 @@ def is_given_its_class(method: Function) -> bool:
     )
 
 
-def shares_its_attributes(node: ast.ClassDef) -> bool:
-    """Whether an object of a class may have the attributes of others: its `__dict__` is another object's, or one that a
-    default of a function keeps."""
-    for method in methods_of(node):
-        given = method.args
-        plain = {a.arg for a in (*given.posonlyargs, *given.args, *given.kwonlyargs, *filter(None, [given.kwarg]))}
-        if any(not isinstance(one, ast.Constant) for one in defaults_of(method).values()):
-            plain = {first_parameter(method)}
-        for part in ast.walk(method):
-            if isinstance(part, ast.Call) and "__dict__" in {getattr(a, "value", None) for a in part.args[:-1]}:
-                # As in object.__setattr__(self, "__dict__", shared).
-                return True
-            if not isinstance(part, ast.Assign | ast.AnnAssign):
-                continue
-            targets = part.targets if isinstance(part, ast.Assign) else [part.target]
-            if any(isinstance(inner, ast.Attribute) and inner.attr == "__dict__" for inner in targets):
-                own = isinstance(part.value, ast.Name) and part.value.id in plain
-                if not own and not isinstance(part.value, ast.Call | ast.Dict):
-                    return True
-    return False
-
-
-def needs_no_call(method: Function) -> bool:
-    """Whether something else than a call of its name runs a method."""
-    if method.name.startswith("__") and method.name.endswith("__"):
-        return True
-    return any(
-        ast.unparse(one).endswith(("property", ".setter", ".deleter", ".getter")) for one in method.decorator_list
-    )
-
-
-def hands_out_its_class(node: ast.ClassDef) -> bool:
-    """Whether a special method of a class, such as `__iter__` or `__getattr__`, reads a value of its body that may be
-    changed: who has a new object may then have that value, by no name and no call that is written."""
-    shared = {
-        target.id
-        for part in node.body
-        if isinstance(part, ast.Assign | ast.AnnAssign) and not is_plain(part.value, frozenset())
-        for target in (part.targets if isinstance(part, ast.Assign) else [part.target])
-        if isinstance(target, ast.Name)
-    }
-    return any(
-        isinstance(inner, ast.Attribute) and inner.attr in shared
-        for part in methods_of(node)
-        if re.fullmatch("__(?!init__|new__|repr__|str__|len__).*__", part.name)
-        for inner in ast.walk(part)
-    )
-
-
 def keeps_state(node: ast.ClassDef) -> bool:
     """Whether a module's forward assigns to an attribute that it reads, too: it answers as the calls before left
     it, those of its training among them. One that it only assigns, such as attention to show, changes nothing."""
@@ -211,13 +147,6 @@ def is_plain(node: ast.AST | None, names: Set[str]) -> bool:
     return isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) in made
 
 
-def is_made_for_each(node: ast.expr) -> bool:
-    """Whether a value in a class is plain, or one that each object gets by itself, as `field(default_factory=list)`."""
-    called = node.func if isinstance(node, ast.Call) else node
-    name = getattr(called, "id", getattr(called, "attr", ""))
-    return is_plain(node, frozenset()) or (isinstance(node, ast.Call) and name in ("field", "Field", "attrib", "ib"))
-
-
 def is_flat(node: ast.expr | None, names: Set[str]) -> bool:
     """Whether an expression gives a list, a dict or a namespace of nothing but numbers, strings and the like."""
     if isinstance(node, ast.Call):
@@ -244,17 +173,51 @@ def is_weight(node: ast.expr) -> bool:
     )
 
 
-def without_moves(node: ast.Call) -> ast.Call:
-    """`Net()` of `Net().to(device).eval()`: these methods of a module give the module itself."""
-    while isinstance(node.func, ast.Attribute) and node.func.attr in GIVE_THEMSELVES:
-        if not isinstance(node.func.value, ast.Call):
-            break
-        node = node.func.value
-    return node
+def gives_itself(method: Function) -> bool:
+    """Whether what a method gives may be its object, or a part of it."""
+    own = first_parameter(method)
+    for part in ast.walk(method):
+        value = part.value if isinstance(part, ast.Return | ast.Yield | ast.YieldFrom) else None
+        for one in [value, *getattr(value, "elts", ())]:
+            while isinstance(one, ast.Attribute | ast.Subscript):
+                one = one.value
+            if isinstance(one, ast.Name) and one.id == own:
+                return True
+    return False
 
 
-def root_name(node: ast.AST) -> str | None:
-    """`a` of `a.b[0]()`; None of what begins with no name."""
-    while isinstance(node, ast.Attribute | ast.Subscript | ast.Call):
-        node = node.func if isinstance(node, ast.Call) else node.value
-    return node.id if isinstance(node, ast.Name) else None
+def only_new(node: ast.AST) -> set[str]:
+    """The names, and the attributes as `.count`, to which some code gives nothing but new lists, layers, numbers."""
+    new: dict[str, bool] = {}
+
+    def given(target: ast.expr | None, value: ast.expr | None) -> None:
+        if isinstance(target, ast.Tuple | ast.List):
+            values = value.elts if isinstance(value, ast.Tuple) else [None] * len(target.elts)
+            for one, part in zip(target.elts, values, strict=False):
+                given(one, part)
+        elif isinstance(target, ast.Name | ast.Attribute):
+            name = target.id if isinstance(target, ast.Name) else f".{target.attr}"
+            new[name] = new.get(name, True) and _is_new(value)
+
+    for part in ast.walk(node):
+        if isinstance(part, ast.Assign):
+            for target in part.targets:
+                given(target, part.value)
+        elif isinstance(part, ast.AnnAssign | ast.AugAssign):
+            given(part.target, part.value)
+        elif isinstance(part, ast.For | ast.comprehension):
+            given(part.target, None)
+        elif isinstance(part, ast.withitem):
+            given(part.optional_vars, None)
+    return {name for name, is_new in new.items() if is_new}
+
+
+def _is_new(node: ast.expr | None) -> bool:
+    if isinstance(node, ast.Call):
+        name = ast.unparse(node.func).split(".")[-1]
+        return name[:1].isupper() or name in _MAKE_NEW
+    return isinstance(
+        node,
+        ast.BinOp | ast.Constant | ast.Dict | ast.DictComp | ast.JoinedStr | ast.List | ast.ListComp | ast.Set
+        | ast.SetComp,
+    )  # fmt: skip

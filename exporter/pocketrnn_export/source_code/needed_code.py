@@ -2,9 +2,9 @@
 
 A notebook is run from top to bottom by its owner, for an hour. Of it a class needs some imports, constants, functions
 and other classes. They are found by the names that are used: in a class, by those methods that a forward pass can
-reach. What changes any of it is needed too (`effects.py`). A statement that is needed is run only if it defines or
-changes something: an import, a function, a class, or an assignment or call that is known to read and train nothing.
-What else is needed is refused by name, and what may change something else is noted.
+reach. A statement that may change any of it, by the names that it mentions (`touched_names.py`), is needed too. A
+statement that is needed is run only if it defines or changes something: an import, a function, a class, an assignment
+or call that is known to read and train nothing. Another one is refused by name, or told in a note.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from __future__ import annotations
 import ast
 import builtins
 import importlib.util
+import itertools
 import re
 import symtable
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from pocketrnn.errors import InputError
-from pocketrnn_export.source_code.code_facts import Function, Import, head_of, module_of
-from pocketrnn_export.source_code.files_beside import with_files_beside
+from pocketrnn_export.source_code.code_facts import Function, Import, head_of, modules_of_import
+from pocketrnn_export.source_code.files_beside import FilesBeside
 from pocketrnn_export.source_code.harmless_statements import HarmlessStatements
 from pocketrnn_export.source_code.jupyter_names import asks_for_its_name, asks_for_jupyter
 from pocketrnn_export.source_code.notebook import Cell
 from pocketrnn_export.source_code.statements import Statement, bound_by, is_deleted, statements_of, symbols_of
+from pocketrnn_export.source_code.touched_names import Touched, TouchedNames
 
 __all__ = ["Needed", "asking_for_their_name", "defined_names", "needed_statements"]
 
 _BUILTINS: Final = frozenset(dir(builtins)) | {"__name__", "__file__", "__doc__"}
-# Begins the name of what a module changes by being asked.
-_KEPT: Final = "what each call leaves in"
 # How the methods begin that something else than the class's own code may call.
 _CALLED_FROM_OUTSIDE: Final = ("__", "forward", "init")
 _Compound = ast.If | ast.For | ast.AsyncFor | ast.While | ast.With | ast.AsyncWith | ast.Try | ast.Match
@@ -95,7 +95,7 @@ def needed_statements(
         ['import torch', 'class RNN']
     """
     try:
-        search = _Search(with_files_beside(cells, path), path, given, likely or {}, cells)
+        search = _Search(cells, path, given, likely or {})
         wanted = list(wanted)
         # Which methods are reached depends on the code that is needed, and the other way round.
         while True:
@@ -123,10 +123,9 @@ def asking_for_their_name(cells: Iterable[Cell]) -> list[str]:
 
 def _other_orders(search: _Search, run: Sequence[Statement]) -> Iterator[str]:
     """Names whose cells were run in another order than they stand in: the last to be run gave the value."""
-    indices = {statement.index for statement in run}
-    for name in sorted({name for s in run if not s.is_import for name in s.gives}):
+    for name in sorted({name for s in run if not s.is_import for name in search.gives(s)}):
         first = [s for s in search.giving(name) if not s.is_import]
-        changing = [s for s in run if any(one.index in s.effects.changes for one in first if one.index in indices)]
+        changing = [s for s in run if search.names.changes_directly(s, name)]
         cells = list(dict.fromkeys(s.cell for s in sorted({*first, *changing}, key=lambda s: s.index)))
         counts = [cell.count for cell in cells if cell.count is not None]
         if counts and (counts != sorted(counts) or len(counts) < len(cells)):
@@ -137,8 +136,9 @@ def _other_orders(search: _Search, run: Sequence[Statement]) -> Iterator[str]:
 class _NotRunError(Exception):
     """A name whose statement is not run: it, or one that it needs (`root`), does more than to define something."""
 
-    def __init__(self, name: str, statement: Statement, root: Statement, reason: str) -> None:
+    def __init__(self, name: str, statement: Statement, root: Statement, reason: str, *, makes: bool) -> None:
         super().__init__(name)
+        self.makes = makes
         self.name = name
         self.statement = statement
         self.root = root
@@ -148,7 +148,7 @@ class _NotRunError(Exception):
     def told(self) -> str:
         because = f"needs `{self.root.title}` of {self.root.where}, which {self.reason}"
         because = self.reason if self.root is self.statement else because
-        verb = "makes" if self.name in self.statement.gives else "changes"
+        verb = "makes" if self.makes else "changes"
         line = f" in line {self.statement.node.lineno}" if self.statement.cell.name else ""
         return f"{self.statement.where} {verb} by `{self.statement.title}`{line}, and that is not run: it {because}"
 
@@ -156,14 +156,7 @@ class _NotRunError(Exception):
 class _Search:
     """What is needed so far, of what `needed_statements` is given."""
 
-    def __init__(
-        self,
-        statements: Sequence[Statement],
-        path: str,
-        given: Set[str],
-        likely: Mapping[str, str],
-        cells: Sequence[Cell],
-    ) -> None:
+    def __init__(self, cells: Sequence[Cell], path: str, given: Set[str], likely: Mapping[str, str]) -> None:
         self.path = path
         self._cells = cells
         self.given = given
@@ -172,20 +165,15 @@ class _Search:
         self.taken: set[int] = set()
         self.order: list[Statement] = []
         self.unresolved: set[str] = set()
-        # What is not run, by its statement: what it may change, and why it is not run.
-        self.notes: dict[int, tuple[str, str]] = {}
+        # What is not run, by its statement, and what it may change.
+        self.notes: dict[int, Touched] = {}
         self._wanted: set[str] = set()
         self._not_run: dict[int, _NotRunError] = {}
         self._in_order = True
-        self._all = list(statements)
-        self._binding: dict[str, list[Statement]] = {}
-        self._changing: dict[int, list[Statement]] = {}
-        for statement in statements:
-            for name in () if statement.alone else statement.gives:
-                self._binding.setdefault(name, []).append(statement)
-            for changed in () if statement.alone else statement.effects.changes:
-                self._changing.setdefault(changed, []).append(statement)
-        self._harmless = HarmlessStatements(self._all, self._binding)
+        self._all = statements_of(cells)
+        self._beside = FilesBeside(Path(path).parent)
+        self.names = TouchedNames(self._all, self._beside)
+        self._harmless = HarmlessStatements(self._all, self.names.binding)
 
     def forget(self) -> None:
         """Begin anew, with the methods known that are reached."""
@@ -194,7 +182,11 @@ class _Search:
 
     def giving(self, name: str) -> list[Statement]:
         """The statements that give a name a value."""
-        return self._binding.get(name, [])
+        return self.names.binding.get(name, [])
+
+    def gives(self, statement: Statement) -> frozenset[str]:
+        """The names that a statement gives a value, also in a function that it calls."""
+        return statement.binds | self.names.totals[statement.index].binds
 
     def want(self, name: str) -> None:
         """Take all that a name needs that the user has asked for."""
@@ -211,7 +203,7 @@ class _Search:
         """Take the statements that give `name` its value, as it is at the statement `before`, or at the end."""
         if name in self.given:
             return
-        binding = self._binding.get(name)
+        binding = self.names.binding.get(name)
         if binding is None:
             if name not in _BUILTINS:
                 self.unresolved.add(name)
@@ -231,8 +223,8 @@ class _Search:
             chosen = _since_it_is_certain(name, earlier) if earlier else [last]
             # The module that is asked for gets its weights later: what a training did to it is not needed.
             if asked_by is not None and not last.is_import:
-                changing = {s.index: s for one in chosen for s in self._changing.get(one.index, ())}
-                chosen += [s for s in changing.values() if last.index < s.index < end]
+                between = [s for s in self._all[last.index + 1 : end] if not s.alone and s not in chosen]
+                chosen = [*chosen, *(s for s in between if self.names.changes_directly(s, name))]
         for statement in chosen:
             self._take(statement, name, wanted=asked_by is None)
 
@@ -241,104 +233,90 @@ class _Search:
         tried: set[int] = set()
         while True:
             run = {statement.index for statement in self.order}
-            found = [s for s in self._all if s.index not in run | tried and self._touches(s, run)]
-            if not found:
+            touched = self._touched()
+            found = {s: touched(s) for s in self._all if s.index not in run | tried}
+            for statement, what in found.items():
+                if what and statement.index not in self.taken:
+                    self._try(statement, what)
+                if what:
+                    tried.add(statement.index)
+            if not any(found.values()):
                 return
-            for statement in found:
-                tried.add(statement.index)
-                if statement.index not in self.taken:
-                    self._try(statement, self._touches(statement, run))
 
-    def _touches(self, statement: Statement, run: set[int]) -> str:
-        """What of that which is run a statement may change; empty if nothing."""
-        effects = statement.effects
-        by_index = {s.index: s for s in self.order}
-        changed, objects = effects.changes | effects.may_change, self._objects_asked_for()
-        asked_for = {s.index for name in self._wanted for s in self.giving(name)} | set(objects)
-        # Weights of the module that is asked for are loaded later.
-        touched = sorted((changed if effects.weights & asked_for else changed | effects.weights) & run)
-        names = [min(by_index[i].gives, default="") for i in touched]
-        known = {name for s in self.order for name in s.gives} | self.unresolved
-        # What code sets that is only reached, such as a generator's, no name that the statement binds tells of.
-        names += sorted(effects.may_set & known)
-        if statement.alone or not statement.binds:
-            names += sorted(effects.sets & known)
-        packages = {module_of(s.node).split(".")[0] for s in self.order if isinstance(s.node, Import)}
-        packages |= {"builtins"}.union(*(s.effects.reads for s in self.order))
-        set_there = {one for one in effects.packages if one.split(".")[0] in packages or one.startswith("sys.path")}
-        if "os.chdir" in effects.packages and any(s.effects.reads for s in self.order):
-            names.append("where files are imported from")
-        set_there.discard("os.chdir")
-        names += sorted(set_there) + sorted(effects.calls & packages)
-        if effects.anything or statement.is_star:
-            names.append("any name")
-        names += [f"an object of {objects[i]}" for i in sorted(changed & set(objects) - run - {statement.index})]
-        kept = [min(by_index[i].gives, default="") for i in sorted(effects.keeps & run - set(touched))]
-        names += [f"{_KEPT} {name}" for name in kept if name]
-        return ", ".join(dict.fromkeys(filter(None, names)))
+    def _touched(self) -> Callable[[Statement], Touched]:
+        """What statements may change of that which is run so far."""
+        names = self.names
+        given = {name for s in self.order for name in self.gives(s)}
+        makers = {one for one in self._wanted if names.is_code(one)}
+        models = names.with_aliases(self._wanted - makers, makers=makers)
+        modules = {one for s in self.order for one in s.now.modules | s.later.modules}
+        packages = {"builtins", "sys.path", *(one.split(".")[0] for one in modules), *self._beside.of(modules).imports}
+        objects = names.with_aliases({name for name in given if names.is_object(name)} | names.of_stars(packages))
+        classes = {name for s in self.order if isinstance(s.node, ast.ClassDef) for name in s.binds}
+        parts = names.with_aliases(set(), makers=classes)
+        code = names.with_aliases({name for name in given if names.is_code(name)})
 
-    def _objects_asked_for(self) -> dict[int, str]:
-        """The statements that make objects of what is asked for, with the name of the class or function."""
-        makers = {s.index: min(s.binds & self._wanted) for s in self.order
-                  if s.binds & self._wanted and isinstance(s.node, ast.ClassDef | Function)}  # fmt: skip
-        return {s.index: makers[i] for s in self._all for i in sorted(s.effects.makes & set(makers))}
+        def touched(statement: Statement) -> Touched:
+            if statement.alone:
+                return Touched(
+                    tuple(sorted(bound_by(statement.node) & given))
+                    or names.touched_by(statement, objects, code, parts, models).names
+                )
+            if statement.is_star:
+                return Touched(anything=statement.title)
+            found = names.touched_by(statement, objects, code, parts, models)
+            changed = names.packages_touched(statement, packages)
+            return Touched(tuple(dict.fromkeys((*found.names, *changed))), found.made, found.anything)
 
-    def _try(self, statement: Statement, touched: str) -> None:
+        return touched
+
+    def _try(self, statement: Statement, touched: Touched) -> None:
         """Run what may change something, if it may be run; else note it."""
         before = set(self.taken), list(self.order), set(self.unresolved), self._in_order
-        effects, why = statement.effects, ""
-        if statement.alone:
-            why = "it runs only where the file is run by itself"
-        elif effects.anything or touched.startswith("an object of"):
-            why = effects.anything or "the class was asked for"
-        elif touched.startswith(_KEPT):
-            # Mostly a training, which takes its time, and what a notebook loads for it.
-            why = "its forward assigns to what it reads"
-        elif statement.is_star and not _is_here(statement.node):
-            why = "the package is not installed"
-        else:
-            try:
-                self._take(statement, touched, wanted=False)
-            except _NotRunError as error:
-                why = f"it {error.reason}" if error.root is statement else f"it needs `{error.root.title}`"
-            except InputError as error:
-                why = error.problem.removesuffix(".")
-        if why:
+        may_be_run = not statement.alone and not (touched.anything and not statement.is_star)
+        # What changes objects of what is asked for is run only where it is these that are asked for.
+        may_be_run = may_be_run and (bool(touched.names) or statement.is_star or bool(set(touched.made) & self._wanted))
+        try:
+            if may_be_run:
+                self._take(statement, ", ".join(touched.names), wanted=False)
+                more = [one for one in self.order if one not in before[1]]
+                may_be_run = all(_is_here(one.node) for one in more) and (
+                    self.unresolved <= before[2] or any(one.is_star for one in self._all)
+                )
+        except (_NotRunError, InputError):
+            may_be_run = False
+        if not may_be_run:
             self.taken, self.order, self.unresolved, self._in_order = before
-            self.notes[statement.index] = touched, why
+            self.notes[statement.index] = touched
 
     def needed(self) -> Needed:
         """All that was found."""
         run = self.in_order()
         alone = tuple(self._told(index for index in self.notes if self._all[index].alone))
-        notes = (*self._told(self.notes), *self._handed_over(run), *self._written(run), *_other_orders(self, run))
+        notes = (*self._told(self.notes), *self._written(run), *_other_orders(self, run))
         return Needed(tuple(run), notes, alone, tuple(self._asking(run)))
 
     def _told(self, indices: Iterable[int]) -> Iterator[str]:
-        """The notes on what is not run; on all statements that may change the same for the same reason, one."""
-        alike: dict[tuple[str, str], list[Statement]] = {}
+        """The notes on what is not run: one on all statements that mention the same names."""
+        alike: dict[tuple[str, ...], list[Statement]] = {}
         for index in indices:
-            alike.setdefault(self.notes[index], []).append(self._all[index])
-        for (touched, why), (first, *others) in alike.items():
-            places = ", ".join(dict.fromkeys(other.where for other in others))
-            also = f", and {len(others)} more in {places}," if others else ""
-            yield f"{first.place}: `{first.title}`{also} may change {touched} ({why})"
-
-    def _handed_over(self, run: Sequence[Statement]) -> Iterator[str]:
-        """What is run, and gives packages code that changes something whenever they call it."""
-        by_index = {s.index: min(s.gives, default="") for s in run if not s.is_import}
-        known = {name for s in run for name in s.gives}
-        for statement in run:
-            effects = statement.effects
-            if effects.hands_over:
-                later = [by_index[i] for i in sorted(effects.later & by_index.keys() - {statement.index})]
-                names = ", ".join(dict.fromkeys(filter(None, [*later, *sorted(effects.may_set & known)])))
-                if names:
-                    yield f"{statement.place}: what `{statement.title}` hands over may change {names} when it is called"
+            touched = self.notes[index]
+            alike.setdefault(() if touched.anything else (*touched.names, *touched.made), []).append(self._all[index])
+        for names, statements in alike.items():
+            first, *others = sorted(statements, key=lambda s: s.index)
+            one = not others
+            does = f"mention{'s' * one} {', '.join(names)}" if names else "may change any name"
+            places = f"{first.place} (`{first.title}`)"
+            for cell, lines in itertools.groupby(others, key=lambda s: s.cell.name):
+                said = ", ".join(s.lines for s in lines)
+                places += f", {cell}, lines {said}" if cell else f", {said}"
+            yield f"{places}, {does}"
 
     def _written(self, run: Sequence[Statement]) -> Iterator[str]:
         """Files beside a notebook that it needs, and may write itself: what is on the disk now is taken."""
-        for name in sorted({name for s in run if s.cell.name for name in s.effects.reads}):
+        modules = {module for s in run if s.cell.name for module in s.now.modules | s.later.modules}
+        read = {module.split(".")[0] for module in modules} | self._beside.of(modules).imports
+        for name in sorted(read):
             folder = Path(self.path).parent
             if (folder / f"{name}.py").is_file() or (folder / name).is_dir():
                 written = re.compile(rf"\b{re.escape(name)}(?:\.py\b|/)")
@@ -355,7 +333,7 @@ class _Search:
             looked_at |= {one.index: one for one in (statement, *used)}
         for _, statement in sorted(looked_at.items()):
             if statement.cell.name:
-                asks = statement in run and asks_for_jupyter(statement.node, self._binding)
+                asks = statement in run and asks_for_jupyter(statement.node, self.names.binding)
             else:
                 asks = not statement.alone and asks_for_its_name(statement.node)
             if asks:
@@ -372,7 +350,7 @@ class _Search:
     def _take(self, statement: Statement, name: str, *, wanted: bool) -> None:
         if statement.index in self._not_run:
             before = self._not_run[statement.index]
-            raise _NotRunError(name, statement, before.root, before.reason)
+            raise _NotRunError(name, statement, before.root, before.reason, makes=name in self.gives(statement))
         if statement.index in self.taken:
             return
         self.taken.add(statement.index)
@@ -399,7 +377,8 @@ class _Search:
             )
         if reason or failed:
             root, reason = (statement, reason) if reason else (failed[0].root, failed[0].reason)
-            self._not_run[statement.index] = _NotRunError(name, statement, root, reason)
+            makes = name in self.gives(statement)
+            self._not_run[statement.index] = _NotRunError(name, statement, root, reason, makes=makes)
             raise self._not_run[statement.index]
 
     def _setting(self, name: str) -> str:
@@ -447,12 +426,14 @@ def _plain_import(statement: Statement) -> bool:
 
 
 def _is_here(node: ast.stmt) -> bool:
-    """Whether a package can be imported; of one beside the file, that is seen when it is."""
-    package = (getattr(node, "module", None) or "").split(".")[0]
-    try:
-        return bool(getattr(node, "level", 0)) or importlib.util.find_spec(package) is not None
-    except (ImportError, ValueError):
-        return False
+    """Whether a statement imports nothing that cannot be found; of a file beside, that is seen when it is imported."""
+    for module in modules_of_import(node) if isinstance(node, Import) else ():
+        try:
+            if not module.startswith(".") and importlib.util.find_spec(module.split(".")[0]) is None:
+                return False
+        except (ImportError, ValueError):
+            return False
+    return True
 
 
 def _since_it_is_certain(name: str, binding: Sequence[Statement]) -> list[Statement]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ast
-import copy
 import symtable
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pocketrnn_export.source_code.code_facts import (
@@ -16,10 +15,10 @@ from pocketrnn_export.source_code.code_facts import (
     annotations_of,
     defaults_of,
     head_of,
-    module_of,
+    imported_names,
 )
-from pocketrnn_export.source_code.effects import Effects, effects_of
-from pocketrnn_export.source_code.notebook import Cell, parsed_statements
+from pocketrnn_export.source_code.mentions import Mentions, mentions_of
+from pocketrnn_export.source_code.notebook import Cell
 
 __all__ = [
     "Statement",
@@ -40,7 +39,8 @@ class Statement:
         cell: where it stands.
         node: its syntax tree.
         binds: the names that it gives a value.
-        effects: what else it does to names, objects and packages.
+        now: what it does with names when it is run.
+        later: what the functions in it do with names when they are called.
         alone: whether it runs only where the file is run by itself.
     """
 
@@ -48,7 +48,8 @@ class Statement:
     cell: Cell
     node: ast.stmt
     binds: frozenset[str]
-    effects: Effects
+    now: Mentions
+    later: Mentions
     alone: bool = False
 
     @property
@@ -62,9 +63,11 @@ class Statement:
         return f"{self.cell.name}, line {self.node.lineno}" if self.cell.name else self.where
 
     @property
-    def gives(self) -> frozenset[str]:
-        """The names that it gives a value, also in a function that it calls."""
-        return self.binds | self.effects.sets
+    def lines(self) -> str:
+        """Its lines in its cell or file: `3-5`; in a file, `lines 3-5`."""
+        last = self.node.end_lineno or self.node.lineno
+        lines = f"{self.node.lineno}-{last}" if last > self.node.lineno else f"{last}"
+        return lines if self.cell.name else f"line{'s' * ('-' in lines)} {lines}"
 
     @property
     def is_import(self) -> bool:
@@ -87,44 +90,21 @@ class Statement:
         return first if len(first) <= 60 else f"{first[:57]}..."
 
 
-def statements_of(cells: Iterable[Cell], star: Callable[[str], list[Import] | None] | None = None) -> list[Statement]:
-    """The statements of cells.
-
-    Args:
-        cells: where they stand.
-        star: the imports, each of one name, that `from name import *` stands for; None where that is not known.
-    """
+def statements_of(cells: Iterable[Cell]) -> list[Statement]:
+    """The statements of cells."""
     parts = [(cell, part, alone) for cell in cells for node in cell.statements for part, alone in _parts(node, cell)]
-    if star is not None:
-        parts = [(cell, one, alone) for cell, part, alone in parts for one in _names_of_star(part, star)]
-    bound = [frozenset() if alone else bound_by(part) for _, part, alone in parts]
-    found = effects_of((i, part, bound[i]) for i, (_, part, _) in enumerate(parts))
-    for i, (_, part, alone) in enumerate(parts):
-        if alone:
-            found[i].sets |= bound_by(part)
-    return [Statement(i, cell, part, bound[i], found[i], alone) for i, (cell, part, alone) in enumerate(parts)]
-
-
-def _names_of_star(node: ast.stmt, star: Callable[[str], list[Import] | None]) -> list[ast.stmt]:
-    """The imports that a star stands for, at its place; any other statement as it is."""
-    if not isinstance(node, ast.ImportFrom) or node.names[0].name != "*" or node.level:
-        return [node]
-    module = module_of(node)
-    if (names := star(module)) is None:
-        return [node]
-    if all(module_of(one) != module for one in names):
-        # The file is run also where it gives nothing of its own.
-        names = [ast.Import([ast.alias(module, f"_{module.replace('.', '_')}")]), *names]
-    names = copy.deepcopy(names)
-    for part in (inner for one in names for inner in (one, *one.names)):
-        ast.copy_location(part, node)
-    return [*names]
+    nodes = [node for _, part, _ in parts for node in ast.walk(part) if isinstance(node, Import)]
+    packages = {name for node in nodes for name, _ in imported_names(node)}
+    return [
+        Statement(i, cell, part, frozenset() if alone else bound_by(part), *mentions_of(part, packages), alone)
+        for i, (cell, part, alone) in enumerate(parts)
+    ]
 
 
 def _parts(node: ast.stmt, cell: Cell) -> Iterator[tuple[ast.stmt, bool]]:
     """The statement, and whether it runs only where its file is run by itself, as a notebook is.
 
-    Of an import of several names, one for each; of code in a string, its statements.
+    Of an import of several names, one for each.
     """
     if isinstance(node, Import):
         for alias in node.names:
@@ -143,8 +123,6 @@ def _parts(node: ast.stmt, cell: Cell) -> Iterator[tuple[ast.stmt, bool]]:
         yield from ((part, not cell.name or alone) for one in first for part, alone in _parts(one, cell))
         if not cell.name:
             yield from (pair for one in second for pair in _parts(one, cell))
-    elif code := _code_in_string(node):
-        yield from (pair for one in code for pair in _parts(one, cell))
     else:
         yield node, False
 
@@ -156,20 +134,6 @@ def _is_true_by_itself(test: ast.expr) -> bool | None:
         return None
     sides = {getattr(side, "id", getattr(side, "value", None)) for side in (test.left, *test.comparators)}
     return isinstance(test.ops[0], ast.Eq) if sides == {"__name__", "__main__"} else None
-
-
-def _code_in_string(node: ast.stmt) -> list[ast.stmt]:
-    """The statements of `exec("...")`; none for anything else."""
-    call = node.value if isinstance(node, ast.Expr) else None
-    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.func.id != "exec":
-        return []
-    if len(call.args) != 1 or not isinstance(code := call.args[0], ast.Constant) or not isinstance(code.value, str):
-        return []
-    found = parsed_statements(code.value) or []
-    for part in (inner for one in found for inner in ast.walk(one)):
-        if isinstance(part, ast.stmt | ast.expr):
-            ast.copy_location(part, node)
-    return found
 
 
 def run_at_once(node: ast.AST) -> Iterator[ast.AST]:
