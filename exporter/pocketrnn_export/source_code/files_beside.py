@@ -8,31 +8,15 @@ from __future__ import annotations
 import ast
 import contextlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.code_facts import Function
 from pocketrnn_export.source_code.notebook import python_file
 from pocketrnn_export.source_code.statements import statements_of
-from pocketrnn_export.source_code.touched_names import TouchedNames
+from pocketrnn_export.source_code.touched_names import FileBeside, TouchedNames
 
-__all__ = ["FileBeside", "FilesBeside"]
-
-
-@dataclass
-class FileBeside:
-    """What is known of one file; packages and files are named by the first part of their names.
-
-    Attributes:
-        imports: itself, what it imports, and what the files beside it import that it imports.
-        changes: what importing it may change; `ANY` where that may be anything.
-        changes_later: what using one of its functions or classes may change, itself among it.
-    """
-
-    imports: set[str] = field(default_factory=set)
-    changes: set[str] = field(default_factory=set)
-    changes_later: set[str] = field(default_factory=set)
+__all__ = ["FilesBeside"]
 
 
 class FilesBeside:
@@ -91,7 +75,7 @@ class FilesBeside:
             found.changes |= imported.changes
             if part.is_star:
                 found.changes_later |= imported.changes_later
-        names = TouchedNames(parts, self)
+        names = TouchedNames(parts, self.of)
         for part in parts:
             changes = names.packages_changed(part, name.split(".")[0])
             if not isinstance(part.node, ast.ClassDef | Function):

@@ -15,6 +15,7 @@ from pocketrnn_export.source_code.code_facts import (
     Function,
     Import,
     arguments_of,
+    first_parameter,
     head_of,
     imported_names,
     is_given_its_class,
@@ -65,7 +66,6 @@ class Mentions:
         returns_given: whether it gives a parameter itself.
         writes_given: whether it writes to what a parameter or a loop gives it.
         sets_given: whether it sets an attribute of that, and no weight.
-        writes_itself: whether it is a method that writes to its object.
         anything: what in it may reach any name or object; empty if nothing.
     """
 
@@ -85,7 +85,6 @@ class Mentions:
     returns_given: bool = False
     writes_given: bool = False
     sets_given: bool = False
-    writes_itself: bool = False
     anything: str = ""
 
     def add(self, other: Mentions) -> None:
@@ -161,7 +160,8 @@ class _Reader:
             self.value(node.value, None)
         elif isinstance(node, ast.Assert | ast.If | ast.While):
             self.value(node.test, None)
-            self.parts(node, "body", "orelse")
+            for part in (*getattr(node, "body", ()), *getattr(node, "orelse", ())):
+                self.statement(part)
         else:
             self.assignment(node)
 
@@ -204,10 +204,6 @@ class _Reader:
         self.now.hands |= before
         self.returned |= made
 
-    def parts(self, node: ast.AST, *names: str) -> None:
-        for one in (part for name in names for part in getattr(node, name, ())):
-            self.statement(one)
-
     def body(self, node: Definition | ast.GeneratorExp, of_class: ast.ClassDef | None) -> None:
         """What runs later: the body of a function."""
         inner = _Reader(self.packages)
@@ -224,7 +220,7 @@ class _Reader:
         inner.parameters = parameters
         inner.fresh = only_new(node) - parameters
         if isinstance(node, Function) and of_class is not None:
-            inner.itself = next((one.arg for one in (*node.args.posonlyargs, *node.args.args)), "")
+            inner.itself = first_parameter(node)
             inner.of_class, inner.gets_class = of_class, is_given_its_class(node)
         else:
             inner.itself, inner.of_class, inner.gets_class = self.itself, self.of_class, self.gets_class
@@ -233,7 +229,8 @@ class _Reader:
         elif isinstance(node, ast.Lambda):
             inner.value(node.body, "")
         else:
-            inner.parts(node, "body")
+            for statement in node.body:
+                inner.statement(statement)
         self.later.add(inner.now)
         self.later.add(inner.later)
 
@@ -295,12 +292,11 @@ class _Reader:
     def part(self, node: ast.Attribute | ast.Subscript, to: str | None) -> None:
         if any(isinstance(one, ast.Attribute) and one.attr in REFLECTIVE for one in _chain(node)):
             self.reaches(ast.unparse(node))
-        if isinstance(node, ast.Attribute):
-            if node.attr in CHANGING_METHODS and to is not None:
-                # `map(config.update, ...)`
-                self.write(node, node.value)
-        else:
+        if isinstance(node, ast.Subscript):
             self.value(node.slice, None)
+        elif node.attr in CHANGING_METHODS and to is not None:
+            # `map(config.update, ...)`
+            self.write(node, node.value)
         root = _root(node)
         if not isinstance(root, ast.Name):
             self.value(root, "" if to is None else to)
@@ -416,15 +412,14 @@ class _Reader:
         if name == self.itself and self.of_class is not None:
             if self.gets_class or "__class__" in attribute or (depth > 1 and not attribute):
                 self.now.writes.add(self.of_class.name)
-            elif depth < 2 or {f".{one}" for one in attribute} <= only_new(self.of_class):
-                self.now.writes_itself = True
-            else:
-                self.now.writes |= {self.of_class.name}
-                self.now.writes_given = True
-                self.now.sets_given = self.now.sets_given or (sets and not weight)
-        elif name not in self.fresh or depth > 1:
-            self.now.writes_given = True
-            self.now.sets_given = self.now.sets_given or (sets and not weight)
+                return
+            if depth < 2 or not attribute or f".{attribute[0]}" in only_new(self.of_class):
+                return
+            self.now.writes.add(self.of_class.name)
+        elif name in self.fresh and depth < 2:
+            return
+        self.now.writes_given = True
+        self.now.sets_given |= sets and not weight
 
     def reaches(self, what: str) -> None:
         self.now.anything = self.now.anything or what[:60]

@@ -172,7 +172,7 @@ class _Search:
         self._in_order = True
         self._all = statements_of(cells)
         self._beside = FilesBeside(Path(path).parent)
-        self.names = TouchedNames(self._all, self._beside)
+        self.names = TouchedNames(self._all, self._beside.of)
         self._harmless = HarmlessStatements(self._all, self.names.binding)
 
     def forget(self) -> None:

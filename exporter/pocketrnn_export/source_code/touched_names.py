@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass
-from typing import Final, Protocol
+from collections.abc import Callable, Iterable, Sequence, Set
+from dataclasses import dataclass, field
+from typing import Final
 
 from pocketrnn_export.source_code.code_facts import (
     Function,
@@ -36,7 +36,7 @@ from pocketrnn_export.source_code.known_code import (
 from pocketrnn_export.source_code.mentions import Mentions
 from pocketrnn_export.source_code.statements import Statement
 
-__all__ = ["ANY", "Beside", "Touched", "TouchedNames"]
+__all__ = ["ANY", "FileBeside", "Touched", "TouchedNames"]
 
 # Kinds of names, by what gives them a value.
 _PLAIN, _FLAT, _OBJECT, _CODE, _OF_FILE, _ALIVE = "plain", "flat", "object", "code", "of a file beside", "alive"
@@ -44,19 +44,19 @@ _PLAIN, _FLAT, _OBJECT, _CODE, _OF_FILE, _ALIVE = "plain", "flat", "object", "co
 ANY: Final = "*"
 
 
-class Beside(Protocol):
-    """What is known of files beside (`files_beside.py`)."""
+@dataclass
+class FileBeside:
+    """What is known of a file beside; packages and files are named by the first part of their names.
 
-    imports: set[str]
-    changes: set[str]
-    changes_later: set[str]
+    Attributes:
+        imports: itself, what it imports, and what the files beside it import that it imports.
+        changes: what importing it may change; `ANY` where that may be anything.
+        changes_later: what using one of its functions or classes may change, itself among it.
+    """
 
-
-class FilesBeside(Protocol):
-    """Where it is known."""
-
-    def of(self, modules: Iterable[str]) -> Beside:
-        """What is known of the files among some modules."""
+    imports: set[str] = field(default_factory=set)
+    changes: set[str] = field(default_factory=set)
+    changes_later: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -76,15 +76,14 @@ class TouchedNames:
 
     Args:
         statements: all of them.
-        beside: the Python files beside it.
+        beside: what tells of the files beside it among some modules.
     """
 
-    def __init__(self, statements: Sequence[Statement], beside: FilesBeside) -> None:
+    def __init__(self, statements: Sequence[Statement], beside: Callable[[Iterable[str]], FileBeside]) -> None:
         self._all, self._beside = statements, beside
         self._binding: dict[str, list[Statement]] = {}
         self._holding: dict[str, list[Statement]] = {}
         self._imports: dict[str, str] = {}
-        self._methods: dict[str, list[tuple[ast.ClassDef, Mentions]]] = {}
         for statement in statements:
             for name in statement.binds:
                 self._binding.setdefault(name, []).append(statement)
@@ -115,18 +114,17 @@ class TouchedNames:
         for name, given in ((n, g) for s in self._all for n in s.binds if (g := self._binding[n]) and n not in kinds):
             nodes = [one.node for one in given]
             values = [getattr(node, "value", None) for node in nodes]
-            simple = all(isinstance(node, ast.Assign | ast.AnnAssign) and _one_target(node) for node in nodes)
+            simple = all(map(_is_simple, nodes))
             if any(isinstance(node, ast.ClassDef | Function) for node in nodes):
                 kinds[name] = _ALIVE if any(map(self._keeps_something, nodes)) else _CODE
             elif all(isinstance(node, Import) for node in nodes):
-                beside = self._beside.of(one for given_by in given for one in given_by.now.modules)
+                beside = self._beside(one for given_by in given for one in given_by.now.modules)
                 kinds[name] = _OF_FILE if beside.imports else _CODE
             elif any(map(_is_alive, values)):
                 kinds[name] = _ALIVE
             elif name in set_by_functions:
                 kinds[name] = _OBJECT
-            elif all(isinstance(n, ast.AugAssign) or (isinstance(n, ast.Assign | ast.AnnAssign) and _one_target(n))
-                     for n in nodes) and all(is_plain(value, plain) for value in values):  # fmt: skip
+            elif simple and all(is_plain(value, plain) for value in values):
                 kinds[name] = _PLAIN
                 plain.add(name)
             else:
@@ -303,7 +301,7 @@ class TouchedNames:
         total = statement.later if later else self.totals[statement.index]
         if self._anything(total):
             return {ANY}
-        used = self._beside.of(self.modules_of(total.loads))
+        used = self._beside(self.modules_of(total.loads))
         written = {_top(name) for name in total.writes | total.weights}
         if total.writes_given:
             written |= {name for name, *_ in total.hands if self._kinds.get(name) != _PLAIN}
@@ -319,8 +317,8 @@ class TouchedNames:
     def packages_touched(self, statement: Statement, packages: Set[str]) -> set[str]:
         """The packages and files, of some, that a statement may change by none of their names."""
         total = self.totals[statement.index]
-        used = self._beside.of(self.modules_of(total.loads))
-        changed = self._beside.of(total.modules).changes | used.changes_later
+        used = self._beside(self.modules_of(total.loads))
+        changed = self._beside(total.modules).changes | used.changes_later
         for dotted in map(self.dotted, total.writes):
             if dotted.startswith("sys.path"):
                 changed |= {"sys.path"}
@@ -328,7 +326,7 @@ class TouchedNames:
                 changed.add(dotted.split(".")[0])
         called = {self.dotted(name) for name in total.loads}
         changed |= {name.split(".")[0] for name in called if name.startswith(SETS_STATE)}
-        if "os.chdir" in called and self._beside.of(packages).imports:
+        if "os.chdir" in called and self._beside(packages).imports:
             changed |= {"sys.path"}
         return {"any package"} if ANY in changed else changed & packages
 
@@ -405,9 +403,12 @@ def _is_alive(node: ast.expr | None) -> bool:
     return False
 
 
-def _one_target(node: ast.Assign | ast.AnnAssign) -> bool:
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-    return len(targets) == 1 and isinstance(targets[0], ast.Name)
+def _is_simple(node: ast.stmt) -> bool:
+    """Whether it gives one name, or several, the value that is written there."""
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    return isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign) and all(
+        isinstance(t, ast.Name) for t in targets
+    )
 
 
 def _top(name: str) -> str:
