@@ -656,7 +656,7 @@ def _intake_of(
 ) -> _Intake:
     if isinstance(manifest.input, TextInput):
         if out_of_range is not None:
-            raise InputError("out_of_range is of sequences of numbers, and the bundle takes texts.", "Leave it out.")
+            raise InputError("out_of_range is for sequences of numbers, and the bundle takes texts.", "Leave it out.")
         return TextIntake(manifest, engine, answers, tokenizer)
     if tokenizer is not None:
         raise InputError(f"{manifest.name} takes sequences of numbers, not texts.", "Leave tokenizer out.")

@@ -171,7 +171,7 @@ class NumberStream:
             given = given.astype(np.float64)
         if len(self._held) and given.dtype.kind != self._held.dtype.kind:
             raise SequenceError(
-                f"The samples are of {given.dtype}, and those before of {self._held.dtype}.",
+                f"The samples have the type {given.dtype}, and those before {self._held.dtype}.",
                 "Give all of a recording as integers, or all as floats.",
             )
         # Here, and not in each window that holds it: what is refused is not part of the recording.

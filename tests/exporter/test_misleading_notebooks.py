@@ -22,8 +22,8 @@ from pocketrnn_export.intake.made_twice import check_not_random
 from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name import ModuleName, module_name
 
-# What is changed must be "max" in the end, as it is after the whole notebook has run, or a line must name the statement
-# that is not run. What stands after % may be refused, too.
+# The changed value must be "max" in the end, as it is after the whole notebook has run, or a line must name the statement
+# that is not run. Code after % may be refused, too.
 OF_CONFIG: Final = """
 c = config; c["pool"] = "max"
 c: dict = config; c["pool"] = "max"
@@ -662,7 +662,7 @@ def named(given: str) -> ModuleName:
 
 
 def outcome(subject: str, change: str, caplog: pytest.LogCaptureFixture) -> str:
-    """What becomes of a change: `right` where what is loaded is as after the whole notebook has run, `refused`, or
+    """The outcome of a change: `right` where what is loaded is as after the whole notebook has run, `refused`, or
     `stated` where a line names the cell and a line of the change; else `silent`."""
     before, asked, _ = SUBJECTS[subject]
     code = change.removeprefix("% ").strip("|").replace("|", "\n") if "|" in change else change.removeprefix("% ")

@@ -42,7 +42,7 @@ def test_ts_files_hold_sequences_of_any_length_with_gaps(tmp_path: Path) -> None
         ("", "no line @data"),
         ("1,2:up\n", "stands before @data"),
         (HEAD, "holds no sequences"),
-        (HEAD + "1,2:3,4:up\n", "of one class"),
+        (HEAD + "1,2:3,4:up\n", "one class"),
         (HEAD + "1,2:3:up\n", "samples: 2, 1"),
         (HEAD + "1,2:3,x:up\n", "'x' in line 7"),
         (HEAD + "1,:3,4:up\n", "'' in line 7"),

@@ -191,7 +191,7 @@ def test_sizes_written_as_1_0_are_whole_numbers(folder: Path) -> None:
         ({"fc__bias": None}, "the tensor fc.bias is missing"),
         ({"fc__extra": torch.zeros(2)}, "the tensor fc.extra is not part"),
         ({"fc__bias": torch.zeros(3)}, "fc.bias has the shape [3], not [2]"),
-        ({"fc__bias": torch.zeros(2, dtype=torch.float16)}, "fc.bias is of torch.float16"),
+        ({"fc__bias": torch.zeros(2, dtype=torch.float16)}, "fc.bias has the type torch.float16"),
         ({"fc__bias": torch.tensor([0.0, math.nan])}, "fc.bias holds a value that is not a finite number"),
         ({"embedding__weight": torch.full((6, 4), math.inf)}, "embedding.weight holds a value"),
     ],

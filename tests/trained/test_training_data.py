@@ -181,7 +181,7 @@ def test_a_column_that_stands_twice_is_refused(tmp_path: Path) -> None:
         ("a.csv", " \n\n", "is empty"),
         ("a.csv", "label,text\n", "holds no rows"),
         ("a.jsonl", "\n \n", "holds no rows"),
-        ("a.csv", "label,text\nx,a\nx,b\n", "of one class, 'x'"),
+        ("a.csv", "label,text\nx,a\nx,b\n", "one class, 'x'"),
         ("a.csv", "label,text\nx,a\n,b\n", "Row 2"),
         ("a.csv", "label,text\nx,a\ny,b,c\n", "cannot be read"),
         ("a.jsonl", '{"text": "a", "label": "x"}\n{"text": "b", "label"', "Line 2"),

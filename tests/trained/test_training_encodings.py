@@ -70,7 +70,7 @@ def test_the_commands_take_it_and_refuse_it_where_it_does_nothing(tmp_path: Path
     path.write_bytes(ROWS["a.csv"].encode("cp1252"))
     assert "line 2 holds the byte 0xf6" in refused(str(path))
     assert "Did you mean cp1252?" in refused(str(path), "--encoding", "cp12522")
-    assert "--encoding is of your" in refused("ag_news", "--encoding", "cp1252")
+    assert "--encoding is for your" in refused("ag_news", "--encoding", "cp1252")
     assert "is sequences of numbers" in refused("a.ts", "--encoding", "cp1252")
     # The rows are read; the option does the same for `evaluate`, which shares it.
     assert "'topic'" in refused(str(path), "--encoding", "windows-1252", "--label-column", "topic")

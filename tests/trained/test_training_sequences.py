@@ -117,7 +117,7 @@ def test_a_checkpoint_is_read_as_it_was_written_and_a_contradiction_is_refused(t
     assert ("text" in whole, "tokenizer" in whole["training"]) == (False, False)
     for change, said in (
         ({"version": 2}, "another release"),
-        ({"vocabulary": ["a"]}, "of numbers"),
+        ({"vocabulary": ["a"]}, "for numbers"),
         ({"numbers": {"channels": ["x"]}}, "channels"),
         ({"examples": ["text"]}, "not of type array"),
     ):
@@ -196,7 +196,7 @@ def test_a_missing_sample_is_filled_by_the_value_that_is_said_and_does_not_move_
 @pytest.mark.parametrize("choice", [{"tokenizer": "bpe"}, {"min_freq": 5}, {"packed": False}])
 def test_choices_of_texts_are_refused_for_numbers(choice: dict[str, object]) -> None:
     (name,) = choice
-    with pytest.raises(InputError, match=f"^{name} is .* of texts"):
+    with pytest.raises(InputError, match=f"^{name} is .* for texts"):
         settings_of_choices(NumberSettings, choice)
 
 
@@ -218,7 +218,7 @@ def test_choices_of_numbers_are_refused_for_texts_and_what_is_for_texts_for_numb
         with pytest.raises(InputError, match=f"{settings.ROWS}, .*") as refused:
             train(data, settings)
         assert ("TextSettings" in refused.value.remedy) == (settings is QUICK)
-    with pytest.raises(InputError, match="only"):
+    with pytest.raises(InputError, match="training and validation"):
         train(easy_texts(30), TextSettings(), validation=easy_sequences())
     with pytest.raises(InputError, match=r"Word vectors .*texts"):
         train(easy_sequences(), QUICK, word_vectors=tmp_path)
@@ -299,7 +299,7 @@ def test_the_commands_train_and_evaluate_on_files_of_numbers(tmp_path: Path, mon
         (["evaluate", "c", "test.npz", "--channels", "a,b"], "channels is"),
         (["train", "train.npz", "texts.csv", "-o", "d"], "does not say so"),
         (["train", "texts.csv", "-o", "d", "--sequence-column", "walk"], "--channels"),
-        (["train", "train.npz", "-o", "d", "--multi-label"], "is of texts"),
+        (["train", "train.npz", "-o", "d", "--multi-label"], "is for texts"),
         (["train", "train.npz", "-o", "d", "--hop", "2"], "no window"),
         (["train", "train.npz", "-o", "d", "--integer-scale", "half"], "'half'"),
         (["train", "train.npz", "-o", "d", "--units", "g,g,g"], "units has 3"),

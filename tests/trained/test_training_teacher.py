@@ -157,7 +157,7 @@ def test_answers_that_are_none_are_refused(tmp_path: Path, suffix: str, values: 
         ({"probabilities": [[10**400, 0, 0]]}, "number should be"),
         ({"probabilities": [{"cat": 1.0}]}, "3 numbers"),
         ({"cat": ["much"], "dog": [0.0], "elk": [0.0]}, "'much' .*column 'cat'"),
-        ({"text": ["a dog"], "cat": [1.0], "dog": [0.0], "elk": [0.0]}, "Row 1 of .* of the text 'a dog'.* 'a cat'"),
+        ({"text": ["a dog"], "cat": [1.0], "dog": [0.0], "elk": [0.0]}, "Row 1 of .* text 'a dog'.* 'a cat'"),
     ],
 )
 def test_files_of_other_things_are_refused(tmp_path: Path, columns: dict[str, list[Any]], message: str) -> None:

@@ -38,7 +38,7 @@ __all__ = [
 _LARGEST_DIM: Final = 65_536
 _MOST_LAYERS: Final = 64
 _MOST_PAIRS: Final = 1 << 24
-# What the names of the linear part's weights begin with.
+# The begin of the names of the linear part's weights.
 LINEAR: Final = "linear."
 CODES_OF_JOINTS: Final = f"{LINEAR}codes_of_joints"
 # All steps of a text lack the same numbers of the embeddings, so that they bear less of it than a state.
@@ -119,17 +119,17 @@ class Architecture:
 
     @property
     def padding(self) -> int:
-        """What fills the rows of a batch."""
+        """The value that fills the rows of a batch."""
         return self.padding_id
 
     @property
     def input_said(self) -> str:
-        """What it reads, in a report."""
+        """The input, in words for a report."""
         return f"{self.vocabulary_size:,} tokens{', with a linear part' if self.pairs else ''}"
 
     @property
     def said(self) -> str:
-        """What it is, in a report."""
+        """The layers, in words for a report."""
         return _said(self)
 
     @property
@@ -196,7 +196,7 @@ class SequenceArchitecture:
 
     @property
     def padding(self) -> float:
-        """What fills the rows of a batch."""
+        """The value that fills the rows of a batch."""
         return 0.0
 
     @property
@@ -216,7 +216,7 @@ class SequenceArchitecture:
 
     @property
     def input_said(self) -> str:
-        """What it reads, in a report."""
+        """The input, in words for a report."""
         said = f"{self.channels} channel{'' if self.channels == 1 else 's'}"
         if not self.convolution:
             return said
@@ -224,7 +224,7 @@ class SequenceArchitecture:
 
     @property
     def said(self) -> str:
-        """What it is, in a report."""
+        """The layers, in words for a report."""
         return _said(self)
 
 

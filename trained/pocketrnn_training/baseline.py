@@ -19,7 +19,7 @@ class Baseline:
         folds: the folds of the training rows that it was measured by; 0 for the validation rows.
     """
 
-    # What it is called, which model it is, and what to do where it is better, in words for the report.
+    # Its name, its kind, and what to do where it is better, in words for the report.
     NAME: ClassVar[str] = "linear model"
     MODEL: ClassVar[str]
     MEASURED: ClassVar[str] = "validation rows"

@@ -167,7 +167,7 @@ def _check_fit(
         )
     if isinstance(rules, NumberInput) or isinstance(architecture, SequenceArchitecture | KernelArchitecture):
         if not (isinstance(rules, NumberInput) and isinstance(architecture, SequenceArchitecture | KernelArchitecture)):
-            raise CheckpointError("One of rules and architecture is of numbers only.", "Give both of one kind.")
+            raise CheckpointError("Only one of rules and architecture is for numbers.", "Give both of one kind.")
         if len(rules.channels) != architecture.channels:
             raise CheckpointError(
                 f"There are {len(rules.channels)} names for {architecture.channels} channels.", "Give one for each."
@@ -283,7 +283,7 @@ def read(folder: Path) -> Checkpoint:
     if fault := first_fault(document, json_schema()):
         raise CheckpointError(f"{path} is not valid: {fault}.", MAKE_AGAIN)
     if "numbers" in document and {"text", "vocabulary"} & document.keys():
-        raise CheckpointError(f"{path} is not valid: it is of numbers, and of texts too.", MAKE_AGAIN)
+        raise CheckpointError(f"{path} is not valid: it is for numbers, and for texts too.", MAKE_AGAIN)
     labels, vocabulary = tuple(document["labels"]), tuple(document.get("vocabulary", ()))
     try:
         architecture, rules = _shape_and_rules(document)
@@ -359,7 +359,7 @@ def _weights_fault(state: Mapping[str, torch.Tensor], architecture: AnyArchitect
         if found.shape != tensor.shape:
             return f"the tensor {name} has the shape {list(found.shape)}, not {list(tensor.shape)}"
         if found.dtype != tensor.dtype:
-            return f"the tensor {name} is of {found.dtype}, not {tensor.dtype}"
+            return f"the tensor {name} has the type {found.dtype}, not {tensor.dtype}"
         if (
             name == CODES_OF_JOINTS
             and isinstance(a, Architecture)

@@ -58,6 +58,6 @@ def settings_of_choices(kind: type[_S], choices: Mapping[str, Any]) -> _S:
             raise InputError(f"There is no choice {name!r}.", meant)
         if value != getattr(other, name):
             raise InputError(
-                f"{name} is {value}, which is of {other.ROWS}, and the data holds {kind.ROWS}.", "Leave it out."
+                f"{name} is {value}, which is for {other.ROWS}, and the data holds {kind.ROWS}.", "Leave it out."
             )
     return kind(**given)

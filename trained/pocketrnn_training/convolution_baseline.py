@@ -1,4 +1,4 @@
-"""What a linear model of random convolutions reaches on the same rows: the figure to compare a recurrent network with.
+"""The accuracy of a linear model of random convolutions on the same rows, to compare a recurrent network with.
 
 Dempster, Petitjean and Webb, "ROCKET: exceptionally fast and accurate time series classification using random
 convolutional kernels", 2020, https://arxiv.org/abs/1910.13051; here with 500 kernels, where they use 10,000.
@@ -29,9 +29,9 @@ from pocketrnn_training.threads import limited
 __all__ = ["ConvolutionBaseline", "convolution_baseline", "sequence_baseline"]
 
 KERNELS: Final = 500
-# Of more training rows, so many are drawn.
+# From more training rows, so many are drawn.
 MOST_ROWS: Final = 5_000
-# Of a longer sequence, this many steps at its start are read.
+# Only so many steps of a longer sequence are read, from its start.
 _MOST_STEPS: Final = 4_000
 _WIDTHS: Final = (7, 9, 11)
 _BATCH: Final = 64
@@ -56,7 +56,7 @@ def convolution_baseline(
     validation: EncodedSequences,
     validation_targets: npt.NDArray[np.int64],
 ) -> ConvolutionBaseline | None:
-    """What scikit-learn's RidgeClassifierCV reaches on the largest value of each kernel and its share above zero.
+    """The accuracy of scikit-learn's RidgeClassifierCV on the largest value of each kernel and its share above zero.
 
     Args:
         training: the rows to learn from, at the module's scale.
@@ -84,7 +84,7 @@ def convolution_baseline(
     kernels = list(_kernels(rng, training.samples.shape[1], int(np.median(training.lengths))))
     model = make_pipeline(StandardScaler(), RidgeClassifierCV(alphas=np.logspace(-3, 3, 10)))
     with warnings.catch_warnings():
-        # Of a few rows, the matrix may be singular.
+        # With few rows, the matrix may be singular.
         warnings.simplefilter("ignore")
         model.fit(_features(training, rows, kernels), targets[rows])
         given = model.predict(_features(validation, np.arange(len(validation_targets)), kernels))

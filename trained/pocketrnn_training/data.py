@@ -516,7 +516,7 @@ def classes_of(names: Iterable[str], all_of_them: str, rows: str) -> tuple[str, 
     labels = tuple(sorted(names))
     if len(labels) == 1:
         raise DataError(
-            f"All {all_of_them} are of one class, {labels[0]!r}.",
+            f"All {all_of_them} belong to one class, {labels[0]!r}.",
             f"A classifier needs {rows} of two classes at least.",
         )
     return labels

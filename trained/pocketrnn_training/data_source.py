@@ -113,7 +113,7 @@ class DataSource:
         if self.numbers != NOTHING_SAID:
             raise InputError(
                 "--sequence-column, --time-column, --channels-first, --missing, --integer-scale, --units, --window, "
-                "--hop and --rate are of sequences of numbers, and the data holds texts.",
+                "--hop and --rate are for sequences of numbers, and the data holds texts.",
                 "Name the columns of the channels, too: --channels ax,ay,az.",
             )
         return False
@@ -171,7 +171,7 @@ class DataSource:
         ):
             if value != default and (self.of_numbers or AG_NEWS in self.names):
                 what = "sequences of numbers" if self.of_numbers else "ag_news"
-                raise InputError(f"{option} is of your own files of texts, and DATA is {what}.", "Leave it out.")
+                raise InputError(f"{option} is for your own files of texts, and DATA is {what}.", "Leave it out.")
 
     def read_numbers(
         self, paths: tuple[Path, ...], labels: tuple[str, ...] | None = None, rules: NumberInput | None = None
@@ -195,7 +195,7 @@ class DataSource:
 
         if self.multi_label or self.data_dir is not None:
             said = "--multi-label" if self.multi_label else "--data-dir"
-            raise InputError(f"{said} is of texts, and the data holds sequences of numbers.", "Leave it out.")
+            raise InputError(f"{said} is for texts, and the data holds sequences of numbers.", "Leave it out.")
         options = self.numbers
         if rules is not None:
             options = options.of_classifier(rules)

@@ -1,6 +1,6 @@
 """The last fit of a run: on all rows, those too that were held out for validation.
 
-What validation said of the first fit holds for it: the accuracy, the temperature of the probabilities, the tokenizer.
+The results of validating the first fit hold for it: the accuracy, the temperature of the probabilities, the tokenizer.
 It has the same cycle of epochs and the same vocabulary, and its last epoch is kept, since no row is left that could
 choose one. So of the first fit the last epoch is kept, too. Where `patience` is to end that, its best epoch is kept,
 and this fit has as many epochs, in a cycle of its own, in which the learning rate falls to 0.
@@ -81,7 +81,7 @@ class FinalFit:
 
     @property
     def _parts(self) -> PartWeights:
-        """What each part weighs: what it weighed in the first fit."""
+        """The weight of each part, as in the first fit."""
         metrics, names = self.found.best.metrics, [one.name for one in fields(PartWeights)]
         return PartWeights(*(float(metrics.get(name, 1.0)) for name in names))
 

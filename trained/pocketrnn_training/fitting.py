@@ -37,14 +37,14 @@ __all__ = ["FittedClassifier", "cross_validate", "fit"]
 
 _log: Final = logging.getLogger(__name__)
 _SOURCE: Final = "texts given in Python"
-# What takes no longer says nothing.
+# A shorter run says nothing.
 _SHORT: Final = 2.0
 _LISTS: Final = (list, tuple, set, frozenset, np.ndarray)
 
 
 @dataclass(frozen=True)
 class FittedClassifier(TrainedEstimator):
-    """What `fit` gives: a trained classifier, answered by PyTorch. scikit-learn's tools take it as an estimator.
+    """The result of `fit`: a trained classifier, answered by PyTorch. scikit-learn's tools take it as an estimator.
 
     `pocketrnn_export.export_trained` makes a bundle of it, which needs no PyTorch.
 
@@ -180,7 +180,7 @@ class FittedClassifier(TrainedEstimator):
 
     def _logits(self, texts: Iterable[Any]) -> torch.Tensor:
         with limited(self._threads):
-            # What is no sequence is refused where it is brought to scale.
+            # A value that is not a sequence is refused where it is brought to scale.
             of_numbers = isinstance(self.checkpoint.rules, NumberInput)
             return logits_by_checkpoint(self.checkpoint, list(texts) if of_numbers else _checked_texts(texts))
 
@@ -220,7 +220,7 @@ def fit(
         examples: keep up to 32 of the validation texts in the checkpoint, which whoever has it can read. With False,
             words of the vocabulary are kept.
         before: a classifier to go on from, with its tokenizer, its shape and its labels; words and labels that it lacks
-            get rows. What the texts do not show is forgotten: give the old ones, too.
+            get rows. The classifier forgets what the texts do not show: give the old ones, too.
         report: called with the progress. Without it, what is odd about the texts is logged as a warning, and all else
             as `progress` says.
         progress: say on standard error how far it is, once it has taken two seconds. Where your program sets logging
@@ -483,7 +483,7 @@ def _items(values: Iterable[Any], what: str) -> Iterable[Any]:
         raise DataError(f"{what} is {shown(values, 40)}.", f"Give {what} as a list, or as a column of a table.")
     if getattr(values, "ndim", 1) != 1:
         raise DataError(f"{what} has {values.ndim} dimensions.", "Give one column of it.")  # type: ignore[attr-defined]
-    # Of numpy and pandas; of pyarrow.
+    # For numpy and pandas; for pyarrow.
     as_list = getattr(values, "tolist", getattr(values, "to_pylist", None))
     return values if as_list is None else as_list()
 
@@ -516,13 +516,13 @@ def _name(label: Any, row: int, given: dict[str, Any]) -> str:
     before = given.setdefault(name, label)
     if type(before) is not type(label):
         raise DataError(
-            f"Of the labels, {shown(before)} and {shown(label)} have the same name.", "Give all of them as strings."
+            f"The labels {shown(before)} and {shown(label)} have the same name.", "Give all of them as strings."
         )
     return name
 
 
 def _told(progress: bool) -> Callable[[Progress | Epoch | Notice], None]:
-    """What is done with the events where nobody asks for them: as `pocketrnn_export.export` does it."""
+    """The default use of the events: as `pocketrnn_export.export` does it."""
     if not progress or _log.hasHandlers():
         return _logged
     lines = FewLines(_to_stderr, _SHORT)

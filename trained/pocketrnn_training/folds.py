@@ -42,7 +42,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """What a classifier of all rows can be expected to reach on new ones.
+    """The accuracy to expect of a classifier of all rows on new ones.
 
     Attributes:
         folds: every part.

@@ -46,7 +46,7 @@ _STEEPEST: Final = 0.01
 # The strengths of the ridge that are compared, and in how many parts of the rows.
 _STRENGTHS: Final = np.logspace(-3, 3, 10)
 _PARTS: Final = 20
-# Of more rows, so many are drawn.
+# From more rows, so many are drawn.
 _MOST_ROWS: Final = 10_000
 # A share that differs less than this between the rows is not blown up.
 _LEAST_DEVIATION: Final = 1e-3

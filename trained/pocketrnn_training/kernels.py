@@ -67,7 +67,7 @@ class KernelArchitecture:
 
     @property
     def padding(self) -> float:
-        """What fills the rows of a batch."""
+        """The value that fills the rows of a batch."""
         return 0.0
 
     @property
@@ -82,7 +82,7 @@ class KernelArchitecture:
 
     @property
     def said(self) -> str:
-        """What it is, in a report.
+        """The kernels, in words for a report.
 
         Example:
             >>> KernelArchitecture(channels=1, dilations=(1, 2), classes=2).said

@@ -61,7 +61,7 @@ def pairs_for(vocabulary_size: int, classes: int) -> int:
 
 
 def pair_codes(vocabulary_size: int, pairs: int) -> Codes:
-    """What each token adds to the number of a pair, int64 [vocabulary_size, 2]: as its first, and as its second.
+    """The number that each token adds to that of a pair, int64 [vocabulary_size, 2]: as its first, and as its second.
 
     Two different pairs may have the same number: a hash of pairs (Weinberger et al. 2009), made by a sum, which every
     engine computes exactly.
@@ -82,7 +82,7 @@ def pair_codes(vocabulary_size: int, pairs: int) -> Codes:
 
 @dataclass(frozen=True)
 class Counted:
-    """What a linear part counts in texts of a vocabulary.
+    """The counts of a linear part in texts of a vocabulary.
 
     Attributes:
         spelled: the characters of each token, a space where a word begins or ends; empty for a token without any.
@@ -103,8 +103,8 @@ class Counted:
 
     @cached_property
     def codes_of_joints(self) -> Codes:
-        """What each token adds to the number of a joint, int64 [vocabulary, 2]: its last characters as the first token,
-        its first characters as the second. As `pair_codes`, a hash made by a sum."""
+        """The number that each token adds to that of a joint, int64 [vocabulary, 2]: by its last characters as the
+        first token, by its first characters as the second. As `pair_codes`, a hash made by a sum."""
         half = max(1, self.joints // 2)
         ends = [_hash(f"{token[-_WHERE_PIECES_MEET:]}|") % half for token in self.spelled]
         return np.stack((ends, [_hash(f"|{token[:_WHERE_PIECES_MEET]}") % half for token in self.spelled]), axis=1)
@@ -148,7 +148,7 @@ class Counted:
 
 @dataclass(frozen=True)
 class LinearPart:
-    """What a linear model says of texts: bias + (scores of the tokens and of neighbours) / root of their number.
+    """The logits of a linear model: bias + (scores of the tokens and of neighbours) / root of their number.
 
     Attributes:
         counted: what is counted in a text.

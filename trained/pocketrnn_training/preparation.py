@@ -215,7 +215,7 @@ def _notices(data: LabelledTexts, validation: LabelledTexts, settings: TextSetti
     if copies := len(hashes) - len(first):
         notices.append(f"{copies:,} of {len(data):,} training rows repeat the text of another.")
     labelled = np.flatnonzero(data.labelled)
-    # Of several labels, a number that is the same for the same ones.
+    # For several labels, a number that is the same for the same ones.
     codes = _row_codes(data.targets) if data.several_labels else data.targets
     label_of_group = np.empty(len(first), dtype=np.int64)
     label_of_group[groups[labelled]] = codes[labelled]
@@ -241,7 +241,7 @@ def _notices(data: LabelledTexts, validation: LabelledTexts, settings: TextSetti
 def notices_of_classes(
     labels: tuple[str, ...], trained: npt.NDArray[np.int64], validated: npt.NDArray[np.int64], *, skewed: bool
 ) -> list[str]:
-    """What is odd about the rows of each class.
+    """The oddities of the rows of each class, in words.
 
     Args:
         labels: the classes.

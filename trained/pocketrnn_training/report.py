@@ -180,7 +180,7 @@ def _head(checkpoint: Checkpoint, result: Evaluation, what: str) -> Iterator[str
             yield "They are not trained on."
             if checkpoint.training["none_of_these"] is None:
                 yield "Each half of these rows and of the validation rows is measured with the threshold of the other"
-                yield "half; the one that is kept is of all of them."
+                yield "half; the one that is kept is chosen on all of them."
 
 
 def _accuracy_lines(checkpoint: Checkpoint, result: Evaluation) -> Iterator[str]:
@@ -239,7 +239,7 @@ def _fold_lines(result: CrossValidation | None) -> Iterator[str]:
         return
     yield from ("", "## Cross-validation", "")
     yield f"**{result.said}** Each fold is measured by a classifier of the same settings that was trained on"
-    yield "the rows of the others. The classifier here is of all rows; it is none of these."
+    yield "the rows of the others. The classifier of this report read all rows; it is none of those."
     what = "micro F1" if result.several_labels else "accuracy"
     yield from ("", f"| fold | rows | {what} | mean F1 | linear model |", "|---:|---:|---:|---:|---:|")
     for i, (fold, reached) in enumerate(zip(result.folds, result.scores.tolist(), strict=True), start=1):

@@ -126,11 +126,11 @@ def _arrays(
     if x.ndim == 2:
         x = x[:, :, None]
     if x.dtype.kind not in "iuf" or x.ndim != 3 or 0 in x.shape[1:]:
-        raise DataError(f"x of {path} is of {x.dtype} and has the shape {list(x.shape)}.", _LAYOUT)
+        raise DataError(f"x of {path} has the type {x.dtype} and the shape {list(x.shape)}.", _LAYOUT)
     x = _turned(x, path, options, notes, with_lengths=lengths is not None)
     if y.dtype.kind not in "iuU" or y.ndim != 1 or "" in y.astype(str):
         raise DataError(
-            f"y of {path} is of {y.dtype} and has the shape {list(y.shape)}, or holds an empty label.",
+            f"y of {path} has the type {y.dtype} and the shape {list(y.shape)}, or holds an empty label.",
             "Save one string or whole number for each sequence.",
         )
     if lengths is not None and (

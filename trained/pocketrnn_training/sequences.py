@@ -157,7 +157,7 @@ def labelled_sequences(
     """Recordings as rows: each is one, or is divided into windows.
 
     With `rules.window`, each stretch of a recording that has one label is divided as the runtime divides a recording.
-    What fills no window is left out, which a note says where it is a whole stretch.
+    A rest that fills no window is left out, which a note says where it is a whole stretch.
 
     Args:
         recordings: what the files hold.

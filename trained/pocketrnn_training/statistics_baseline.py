@@ -1,4 +1,4 @@
-"""What a random forest reaches on eight statistics of each channel: whether the order of the steps says more."""
+"""The accuracy of a random forest on eight statistics of each channel: whether the order of the steps says more."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def statistics_baseline(
     targets: npt.NDArray[np.int64],
     folds: npt.NDArray[np.int64],
 ) -> StatisticsBaseline | None:
-    """What it reaches on the rows of each fold, fitted on those of the others.
+    """Its accuracy on the rows of each fold, fitted on those of the others.
 
     Args:
         sequences: the rows.

@@ -182,7 +182,7 @@ def _check_texts(found: list[Any], wanted: list[str], path: Path, before: int) -
     for row, (text, other) in enumerate(zip(found, wanted, strict=True), start=before + 1):
         if text != other:
             raise DataError(
-                f"Row {row} of {path} is of the text {shown(text, 40)}, but the data has {shown(other, 40)} there.",
+                f"Row {row} of {path} has the text {shown(text, 40)}, but the data has {shown(other, 40)} there.",
                 _SAME_ROWS,
             )
 

@@ -228,7 +228,7 @@ class TextSettings(Settings):
             )
         if self.asks_for_pieces and self.spelling:
             raise InputError(
-                "spelling is of words, and pieces of words have their fragments already.",
+                "spelling is for words, and pieces of words have their fragments already.",
                 "Leave it out, or use another tokenizer.",
             )
         if self.linear and not self.packed:

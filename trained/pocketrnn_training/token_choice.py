@@ -31,7 +31,7 @@ __all__ = ["TokenChoice", "TokenizedTexts", "as_before", "counted_in"]
 _MOST_UNKNOWN: Final = 0.2
 # And where more are, whatever the linear parts say.
 _WORDS_SAY_NOTHING: Final = 0.6
-# What the validation rows do not tell by more than chance: of fewer rows than these words are taken, of others pieces.
+# Where the validation rows do not tell by more than chance, words are taken with fewer rows than these, else pieces.
 # With 2,500 of TREC's the linear part of words is better by 1.8 points, with 4,915 it is no longer. Beside word vectors
 # words are taken of any number of rows: docs/training-measurements.md, "Word vectors".
 _FEW_ROWS: Final = 3_000
@@ -261,7 +261,7 @@ class TokenChoice:
 
 
 def counted_in(tokens: Sequence[str], rules: AnyTextRules, pairs: int) -> Counted:
-    """What a linear part counts in texts that are cut by these rules.
+    """The counts of a linear part in texts that are cut by these rules.
 
     Example:
         >>> counted_in(("<unk>", "<pad>", "so"), TextRules(unknown_id=0, padding_id=1), 1024).spelled

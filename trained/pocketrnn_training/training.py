@@ -99,10 +99,10 @@ def train(
     """
     kind = kind_of(data)
     if not isinstance(validation, kind.rows | None):
-        raise InputError("One of training and validation rows is of numbers only.", "Give both of one kind.")
+        raise InputError("Only one of training and validation rows has numbers.", "Give both of one kind.")
     if not isinstance(settings, kind.settings):
         raise InputError(
-            f"The settings are of {settings.ROWS}, and the data holds {kind.settings.ROWS}.",
+            f"The settings are for {settings.ROWS}, and the data holds {kind.settings.ROWS}.",
             f"Give {kind.settings.__name__}.",
         )
     settings.check_beside(teacher=teacher, word_vectors=word_vectors, before=before)

@@ -1,1 +1,1 @@
-"""What a user's Python file or notebook says, read without running it: which statements a module needs."""
+"""The statements of a user's Python file or notebook that a module needs, found without running it."""

@@ -1,4 +1,4 @@
-"""What a piece of a user's code says by itself, without following what it calls: an import, a class, an expression."""
+"""Facts of a piece of a user's code, without following its calls: an import, a class, an expression."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def defaults_of(node: Definition) -> dict[str, ast.expr]:
 
 
 def head_of(node: ast.stmt) -> list[ast.expr]:
-    """What of a class or function runs where the statement stands, before there is one; else nothing."""
+    """The parts of a class or function that run where the statement stands, before there is one; else nothing."""
     if isinstance(node, ast.ClassDef):
         return [*node.bases, *(keyword.value for keyword in node.keywords), *node.decorator_list]
     if isinstance(node, Function):

@@ -1,4 +1,4 @@
-"""What the Python files beside a notebook may change: when they are imported, and when one of their functions is used.
+"""The changes that Python files beside a notebook may make: when they are imported, and when a function is used.
 
 They are read, not run. `import setup` may set something in another file, and so may `setup.configure()`.
 """
@@ -27,7 +27,7 @@ class FilesBeside:
         self._files: dict[str, FileBeside | None] = {}
 
     def of(self, modules: Iterable[str]) -> FileBeside:
-        """What is known of the files among some modules, all together.
+        """The facts of the files among some modules, all together.
 
         Example:
             >>> FilesBeside(Path("project")).of({"settings", "torch"}).imports
@@ -36,7 +36,7 @@ class FilesBeside:
         found = FileBeside()
         for module in modules:
             parts = module.split(".")
-            # What stands above a file in folders is imported with it.
+            # The packages that a file stands in are imported with it.
             for end in range(1, len(parts) + 1):
                 if file := self._file(".".join(parts[:end])):
                     found.imports |= file.imports

@@ -30,7 +30,7 @@ _READING: Final = frozenset({
     "readlines", "rglob", "save", "savez", "step", "system", "train_model", "urlopen", "urlretrieve", "write_bytes",
     "write_text",
 })  # fmt: skip
-# What is set in these does no more than what a plain assignment does.
+# Setting a value in these does no more than a plain assignment.
 _PURE_PLACES: Final = ("sys.path.", "os.environ.", "os.path.join")
 # Blocks that open nothing.
 _PURE_BLOCKS: Final = frozenset({
@@ -39,7 +39,7 @@ _PURE_BLOCKS: Final = frozenset({
 
 
 class HarmlessStatements:
-    """What may be run of a file.
+    """The kinds of statements that may be run.
 
     Args:
         statements: all of them.

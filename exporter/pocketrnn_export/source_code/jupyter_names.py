@@ -1,4 +1,4 @@
-"""What a notebook is called in Jupyter: `__main__`, and it has no `__file__`.
+"""The names of a notebook in Jupyter: `__main__`, and it has no `__file__`.
 
 Here its code runs in a module of its own name, as what is made there must be found later.
 """
@@ -21,7 +21,7 @@ _OF_JUPYTER: Final = frozenset(
     {"IPython", "__IPYTHON__", "_ih", "_oh", "get_ipython", "google.colab", "ipykernel", "ipykernel_launcher"}
 )
 _ALSO: Final = frozenset({"In", "Out", "_", "exit", "quit"})
-# What else Python calls a file by; as a text, these are asked for by no name.
+# The other names that Python has for a file; no name asks for these as texts.
 _OF_FILES: Final = frozenset({"__file__", "__name__", "__package__", "__spec__"})
 _HOLD_NAMES: Final = ("dir()", "globals()", "globals().keys()", "locals()", "locals().keys()", "vars()")
 

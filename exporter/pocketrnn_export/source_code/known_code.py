@@ -1,6 +1,6 @@
-"""What is known of the functions, methods and attributes that a file does not define: Python's, and packages'.
+"""Facts of the functions, methods and attributes that a file does not define: Python's, and packages'.
 
-What stands in none of these tables counts as code that may change what it is given (`touched_names.py`).
+Code that stands in none of these tables may change what it is given (`touched_names.py`).
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ REACH_ANYTHING: Final = (
     "profile.run", "pytest", "runpy", "sys._", "sys.addaudithook", "sys.displayhook", "sys.excepthook", "sys.modules",
     "sys.set", "threading.set", "timeit.", "trace.", "traceback.walk", "unittest", "wrapt",
 )  # fmt: skip
-# What makes something that is another thing after it was read: iterators, generators of numbers, tables that fill.
+# The makers of values that change when they are read: iterators, generators of numbers, tables that fill.
 ALIVE: Final = frozenset({
     "Generator", "Random", "RandomState", "SystemRandom", "accumulate", "chain", "count", "cycle", "default_rng",
     "defaultdict", "enumerate", "filter", "finditer", "iter", "islice", "map", "product", "repeat", "reversed",
@@ -136,7 +136,7 @@ FOREIGN_CELLS: Final = frozenset({
     "markdown", "mermaid", "node", "perl", "powershell", "pypy", "python", "python2", "python3", "ruby", "script",
     "sh", "shell", "sql", "svg", "sx", "system", "writefile", "script_magic",
 })  # fmt: skip
-# What is set in these parts of a package changes no answer.
+# A value that is set in these parts of a package changes no answer.
 SWITCHES: Final = (
     "logging", "matplotlib", "pandas", "torch.autograd", "torch.backends", "torch.cuda", "torch.multiprocessing",
     "tqdm", "warnings", "seaborn", "plotly",

@@ -1,4 +1,4 @@
-"""What a piece of a user's code does with the names that it mentions, as far as the code says it by itself.
+"""The names that a piece of a user's code mentions, and its use of them, as far as the code itself says it.
 
 Nothing is run, and nothing is followed: `f(config)` gives `config` to `f`, whatever `f` does with it.
 """
@@ -45,7 +45,7 @@ _JUPYTERS = frozenset({"_", "__", "In", "Out", "get_ipython"})
 
 @dataclass
 class Mentions:
-    """What some code does with names.
+    """The use that some code makes of names.
 
     Attributes:
         loads: the names that it uses, and parts of them, as `sys.modules`.
@@ -95,7 +95,7 @@ class Mentions:
 
 
 def mentions_of(node: ast.stmt, packages: Set[str]) -> tuple[Mentions, Mentions]:
-    """What a top-level statement does when it is run, and what the functions in it do when they are called.
+    """The effects of a top-level statement when it is run, and of the functions in it when they are called.
 
     Args:
         node: the statement.
@@ -125,7 +125,7 @@ class _Reader:
         self.local: Set[str] = frozenset()
         self.fresh: Set[str] = frozenset()
         self.parameters: Set[str] = frozenset()
-        # Of a method: its first parameter, its class, and whether it is given the class in place of an object.
+        # For a method: its first parameter, its class, and whether it is given the class in place of an object.
         self.itself = ""
         self.of_class: ast.ClassDef | None = None
         self.gets_class = False
@@ -205,7 +205,7 @@ class _Reader:
         self.returned |= made
 
     def body(self, node: Definition | ast.GeneratorExp, of_class: ast.ClassDef | None) -> None:
-        """What runs later: the body of a function."""
+        """The part that runs later: the body of a function."""
         inner = _Reader(self.packages)
         bound, parameters = set[str](), set[str]()
         for part in ast.walk(node):

@@ -1,6 +1,6 @@
 """Which statements of a file define a name and what it needs. Only these are run: no training, no reading of files.
 
-A notebook is run from top to bottom by its owner, for an hour. Of it a class needs some imports, constants, functions
+A notebook is run from top to bottom by its owner, for an hour. A class needs some of its imports, constants, functions
 and other classes. They are found by the names that are used: in a class, by those methods that a forward pass can
 reach. A statement that may change any of it, by the names that it mentions (`touched_names.py`), is needed too. A
 statement that is needed is run only if it defines or changes something: an import, a function, a class, an assignment
@@ -38,7 +38,7 @@ _Compound = ast.If | ast.For | ast.AsyncFor | ast.While | ast.With | ast.AsyncWi
 
 
 def defined_names(cells: Iterable[Cell]) -> list[str]:
-    """What the statements of some cells define, each once: first the classes, then functions, then variables.
+    """The names that the statements of some cells define, each once: first the classes, then functions, then variables.
 
     Example:
         >>> defined_names(cells)
@@ -51,7 +51,7 @@ def defined_names(cells: Iterable[Cell]) -> list[str]:
 
 @dataclass(frozen=True)
 class Needed:
-    """What of a file is run.
+    """The part of a file that is run.
 
     Attributes:
         statements: those that define some names and what these need, in the order in which they are to be run.
@@ -76,7 +76,7 @@ def needed_statements(
     """The statements that define some names and what these need, and those that change any of it.
 
     Where a name has several definitions, the one that stands before its use counts; for what a function uses when it is
-    called, the last one, as after the whole notebook has run. What may change any of it is run too, by whatever name or
+    called, the last one, as after the whole notebook has run. A statement that may change any of it is run too, by whatever name or
     function or package it does so. Where it may not be run, it is noted.
 
     Args:
@@ -154,7 +154,7 @@ class _NotRunError(Exception):
 
 
 class _Search:
-    """What is needed so far, of what `needed_statements` is given."""
+    """The statements that are needed so far, among those that `needed_statements` is given."""
 
     def __init__(self, cells: Sequence[Cell], path: str, given: Set[str], likely: Mapping[str, str]) -> None:
         self.path = path
@@ -165,7 +165,7 @@ class _Search:
         self.taken: set[int] = set()
         self.order: list[Statement] = []
         self.unresolved: set[str] = set()
-        # What is not run, by its statement, and what it may change.
+        # The statements that are not run, each with the names that it may change.
         self.notes: dict[int, Touched] = {}
         self._wanted: set[str] = set()
         self._not_run: dict[int, _NotRunError] = {}
@@ -244,7 +244,7 @@ class _Search:
                 return
 
     def _touched(self) -> Callable[[Statement], Touched]:
-        """What statements may change of that which is run so far."""
+        """The names of the part that is run so far that statements may change."""
         names = self.names
         given = {name for s in self.order for name in self.gives(s)}
         makers = {one for one in self._wanted if names.is_code(one)}
@@ -274,7 +274,7 @@ class _Search:
         """Run what may change something, if it may be run; else note it."""
         before = set(self.taken), list(self.order), set(self.unresolved), self._in_order
         may_be_run = not statement.alone and not (touched.anything and not statement.is_star)
-        # What changes objects of what is asked for is run only where it is these that are asked for.
+        # A change of objects of the class that is asked for is run only where the objects are asked for.
         may_be_run = may_be_run and (bool(touched.names) or statement.is_star or bool(set(touched.made) & self._wanted))
         try:
             if may_be_run:
@@ -325,7 +325,7 @@ class _Search:
                     yield f"{', '.join(found)} may write {name}, which is taken as it is on the disk now"
 
     def _asking(self, run: Sequence[Statement]) -> Iterator[str]:
-        """What is run, and asks whether it runs in Jupyter; of a Python file, also what may change that, and asks
+        """The statements that are run and ask whether they run in Jupyter; in a Python file, also those that ask
         whether it is run by itself."""
         looked_at = {s.index: s for s in run}
         for statement in [self._all[i] for i in self.notes]:
@@ -340,7 +340,7 @@ class _Search:
                 yield f"{statement.place}: `{statement.title}`"
 
     def in_order(self) -> list[Statement]:
-        """What was taken, as it is to be run."""
+        """The statements that were taken, as they are to be run."""
         taken = sorted(self.order, key=lambda s: s.index) if self._in_order else list(self.order)
         if self.unresolved:
             # A name that nothing binds may come from one of these.
@@ -361,7 +361,7 @@ class _Search:
             if at is None and statement not in self.order:
                 self.order.append(statement)
             try:
-                # Of `model = model.to(device)`, the first model is what is asked for too.
+                # In `model = model.to(device)`, the first model is asked for too.
                 self._require(used, at, None if wanted and used == name else statement)
             except _NotRunError as error:
                 failed.append(error)

@@ -81,7 +81,7 @@ class Statement:
 
     @property
     def title(self) -> str:
-        """What it is called in messages: `class RNN`, `import torch`, or how it begins."""
+        """Its name in messages: `class RNN`, `import torch`, or how it begins."""
         if isinstance(self.node, ast.ClassDef):
             return f"class {self.node.name}"
         if isinstance(self.node, Function):
@@ -104,7 +104,7 @@ def statements_of(cells: Iterable[Cell]) -> list[Statement]:
 def _parts(node: ast.stmt, cell: Cell) -> Iterator[tuple[ast.stmt, bool]]:
     """The statement, and whether it runs only where its file is run by itself, as a notebook is.
 
-    Of an import of several names, one for each.
+    One for each name of an import of several.
     """
     if isinstance(node, Import):
         for alias in node.names:
@@ -137,7 +137,7 @@ def _is_true_by_itself(test: ast.expr) -> bool | None:
 
 
 def run_at_once(node: ast.AST) -> Iterator[ast.AST]:
-    """What of a statement runs when it is met: all but the bodies of functions, and decorators, which only register."""
+    """The parts of a statement that run when it is met: not bodies of functions, nor decorators, which only register."""
     yield node
     if isinstance(node, Definition):
         children: Iterable[ast.AST] = [*defaults_of(node).values(), *annotations_of(node)]

@@ -46,7 +46,7 @@ ANY: Final = "*"
 
 @dataclass
 class FileBeside:
-    """What is known of a file beside; packages and files are named by the first part of their names.
+    """The facts of a file beside; packages and files are named by the first part of their names.
 
     Attributes:
         imports: itself, what it imports, and what the files beside it import that it imports.
@@ -61,7 +61,7 @@ class FileBeside:
 
 @dataclass(frozen=True)
 class Touched:
-    """What a statement may change: names that are run, and objects of what is asked for."""
+    """The changes that a statement may make: names that are run, and objects of what is asked for."""
 
     names: tuple[str, ...] = ()
     made: tuple[str, ...] = ()
@@ -72,7 +72,7 @@ class Touched:
 
 
 class TouchedNames:
-    """What the statements of a file do to names.
+    """The effects of a file's statements on names.
 
     Args:
         statements: all of them.
@@ -136,7 +136,7 @@ class TouchedNames:
         return any(keeps_something(ast.unparse(one.func if isinstance(one, ast.Call) else one)) for one in decorators)
 
     def _total(self, statement: Statement) -> Mentions:
-        """What a statement does, with what the functions do that it mentions, and those that these mention."""
+        """The effects of a statement and of the functions that it mentions, and of those that these mention."""
         total = Mentions()
         total.add(statement.now)
         if not isinstance(statement.node, ast.ClassDef | Function) or _runs_itself(statement.node):
@@ -150,7 +150,7 @@ class TouchedNames:
         return total
 
     def _code_of(self, name: str) -> Mentions:
-        """What the functions may do that a name stands for, or that what it stands for holds."""
+        """The effects of the functions that a name stands for, or that its object holds."""
         if name not in self._code:
             self._code[name] = total = Mentions()
             waiting, seen = [name], set[str]()
@@ -186,7 +186,7 @@ class TouchedNames:
         return {name for name in mentioned if name not in self._binding and not hasattr(builtins, name)}
 
     def dotted(self, name: str) -> str:
-        """What a name stands for in a package, `torch.nn` of `nn`; else the name itself."""
+        """The name in a package that a name stands for, `torch.nn` of `nn`; else the name itself."""
         top, *rest = name.split(".", 1)
         return ".".join([self._imports.get(top, top), *rest])
 
@@ -220,7 +220,7 @@ class TouchedNames:
     def touched_by(
         self, statement: Statement, objects: Set[str], code: Set[str], parts: Set[str], models: Set[str]
     ) -> Touched:
-        """What a statement may change of some names.
+        """The names among some that a statement may change.
 
         Args:
             statement: one that is not run.

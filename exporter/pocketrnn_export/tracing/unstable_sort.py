@@ -36,7 +36,7 @@ class _Reversed(FunctionMode):
 
 
 def in_the_other_order(func: Callable[..., Any], name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """What a function of such a name gives, with equal values in the opposite order where it puts values in order.
+    """The result of a function of such a name, with equal values in the opposite order where it puts values in order.
 
     Example:
         >>> in_the_other_order(torch.sort, "sort", (torch.tensor([2, 2, 1]),), {}).indices

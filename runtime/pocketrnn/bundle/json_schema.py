@@ -203,7 +203,7 @@ def parsed(
     found = document.get("version")
     if type(found) is int and found != version:
         raise error(
-            f"{path} was made by another release: it is of version {found} of the format, and this pocketrnn reads "
+            f"{path} was made by another release: it has version {found} of the format, and this pocketrnn reads "
             f"version {version}.",
             again,
         )

@@ -165,10 +165,10 @@ def classify(
         from pocketrnn.commands.classify_recordings import check_options, classify_recordings
 
         if as_stream or explains or as_tokens or threshold is not None:
-            raise click.UsageError("--stream, --explain, --tokens and --threshold are of texts.")
+            raise click.UsageError("--stream, --explain, --tokens and --threshold are for texts.")
         check_options(classifier, files, sequence_column, top)
     elif sequence_column is not None:
-        raise click.UsageError(f"--sequence-column is of sequences of numbers, and {classifier.name} takes texts.")
+        raise click.UsageError(f"--sequence-column is for sequences of numbers, and {classifier.name} takes texts.")
     elif files.are_given and as_json:
         raise click.UsageError("--json is not for files; see --output-format.")
     by_threshold = of_texts and (

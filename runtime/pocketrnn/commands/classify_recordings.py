@@ -43,15 +43,15 @@ def check_options(classifier: Classifier, files: FileOptions, by: str | None, to
         click.UsageError, InputError: there is one.
     """
     if classifier.manifest.output.activation == "values" and top not in (None, 1):
-        raise click.UsageError(f"--top is of labels, and {classifier.name} gives values.")
+        raise click.UsageError(f"--top is for labels, and {classifier.name} gives values.")
     if files.encoding != UTF8:
-        raise InputError("--encoding is of texts, and the bundle takes sequences of numbers.", "Leave it out.")
+        raise InputError("--encoding is for texts, and the bundle takes sequences of numbers.", "Leave it out.")
     if files.on_error == "skip":
-        raise click.UsageError("--on-error skip is of rows with texts: a recording with a gap is refused as a whole.")
+        raise click.UsageError("--on-error skip is for rows with texts: a recording with a gap is refused as a whole.")
     if by is not None and not files.input:
-        raise click.UsageError("--sequence-column is of a file: name it with --input.")
+        raise click.UsageError("--sequence-column is for a file: name it with --input.")
     if (files.output or files.output_format) and not files.input:
-        raise click.UsageError("--output is of a file: name the one to read with --input.")
+        raise click.UsageError("--output is for a file: name the one to read with --input.")
 
 
 def classify_recordings(classifier: Classifier, files: FileOptions, wanted: Wanted, by: str | None) -> None:
@@ -75,7 +75,7 @@ def classify_recordings(classifier: Classifier, files: FileOptions, wanted: Want
                 say(wanted.line(name, answer))
         return
     if wanted.as_json:
-        raise click.UsageError("--json is of lines on standard output; for a table, see --output-format.")
+        raise click.UsageError("--json is for lines on standard output; for a table, see --output-format.")
     destination = files.output or "-"
     kind = kind_of(destination, files.output_format, "--output-format")
     # A file that cannot be read is refused by its reader.

@@ -45,8 +45,8 @@ def native_module() -> ModuleType:
         from pocketrnn.installation import installs_native_engine
 
         raise MissingExtraError(
-            "The native engine that is installed is of another version than pocketrnn.",
-            f"Install the two of one version: {installs_native_engine()}",
+            "The native engine that is installed has another version than pocketrnn.",
+            f"Install the same version of both: {installs_native_engine()}",
         )
     return _engine
 

@@ -238,7 +238,7 @@ class OnnxRuntimeEngine:
                     path = self._folder / graph.file
                     if graph.file.endswith(ORT_SUFFIX):
                         raise InputError(
-                            f"{path} is of onnxruntime's own format, which gives the logits only.",
+                            f"{path} has onnxruntime's own format, which gives the logits only.",
                             "Use the bundle that it was made from.",
                         )
                     content = read_graph(path, graph.sha256, trusted=self._options.trust)

@@ -266,7 +266,7 @@ def _array(arrow: Any, name: str, values: list[Any], kind: Any) -> Any:
         # With its type given, pyarrow cuts 1.5 to 1 in silence, and drops a member that a struct does not have.
         if _fits(arrow, array.type, kind):
             return arrow.array(values, kind)
-        problem = f"it is of type {kind} in the first {BATCH_ROWS:,} rows, of type {array.type} in later ones"
+        problem = f"it has the type {kind} in the first {BATCH_ROWS:,} rows, and {array.type} in later ones"
     except UnicodeEncodeError:
         problem = "it holds half of a surrogate pair, which has no UTF-8 form"
     except OverflowError:

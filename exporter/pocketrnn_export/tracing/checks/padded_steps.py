@@ -22,7 +22,7 @@ __all__ = ["place_of_padded_steps"]
 # Tokens of a text, and so many more of the one beside it, which is first.
 _LENGTHS: Final = (3, 40)
 _MORE: Final = 9
-# What forward asks about longer texts is not tried.
+# Questions of forward about longer texts are not tried.
 _LONGEST: Final = 2_000
 
 

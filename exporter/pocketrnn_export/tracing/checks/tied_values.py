@@ -1,6 +1,6 @@
 """Whether the order of equal values may decide the answer to some text, which PyTorch leaves undefined.
 
-The words of a text that stand twice have equal scores. What is taken at their places shows in the answer, and then the
+The words of a text that stand twice have equal scores. A value that is taken at their places shows in the answer, and then the
 module is refused (`trace_checks.refuse_ties`); or in a number that a gate holds back from every text that was tried. So
 the program runs with equal values in both orders, and its operators are looked at one by one (`two_runs.py`).
 """
@@ -22,7 +22,7 @@ from pocketrnn_export.tracing.unstable_sort import ORDERS, in_the_other_order
 __all__ = ["place_of_tied_values"]
 
 _STEPS: Final = (2, 9, 40)
-# What stands at the places of equal values may be equal, as the vectors of one word are: it is taken as it is.
+# The values at the places of equal scores may be equal, as the vectors of one word are: then the order is nothing.
 _TAKES: Final = (*BY_POSITION, "embedding", "index", "take")
 
 

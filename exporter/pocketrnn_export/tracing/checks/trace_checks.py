@@ -232,7 +232,7 @@ def told_by_padding(asked: AskedModule, traced: TracedProgram) -> dict[int, str]
 
 
 def _note_of_ties(asked: AskedModule, found: TracedProgram) -> tuple[str, ...]:
-    """What is said of a program in which the order of equal values may decide an answer."""
+    """The sentence on a program in which the order of equal values may decide an answer."""
     if not found.orders:
         return ()
 

@@ -30,7 +30,7 @@ TEXT: Final = 1
 _DRAWS: Final = 12
 _SAME: Final = 1e-3
 _UNBOUNDED: Final = float("inf")
-# What keeps numbers as they are, or fills some up that are none of the text's.
+# The operators that keep numbers as they are, or fill some up that are none of the text's.
 _MOVES: Final = frozenset({
     "_to_copy", "alias", "clone", "contiguous", "cut", "cut_to_longest", "detach", "expand", "flip", "gather",
     "getitem", "index", "index_select", "masked_fill", "permute", "reshape", "select", "slice", "squeeze", "step", "t",
@@ -49,7 +49,7 @@ _CELL: Final = 2
 
 @dataclass(frozen=True)
 class _Ran:
-    """What a node was given and what it gave, as lists of what they hold, before anything was written into it."""
+    """The inputs and outputs of a node, as lists of what they hold, before anything was written into them."""
 
     given: list[Any]
     form: Any
