@@ -22,8 +22,8 @@ from pocketrnn_export.intake.made_twice import check_not_random
 from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name import ModuleName, module_name
 
-# The changed value must be "max" in the end, as it is after the whole notebook has run, or a line must name the statement
-# that is not run. Code after % may be refused, too.
+# The changed value must be "max" in the end, as it is after the whole notebook has run, or a line must name the
+# statement that is not run. Code after % may be refused, too.
 OF_CONFIG: Final = """
 c = config; c["pool"] = "max"
 c: dict = config; c["pool"] = "max"

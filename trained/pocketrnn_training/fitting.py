@@ -442,7 +442,7 @@ def _labelled_numbers(
         try:
             samples = array_of(array, rules.channels)
         except SequenceError as error:
-            raise DataError(f"Of {name}: {error.problem}", error.remedy) from None
+            raise DataError(f"{name}: {error.problem}", error.remedy) from None
         recordings.append(Recording(name, samples, _name(label, row, given)))
     return labelled_sequences(recordings, rules, known, "sequences given in Python"), given
 

@@ -258,7 +258,7 @@ def ridge(shares: Floats, targets: Rows, classes: int, row_weights: Floats, grou
         residual = y - z @ (products / (squares + strength)[:, None])
         for part in np.unique(part_of):
             rows = np.flatnonzero(part_of == part)
-            # What a model without these rows would leave, in closed form.
+            # The residuals of a model without these rows, in closed form.
             hat = (z[rows] / (squares + strength)) @ z[rows].T + root[rows] @ root[rows].T / row_weights.sum()
             residual[rows] = np.linalg.lstsq(np.eye(len(rows)) - hat, residual[rows], rcond=None)[0]
         error = float(np.square(residual).mean())

@@ -171,7 +171,7 @@ def _note_long_texts(lengths: npt.NDArray[np.int64], max_tokens: int | None, rep
 
 
 def _about_more(outside: int, teacher: AboutTeacher | None, before: Checkpoint | None, *, made: bool) -> dict[str, Any]:
-    """What a checkpoint says of rows only where there are such."""
+    """The members that a checkpoint has only where there are such rows."""
     return (
         ({"outside_rows": outside} if outside else {})
         | ({} if teacher is None else {"teacher": teacher.figures})

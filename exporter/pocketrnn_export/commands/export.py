@@ -55,7 +55,15 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
     groups={
         "Options": ("output", "weights", "vocabulary", "labels", "name", "no_examples", "force"),
         "How a text becomes ids": ("tokenizer", "pairs", "rules", "max_tokens"),
-        "How the module is made and called": ("set", "random_weights", "call", "gives", "one_text", "multi_label"),
+        "How the module is made and called": (
+            "set",
+            "random_weights",
+            "run_notebook",
+            "call",
+            "gives",
+            "one_text",
+            "multi_label",
+        ),
         "The files to write": (
             "streaming",
             "torchscript",
@@ -91,6 +99,9 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
               "such as label_encoder.pkl.")  # fmt: skip
 @click.option("--random-weights", is_flag=True,
               help="Export a module file as it is made, with random weights.")  # fmt: skip
+@click.option("--run-notebook", type=click.IntRange(min=1), metavar="SECONDS",
+              help="Run all cells of the notebook too, its training included, in a process of their own, and compare "
+              "the module's answers; for so many seconds at most. Only for a notebook that you trust.")  # fmt: skip
 @click.option("--set", type=Text(), multiple=True, metavar="NAME=VALUE",
               help="The value of a name in a module file, in place of what the file says; repeatable.")  # fmt: skip
 @click.option("--tokenizer", type=Text(), metavar="NAME|FILE",
@@ -341,6 +352,7 @@ def _described(source: str, named: ModuleName | None, options: dict[str, Any]) -
         "weights",
         "multi_label",
         "random_weights",
+        "run_notebook",
         "set",
         "pairs",
         "call",
@@ -389,7 +401,11 @@ def _module_and_call(source: str, named: ModuleName | None, options: dict[str, A
     if named is not None:
         module, function = _module_of(named, options)
         return module, options["call"] if function is None else function
-    if given := [f"--{option.replace('_', '-')}" for option in ("weights", "random_weights", "set") if options[option]]:
+    if given := [
+        f"--{option.replace('_', '-')}"
+        for option in ("weights", "random_weights", "run_notebook", "set")
+        if options[option]
+    ]:
         raise click.UsageError(f"{source} is not of the form file.py:name, so {given[0]} has nothing to go into.")
     if torchscript_file.is_torchscript(Path(source)):
         return torchscript_file.load_torchscript(Path(source)), options["call"]
@@ -450,4 +466,10 @@ def _module_of(named: ModuleName, options: dict[str, Any]) -> tuple[Any, Any]:
         load_weights(module, weights)
     if not options["random_weights"]:
         check_not_random(named, module, weights)
+    if options["run_notebook"] is not None:
+        from pocketrnn_export.intake.whole_run import check_whole_run
+
+        if not named.is_notebook:
+            raise click.UsageError(f"{named.path} is no notebook, so --run-notebook has no cells to run.")
+        check_whole_run(named, module, weights, options["run_notebook"])
     return module, function

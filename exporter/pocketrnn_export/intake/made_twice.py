@@ -6,11 +6,8 @@ import contextlib
 import hashlib
 import inspect
 import logging
-import multiprocessing
 import random
 import re
-import sys
-import warnings
 from typing import Any, Final
 
 import numpy as np
@@ -21,10 +18,11 @@ from pocketrnn.errors import InputError, PocketRNNError, first_line
 from pocketrnn_export.intake.as_given import names_read, untouched
 from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name import ModuleName
+from pocketrnn_export.intake.own_process import given_apart
 from pocketrnn_export.intake.weights_file import SavedWeights, load_weights
 from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
 
-__all__ = ["check_not_random"]
+__all__ = ["answer_to_a_probe", "check_not_random", "same_answers"]
 
 # Lists of lists of tensors are looked into so far.
 _DEEPEST: Final = 3
@@ -57,10 +55,8 @@ def check_not_random(named: ModuleName, module: nn.Module, weights: SavedWeights
                 else f"{weights.path} does not hold it: make it a parameter, a layer or a buffer, and save the weights "
                 "again; or ask for random ones with --random-weights.",
             )
-    own = _answer_to_a_probe(module)
-    if own is not None and answer is not None and not (
-        own.shape == answer.shape and np.allclose(own, answer, rtol=1e-4, atol=1e-4, equal_nan=True)
-    ):  # fmt: skip
+    own = answer_to_a_probe(module)
+    if own is not None and answer is not None and not same_answers(own, answer):
         raise InputError(
             f"{named.path}:{named.name} answers otherwise each time it is made, with the same weights: it holds what "
             "is drawn, or depends on the time when it is made or its file is run.",
@@ -69,7 +65,7 @@ def check_not_random(named: ModuleName, module: nn.Module, weights: SavedWeights
         )
 
 
-def _answer_to_a_probe(module: nn.Module) -> Any:
+def answer_to_a_probe(module: nn.Module) -> Any:
     """The module's answer to some tokens, an array; None where it is not called with tokens, with or without their
     lengths. The random numbers that forward draws are the same each time, and the module is left as it was."""
     rows = min((layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)), default=2)
@@ -86,6 +82,11 @@ def _answer_to_a_probe(module: nn.Module) -> Any:
                 answer = answer[0]
             return answer.detach().double().numpy()
     return None
+
+
+def same_answers(one: Any, other: Any) -> bool:
+    """Whether two answers to a probe are the same, but for rounding."""
+    return one.shape == other.shape and np.allclose(one, other, rtol=1e-4, atol=1e-4, equal_nan=True)
 
 
 def _digests_of(module: nn.Module) -> dict[str, str]:
@@ -112,34 +113,21 @@ def _made_again(named: ModuleName, weights: SavedWeights | None) -> tuple[dict[s
     Raises:
         InputError: it cannot be made a second time.
     """
-    # Elsewhere a fork is not safe, and a new interpreter takes two seconds.
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_make_again, args=(sender, named, weights), daemon=True)  # type: ignore[attr-defined]
-    with warnings.catch_warnings():
-        # Python warns of threads in this process that the new one lacks. It makes a module, and uses none of them.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        process.start()
-    sender.close()
     try:
-        answer = receiver.recv()
+        answer = given_apart(_make_again, named, weights)
     except EOFError:
-        answer = InputError(
+        raise InputError(
             f"{named.path} ends the process when its code is run a second time.",
             "Give weights with --weights FILE and ask for no second time with --random-weights.",
-        )
-    finally:
-        process.kill()
-        process.join()
-        receiver.close()
+        ) from None
     if isinstance(answer, PocketRNNError):
         raise answer
     made: tuple[dict[str, str], Any] = answer
     return made
 
 
-def _make_again(sender: Any, named: ModuleName, weights: SavedWeights | None) -> None:
-    """Make a module with other seeds than before, and send the digests of what it holds, or the error."""
+def _make_again(named: ModuleName, weights: SavedWeights | None) -> Any:
+    """Make a module with other seeds than before, and give the digests of what it holds, or the error."""
     # Threads of the process that was forked are not there.
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)
@@ -153,16 +141,15 @@ def _make_again(sender: Any, named: ModuleName, weights: SavedWeights | None) ->
         made = load_module(named)
         if weights is not None:
             load_weights(made, weights)
-        answer: Any = _digests_of(made), _answer_to_a_probe(made)
+        return _digests_of(made), answer_to_a_probe(made)
     except PocketRNNError as error:
-        answer = InputError(error.problem, error.remedy)
+        return InputError(error.problem, error.remedy)
     # Whatever the user's code raises, the second time only.
     except BaseException as error:
-        answer = InputError(
+        return InputError(
             f"{named.path} fails when its code is run a second time: {type(error).__name__}: {first_line(error)}.",
             "Let what it does at its top level stand in no file or state that it finds changed.",
         )
-    sender.send(answer)
 
 
 def _tensors_held(module: nn.Module) -> dict[str, Tensor]:

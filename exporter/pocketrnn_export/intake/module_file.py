@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, Final
+from unittest.mock import MagicMock
 
 import numpy as np
 import torch
@@ -35,9 +36,9 @@ from pocketrnn_export.progress import AFTER_AN_ERROR
 from pocketrnn_export.source_code.jupyter_names import as_in_jupyter, with_jupyters_name
 from pocketrnn_export.source_code.needed_code import asking_for_their_name, defined_names, needed_statements
 from pocketrnn_export.source_code.notebook import Cell, python_file, read_notebook
-from pocketrnn_export.source_code.statements import Statement
+from pocketrnn_export.source_code.statements import Statement, statements_of
 
-__all__ = ["load_module", "load_module_and_function"]
+__all__ = ["load_module", "load_module_and_function", "module_after_all_cells"]
 
 _log = logging.getLogger(__name__)
 
@@ -97,6 +98,34 @@ def load_module_and_function(named: ModuleName, weights: SavedWeights | None = N
             "Write def " + named.function + "(module, tokens, lengths): return module(tokens.t())",
         )
     return made, function
+
+
+def module_after_all_cells(named: ModuleName, weights: SavedWeights | None = None) -> nn.Module:
+    """A module as it is after all cells of its notebook have run, in order: its training, too.
+
+    Commands of Jupyter and of the shell are left out.
+
+    Raises:
+        InputError: there is no such notebook.
+        ExportError: a cell raises, or the name is no module.
+
+    Example:
+        >>> trained = module_after_all_cells(module_name("notebook.ipynb:model"))
+    """
+    cells, _ = read_notebook(named.path)
+    with _importing_from(named.path):
+        file = _empty(named.path)
+        sys.modules[file.__name__] = file
+        vars(file)["get_ipython"] = MagicMock
+        values = {name: _value(node, str(named.path), vars(_FOR_VALUES)) for name, node in (named.values or {}).items()}
+        with as_in_jupyter(file):
+            for statement in statements_of(cells):
+                _run(statement, file, cells, named)
+                vars(file).update(values)
+        made = _made(named, file, weights)
+    if not isinstance(made, nn.Module):
+        raise ExportError(f"{named.name} in {named.path} gives no torch.nn.Module.", "Name a module, or its class.")
+    return made
 
 
 @contextmanager

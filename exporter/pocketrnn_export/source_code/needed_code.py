@@ -76,8 +76,8 @@ def needed_statements(
     """The statements that define some names and what these need, and those that change any of it.
 
     Where a name has several definitions, the one that stands before its use counts; for what a function uses when it is
-    called, the last one, as after the whole notebook has run. A statement that may change any of it is run too, by whatever name or
-    function or package it does so. Where it may not be run, it is noted.
+    called, the last one, as after the whole notebook has run. A statement that may change any of it is run too, by
+    whatever name or function or package it does so. Where it may not be run, it is noted.
 
     Args:
         cells: all code.

@@ -137,7 +137,7 @@ def _is_true_by_itself(test: ast.expr) -> bool | None:
 
 
 def run_at_once(node: ast.AST) -> Iterator[ast.AST]:
-    """The parts of a statement that run when it is met: not bodies of functions, nor decorators, which only register."""
+    """The parts of a statement that run when it is met: not bodies of functions, nor decorators that only register."""
     yield node
     if isinstance(node, Definition):
         children: Iterable[ast.AST] = [*defaults_of(node).values(), *annotations_of(node)]

@@ -1,8 +1,8 @@
 """Whether the order of equal values may decide the answer to some text, which PyTorch leaves undefined.
 
-The words of a text that stand twice have equal scores. A value that is taken at their places shows in the answer, and then the
-module is refused (`trace_checks.refuse_ties`); or in a number that a gate holds back from every text that was tried. So
-the program runs with equal values in both orders, and its operators are looked at one by one (`two_runs.py`).
+The words of a text that stand twice have equal scores. A value that is taken at their places shows in the answer, and
+then the module is refused (`trace_checks.refuse_ties`); or in a number that a gate holds back from every text that was
+tried. So the program runs with equal values in both orders, and its operators are looked at one by one (`two_runs.py`).
 """
 
 from __future__ import annotations
