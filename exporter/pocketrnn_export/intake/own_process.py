@@ -12,7 +12,7 @@ __all__ = ["given_apart"]
 
 
 def given_apart(make: Callable[..., Any], *args: Any, seconds: float | None = None) -> Any:
-    """What a function gives in a process of its own.
+    """The result of a function in a process of its own.
 
     Args:
         make: the function.
@@ -32,7 +32,7 @@ def given_apart(make: Callable[..., Any], *args: Any, seconds: float | None = No
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_send, args=(sender, make, args))  # type: ignore[attr-defined]
     with warnings.catch_warnings():
-        # Of threads in this process, which the new one has not. It makes a module, and uses none of theirs.
+        # Threads of this process, which the new one lacks. It makes a module, and uses none of theirs.
         warnings.simplefilter("ignore", DeprecationWarning)
         process.start()
     sender.close()
