@@ -12,12 +12,11 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, Final
-from unittest.mock import MagicMock
 
 import numpy as np
 import torch
@@ -116,7 +115,7 @@ def module_after_all_cells(named: ModuleName, weights: SavedWeights | None = Non
     with _importing_from(named.path):
         file = _empty(named.path)
         sys.modules[file.__name__] = file
-        vars(file)["get_ipython"] = MagicMock
+        vars(file)["get_ipython"] = _NoJupyter
         values = {name: _value(node, str(named.path), vars(_FOR_VALUES)) for name, node in (named.values or {}).items()}
         with as_in_jupyter(file):
             for statement in statements_of(cells):
@@ -126,6 +125,13 @@ def module_after_all_cells(named: ModuleName, weights: SavedWeights | None = Non
     if not isinstance(made, nn.Module):
         raise ExportError(f"{named.name} in {named.path} gives no torch.nn.Module.", "Name a module, or its class.")
     return made
+
+
+class _NoJupyter:
+    """Stands for Jupyter where its commands are left out: all of them give nothing."""
+
+    def __getattr__(self, command: str) -> Callable[..., list[str]]:
+        return lambda *_, **__: []
 
 
 @contextmanager

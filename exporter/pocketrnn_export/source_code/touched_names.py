@@ -15,6 +15,7 @@ from typing import Final
 from pocketrnn_export.source_code.code_facts import (
     Function,
     Import,
+    arguments_of,
     gives_itself,
     is_flat,
     is_plain,
@@ -23,7 +24,9 @@ from pocketrnn_export.source_code.code_facts import (
 )
 from pocketrnn_export.source_code.known_code import (
     ALIVE,
+    FRESH_BUILTINS,
     HARMLESS_METHODS,
+    HOLDING_BUILTINS,
     LEAVE_ALONE,
     REACH_ANYTHING,
     READING,
@@ -394,13 +397,17 @@ def _runs_itself(node: ast.stmt) -> bool:
     return isinstance(node, ast.ClassDef) and any("Enum" in ast.unparse(base) for base in node.bases)
 
 
-def _is_alive(node: ast.expr | None) -> bool:
+def _is_alive(node: ast.AST | None) -> bool:
     """Whether a value, or something in it, is another thing after it was read, as an iterator is."""
-    for part in ast.walk(node) if node is not None else ():
-        called = part.func if isinstance(part, ast.Call) else None
-        if isinstance(part, ast.GeneratorExp) or getattr(called, "id", getattr(called, "attr", "")) in ALIVE:
-            return True
-    return False
+    if isinstance(node, ast.Call):
+        called = getattr(node.func, "id", getattr(node.func, "attr", ""))
+        if called in ALIVE or called in FRESH_BUILTINS | HOLDING_BUILTINS:
+            # `list(zip(a, b))` has read it.
+            return called in ALIVE
+        return any(map(_is_alive, arguments_of(node)))
+    if isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp):
+        return any(_is_alive(getattr(node, part, None)) for part in ("elt", "value"))
+    return isinstance(node, ast.GeneratorExp) or any(map(_is_alive, ast.iter_child_nodes(node) if node else ()))
 
 
 def _is_simple(node: ast.stmt) -> bool:
