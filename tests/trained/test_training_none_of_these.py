@@ -131,7 +131,7 @@ def test_the_commands_and_fit_take_the_label_that_is_outside(tmp_path: Path) -> 
         ((str(rows), "--outside", ""), "it is empty"),
         ((str(rows), "--outside", "elk", "--multi-label"), "no label is outside"),
         ((str(rows), "--outside", "elk", "--teacher", "t.csv"), "A teacher answers every row"),
-        (("ag_news", "--outside", "World"), "of your own files"),
+        (("ag_news", "--outside", "World"), "your own files"),
     ):
         refused = run("train", *arguments, "-o", str(tmp_path / "d"))
         assert refused.exit_code == 2, refused.output
