@@ -42,8 +42,9 @@ def counted(*spelled: str, pairs: int = 16, pieces: bool = False) -> Counted:
 def test_a_module_says_what_the_fit_says_however_its_rows_are_padded(pieces: bool) -> None:
     rng, rows = np.random.default_rng(1), drawn_rows()
     known = counted(*(f" {i}b" if i % 2 else f"{i}c" for i in range(9)), pieces=pieces)
-    sizes = ((11, 3), (16, 3), (known.joints, 3), (3,))
-    part = LinearPart(known, *(rng.standard_normal(size).astype(np.float32) for size in sizes))
+    shapes = ((11, 3), (16, 3), (known.joints, 3), (3,))
+    sizes = rng.uniform(1, 9, (11, 1)).astype(np.float32)
+    part = LinearPart(known, sizes, *(rng.standard_normal(shape).astype(np.float32) for shape in shapes))
     scores = LinearScores(replace(SMALL, vocabulary_size=11, pairs=16, joints=known.joints, classes=3))
     scores.load_state_dict(part.tensors(2.0))
     tokens, lengths = rows.batch(np.arange(len(rows.lengths)), 1)

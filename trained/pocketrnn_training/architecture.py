@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout, embedding, pad
@@ -22,6 +21,7 @@ from pocketrnn_training.settings import CELLS, POOLINGS, QRNN
 __all__ = [
     "CODES_OF_JOINTS",
     "LINEAR",
+    "SIZES",
     "AnyArchitecture",
     "AnyClassifier",
     "Architecture",
@@ -41,6 +41,7 @@ _MOST_PAIRS: Final = 1 << 24
 # The begin of the names of the linear part's weights.
 LINEAR: Final = "linear."
 CODES_OF_JOINTS: Final = f"{LINEAR}codes_of_joints"
+SIZES: Final = f"{LINEAR}sizes"
 # All steps of a text lack the same numbers of the embeddings, so that they bear less of it than a state.
 _OF_EMBEDDINGS: Final = 0.6
 
@@ -312,11 +313,12 @@ class LinearScores(nn.Module):
         bias: float32 [classes].
         codes_of_joints: int64 [vocabulary_size, 2], what a token adds to the number of a joint, as the first token and
             as the second.
+        sizes: float32 [vocabulary_size, 1], by the root of whose sum over the tokens the scores are divided.
     """
 
     codes: Tensor
     codes_of_joints: Tensor
-    ones: Tensor
+    sizes: Tensor
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -329,9 +331,9 @@ class LinearScores(nn.Module):
         if a.joints:
             self.joints = nn.Parameter(torch.zeros(a.joints, a.classes))
             self.register_buffer("codes_of_joints", torch.zeros(a.vocabulary_size, 2, dtype=torch.int64))
-        # They follow from the sizes.
+        self.register_buffer("sizes", torch.ones(a.vocabulary_size, 1))
+        # They follow from the numbers of tokens and pairs.
         self.register_buffer("codes", torch.from_numpy(pair_codes(a.vocabulary_size, a.pairs)), persistent=False)
-        self.register_buffer("ones", torch.from_numpy(np.ones((a.vocabulary_size, 1), np.float32)), persistent=False)
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """The scores of tokens int64 [batch, sequence] with lengths int64 [batch], float32 [batch, classes]."""
@@ -347,8 +349,7 @@ class LinearScores(nn.Module):
         scores = total(tokens, self.words) + total(of_neighbours(self.codes), self.pairs)
         if self.joints is not None:
             scores = scores + total(of_neighbours(self.codes_of_joints), self.joints)
-        # As a sum over the tokens: a packed file knows no root of their number.
-        return self.bias + scores / total(tokens, self.ones).sqrt()
+        return self.bias + scores / total(tokens, self.sizes).sqrt()
 
 
 class RecurrentClassifier(_Reading):

@@ -27,6 +27,7 @@ from pocketrnn.text import AnyTextRules, TextRules, rules_document, rules_of
 from pocketrnn.text.subwords import check_fit
 from pocketrnn_training.architecture import (
     CODES_OF_JOINTS,
+    SIZES,
     AnyArchitecture,
     AnyClassifier,
     Architecture,
@@ -366,6 +367,8 @@ def _weights_fault(state: Mapping[str, torch.Tensor], architecture: AnyArchitect
             and (found.min() < 0 or found.amax(0).sum() >= a.joints)
         ):
             return f"the tensor {name} holds numbers that are not those of {a.joints} joints"
+        if name == SIZES and bool((found <= 0).any()):
+            return f"the tensor {name} holds a value that is not above 0"
         if not bool(torch.isfinite(found).all()):
             return f"the tensor {name} holds a value that is not a finite number"
         if not isinstance(a, KernelArchitecture) and a.cell == QRNN and is_recurrent_weight(name) and bool(found.any()):
