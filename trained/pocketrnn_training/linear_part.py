@@ -30,7 +30,7 @@ Floats = npt.NDArray[np.float32]
 Codes = npt.NDArray[np.int64]
 
 _REGULARISATION: Final = 0.5
-# Of fewer rows than these, with which 63.2 % are right for 62.7 of 150 rows of five sets.
+# With fewer rows than these, with which 63.2 % are right for 62.7 of 150 rows of five sets.
 _FEW_ROWS: Final = 1_000
 _REGULARISATION_OF_FEW: Final = 1.0
 # Rows of the table of pairs: as many as have 2 MiB, between these two.
