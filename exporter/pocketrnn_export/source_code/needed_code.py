@@ -309,7 +309,7 @@ class _Search:
             places = f"{first.place} (`{first.title}`)"
             for cell, lines in itertools.groupby(others, key=lambda s: s.cell.name):
                 said = ", ".join(s.lines for s in lines)
-                places += f", {cell}, lines {said}" if cell else f", {said}"
+                places += f", {cell}, line{'s' * (not said.isdigit())} {said}" if cell else f", {said}"
             yield f"{places}, {does}"
 
     def _written(self, run: Sequence[Statement]) -> Iterator[str]:
