@@ -49,9 +49,10 @@ _PARTS: Final = 20
 # From more rows, so many are drawn.
 _MOST_ROWS: Final = 10_000
 # A share that differs less than this between the rows is not blown up.
-_LEAST_DEVIATION: Final = 1e-3
+_LEAST_DEVIATION: Final = 1e-2
 # Scores of 1 and -1 are about so much as logits; the rows say it better.
 _AS_LOGITS: Final = 5.0
+_NOT_SINGULAR: Final = 1e-10
 _BATCH_NUMBERS: Final = 1 << 16
 
 
@@ -137,6 +138,7 @@ def fitted_classifier(task: Task, seed: int) -> KernelClassifier:
     scores = torch.from_numpy(_AS_LOGITS * model.unseen)
     factor = _AS_LOGITS / fitted_temperature(scores, torch.from_numpy(task.targets))
     with torch.no_grad():
+        module.means.copy_(torch.from_numpy(model.mean))
         module.fc.weight.copy_(torch.from_numpy(factor * model.weights.T))
         module.fc.bias.copy_(torch.from_numpy(factor * model.bias))
     return module
@@ -218,12 +220,14 @@ class Ridge:
 
     Attributes:
         weights: float64 [kernels, classes].
+        mean: float64 [kernels], the shares of which the scores are `bias`.
         bias: float64 [classes].
         unseen: float64 [rows, classes], the scores of each row by a model that did not see it.
         strength: how strong the ridge is.
     """
 
     weights: Floats
+    mean: Floats
     bias: Floats
     unseen: Floats
     strength: float
@@ -260,7 +264,7 @@ def ridge(shares: Floats, targets: Rows, classes: int, row_weights: Floats, grou
             rows = np.flatnonzero(part_of == part)
             # The residuals of a model without these rows, in closed form.
             hat = (z[rows] / (squares + strength)) @ z[rows].T + root[rows] @ root[rows].T / row_weights.sum()
-            residual[rows] = np.linalg.lstsq(np.eye(len(rows)) - hat, residual[rows], rcond=None)[0]
+            residual[rows] = np.linalg.solve((1 + _NOT_SINGULAR) * np.eye(len(rows)) - hat, residual[rows])
         error = float(np.square(residual).mean())
         if best is None or error < best[0]:
             best = error, strength, residual
@@ -268,4 +272,4 @@ def ridge(shares: Floats, targets: Rows, classes: int, row_weights: Floats, grou
     _, strength, residual = best
     solved = products / (squares + strength)[:, None]
     weights = (x.T @ (vectors / np.sqrt(squares)) if wide else vectors) @ solved / deviation[:, None]
-    return Ridge(weights, wanted_mean - mean @ weights, wanted - residual / root, strength)
+    return Ridge(weights, mean, wanted_mean, wanted - residual / root, strength)

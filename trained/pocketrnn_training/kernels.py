@@ -114,6 +114,8 @@ class KernelClassifier(nn.Module):
         self.banks = nn.ModuleList(
             nn.Conv1d(1, BANK, KERNEL_STEPS, dilation=d, padding=KERNEL_STEPS // 2 * d) for d in a.dilations
         )
+        # What the kernels have of the training rows: the sums of the linear layer stay small, and are rounded less.
+        self.means = nn.Parameter(torch.zeros(a.kernels))
         self.fc = nn.Linear(a.kernels, a.classes)
 
     def forward(self, samples: Tensor, lengths: Tensor) -> Tensor:
@@ -130,7 +132,7 @@ class KernelClassifier(nn.Module):
             >>> classifier(torch.zeros(2, 100, 6), torch.tensor([100, 80])).shape    # one of 4 classes
             torch.Size([2, 4])
         """
-        logits: Tensor = self.fc(self.shares(samples, lengths))
+        logits: Tensor = self.fc(self.shares(samples, lengths) - self.means)
         return logits
 
     def shares(self, samples: Tensor, lengths: Tensor) -> Tensor:

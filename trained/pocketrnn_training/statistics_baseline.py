@@ -12,7 +12,7 @@ from pocketrnn_training.baseline import Baseline
 
 __all__ = ["StatisticsBaseline", "statistics", "statistics_baseline"]
 
-_TREES: Final = 500
+_TREES: Final = 200
 
 
 class StatisticsBaseline(Baseline):
