@@ -7,7 +7,7 @@ that no other file of the three packages names a private module, function or att
 All of it was looked at, and the tests of tracing were run, with the releases of `RELEASES`. Where a release differs,
 its difference is one function here that asks for the release, and the function's name and docstring stay as they are.
 Older ones were tried. With 2.12.0 a module that catches the error of pickling a size on one branch is traced, and one
-that counts ids by signs is refused; 2.10.0 has these two, and functions such as `celu` and `logaddexp` lose digits there.
+that counts ids by signs is refused; with 2.10.0, too, and functions such as `celu` and `logaddexp` lose digits there.
 2.9.0 has no `torch.fx.traceback.annotate`, which `tracing/python_semantics/loop_unroll.py` marks loops with.
 
 The file imports nothing of this project, so that every part of the exporter may import it. Its functions mostly return

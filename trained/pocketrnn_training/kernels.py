@@ -114,7 +114,7 @@ class KernelClassifier(nn.Module):
         self.banks = nn.ModuleList(
             nn.Conv1d(1, BANK, KERNEL_STEPS, dilation=d, padding=KERNEL_STEPS // 2 * d) for d in a.dilations
         )
-        # What the kernels have of the training rows: the sums of the linear layer stay small, and are rounded less.
+        # The kernels' mean on the training rows: the sums of the linear layer stay small, and are rounded less.
         self.means = nn.Parameter(torch.zeros(a.kernels))
         self.fc = nn.Linear(a.kernels, a.classes)
 
