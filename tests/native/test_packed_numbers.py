@@ -693,3 +693,10 @@ int main(void)
     return 0;
 }
 """
+
+
+def test_the_memory_for_a_long_window_is_found() -> None:
+    # The engine asks during a long computation whether it is to stop.
+    for name in ("numbers-plain", "numbers-integers"):
+        packed = Packed((PACKED / f"{name}.prnn").read_bytes(), 0, True)
+        assert packed.memory(30_000)[1] >= packed.memory(30)[1] > 0

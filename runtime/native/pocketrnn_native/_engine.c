@@ -491,9 +491,15 @@ static PyObject *packed_logits_of_samples(PyObject *object, PyObject *arguments)
 static int answered_in(const prnn *p, prnn_stream *stream, size_t steps, size_t *size)
 {
     float *samples = calloc(steps * prnn_channels(p) + 1, sizeof *samples), *logits = calloc(prnn_classes(p) + 1, sizeof *logits);
-    char *memory = malloc(*size + 2 * IN_FRONT), *begin = memory;
-    if (memory)
-        begin += IN_FRONT - (uintptr_t)memory % IN_FRONT + 1;
+    char *memory = malloc(*size + 3 * IN_FRONT), *begin = memory;
+    const volatile unsigned never = 0;
+    struct memory in_front = {.stops = &never};
+    if (memory) {
+        begin += 2 * IN_FRONT - (uintptr_t)memory % IN_FRONT + 1;
+        /* A long computation asks what stands there (`asked`). */
+        struct memory *asked_for = &in_front;
+        memcpy(begin - IN_FRONT, &asked_for, sizeof asked_for);
+    }
     int status = PRNN_STOPPED;
     if (samples && logits && memory)
         status = stream ? prnn_stream_push_numbers(p, stream, samples, PRNN_FLOAT32, steps, logits, begin, size)
@@ -543,8 +549,10 @@ static PyObject *packed_memory(PyObject *object, PyObject *arguments)
     if (memory && prnn_stream_open(p, &begun, memory, &size) == PRNN_OK)
         of_stream = wanted_by(p, begun, 1);
     free(memory);
-    return Py_BuildValue("(nnnn)", (Py_ssize_t)opened, (Py_ssize_t)(steps ? wanted_by(p, NULL, (size_t)steps) : 0), (Py_ssize_t)stream,
-                         (Py_ssize_t)of_stream);
+    size_t of_steps = steps ? wanted_by(p, NULL, (size_t)steps) : 0;
+    if (PyErr_Occurred())
+        return NULL;
+    return Py_BuildValue("(nnnn)", (Py_ssize_t)opened, (Py_ssize_t)of_steps, (Py_ssize_t)stream, (Py_ssize_t)of_stream);
 }
 
 /* How many steps a buffer of samples of a type has; -1 with an error, where it has no whole number of them. */
