@@ -4,11 +4,13 @@ A private part may change with any release, and nothing announces it. Here each 
 goes wrong without it ("Without:"), so that a reader of a new release knows where to look. `tests/test_imports.py` holds
 that no other file of the three packages names a private module, function or attribute of torch, onnxscript or onnx_ir.
 
-All of it was looked at, and the tests of tracing were run, with the releases of `RELEASES`. Where a release differs,
-its difference is one function here that asks for the release, and the function's name and docstring stay as they are.
-Older ones were tried. With 2.12.0 a module that catches the error of pickling a size on one branch is traced, and one
-that counts ids by signs is refused; with 2.10.0, too, and functions such as `celu` and `logaddexp` lose digits there.
-2.9.0 has no `torch.fx.traceback.annotate`, which `tracing/python_semantics/loop_unroll.py` marks loops with.
+All of it was looked at, and tests of tracing were run, with the releases of `RELEASES`: all tests with the first,
+those of kernels, sizes, numbers and streams with the others. Where a release differs, its difference is one function
+here that asks for the release, and the function's name and docstring stay as they are. Older releases were tried.
+With 2.11.0 and 2.12.0 a module that catches the error of pickling a size on one branch is refused by the proof alone,
+and one that counts ids by signs is refused needlessly. 2.10.0 does so, too, and `celu`, `logaddexp` and others lose
+digits there. 2.9.0 has no `torch.fx.traceback.annotate`, which `tracing/python_semantics/loop_unroll.py` marks loops
+with.
 
 The file imports nothing of this project, so that every part of the exporter may import it. Its functions mostly return
 `Any`: torch annotates little of this.
