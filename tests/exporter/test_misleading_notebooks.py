@@ -756,7 +756,7 @@ def test_a_usual_training_is_neither_run_nor_noted(
     notebook(folder / "n.ipynb", ["import torch\nfrom torch import nn\nconfig = {'pool': 'mean'}", net, training])
     load_module(named("n.ipynb:Net()"))
     (note,) = (one.getMessage() for one in caplog.records)
-    assert note.endswith(" Net needs: cell 1: from torch import nn, config = {'pool': 'mean'}; cell 2: class Net")
+    assert note.endswith("cell 1: from torch import nn, config = {'pool': 'mean'}; cell 2: class Net")
 
 
 def test_what_an_object_has_by_itself_is_not_of_its_class(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -106,4 +106,4 @@ def test_some_modules_are_compared(tmp_path: Path) -> None:
 def test_a_line_that_is_not_whole_is_exported_again(tmp_path: Path) -> None:
     file = written(tmp_path / "record", a={}, b={})
     file.write_text(file.read_text()[:-4])
-    assert list(SCRIPT["read"](file)) == ["a"]
+    assert list(SCRIPT["read_records"](file)) == ["a"]
