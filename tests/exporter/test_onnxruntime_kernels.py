@@ -79,6 +79,7 @@ OF_NUMBERS: Final[dict[str, Function]] = {
     "fmod": lambda x: torch.fmod(x, 3.0),
     "roots by powers": lambda x: x**0.5 + x**-0.5,
     "sign": torch.sign,
+    "powers of counts": lambda x: ((x > 0).sum(1, keepdim=True) ** 0.5).type_as(x) + (x > 0).sum(1, keepdim=True) ** 2,
     "clamp": lambda x: x.clamp(-1, 1),
     "clamp from below": lambda x: x.clamp(min=-1) + x.clamp(min=1),
     "clamp from above": lambda x: x.clamp(max=1) + torch.clip(x, max=-1),

@@ -127,7 +127,7 @@ class _Numbers(nn.Module):
         many = torch.nn.functional.elu(many) + torch.nn.functional.leaky_relu(x) + x.clamp(-0.5, 0.7)
         scores = torch.softmax(many.transpose(1, 2) @ many, dim=2)
         mixed = (many @ scores).amin(2)
-        parts = [many.amax(2), many.mean(2), torch.log_softmax(many, 1).sum(2), mixed, many.norm(dim=2)]
+        parts = [many.amax(2), many.mean(2), torch.log_softmax(many, 1).sum(2), mixed, (many**2).sum(2) ** 0.5]
         return self.fc(torch.cat(parts, dim=1))
 
 

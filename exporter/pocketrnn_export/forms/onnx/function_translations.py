@@ -23,7 +23,7 @@ from onnxscript.function_libs.torch_lib.ops.core import (
     aten_clamp_tensor,
     aten_full,
     aten_full_like,
-    aten_pow,
+    aten_pow_tensor_scalar,
     aten_scatter_reduce,
     aten_var_correction,
     aten_var_mean_correction,
@@ -346,7 +346,7 @@ def _erfc(x: Any) -> Any:
 def _power(x: Any, exponent: Any) -> Any:
     """`x ** 0.5` as the root that PyTorch takes: the power of minus infinity is infinity."""
     if x.dtype not in _FLOATS or exponent not in (0.5, -0.5):
-        return aten_pow(x, exponent)
+        return aten_pow_tensor_scalar(x, exponent)
     root = op.Sqrt(x)
     return root if exponent > 0 else op.Reciprocal(root)
 
