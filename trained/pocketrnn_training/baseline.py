@@ -22,7 +22,6 @@ class Baseline:
     # Its name, its kind, and what to do where it is better, in words for the report.
     NAME: ClassVar[str] = "linear model"
     MODEL: ClassVar[str]
-    MEASURED: ClassVar[str] = "validation rows"
     FITTED: ClassVar[str] = "fitted on {:,} training rows"
     ADVICE: ClassVar[str]
 
@@ -50,5 +49,5 @@ class Baseline:
             'has an accuracy of 88.6% on the same validation rows'
         """
         measure = "an accuracy" if self.micro_f1 is None else "a micro F1"
-        rows = "rows, by the same folds" if self.folds else self.MEASURED
+        rows = "rows, by the same folds" if self.folds else "validation rows"
         return f"has {measure} of {self.reached:.1%} on the same {rows}"

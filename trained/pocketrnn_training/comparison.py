@@ -149,15 +149,15 @@ class _Way:
 
     def candidate(self) -> Candidate:
         """The candidate's result on the folds so far."""
+        from scipy.special import log_softmax
+
         targets = [self.data.targets[rows] for rows, *_ in self.answers]
         right, losses = [], []
         for fold, (_, recurrent, linear) in enumerate(self.answers):
             weights = self._weights([i for i in range(len(self.answers)) if i != fold])
             logits = weights.total(recurrent.astype(np.float64), linear)
             right.append(logits.argmax(axis=1) == targets[fold])
-            highest = logits.max(axis=1)
-            total = highest + np.log(np.exp(logits - highest[:, None]).sum(axis=1))
-            losses.append(total - logits[np.arange(len(logits)), targets[fold]])
+            losses.append(-log_softmax(logits, axis=1)[np.arange(len(logits)), targets[fold]])
         weights = self._weights(range(len(self.answers)))
         parts = (np.concatenate([answer[part] for answer in self.answers]) for part in (1, 2))
         alone = [float((part.argmax(axis=1) == np.concatenate(targets)).mean()) for part in parts]

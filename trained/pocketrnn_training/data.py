@@ -311,7 +311,8 @@ def _joined(names: Iterable[str], codes: npt.NDArray[np.int64], labels: tuple[st
     written: dict[str, str] = {}
     for _, name in sorted(zip(counts, names, strict=True), key=lambda pair: (-pair[0], pair[1])):
         written.setdefault(plain_label(name), name.strip())
-    return tuple({**written, **{plain_label(label): label for label in labels or ()}}[plain_label(n)] for n in names)
+    written |= {plain_label(label): label for label in labels or ()}
+    return tuple(written[plain_label(name)] for name in names)
 
 
 def _read_several(

@@ -8,7 +8,7 @@ longer one, and the operators are looked at one by one (`two_runs.py`), with wha
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import torch
@@ -48,9 +48,9 @@ def place_of_padded_steps(
         'model.py:12: `return self.fc(outputs.amax(1))`'
     """
     for length in (*_LENGTHS, *sorted({n for n in bounds if 1 < n <= _LONGEST} - set(_LENGTHS))):
-        for pair in _both_runs(program, inputs_of, length, padding_id):
-            if (node := TwoRuns(program, *pair).told_node(until)) is not None:
-                return line_of_node(node) or "a line that is not known"
+        pair = _both_runs(program, inputs_of, length, padding_id)
+        if pair is not None and (node := TwoRuns(program, *pair).told_node(until)) is not None:
+            return line_of_node(node) or "a line that is not known"
         if time.process_time() > until:
             break
     return ""
@@ -61,13 +61,13 @@ def _both_runs(
     inputs_of: Callable[[int, int], tuple[Tensor, ...]],
     length: int,
     padding_id: int,
-) -> Iterator[tuple[KeptRun, KeptRun]]:
-    """A text beside one of its own length, and beside a longer one; nothing where the program fails."""
+) -> tuple[KeptRun, KeptRun] | None:
+    """A text beside one of its own length, and beside a longer one; None where the program fails."""
     width = length + _MORE
     tokens, *second = (value.clone() for value in inputs_of(2, width))
     words = tokens[0][tokens[0] != padding_id]
     if not len(words):
-        return
+        return None
     tokens[:] = words[torch.arange(2 * width).view(2, width) % len(words)]
     tokens[TEXT, length:] = padding_id
     alone: tuple[Tensor, ...] = (torch.where(torch.arange(width) < length, tokens, padding_id),)
@@ -76,5 +76,4 @@ def _both_runs(
         alone = (tokens[:, :length].contiguous(), torch.full((2,), length))
         beside = (tokens, torch.tensor([width, length]))
     narrow, wide = KeptRun(program), KeptRun(program)
-    if narrow(alone) and wide(beside):
-        yield narrow, wide
+    return (narrow, wide) if narrow(alone) and wide(beside) else None
