@@ -20,7 +20,7 @@ from pocketrnn.commands.cli import main
 from pocketrnn.commands.command import Command, as_options, examples_of
 from pocketrnn.errors import BundleError, InputError, PocketRNNError
 from pocketrnn_training import TextSettings
-from pocketrnn_training.data_source import DataSource
+from pocketrnn_training.rows.data_source import DataSource
 from pocketrnn_training.run import TrainingRun
 
 ROOT = Path(__file__).parents[1]

@@ -36,6 +36,11 @@ WINGS = (
 )
 # And within the runtime: its folders, below the files that join them; `commands` is above these.
 RUNTIME_WINGS = ("text", "numbers", "bundle", "graph_check", "tables", "engines")
+# And within training, where `commands` is above these, too.
+TRAINING_WINGS = (
+    *("progress", "settings", "rows", "texts", "classifiers", "measures", "preparation", "loop", "baselines", "kinds"),
+    *("candidates", "training", "folds", "fitting", "report", "run_folder", "run"),
+)
 # Folders of the exporter that hold files and other folders.
 BESIDE_FOLDERS = tuple(f"pocketrnn_export{folder}" for folder in ("", ".intake", ".tracing", ".forms"))
 TERMINAL = {"click", "rich"}
@@ -150,6 +155,20 @@ def test_a_wing_of_the_runtime_imports_only_from_those_to_its_left() -> None:
         for name in wing
         for other in imports_of(name) & set(modules) - {"pocketrnn.errors", "pocketrnn.installation"}
         if other not in wing or RUNTIME_WINGS.index(wing[other]) > RUNTIME_WINGS.index(wing[name])
+    ]
+    assert wrong == []
+
+
+def test_a_wing_of_training_imports_only_from_those_to_its_left() -> None:
+    package = "pocketrnn_training"
+    modules = [name for name in modules_of(package) if name != package and not in_commands(name)]
+    wings = {name: name.split(".")[1] for name in modules}
+    assert set(wings.values()) == set(TRAINING_WINGS)
+    wrong = [
+        (name, other)
+        for name in modules
+        for other in imports_of(name) & wings.keys()
+        if TRAINING_WINGS.index(wings[other]) > TRAINING_WINGS.index(wings[name])
     ]
     assert wrong == []
 

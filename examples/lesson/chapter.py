@@ -16,8 +16,8 @@ from torch.nn.functional import cross_entropy
 
 from pocketrnn.text import TextRules
 from pocketrnn_training import Architecture, Checkpoint, LabelledTexts, RecurrentClassifier, TextSettings
-from pocketrnn_training.batches import random_batches
-from pocketrnn_training.vocabulary import PADDING, UNKNOWN, build
+from pocketrnn_training.rows.batches import random_batches
+from pocketrnn_training.texts.vocabulary import PADDING, UNKNOWN, build
 
 # --8<-- [end:imports]
 

@@ -44,7 +44,7 @@ from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.vocabularies.external import cut_ids
 
 if TYPE_CHECKING:
-    from pocketrnn_training.data import LabelledTexts
+    from pocketrnn_training.rows.data import LabelledTexts
 
 __all__ = ["Compressed", "MeasuredStage", "check_words", "compress", "table"]
 

@@ -16,8 +16,8 @@ from pocketrnn.verdicts import IntegerVerdict
 from pocketrnn_export.labels_given import Flags, labels_given, labels_named
 
 if TYPE_CHECKING:
-    from pocketrnn_training.data import LabelledTexts
-    from pocketrnn_training.sequences import LabelledSequences
+    from pocketrnn_training.rows.data import LabelledTexts
+    from pocketrnn_training.rows.sequences import LabelledSequences
 
 __all__ = ["MOST_CHANGED", "MOST_LOST", "AllowedChange", "accuracy_change", "changed_by_integers"]
 

@@ -17,8 +17,8 @@ from pocketrnn_export.proof.cases import Case, Ids, Logits, Run
 from pocketrnn_export.proof.comparing import Compared, compare
 
 if TYPE_CHECKING:
-    from pocketrnn_training.data import LabelledTexts
-    from pocketrnn_training.sequences import LabelledSequences
+    from pocketrnn_training.rows.data import LabelledTexts
+    from pocketrnn_training.rows.sequences import LabelledSequences
 
 __all__ = ["check_data", "compared_by_labels", "labels_given", "labels_named", "margins"]
 

@@ -79,8 +79,8 @@ from pocketrnn_export.proof.verdict import proven
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pocketrnn_training.data import LabelledTexts
-    from pocketrnn_training.sequences import LabelledSequences
+    from pocketrnn_training.rows.data import LabelledTexts
+    from pocketrnn_training.rows.sequences import LabelledSequences
 
 __all__ = ["Arithmetic", "check_packable", "pack", "packable", "program_of_bundle"]
 

@@ -14,7 +14,7 @@ from pocketrnn.verdicts import SCALE, TEXT_RULES, TextVerdict
 from pocketrnn_export.bundle import export
 
 if TYPE_CHECKING:
-    from pocketrnn_training.checkpoint import Checkpoint
+    from pocketrnn_training.classifiers.checkpoint import Checkpoint
     from pocketrnn_training.fitting import FittedClassifier
 
 __all__ = ["arguments_of", "export_trained"]
@@ -40,7 +40,7 @@ def export_trained(trained: Checkpoint | FittedClassifier, path: str | Path, **a
         >>> export_trained(fitted, "reviews").labels
         ('bad', 'good')
     """
-    from pocketrnn_training.checkpoint import Checkpoint as Trained
+    from pocketrnn_training.classifiers.checkpoint import Checkpoint as Trained
 
     module, described = arguments_of(trained if isinstance(trained, Trained) else trained.checkpoint)
     return export(module, path, **{**described, **arguments})
@@ -54,7 +54,7 @@ def arguments_of(checkpoint: Checkpoint) -> tuple[Any, dict[str, Any]]:
         >>> described["labels"]
         ('bad', 'good')
     """
-    from pocketrnn_training.checkpoint import MADE_EXAMPLES
+    from pocketrnn_training.classifiers.checkpoint import MADE_EXAMPLES
 
     rules, origin = checkpoint.rules, {"data": checkpoint.data, "metrics": checkpoint.metrics}
     both = {"labels": checkpoint.labels, "name": checkpoint.name, "thresholds": checkpoint.thresholds}

@@ -12,7 +12,7 @@ from sampling import mostly_slow
 from pocketrnn import verify
 from pocketrnn_export import export
 from pocketrnn_export.proof import cases
-from pocketrnn_training.architecture import CELLS, Architecture, RecurrentClassifier
+from pocketrnn_training.classifiers.architecture import CELLS, Architecture, RecurrentClassifier
 
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(48))]
 # The 64 configurations that the stock exporters are measured on; max pooling beside them on the larger half.

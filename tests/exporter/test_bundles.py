@@ -23,8 +23,8 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, InputError, OutputError, ParityError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
-from pocketrnn_training import checkpoint
-from pocketrnn_training.architecture import Architecture, RecurrentClassifier
+from pocketrnn_training.classifiers import checkpoint
+from pocketrnn_training.classifiers.architecture import Architecture, RecurrentClassifier
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(user_modules.WORDS - 2))]

@@ -28,9 +28,9 @@ from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.quantized import Quantized, Storage, quantized
-from pocketrnn_training import checkpoint
-from pocketrnn_training.architecture import Architecture, RecurrentClassifier
-from pocketrnn_training.data import LabelledTexts
+from pocketrnn_training.classifiers import checkpoint
+from pocketrnn_training.classifiers.architecture import Architecture, RecurrentClassifier
+from pocketrnn_training.rows.data import LabelledTexts
 
 WORDS = 60
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(WORDS - 2))]

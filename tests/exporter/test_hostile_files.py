@@ -38,8 +38,8 @@ from pocketrnn_export.vocabularies.rules_file import read_rules
 from pocketrnn_export.vocabularies.tokenizer_files import read_tokenizer
 from pocketrnn_export.vocabularies.tokenizer_json import subwords_of_json
 from pocketrnn_export.vocabularies.vocabulary import Vocabulary, read_vocabulary, text_rules
-from pocketrnn_training.array_files import read_arrays
-from pocketrnn_training.sequence_files import read_sequences
+from pocketrnn_training.rows.array_files import read_arrays
+from pocketrnn_training.rows.sequence_files import read_sequences
 
 VECTORS: Final = Path(__file__).parents[1] / "vectors"
 # One of each type of JSON, and what Python takes for another: true for 1, a number beyond a float, half a character.

@@ -22,8 +22,8 @@ from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.compression import compress
 from pocketrnn_export.mobile import mobile
-from pocketrnn_training import checkpoint
-from pocketrnn_training.architecture import Architecture, RecurrentClassifier
+from pocketrnn_training.classifiers import checkpoint
+from pocketrnn_training.classifiers.architecture import Architecture, RecurrentClassifier
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 WORDS = 60

@@ -25,7 +25,7 @@ from pocketrnn_export.intake.exportable import prepare
 from pocketrnn_export.mobile import mobile
 from pocketrnn_export.proof.cases import Case, with_real_tokens, within
 from pocketrnn_export.proof.chosen_cases import cases_for
-from pocketrnn_training.data import LabelledTexts
+from pocketrnn_training.rows.data import LabelledTexts
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 WORDS = [f"w{i}" for i in range(38)]

@@ -28,8 +28,8 @@ from pocketrnn_export.forms.onnx.onnx_graph import WHOLE_TEXTS, onnx_graph
 from pocketrnn_export.forms.quantized import Storage
 from pocketrnn_export.forms.step_of_graph import step_of_graph
 from pocketrnn_export.proof.comparing import session_of
-from pocketrnn_training import checkpoint
-from pocketrnn_training.architecture import Architecture, RecurrentClassifier
+from pocketrnn_training.classifiers import checkpoint
+from pocketrnn_training.classifiers.architecture import Architecture, RecurrentClassifier
 
 WORDS = 60
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(WORDS - 2))]

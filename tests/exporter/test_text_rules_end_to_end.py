@@ -22,7 +22,7 @@ from pocketrnn.text import TextRules, cleaning, rules_document
 from pocketrnn_export import export
 from pocketrnn_export.vocabularies.rules_file import read_rules
 from pocketrnn_export.vocabularies.vocabulary import Vocabulary
-from pocketrnn_training.architecture import Architecture, RecurrentClassifier
+from pocketrnn_training.classifiers.architecture import Architecture, RecurrentClassifier
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 WORDS = [

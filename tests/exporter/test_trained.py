@@ -18,7 +18,7 @@ from pocketrnn_export import export_trained
 from pocketrnn_export.compression import compress
 from pocketrnn_export.packing import pack
 from pocketrnn_training import evaluate, fit
-from pocketrnn_training.sequences import Recording, labelled_sequences
+from pocketrnn_training.rows.sequences import Recording, labelled_sequences
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 TEXTS = ["so good", "so bad", "a good film", "a bad film"] * 8

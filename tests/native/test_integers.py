@@ -36,7 +36,7 @@ from pocketrnn_export.proof import integer_products
 from pocketrnn_export.proof.integer_products import integer_weights, rounded, sums
 from pocketrnn_native import EngineError, Packed
 from pocketrnn_native._engine import NOT_FINITE
-from pocketrnn_training.data import LabelledTexts
+from pocketrnn_training.rows.data import LabelledTexts
 
 HERE = Path(__file__).parent
 VECTORS = HERE.parent / "vectors"

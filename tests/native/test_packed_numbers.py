@@ -38,8 +38,8 @@ from pocketrnn_export.forms.packed_file.program_of_graph import program_of
 from pocketrnn_export.integer_accuracy import AllowedChange
 from pocketrnn_export.packing import pack
 from pocketrnn_native import EngineError, Packed, _engine
-from pocketrnn_training.data import LabelledTexts
-from pocketrnn_training.sequences import LabelledSequences
+from pocketrnn_training.rows.data import LabelledTexts
+from pocketrnn_training.rows.sequences import LabelledSequences
 
 PACKED = Path(__file__).parents[1] / "vectors" / "packed"
 KINDS = number_vectors.KINDS

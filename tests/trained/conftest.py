@@ -59,4 +59,4 @@ def rough_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 def rough_durations(monkeypatch: pytest.MonkeyPatch) -> None:
     """How long a run takes, told by one step in place of three: those steps are a third of a run of a few rows."""
     if importlib.util.find_spec("torch") is not None:
-        monkeypatch.setattr(importlib.import_module("pocketrnn_training.duration"), "_TIMED_STEPS", 1)
+        monkeypatch.setattr(importlib.import_module("pocketrnn_training.loop.duration"), "_TIMED_STEPS", 1)

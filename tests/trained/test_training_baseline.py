@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from training_data import QUICK, easy_texts
 
-from pocketrnn_training import linear_baseline as baselines
-from pocketrnn_training import report
-from pocketrnn_training.data import LabelledTexts
-from pocketrnn_training.labelled_rows import UNLABELLED
-from pocketrnn_training.linear_baseline import LinearBaseline, linear_baseline
+from pocketrnn_training.baselines import linear_baseline as baselines
+from pocketrnn_training.baselines.linear_baseline import LinearBaseline, linear_baseline
+from pocketrnn_training.report import run_report as report
+from pocketrnn_training.rows.data import LabelledTexts
+from pocketrnn_training.rows.labelled_rows import UNLABELLED
 from pocketrnn_training.training import TrainingState, train
 
 WORDS = ("rain", "wind", "goal", "match")

@@ -19,9 +19,9 @@ from safetensors import torch as safetensors
 
 from pocketrnn.errors import CheckpointError, OutputError
 from pocketrnn.text import TextRules
-from pocketrnn_training import checkpoint as checkpoints
-from pocketrnn_training.architecture import Architecture, RecurrentClassifier
-from pocketrnn_training.checkpoint import Checkpoint
+from pocketrnn_training.classifiers import checkpoint as checkpoints
+from pocketrnn_training.classifiers.architecture import Architecture, RecurrentClassifier
+from pocketrnn_training.classifiers.checkpoint import Checkpoint
 
 ARCHITECTURE = Architecture("lstm", 6, 4, 5, 2, True, 0.2, "mean", True, 2, 1)
 

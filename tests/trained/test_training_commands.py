@@ -23,13 +23,14 @@ from click.testing import CliRunner, Result
 from training_data import LABELS, easy_texts, write_csv
 
 from pocketrnn.commands.cli import main
-from pocketrnn_training import checkpoint as checkpoints
-from pocketrnn_training import metrics, training
+from pocketrnn_training import training
+from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.commands.evaluate import evaluate
 from pocketrnn_training.commands.train import train
-from pocketrnn_training.evaluation import score
+from pocketrnn_training.loop import metrics
+from pocketrnn_training.measures.evaluation import score
 from pocketrnn_training.progress import Epoch, FewLines, Progress, Step
-from pocketrnn_training.text_settings import TextSettings
+from pocketrnn_training.settings.text_settings import TextSettings
 
 QUICK = [
     *("--hidden-dim", "8", "--embedding-dim", "8", "--batch-size", "16", "--learning-rate", "0.03"),

@@ -11,14 +11,14 @@ from click.testing import CliRunner
 from training_data import QUICK, easy_texts, write_csv
 
 from pocketrnn.commands.cli import main
-from pocketrnn_training import comparison
-from pocketrnn_training.comparison import may_compare
-from pocketrnn_training.data import LabelledTexts
-from pocketrnn_training.part_weights import Candidate, candidates_of, fitted_weights, told_by_folds
-from pocketrnn_training.task import Beside
-from pocketrnn_training.text_settings import TextSettings
+from pocketrnn_training.candidates import comparison
+from pocketrnn_training.candidates.comparison import may_compare
+from pocketrnn_training.loop.training_loop import TrainingState
+from pocketrnn_training.preparation.task import Beside
+from pocketrnn_training.rows.data import LabelledTexts
+from pocketrnn_training.settings.text_settings import TextSettings
+from pocketrnn_training.texts.part_weights import Candidate, candidates_of, fitted_weights, told_by_folds
 from pocketrnn_training.training import train
-from pocketrnn_training.training_loop import TrainingState
 
 COMPARED = replace(QUICK, compare=None, epochs=2, vocabulary_size=None)
 

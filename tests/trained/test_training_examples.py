@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import pocketrnn_training
-from pocketrnn_training.data_source import DataSource
+from pocketrnn_training.rows.data_source import DataSource
 from pocketrnn_training.run import TrainingRun
 
 PUBLIC = {name: getattr(pocketrnn_training, name) for name in pocketrnn_training.__all__}

@@ -14,13 +14,13 @@ from training_data import QUICK, easy_texts, write_csv
 
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError
-from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training import run_folder
-from pocketrnn_training.checkpoint import FITTED_ROWS
-from pocketrnn_training.data import LabelledTexts
+from pocketrnn_training.classifiers import checkpoint as checkpoints
+from pocketrnn_training.classifiers.checkpoint import FITTED_ROWS
 from pocketrnn_training.progress import Epoch, Notice, Progress
-from pocketrnn_training.teacher_answers import TeacherAnswers
-from pocketrnn_training.text_settings import TextSettings
+from pocketrnn_training.rows.data import LabelledTexts
+from pocketrnn_training.rows.teacher_answers import TeacherAnswers
+from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import TrainingState, train
 
 FITTED = replace(QUICK, final_fit=True)

@@ -15,7 +15,7 @@ from training_data import CHOICES, QUICK, easy_texts
 
 from pocketrnn.errors import DataError, InputError, PocketRNNError
 from pocketrnn_training import FittedClassifier, fit, fitting, read_checkpoint
-from pocketrnn_training.checkpoint import MADE_EXAMPLES
+from pocketrnn_training.classifiers.checkpoint import MADE_EXAMPLES
 from pocketrnn_training.training import train
 
 DATA = easy_texts(90)

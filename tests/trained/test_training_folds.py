@@ -14,12 +14,12 @@ from training_data import CHOICES, QUICK, easy_texts, write_csv
 
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import DataError, InputError
-from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training import cross_validate, fit, folds
 from pocketrnn_training import run as runs
-from pocketrnn_training.data import LabelledTexts, read_files
+from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.folds import CrossValidation, Fold, cross_validated, fold_of_rows
-from pocketrnn_training.text_settings import TextSettings
+from pocketrnn_training.rows.data import LabelledTexts, read_files
+from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import train
 
 SMALL = ("--hidden-dim", "8", "--embedding-dim", "8", "--epochs", "1", "--min-freq", "1", "--no-final-fit")

@@ -15,14 +15,14 @@ from training_data import CHOICES, LABELS, QUICK, easy_texts, noting, write_csv
 
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import DataError, InputError
-from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training import fit, run_folder
-from pocketrnn_training.architecture import LINEAR
-from pocketrnn_training.checkpoint import Checkpoint
-from pocketrnn_training.data import LabelledTexts
-from pocketrnn_training.evaluation import evaluate
-from pocketrnn_training.going_on import Start, settings_of, with_labels_of
-from pocketrnn_training.text_settings import TextSettings
+from pocketrnn_training.classifiers import checkpoint as checkpoints
+from pocketrnn_training.classifiers.architecture import LINEAR
+from pocketrnn_training.classifiers.checkpoint import Checkpoint
+from pocketrnn_training.measures.evaluation import evaluate
+from pocketrnn_training.preparation.going_on import Start, settings_of, with_labels_of
+from pocketrnn_training.rows.data import LabelledTexts
+from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import TrainingState, train
 
 

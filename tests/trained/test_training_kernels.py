@@ -19,15 +19,15 @@ from pocketrnn.errors import CheckpointError, ExportError, InputError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export import export_trained
 from pocketrnn_export.numbers.number_step import step_graph
-from pocketrnn_training import checkpoint as checkpoints
-from pocketrnn_training.batches import EncodedSequences
-from pocketrnn_training.evaluation import evaluate
+from pocketrnn_training.baselines.statistics_baseline import statistics_baseline
+from pocketrnn_training.candidates.kernel_fit import ridge
+from pocketrnn_training.classifiers import checkpoint as checkpoints
+from pocketrnn_training.classifiers.inference import logits_of
+from pocketrnn_training.classifiers.kernels import KernelArchitecture, KernelClassifier, kernel_dilations
 from pocketrnn_training.fitting import fit
-from pocketrnn_training.inference import logits_of
-from pocketrnn_training.kernel_fit import ridge
-from pocketrnn_training.kernels import KernelArchitecture, KernelClassifier, kernel_dilations
-from pocketrnn_training.number_settings import NumberSettings
-from pocketrnn_training.statistics_baseline import statistics_baseline
+from pocketrnn_training.measures.evaluation import evaluate
+from pocketrnn_training.rows.batches import EncodedSequences
+from pocketrnn_training.settings.number_settings import NumberSettings
 from pocketrnn_training.training import train
 
 FEW = NumberSettings(kernels=84, device="cpu")

@@ -13,16 +13,16 @@ from training_data import LABELS, QUICK, SMALL, easy_texts
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn_export.bundle import export
 from pocketrnn_export.trained import arguments_of
-from pocketrnn_training import checkpoint as checkpoints
-from pocketrnn_training.architecture import LINEAR, LinearScores, RecurrentClassifier
-from pocketrnn_training.batches import EncodedTexts
-from pocketrnn_training.calibration import apply_temperature
-from pocketrnn_training.data import LabelledTexts
-from pocketrnn_training.inference import encoded_rows, logits_of
-from pocketrnn_training.linear_part import Counted, LinearPart, pair_codes, pairs_for
-from pocketrnn_training.teacher_answers import TeacherAnswers
-from pocketrnn_training.text_settings import TextSettings
-from pocketrnn_training.token_choice import counted_in
+from pocketrnn_training.classifiers import checkpoint as checkpoints
+from pocketrnn_training.classifiers.architecture import LINEAR, LinearScores, RecurrentClassifier
+from pocketrnn_training.classifiers.inference import encoded_rows, logits_of
+from pocketrnn_training.measures.calibration import apply_temperature
+from pocketrnn_training.rows.batches import EncodedTexts
+from pocketrnn_training.rows.data import LabelledTexts
+from pocketrnn_training.rows.teacher_answers import TeacherAnswers
+from pocketrnn_training.settings.text_settings import TextSettings
+from pocketrnn_training.texts.linear_part import Counted, LinearPart, pair_codes, pairs_for
+from pocketrnn_training.texts.token_choice import counted_in
 from pocketrnn_training.training import train
 
 ONE = replace(QUICK, epochs=1)

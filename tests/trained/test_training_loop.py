@@ -13,15 +13,15 @@ from training_data import LABELS, QUICK, easy_texts
 
 from pocketrnn.errors import DataError, InputError
 from pocketrnn.text import TextEncoder
-from pocketrnn_training import checkpoint as checkpoints
-from pocketrnn_training.batches import EncodedTexts
-from pocketrnn_training.data import LabelledTexts
-from pocketrnn_training.evaluation import evaluate
-from pocketrnn_training.inference import logits_of
-from pocketrnn_training.preparation import prepare
+from pocketrnn_training.classifiers import checkpoint as checkpoints
+from pocketrnn_training.classifiers.inference import logits_of
+from pocketrnn_training.measures.evaluation import evaluate
+from pocketrnn_training.preparation.task import Beside
+from pocketrnn_training.preparation.text_preparation import prepare
 from pocketrnn_training.progress import Epoch, Notice, Progress
-from pocketrnn_training.task import Beside
-from pocketrnn_training.text_settings import TextSettings
+from pocketrnn_training.rows.batches import EncodedTexts
+from pocketrnn_training.rows.data import LabelledTexts
+from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import TrainingError, TrainingState, train
 
 

@@ -18,12 +18,12 @@ from training_data import CHOICES, QUICK, easy_texts, write_csv
 from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import DataError, InputError
-from pocketrnn_training import checkpoint as checkpoints
-from pocketrnn_training.data import LabelledTexts, without_outside
-from pocketrnn_training.evaluation import evaluate
+from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.fitting import FittedClassifier, fit
-from pocketrnn_training.text_settings import TextSettings
-from pocketrnn_training.thresholds import parted_from, reached_by
+from pocketrnn_training.measures.evaluation import evaluate
+from pocketrnn_training.measures.thresholds import parted_from, reached_by
+from pocketrnn_training.rows.data import LabelledTexts, without_outside
+from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import train
 
 

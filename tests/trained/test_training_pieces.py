@@ -20,14 +20,14 @@ from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import CheckpointError, DataError, InputError
 from pocketrnn.text import SubwordRules, TextEncoder
-from pocketrnn_training import checkpoint as checkpoints
-from pocketrnn_training.batches import EncodedTexts
-from pocketrnn_training.data import LabelledTexts
-from pocketrnn_training.pieces import WordsOfRows, learn_pieces
-from pocketrnn_training.preparation import prepare
+from pocketrnn_training.classifiers import checkpoint as checkpoints
+from pocketrnn_training.preparation.task import Beside
+from pocketrnn_training.preparation.text_preparation import prepare
 from pocketrnn_training.progress import Notice
-from pocketrnn_training.task import Beside
-from pocketrnn_training.text_settings import TextSettings
+from pocketrnn_training.rows.batches import EncodedTexts
+from pocketrnn_training.rows.data import LabelledTexts
+from pocketrnn_training.settings.text_settings import TextSettings
+from pocketrnn_training.texts.pieces import WordsOfRows, learn_pieces
 from pocketrnn_training.training import train
 
 TEXTS = ["Lower, lowest!", "low slow  lowly", "новый новее", "新しい本 新しい", "", " \n", "<unk> <pad> \ud800", "☃"]

@@ -15,10 +15,10 @@ from training_data import QUICK, easy_texts
 from pocketrnn.errors import CheckpointError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_training import Checkpoint, NumberSettings, TeacherAnswers, TextSettings, train
-from pocketrnn_training import checkpoint as checkpoints
-from pocketrnn_training.architecture import is_recurrent_weight
-from pocketrnn_training.sequences import Recording, labelled_sequences
-from pocketrnn_training.training_loop import TrainingState
+from pocketrnn_training.classifiers import checkpoint as checkpoints
+from pocketrnn_training.classifiers.architecture import is_recurrent_weight
+from pocketrnn_training.loop.training_loop import TrainingState
+from pocketrnn_training.rows.sequences import Recording, labelled_sequences
 
 SETTINGS = replace(QUICK, cell="qrnn", epochs=1)
 ROWS = easy_texts(60)

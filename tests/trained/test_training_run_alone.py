@@ -12,10 +12,10 @@ import pytest
 from training_data import LABELS, QUICK, easy_texts, write_csv
 
 from pocketrnn.errors import InputError, OutputError
-from pocketrnn_training import checkpoint as checkpoints
-from pocketrnn_training.checkpoint_folder import is_unfinished
-from pocketrnn_training.data_source import DataSource
+from pocketrnn_training.classifiers import checkpoint as checkpoints
+from pocketrnn_training.classifiers.checkpoint_folder import is_unfinished
 from pocketrnn_training.progress import Epoch, Notice, Progress
+from pocketrnn_training.rows.data_source import DataSource
 from pocketrnn_training.run import TrainingRun
 
 
@@ -90,7 +90,7 @@ def test_a_run_needs_neither_click_nor_a_terminal_library(source: DataSource, tm
         "import sys; sys.modules['click'] = sys.modules['rich'] = None\n"
         "from pathlib import Path\n"
         "from pocketrnn_training import TextSettings\n"
-        "from pocketrnn_training.data_source import DataSource\n"
+        "from pocketrnn_training.rows.data_source import DataSource\n"
         "from pocketrnn_training.run import TrainingRun\n"
         "settings = TextSettings(epochs=1, min_freq=1, hidden_dim=8, embedding_dim=8, device='cpu')\n"
         "run = TrainingRun(DataSource((sys.argv[1],)), Path(sys.argv[2]), settings)\n"

@@ -27,16 +27,18 @@ from pocketrnn.bundle.folder import put_back
 from pocketrnn.bundle.manifest import read as read_manifest
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import CheckpointError, InputError
-from pocketrnn_training import checkpoint as checkpoints
-from pocketrnn_training import metrics, report, run_folder, training
-from pocketrnn_training.architecture import RecurrentClassifier
-from pocketrnn_training.batches import rows_of_epoch
-from pocketrnn_training.calibration import calibration_error, fitted_temperature
-from pocketrnn_training.checkpoint_folder import RESUME, is_unfinished
-from pocketrnn_training.data import LabelledTexts
-from pocketrnn_training.processes import ProcessError
+from pocketrnn_training import run_folder, training
+from pocketrnn_training.classifiers import checkpoint as checkpoints
+from pocketrnn_training.classifiers.architecture import RecurrentClassifier
+from pocketrnn_training.classifiers.checkpoint_folder import RESUME, is_unfinished
+from pocketrnn_training.loop import metrics
+from pocketrnn_training.loop.processes import ProcessError
+from pocketrnn_training.measures.calibration import calibration_error, fitted_temperature
 from pocketrnn_training.progress import Epoch, Notice, Progress
-from pocketrnn_training.report_page import report_page
+from pocketrnn_training.report import run_report as report
+from pocketrnn_training.report.report_page import report_page
+from pocketrnn_training.rows.batches import rows_of_epoch
+from pocketrnn_training.rows.data import LabelledTexts
 from pocketrnn_training.training import TrainingState, train
 
 OPTIONS = [
@@ -309,7 +311,7 @@ def test_a_process_that_dies_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         def __reduce__(self) -> tuple[object, tuple[int]]:
             return os._exit, (9,)
 
-    monkeypatch.setattr("pocketrnn_training.processes._QuietFabric", Dying)
+    monkeypatch.setattr("pocketrnn_training.loop.processes._QuietFabric", Dying)
     with pytest.raises(ProcessError, match=r"process ended: .*__main__"):
         train(easy_texts(60), replace(QUICK, processes=2))
 

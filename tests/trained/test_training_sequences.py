@@ -17,24 +17,24 @@ from pocketrnn.classifier import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import CheckpointError, DataError, InputError
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn_training import checkpoint as checkpoints
-from pocketrnn_training.architecture import SequenceArchitecture, SequenceClassifier
-from pocketrnn_training.augmentation import Augmentation
-from pocketrnn_training.batches import EncodedSequences
-from pocketrnn_training.choices import default_of, settings_of_choices
-from pocketrnn_training.convolution_baseline import convolution_baseline
-from pocketrnn_training.data_source import DataSource
-from pocketrnn_training.evaluation import evaluate
+from pocketrnn_training.baselines.convolution_baseline import convolution_baseline
+from pocketrnn_training.classifiers import checkpoint as checkpoints
+from pocketrnn_training.classifiers.architecture import SequenceArchitecture, SequenceClassifier
+from pocketrnn_training.classifiers.inference import logits_of
 from pocketrnn_training.fitting import fit
-from pocketrnn_training.going_on import settings_of
-from pocketrnn_training.inference import logits_of
-from pocketrnn_training.number_settings import NumberSettings
+from pocketrnn_training.loop.training_loop import TrainingState
+from pocketrnn_training.measures.evaluation import evaluate
+from pocketrnn_training.preparation.augmentation import Augmentation
+from pocketrnn_training.preparation.going_on import settings_of
 from pocketrnn_training.progress import Epoch
+from pocketrnn_training.rows.batches import EncodedSequences
+from pocketrnn_training.rows.data_source import DataSource
+from pocketrnn_training.rows.sequences import LabelledSequences, Recording, labelled_sequences
 from pocketrnn_training.run import TrainingRun
-from pocketrnn_training.sequences import LabelledSequences, Recording, labelled_sequences
-from pocketrnn_training.text_settings import TextSettings
+from pocketrnn_training.settings.choices import default_of, settings_of_choices
+from pocketrnn_training.settings.number_settings import NumberSettings
+from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import train
-from pocketrnn_training.training_loop import TrainingState
 
 QUICK = NumberSettings(
     convolution=3,

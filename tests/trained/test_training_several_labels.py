@@ -22,15 +22,15 @@ from training_data import CHOICES, QUICK, noting
 from pocketrnn import Classifier
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import CheckpointError, DataError, InputError
-from pocketrnn_training import checkpoint as checkpoints
 from pocketrnn_training import fit, run_folder
-from pocketrnn_training.data import LabelledTexts, labels_of, read_files
-from pocketrnn_training.evaluation import evaluate
+from pocketrnn_training.baselines.linear_baseline import linear_baseline
+from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.fitting import FittedClassifier
-from pocketrnn_training.labelled_rows import split
-from pocketrnn_training.linear_baseline import linear_baseline
-from pocketrnn_training.measures import best_threshold, f1_of, mean_loss, right_rows
-from pocketrnn_training.thresholds import chosen_thresholds, cross_fitted
+from pocketrnn_training.measures.evaluation import evaluate
+from pocketrnn_training.measures.logit_measures import best_threshold, f1_of, mean_loss, right_rows
+from pocketrnn_training.measures.thresholds import chosen_thresholds, cross_fitted
+from pocketrnn_training.rows.data import LabelledTexts, labels_of, read_files
+from pocketrnn_training.rows.labelled_rows import split
 from pocketrnn_training.training import TrainingState, train
 
 LABELS = ("long", "loud", "sad")

@@ -12,8 +12,8 @@ from training_data import QUICK, easy_texts
 
 from pocketrnn.errors import InputError
 from pocketrnn_training import train
-from pocketrnn_training.spelling import SpelledEmbedding, Spelling
-from pocketrnn_training.text_settings import TextSettings
+from pocketrnn_training.settings.text_settings import TextSettings
+from pocketrnn_training.texts.spelling import SpelledEmbedding, Spelling
 
 WORDS = ("<unk>", "<pad>", "walking", "talking", "sea", "x" * 200)
 

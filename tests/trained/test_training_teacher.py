@@ -20,17 +20,17 @@ from training_data import LABELS, QUICK, easy_texts, noting, write_csv
 
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, DataError, InputError
-from pocketrnn_training import checkpoint as checkpoints
-from pocketrnn_training.data import LabelledTexts, read_files, with_unlabelled
-from pocketrnn_training.data_source import DataSource
-from pocketrnn_training.distillation import Lesson, Teaching, summed_loss, teaching_of
-from pocketrnn_training.evaluation import evaluate
-from pocketrnn_training.labelled_rows import UNLABELLED
+from pocketrnn_training.classifiers import checkpoint as checkpoints
+from pocketrnn_training.measures.evaluation import evaluate
+from pocketrnn_training.preparation.distillation import Lesson, Teaching, summed_loss, teaching_of
+from pocketrnn_training.preparation.teacher import read_teacher
 from pocketrnn_training.progress import Epoch, Notice, Progress
+from pocketrnn_training.rows.data import LabelledTexts, read_files, with_unlabelled
+from pocketrnn_training.rows.data_source import DataSource
+from pocketrnn_training.rows.labelled_rows import UNLABELLED
+from pocketrnn_training.rows.teacher_answers import TeacherAnswers, mean_of
 from pocketrnn_training.run import TrainingRun
-from pocketrnn_training.teacher import read_teacher
-from pocketrnn_training.teacher_answers import TeacherAnswers, mean_of
-from pocketrnn_training.text_settings import TextSettings
+from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import TrainingState, train
 
 TEXTS = ["a cat", "a dog", "an elk", "another cat"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pocketrnn.errors import DataError
-from pocketrnn_training.vectors import read
+from pocketrnn_training.texts.vectors import read
 
 VOCABULARY = ("<unk>", "<pad>", "the", "cat", "zebra")
 PLAIN = "the 0.1 -0.2 3e-1\nof 1 2 3\ncat 4 5 6\n"

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from pocketrnn.errors import DataError, InputError
 from pocketrnn.text import TextEncoder, TextRules
-from pocketrnn_training.batches import EncodedTexts, random_batches, similar_length_batches
-from pocketrnn_training.vocabulary import SPECIALS, build
+from pocketrnn_training.rows.batches import EncodedTexts, random_batches, similar_length_batches
+from pocketrnn_training.texts.vocabulary import SPECIALS, build
 
 RULES = TextRules(tokenizer="whitespace", padding_id=1)
 TEXTS = st.lists(st.text(st.sampled_from("aabbcdé <>unkpad")), min_size=1, max_size=30)

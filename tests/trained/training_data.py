@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pocketrnn_training.architecture import Architecture
-from pocketrnn_training.data import LabelledTexts
+from pocketrnn_training.classifiers.architecture import Architecture
 from pocketrnn_training.progress import Notice
-from pocketrnn_training.text_settings import TextSettings
+from pocketrnn_training.rows.data import LabelledTexts
+from pocketrnn_training.settings.text_settings import TextSettings
 
 LABELS = ("cat", "dog", "elk")
 QUICK = TextSettings(

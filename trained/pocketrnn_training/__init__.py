@@ -23,22 +23,22 @@ from typing import TYPE_CHECKING, Any
 from pocketrnn.errors import require
 
 if TYPE_CHECKING:
-    from pocketrnn_training.ag_news_files import ag_news
-    from pocketrnn_training.architecture import Architecture, RecurrentClassifier
-    from pocketrnn_training.checkpoint import Checkpoint
-    from pocketrnn_training.checkpoint import read as read_checkpoint
-    from pocketrnn_training.checkpoint import write as write_checkpoint
-    from pocketrnn_training.data import LabelledTexts, read_files, with_unlabelled
-    from pocketrnn_training.evaluation import Evaluation, evaluate
+    from pocketrnn_training.classifiers.architecture import Architecture, RecurrentClassifier
+    from pocketrnn_training.classifiers.checkpoint import Checkpoint
+    from pocketrnn_training.classifiers.checkpoint import read as read_checkpoint
+    from pocketrnn_training.classifiers.checkpoint import write as write_checkpoint
     from pocketrnn_training.fitting import FittedClassifier, cross_validate, fit
     from pocketrnn_training.folds import CrossValidation
-    from pocketrnn_training.number_settings import NumberSettings
-    from pocketrnn_training.sequence_files import read_sequences
-    from pocketrnn_training.sequence_options import SequenceOptions
-    from pocketrnn_training.sequences import LabelledSequences
-    from pocketrnn_training.teacher import read_teacher
-    from pocketrnn_training.teacher_answers import TeacherAnswers
-    from pocketrnn_training.text_settings import TextSettings
+    from pocketrnn_training.measures.evaluation import Evaluation, evaluate
+    from pocketrnn_training.preparation.teacher import read_teacher
+    from pocketrnn_training.rows.ag_news_files import ag_news
+    from pocketrnn_training.rows.data import LabelledTexts, read_files, with_unlabelled
+    from pocketrnn_training.rows.sequence_files import read_sequences
+    from pocketrnn_training.rows.sequences import LabelledSequences
+    from pocketrnn_training.rows.teacher_answers import TeacherAnswers
+    from pocketrnn_training.settings.number_settings import NumberSettings
+    from pocketrnn_training.settings.sequence_options import SequenceOptions
+    from pocketrnn_training.settings.text_settings import TextSettings
     from pocketrnn_training.training import train
 
 __all__ = [
@@ -70,29 +70,29 @@ __all__ = [
 _TRAINS = ("torch", "safetensors", "pyarrow", "lightning_fabric", "scipy", "sklearn")
 # Public name: the module that defines it, its name there, and the packages that the module needs.
 _HOMES = {
-    "Architecture": ("architecture", "Architecture", ("torch",)),
-    "Checkpoint": ("checkpoint", "Checkpoint", ("torch", "safetensors")),
+    "Architecture": ("classifiers.architecture", "Architecture", ("torch",)),
+    "Checkpoint": ("classifiers.checkpoint", "Checkpoint", ("torch", "safetensors")),
     "CrossValidation": ("folds", "CrossValidation", _TRAINS),
-    "Evaluation": ("evaluation", "Evaluation", ("torch", "safetensors", "pyarrow", "sklearn")),
+    "Evaluation": ("measures.evaluation", "Evaluation", ("torch", "safetensors", "pyarrow", "sklearn")),
     "FittedClassifier": ("fitting", "FittedClassifier", _TRAINS),
-    "LabelledSequences": ("sequences", "LabelledSequences", ("pyarrow",)),
-    "LabelledTexts": ("data", "LabelledTexts", ("pyarrow",)),
-    "NumberSettings": ("number_settings", "NumberSettings", ()),
-    "RecurrentClassifier": ("architecture", "RecurrentClassifier", ("torch",)),
-    "SequenceOptions": ("sequence_options", "SequenceOptions", ()),
-    "TeacherAnswers": ("teacher_answers", "TeacherAnswers", ()),
-    "TextSettings": ("text_settings", "TextSettings", ()),
-    "ag_news": ("ag_news_files", "ag_news", ("pyarrow",)),
+    "LabelledSequences": ("rows.sequences", "LabelledSequences", ("pyarrow",)),
+    "LabelledTexts": ("rows.data", "LabelledTexts", ("pyarrow",)),
+    "NumberSettings": ("settings.number_settings", "NumberSettings", ()),
+    "RecurrentClassifier": ("classifiers.architecture", "RecurrentClassifier", ("torch",)),
+    "SequenceOptions": ("settings.sequence_options", "SequenceOptions", ()),
+    "TeacherAnswers": ("rows.teacher_answers", "TeacherAnswers", ()),
+    "TextSettings": ("settings.text_settings", "TextSettings", ()),
+    "ag_news": ("rows.ag_news_files", "ag_news", ("pyarrow",)),
     "cross_validate": ("fitting", "cross_validate", _TRAINS),
-    "evaluate": ("evaluation", "evaluate", ("torch", "safetensors", "pyarrow", "sklearn")),
+    "evaluate": ("measures.evaluation", "evaluate", ("torch", "safetensors", "pyarrow", "sklearn")),
     "fit": ("fitting", "fit", _TRAINS),
-    "read_checkpoint": ("checkpoint", "read", ("torch", "safetensors")),
-    "read_files": ("data", "read_files", ("pyarrow",)),
-    "read_sequences": ("sequence_files", "read_sequences", ("pyarrow",)),
-    "read_teacher": ("teacher", "read_teacher", ("torch", "safetensors", "pyarrow")),
+    "read_checkpoint": ("classifiers.checkpoint", "read", ("torch", "safetensors")),
+    "read_files": ("rows.data", "read_files", ("pyarrow",)),
+    "read_sequences": ("rows.sequence_files", "read_sequences", ("pyarrow",)),
+    "read_teacher": ("preparation.teacher", "read_teacher", ("torch", "safetensors", "pyarrow")),
     "train": ("training", "train", _TRAINS),
-    "with_unlabelled": ("data", "with_unlabelled", ("pyarrow",)),
-    "write_checkpoint": ("checkpoint", "write", ("torch", "safetensors")),
+    "with_unlabelled": ("rows.data", "with_unlabelled", ("pyarrow",)),
+    "write_checkpoint": ("classifiers.checkpoint", "write", ("torch", "safetensors")),
 }
 
 

@@ -17,20 +17,20 @@ from pocketrnn.errors import DataError, InputError, SequenceError, shown
 from pocketrnn.estimator import TrainedEstimator
 from pocketrnn.numbers.number_input import NumberInput, array_of
 from pocketrnn.tables.checks import listed
-from pocketrnn_training import checkpoint as checkpoints
-from pocketrnn_training.checkpoint import Checkpoint
-from pocketrnn_training.choices import settings_of_choices
-from pocketrnn_training.data import LabelledTexts, class_targets, classes_of, several_labelled, without_outside
-from pocketrnn_training.evaluation import Evaluation, evaluate, logits_by_checkpoint
+from pocketrnn_training.classifiers import checkpoint as checkpoints
+from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.folds import CrossValidation, cross_validated
-from pocketrnn_training.going_on import with_labels_of
-from pocketrnn_training.labelled_rows import LabelledRows
-from pocketrnn_training.number_settings import NumberSettings
+from pocketrnn_training.loop.threads import limited
+from pocketrnn_training.measures.evaluation import Evaluation, evaluate, logits_by_checkpoint
+from pocketrnn_training.preparation.going_on import with_labels_of
 from pocketrnn_training.progress import Epoch, FewLines, Notice, Progress, Step
-from pocketrnn_training.sequence_options import SequenceOptions
-from pocketrnn_training.sequences import LabelledSequences, Recording, labelled_sequences
-from pocketrnn_training.text_settings import TextSettings
-from pocketrnn_training.threads import limited
+from pocketrnn_training.rows.data import LabelledTexts, class_targets, classes_of, several_labelled, without_outside
+from pocketrnn_training.rows.labelled_rows import LabelledRows
+from pocketrnn_training.rows.sequences import LabelledSequences, Recording, labelled_sequences
+from pocketrnn_training.settings.choices import settings_of_choices
+from pocketrnn_training.settings.number_settings import NumberSettings
+from pocketrnn_training.settings.sequence_options import SequenceOptions
+from pocketrnn_training.settings.text_settings import TextSettings
 from pocketrnn_training.training import train
 
 __all__ = ["FittedClassifier", "cross_validate", "fit"]

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pocketrnn_training.checkpoint import Checkpoint
-from pocketrnn_training.evaluation import evaluate
+from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.kinds import kind_of
-from pocketrnn_training.labelled_rows import LabelledRows, check_labelled, fold_of_rows
+from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.progress import Epoch, Notice, Progress, Step
-from pocketrnn_training.settings import Settings
+from pocketrnn_training.rows.labelled_rows import LabelledRows, check_labelled, fold_of_rows
+from pocketrnn_training.settings.every_run import Settings
 from pocketrnn_training.training import train
 
 __all__ = ["CrossValidation", "Fold", "cross_validated"]

@@ -6,19 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pocketrnn_training.baseline import Baseline
-from pocketrnn_training.checkpoint import Checkpoint
-from pocketrnn_training.convolution_baseline import sequence_baseline
-from pocketrnn_training.data import LabelledTexts
-from pocketrnn_training.labelled_rows import LabelledRows
-from pocketrnn_training.linear_baseline import linear_baseline
-from pocketrnn_training.number_settings import NumberSettings
-from pocketrnn_training.preparation import prepare
-from pocketrnn_training.sequence_preparation import prepare_sequences
-from pocketrnn_training.sequences import LabelledSequences
-from pocketrnn_training.settings import Settings
-from pocketrnn_training.task import Task
-from pocketrnn_training.text_settings import TextSettings
+from pocketrnn_training.baselines.baseline import Baseline
+from pocketrnn_training.baselines.convolution_baseline import sequence_baseline
+from pocketrnn_training.baselines.linear_baseline import linear_baseline
+from pocketrnn_training.classifiers.checkpoint import Checkpoint
+from pocketrnn_training.preparation.sequence_preparation import prepare_sequences
+from pocketrnn_training.preparation.task import Task
+from pocketrnn_training.preparation.text_preparation import prepare
+from pocketrnn_training.rows.data import LabelledTexts
+from pocketrnn_training.rows.labelled_rows import LabelledRows
+from pocketrnn_training.rows.sequences import LabelledSequences
+from pocketrnn_training.settings.every_run import Settings
+from pocketrnn_training.settings.number_settings import NumberSettings
+from pocketrnn_training.settings.text_settings import TextSettings
 
 __all__ = ["Kind", "kind_of"]
 

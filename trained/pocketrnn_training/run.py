@@ -13,22 +13,22 @@ import numpy as np
 
 from pocketrnn.bundle.folder import name_of
 from pocketrnn.errors import InputError
-from pocketrnn_training import checkpoint as checkpoints
-from pocketrnn_training import report as reports
 from pocketrnn_training import run_folder
-from pocketrnn_training.baseline import Baseline
-from pocketrnn_training.checkpoint import Checkpoint
-from pocketrnn_training.checkpoint_folder import check_output
-from pocketrnn_training.data import with_unlabelled
-from pocketrnn_training.data_source import DataSource
+from pocketrnn_training.baselines.baseline import Baseline
+from pocketrnn_training.classifiers import checkpoint as checkpoints
+from pocketrnn_training.classifiers.checkpoint import Checkpoint
+from pocketrnn_training.classifiers.checkpoint_folder import check_output
 from pocketrnn_training.folds import CrossValidation, cross_validated
-from pocketrnn_training.going_on import settings_of, with_labels_of
 from pocketrnn_training.kinds import kind_of
-from pocketrnn_training.labelled_rows import LabelledRows, fold_of_rows
-from pocketrnn_training.part_weights import told_by_folds
+from pocketrnn_training.preparation.going_on import settings_of, with_labels_of
+from pocketrnn_training.preparation.teacher import read_teacher
 from pocketrnn_training.progress import Epoch, Notice, Progress, Step
-from pocketrnn_training.settings import Settings
-from pocketrnn_training.teacher import read_teacher
+from pocketrnn_training.report import run_report as reports
+from pocketrnn_training.rows.data import with_unlabelled
+from pocketrnn_training.rows.data_source import DataSource
+from pocketrnn_training.rows.labelled_rows import LabelledRows, fold_of_rows
+from pocketrnn_training.settings.every_run import Settings
+from pocketrnn_training.texts.part_weights import told_by_folds
 from pocketrnn_training.training import TrainingState, train
 
 __all__ = ["TrainingRun"]

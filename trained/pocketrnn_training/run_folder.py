@@ -31,10 +31,10 @@ from torch import Tensor
 
 from pocketrnn.bundle.folder import written_whole
 from pocketrnn.errors import CheckpointError, OutputError
-from pocketrnn_training import checkpoint as checkpoints
-from pocketrnn_training.checkpoint_folder import CONFIG_JSON, RESUME
+from pocketrnn_training.classifiers import checkpoint as checkpoints
+from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, RESUME
+from pocketrnn_training.loop.training_loop import TrainingState
 from pocketrnn_training.progress import Epoch
-from pocketrnn_training.training_loop import TrainingState
 
 __all__ = ["HISTORY", "claimed", "finish", "keep", "read_state"]
 

@@ -15,23 +15,23 @@ import torch
 from lightning_fabric import Fabric
 
 from pocketrnn.errors import InputError
-from pocketrnn_training.checkpoint import Checkpoint, rules_documents
-from pocketrnn_training.comparison import compared, may_compare
-from pocketrnn_training.data import LabelledTexts
-from pocketrnn_training.duration import about_duration
-from pocketrnn_training.final_fit import FinalFit
-from pocketrnn_training.kernel_fit import fit_kernels
-from pocketrnn_training.kernels import KernelArchitecture
+from pocketrnn_training.candidates.comparison import compared, may_compare
+from pocketrnn_training.candidates.kernel_fit import fit_kernels
+from pocketrnn_training.classifiers.checkpoint import Checkpoint, rules_documents
+from pocketrnn_training.classifiers.kernels import KernelArchitecture
 from pocketrnn_training.kinds import kind_of
-from pocketrnn_training.labelled_rows import LabelledRows
-from pocketrnn_training.part_weights import Candidate, candidates_of, document_of
-from pocketrnn_training.processes import Loop, fabric_quiet, in_processes
+from pocketrnn_training.loop.duration import about_duration
+from pocketrnn_training.loop.final_fit import FinalFit
+from pocketrnn_training.loop.processes import Loop, fabric_quiet, in_processes
+from pocketrnn_training.loop.training_loop import TrainingError, TrainingLoop, TrainingState
+from pocketrnn_training.preparation.task import Beside, Task
 from pocketrnn_training.progress import Epoch, Notice, Progress, Step
-from pocketrnn_training.settings import ANY_TIME, Settings
-from pocketrnn_training.task import Beside, Task
-from pocketrnn_training.teacher_answers import TeacherAnswers
-from pocketrnn_training.text_settings import TextSettings
-from pocketrnn_training.training_loop import TrainingError, TrainingLoop, TrainingState
+from pocketrnn_training.rows.data import LabelledTexts
+from pocketrnn_training.rows.labelled_rows import LabelledRows
+from pocketrnn_training.rows.teacher_answers import TeacherAnswers
+from pocketrnn_training.settings.every_run import ANY_TIME, Settings
+from pocketrnn_training.settings.text_settings import TextSettings
+from pocketrnn_training.texts.part_weights import Candidate, candidates_of, document_of
 
 __all__ = ["TrainingError", "TrainingState", "train"]
 
@@ -58,8 +58,9 @@ def train(
 ) -> Checkpoint:
     """Train a classifier and return its checkpoint: of the final fit, or of the best epoch by validation.
 
-    The checkpoint's probabilities are calibrated on the validation rows (`pocketrnn_training.calibration`). Where a
-    text can have several labels, they choose the threshold of each label, too (`pocketrnn_training.thresholds`).
+    The checkpoint's probabilities are calibrated on the validation rows (`pocketrnn_training.measures.calibration`).
+    Where a text can have several labels, they choose the threshold of each label, too
+    (`pocketrnn_training.measures.thresholds`).
 
     Two runs with the same arguments on the same CPU, torch and number of threads give the same weights, bit for bit.
     So does a run that was interrupted and resumed. The state of torch's global generators is restored at the end.

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest
     from pocketrnn.numbers.number_input import NumberInput
     from pocketrnn_export.integer_accuracy import AllowedChange
-    from pocketrnn_training.data import LabelledTexts
-    from pocketrnn_training.sequences import LabelledSequences
+    from pocketrnn_training.rows.data import LabelledTexts
+    from pocketrnn_training.rows.sequences import LabelledSequences
 
 __all__ = [
     "arithmetic_options",
@@ -87,10 +87,10 @@ def integer_arguments(
     if data is None:
         return None, allowed
     require("pyarrow", "train")
-    from pocketrnn_training.column_files import column_names
-    from pocketrnn_training.data import read_files, read_texts
-    from pocketrnn_training.sequence_files import read_sequences
-    from pocketrnn_training.sequence_options import SequenceOptions
+    from pocketrnn_training.rows.column_files import column_names
+    from pocketrnn_training.rows.data import read_files, read_texts
+    from pocketrnn_training.rows.sequence_files import read_sequences
+    from pocketrnn_training.settings.sequence_options import SequenceOptions
 
     if numbers is not None:
         options = SequenceOptions().of_classifier(numbers)

@@ -87,7 +87,7 @@ def compress(
         from pocketrnn.bundle.zoo import bundle_folder
         from pocketrnn_export.compression import check_words
         from pocketrnn_export.forms.quantized import Storage
-        from pocketrnn_training import checkpoint
+        from pocketrnn_training.classifiers import checkpoint
 
     storage = Storage(embedding, weights, words)
     check_free(output, force=options["force"], made_by="classifier.json")

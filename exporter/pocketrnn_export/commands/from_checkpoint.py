@@ -15,6 +15,6 @@ def from_checkpoint(folder: Path) -> tuple[Any, dict[str, Any]]:
         CheckpointError: the folder holds no checkpoint, or a damaged one.
     """
     from pocketrnn_export.trained import arguments_of
-    from pocketrnn_training import checkpoint
+    from pocketrnn_training.classifiers import checkpoint
 
     return arguments_of(checkpoint.read(folder))

@@ -270,7 +270,7 @@ def _numbers_of(name: str, given: str | None) -> list[float] | None:
 
 def _sequences(path: Path) -> list[Any]:
     """The sequences of a file of numpy's."""
-    from pocketrnn_training.array_files import read_arrays
+    from pocketrnn_training.rows.array_files import read_arrays
 
     arrays = read_arrays(path, "Give a .npy or .npz file of numbers, without objects.", most=_LARGEST).values()
     if any(array.dtype.kind not in "biuf" or not array.size for array in arrays):

@@ -20,7 +20,7 @@ from pocketrnn_export.commands.stages import stages_on_stderr
 if TYPE_CHECKING:
     from pocketrnn.bundle.manifest import Manifest
     from pocketrnn_export.forms.quantized import Storage
-    from pocketrnn_training.data import LabelledTexts
+    from pocketrnn_training.rows.data import LabelledTexts
 
 __all__ = ["COLUMNS", "check_is_bundle", "data_options", "rows_to_measure", "write_compressed"]
 
@@ -114,7 +114,7 @@ def rows_to_measure(
     if data is None:
         return None
     require("pyarrow", "train")
-    from pocketrnn_training.data import read_files
+    from pocketrnn_training.rows.data import read_files
 
     return read_files(
         [data],

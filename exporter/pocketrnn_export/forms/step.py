@@ -23,7 +23,7 @@ from pocketrnn_export.intake.exportable import ExportableModule
 from pocketrnn_export.proof.cases import Ids
 from pocketrnn_export.proof.comparing import session_of
 from pocketrnn_export.proof.float64_graph import Doubles, Run64, evaluator, in_float64
-from pocketrnn_training.architecture import RecurrentClassifier
+from pocketrnn_training.classifiers.architecture import RecurrentClassifier
 
 __all__ = ["STEP", "STEP_FILE", "step_form"]
 

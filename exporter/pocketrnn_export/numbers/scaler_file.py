@@ -19,7 +19,7 @@ import torch
 from pocketrnn.errors import InputError, first_line, reason, shown
 from pocketrnn_export.inert_pickle import NotReadError, held_in
 from pocketrnn_export.json_file import brief
-from pocketrnn_training.array_files import read_arrays
+from pocketrnn_training.rows.array_files import read_arrays
 
 __all__ = ["read_scaler", "scaler_numbers"]
 

@@ -11,7 +11,7 @@ import numpy as np
 from pocketrnn.errors import InputError, first_line, reason
 from pocketrnn_export.inert_pickle import Held, NotReadError, held_in
 from pocketrnn_export.json_file import brief
-from pocketrnn_training.array_files import array_header, read_arrays
+from pocketrnn_training.rows.array_files import array_header, read_arrays
 
 __all__ = ["is_of_encoder", "labels_of_encoder"]
 

@@ -43,7 +43,7 @@ from pocketrnn.text.subword_steps import (
 from pocketrnn_export.json_file import brief, parsed_json, serde_float
 from pocketrnn_export.vocabularies.tokenizer_patterns import runs_of, split_of
 from pocketrnn_export.vocabularies.vocabulary import PLACEHOLDER
-from pocketrnn_training.unicode_sets import CLUSTERS, all_but, others_of, ranges_of, unicode_set
+from pocketrnn_training.texts.unicode_sets import CLUSTERS, all_but, others_of, ranges_of, unicode_set
 
 __all__ = ["EXTERNAL_WAY", "Subwords", "subwords_of_json"]
 

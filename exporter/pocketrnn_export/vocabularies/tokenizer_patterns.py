@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pocketrnn.bundle.packed_strings import merged_ranges
 from pocketrnn.text.subword_splits import LONGEST_RUN, Part, Pattern, Run, Split, SplitAt, SplitAtRuns
-from pocketrnn_training.unicode_sets import other_points, points_of, ranges_of, unicode_set
+from pocketrnn_training.texts.unicode_sets import other_points, points_of, ranges_of, unicode_set
 
 __all__ = ["runs_of", "split_of"]
 

@@ -12,8 +12,8 @@ from click.core import ParameterSource
 
 from pocketrnn.commands.command import Text, column_option, encoding_option
 from pocketrnn.tables.rows import LABEL_SEPARATOR
-from pocketrnn_training.data_source import DataSource
-from pocketrnn_training.sequence_options import SequenceOptions
+from pocketrnn_training.rows.data_source import DataSource
+from pocketrnn_training.settings.sequence_options import SequenceOptions
 
 __all__ = ["data_options"]
 

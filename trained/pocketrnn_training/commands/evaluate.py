@@ -15,12 +15,12 @@ from pocketrnn.commands.standard_streams import said_if_slow, tell
 from pocketrnn.commands.terminal import aligned, one_line
 from pocketrnn.errors import DataError, require
 from pocketrnn_training.commands.data_options import data_options
-from pocketrnn_training.data_source import DataSource
+from pocketrnn_training.rows.data_source import DataSource
 
 if TYPE_CHECKING:
     from pocketrnn.classifier import Classifier
-    from pocketrnn_training.checkpoint import Checkpoint
-    from pocketrnn_training.evaluation import Evaluation
+    from pocketrnn_training.classifiers.checkpoint import Checkpoint
+    from pocketrnn_training.measures.evaluation import Evaluation
 
 __all__ = ["evaluate"]
 
@@ -70,9 +70,9 @@ def evaluate(classifier: str, source: DataSource, threads: int, as_json: bool) -
     with said_if_slow("Loading PyTorch ..."):
         for package in ("torch", "safetensors", "sklearn"):
             require(package, "train")
-        from pocketrnn_training.evaluation import evaluate as evaluate_classifier
-        from pocketrnn_training.evaluation import gives_several, rules_of_numbers
-        from pocketrnn_training.threads import limited
+        from pocketrnn_training.loop.threads import limited
+        from pocketrnn_training.measures.evaluation import evaluate as evaluate_classifier
+        from pocketrnn_training.measures.evaluation import gives_several, rules_of_numbers
 
     loaded = _loaded(classifier, threads)
     with limited(threads):
@@ -102,7 +102,7 @@ def _remembered(path_or_name: str) -> dict[str, Any]:
 
 def _loaded(path_or_name: str, threads: int) -> Classifier | Checkpoint:
     from pocketrnn.classifier import Classifier
-    from pocketrnn_training import checkpoint as checkpoints
+    from pocketrnn_training.classifiers import checkpoint as checkpoints
 
     folder = Path(path_or_name)
     if (folder / checkpoints.CONFIG_JSON).is_file():

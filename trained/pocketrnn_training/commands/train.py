@@ -14,16 +14,16 @@ from pocketrnn.bundle.folder import bundle_for, check_free
 from pocketrnn.commands.command import Command, Text
 from pocketrnn.commands.standard_streams import said_if_slow, tell
 from pocketrnn.errors import InputError, OutputError, PocketRNNError, require
-from pocketrnn_training.checkpoint_folder import CONFIG_JSON, check_output, content
-from pocketrnn_training.choices import default_of, settings_of_choices
+from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, check_output, content
 from pocketrnn_training.commands.data_options import data_options
 from pocketrnn_training.commands.display import displayed
-from pocketrnn_training.data_source import DataSource
-from pocketrnn_training.settings import CELLS, CLASS_WEIGHTS, DEVICES, METRICS, POOLINGS, PRECISIONS
-from pocketrnn_training.text_settings import BPE, SPLITS
+from pocketrnn_training.rows.data_source import DataSource
+from pocketrnn_training.settings.choices import default_of, settings_of_choices
+from pocketrnn_training.settings.every_run import CELLS, CLASS_WEIGHTS, DEVICES, METRICS, POOLINGS, PRECISIONS
+from pocketrnn_training.settings.text_settings import BPE, SPLITS
 
 if TYPE_CHECKING:
-    from pocketrnn_training.checkpoint import Checkpoint
+    from pocketrnn_training.classifiers.checkpoint import Checkpoint
     from pocketrnn_training.progress import Epoch, Notice, Progress
     from pocketrnn_training.run import TrainingRun
 
@@ -614,7 +614,7 @@ def _displayed_run(run: TrainingRun, logger: str | None, *, quiet: bool) -> Chec
             every = run.settings.report_every != default_of("report_every")
             listeners = [stack.enter_context(displayed(quiet=quiet, every=every))]
             if logger is not None:
-                from pocketrnn_training.tensorboard import curves_written
+                from pocketrnn_training.report.tensorboard import curves_written
 
                 listeners.append(stack.enter_context(curves_written(run.output, force=run.force, resume=run.resume)))
 
@@ -637,8 +637,8 @@ def _displayed_run(run: TrainingRun, logger: str | None, *, quiet: bool) -> Chec
 
 
 def _summary(checkpoint: Checkpoint) -> str:
-    from pocketrnn_training.checkpoint import FITTED_ROWS
-    from pocketrnn_training.part_weights import told_by_folds
+    from pocketrnn_training.classifiers.checkpoint import FITTED_ROWS
+    from pocketrnn_training.texts.part_weights import told_by_folds
 
     metrics, rows = checkpoint.metrics, checkpoint.data["validation_rows"]
     found = f"accuracy {metrics['validation_accuracy']:.1%} on {rows:,} validation rows"

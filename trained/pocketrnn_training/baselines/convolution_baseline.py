@@ -1,0 +1,163 @@
+"""The accuracy of a linear model of random convolutions on the same rows, to compare a recurrent network with.
+
+Dempster, Petitjean and Webb, "ROCKET: exceptionally fast and accurate time series classification using random
+convolutional kernels", 2020, https://arxiv.org/abs/1910.13051; here with 500 kernels, where they use 10,000.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn.functional import conv1d, pad
+
+from pocketrnn.numbers.number_input import NumberInput
+from pocketrnn_training.baselines.baseline import Baseline
+from pocketrnn_training.baselines.statistics_baseline import statistics_baseline
+from pocketrnn_training.classifiers.checkpoint import Checkpoint
+from pocketrnn_training.loop.threads import limited
+from pocketrnn_training.rows.batches import EncodedSequences
+from pocketrnn_training.rows.labelled_rows import fold_of_rows
+from pocketrnn_training.rows.sequences import LabelledSequences
+
+__all__ = ["ConvolutionBaseline", "convolution_baseline", "sequence_baseline"]
+
+KERNELS: Final = 500
+# From more training rows, so many are drawn.
+MOST_ROWS: Final = 5_000
+# Only so many steps of a longer sequence are read, from its start.
+_MOST_STEPS: Final = 4_000
+_WIDTHS: Final = (7, 9, 11)
+_BATCH: Final = 64
+
+
+class ConvolutionBaseline(Baseline):
+    """A linear model of random convolutions."""
+
+    MODEL = (
+        f"A linear model of {KERNELS} random convolutions (as ROCKET's, with scikit-learn's RidgeClassifierCV, not "
+        "tuned)"
+    )
+    ADVICE = (
+        "Where you need no small classifier, use such a model: MiniRocket of the package aeon. More rows may bring "
+        "this one further."
+    )
+
+
+def convolution_baseline(
+    training: EncodedSequences,
+    targets: npt.NDArray[np.int64],
+    validation: EncodedSequences,
+    validation_targets: npt.NDArray[np.int64],
+) -> ConvolutionBaseline | None:
+    """The accuracy of scikit-learn's RidgeClassifierCV on the largest value of each kernel and its share above zero.
+
+    Args:
+        training: the rows to learn from, at the module's scale.
+        targets: int64 [training rows].
+        validation: the rows to measure with.
+        validation_targets: int64 [validation rows].
+
+    Returns:
+        what it reaches; None where the training rows are of one class.
+
+    Example:
+        >>> convolution_baseline(training, targets, validation, validation_targets)
+        ConvolutionBaseline(accuracy=0.95, rows=40)
+    """
+    from sklearn.linear_model import RidgeClassifierCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    rng = np.random.default_rng(0)
+    rows = np.arange(len(targets))
+    if len(rows) > MOST_ROWS:
+        rows = np.sort(rng.choice(rows, MOST_ROWS, replace=False))
+    if len(np.unique(targets[rows])) < 2:
+        return None
+    kernels = list(_kernels(rng, training.samples.shape[1], int(np.median(training.lengths))))
+    model = make_pipeline(StandardScaler(), RidgeClassifierCV(alphas=np.logspace(-3, 3, 10)))
+    with warnings.catch_warnings():
+        # With few rows, the matrix may be singular.
+        warnings.simplefilter("ignore")
+        model.fit(_features(training, rows, kernels), targets[rows])
+        given = model.predict(_features(validation, np.arange(len(validation_targets)), kernels))
+    return ConvolutionBaseline(float((given == validation_targets).mean()), len(rows))
+
+
+def sequence_baseline(
+    training: LabelledSequences, validation: LabelledSequences, checkpoint: Checkpoint
+) -> Baseline | None:
+    """As `convolution_baseline`, of rows at the scale of a trained classifier, with as many threads as it had.
+
+    Where the classifier was measured by folds of all rows, it is made of random convolutions itself: it is compared
+    with `statistics_baseline`, by the same folds.
+
+    Example:
+        >>> sequence_baseline(training, validation, checkpoint)
+        ConvolutionBaseline(accuracy=0.95, rows=40)
+    """
+    rules = checkpoint.rules
+    assert isinstance(rules, NumberInput)  # noqa: S101 - it was trained on numbers
+    with limited(checkpoint.training["threads"]):
+        if validation is training:
+            rng = np.random.default_rng(checkpoint.training["seed"])
+            folds = fold_of_rows(training, int(checkpoint.metrics["folds"]), rng)
+            return statistics_baseline(training.sequences, training.targets, folds)
+        of_training, of_validation = (EncodedSequences.of(data.sequences, rules) for data in (training, validation))
+        return convolution_baseline(of_training, training.targets, of_validation, validation.targets)
+
+
+@dataclass(frozen=True)
+class _Kernels:
+    """Kernels of one width and dilation: weights [kernels, channels, width], bias [kernels]."""
+
+    weights: Tensor
+    bias: Tensor
+    dilation: int
+
+
+def _kernels(rng: np.random.Generator, channels: int, steps: int) -> Iterator[_Kernels]:
+    """Kernels as ROCKET draws them, for sequences of about so many steps."""
+    drawn: dict[tuple[int, int], int] = {}
+    for _ in range(KERNELS):
+        width = int(rng.choice(_WIDTHS))
+        most = np.log2(max(1.0, (steps - 1) / (width - 1)))
+        key = width, int(2 ** rng.uniform(0, most))
+        drawn[key] = drawn.get(key, 0) + 1
+    for (width, dilation), count in sorted(drawn.items()):
+        weights = rng.normal(size=(count, channels, width))
+        weights -= weights.mean(axis=2, keepdims=True)
+        # Each reads some of the channels, from one to all.
+        shares = 2 ** rng.uniform(0, np.log2(channels + 1), size=(count, 1))
+        order = rng.permuted(np.tile(np.arange(channels), (count, 1)), axis=1)
+        weights *= (order < np.floor(shares))[:, :, None]
+        bias = rng.uniform(-1, 1, size=count)
+        yield _Kernels(torch.tensor(weights, dtype=torch.float32), torch.tensor(bias, dtype=torch.float32), dilation)
+
+
+def _features(
+    encoded: EncodedSequences, rows: npt.NDArray[np.int64], kernels: list[_Kernels]
+) -> npt.NDArray[np.float32]:
+    """float32 [rows, 2 * kernels]: the largest value of each, and the share of steps at which it is above zero."""
+    features = np.empty((len(rows), 2 * KERNELS), np.float32)
+    order = np.argsort(encoded.lengths[rows], kind="stable")
+    for start in range(0, len(rows), _BATCH):
+        places = order[start : start + _BATCH]
+        batch, lengths = encoded.batch(rows[places], 0.0)
+        samples = torch.from_numpy(batch[:, :_MOST_STEPS]).transpose(1, 2)
+        real = torch.from_numpy(lengths).clamp(max=_MOST_STEPS).view(-1, 1, 1)
+        found = []
+        for some in kernels:
+            reach = (some.weights.size(2) - 1) * some.dilation // 2
+            values = conv1d(pad(samples, (reach, reach)), some.weights, some.bias, dilation=some.dilation)
+            values = values.masked_fill(torch.arange(values.size(2)) >= real, float("-inf"))
+            found += [values.amax(dim=2), (values > 0).sum(dim=2) / real.squeeze(2)]
+        features[places] = torch.cat(found, dim=1).numpy()
+    return features

@@ -1,0 +1,275 @@
+"""The fit of a classifier of random kernels: how they are drawn, the linear model of their shares, and its measure."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.linalg import eigh
+from torch.nn.functional import conv1d
+
+from pocketrnn_training.classifiers.checkpoint import FITTED_ROWS, Checkpoint
+from pocketrnn_training.classifiers.inference import batch_of, logits_of
+from pocketrnn_training.classifiers.kernels import BANK, KERNEL_STEPS, KernelArchitecture, KernelClassifier
+from pocketrnn_training.loop.threads import limited
+from pocketrnn_training.loop.training_loop import (
+    VALIDATION_LENGTHS,
+    VALIDATION_LOGITS,
+    TrainingLoop,
+    TrainingState,
+)
+from pocketrnn_training.measures.calibration import fitted_temperature
+from pocketrnn_training.measures.logit_measures import f1_of, mean_loss, right_rows
+from pocketrnn_training.preparation.task import Task
+from pocketrnn_training.progress import Epoch, Notice, Progress, Step
+from pocketrnn_training.rows.batches import EncodedRows
+from pocketrnn_training.settings.number_settings import OF_LAYERS
+from pocketrnn_training.texts.part_weights import ALONE
+
+__all__ = ["Ridge", "fit_kernels", "fitted_classifier", "ridge"]
+
+Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.int64]
+
+# A bank reads up to so many channels.
+_MOST_CHANNELS: Final = 9
+# The ramp of a kernel goes from the quantile before its threshold to the one behind it, and is not steeper than this
+# share of the deviation of what the kernel makes of a row. docs/numbers.md, "How the defaults were chosen".
+_QUANTILES: Final = 0.05
+_STEEPEST: Final = 0.01
+# The strengths of the ridge that are compared, and in how many parts of the rows.
+_STRENGTHS: Final = np.logspace(-3, 3, 10)
+_PARTS: Final = 20
+# From more rows, so many are drawn.
+_MOST_ROWS: Final = 10_000
+# A share that differs less than this between the rows is not blown up.
+_LEAST_DEVIATION: Final = 1e-2
+# Scores of 1 and -1 are about so much as logits; the rows say it better.
+_AS_LOGITS: Final = 5.0
+_NOT_SINGULAR: Final = 1e-10
+_BATCH_NUMBERS: Final = 1 << 16
+
+
+def fit_kernels(
+    loop: TrainingLoop,
+    report: Callable[[Progress | Epoch | Notice], None],
+    keep: Callable[[TrainingState], None],
+) -> Checkpoint:
+    """Fit and measure a classifier of random kernels, and return its checkpoint.
+
+    Where the task has folds, each row is answered by a classifier that was fitted on the rows of the other folds, and
+    the one that is kept is fitted on all rows. Else it is fitted on the training rows and measured on the validation
+    rows; and, where there is to be a final fit, fitted once more on both.
+    """
+    task, seed = loop.task, loop.settings.seed
+    start = time.perf_counter()
+    with limited(loop.settings.threads), torch.inference_mode():
+        if task.folds is None:
+            module = fitted_classifier(task, seed)
+            logits = logits_of(module, task.validation_rows, 1)
+            whole = task.with_validation_rows()
+        else:
+            count = int(task.folds.max()) + 1
+            report(Step(f"It is measured by {count} folds of all {len(task.targets):,} rows, then fitted on all."))
+            logits, whole = _by_folds(task, seed), task
+        fits_all = task.folds is not None or bool(loop.settings.final_fit)
+        if fits_all:
+            module = fitted_classifier(whole, seed)
+    targets = torch.from_numpy(task.validation_targets)
+    loss, accuracy = mean_loss(logits, targets), float(right_rows(logits, targets).double().mean())
+    epoch = Epoch(1, loss, accuracy, loss, accuracy, f1_of(logits, targets), time.perf_counter() - start, best=True)
+    best = loop.checkpoint(module, ALONE, logits, None, epoch)
+    # There are no epochs.
+    metrics = {name: value for name, value in best.metrics.items() if name != "epoch"}
+    data = dict(best.data) | ({FITTED_ROWS: len(whole.targets)} if fits_all else {})
+    training = {name: value for name, value in best.training.items() if name not in OF_LAYERS}
+    best = replace(best, metrics=metrics | _spread(task, logits), data=data, training=training)
+    tensors = {VALIDATION_LOGITS: logits, VALIDATION_LENGTHS: torch.from_numpy(task.validation_rows.lengths)}
+    keep(TrainingState(loop.digest, (), best, tensors))
+    return best
+
+
+def _by_folds(task: Task, seed: int) -> torch.Tensor:
+    """float32 [rows, classes]: what is said of each row by a classifier of the rows of other folds."""
+    assert task.folds is not None  # noqa: S101 - it is asked for only where there are folds
+    logits = torch.zeros(len(task.targets), task.architecture.classes)
+    for fold in range(int(task.folds.max()) + 1):
+        rows, others = (np.flatnonzero(some) for some in (task.folds == fold, task.folds != fold))
+        logits[rows] = logits_of(fitted_classifier(task.of_rows(others), seed), task.rows.chosen(rows), 1)
+    return logits
+
+
+def _spread(task: Task, logits: torch.Tensor) -> dict[str, float]:
+    """The accuracy of the folds, if there are some, as a checkpoint keeps it."""
+    if task.folds is None:
+        return {}
+    right = logits.argmax(dim=1).numpy() == task.targets
+    shares = np.array([right[task.folds == fold].mean() for fold in range(int(task.folds.max()) + 1)])
+    return {
+        "folds": len(shares),
+        "folds_accuracy": float(shares.mean()),
+        "folds_accuracy_deviation": float(shares.std(ddof=1)),
+    }
+
+
+def fitted_classifier(task: Task, seed: int) -> KernelClassifier:
+    """A classifier of the training rows of a task, in evaluation mode.
+
+    Args:
+        task: the rows, their classes and weights, and the shape.
+        seed: decides the kernels and their thresholds.
+    """
+    architecture = task.architecture
+    assert isinstance(architecture, KernelArchitecture)  # noqa: S101 - there is no other way here
+    rng = np.random.default_rng(seed)
+    if len(task.targets) > _MOST_ROWS:
+        task = task.of_rows(np.sort(rng.choice(len(task.targets), _MOST_ROWS, replace=False)))
+    module = _drawn(architecture, task.rows, rng)
+    shares = _shares(module, task.rows)
+    groups = np.arange(len(shares)) if task.groups is None else task.groups
+    classes = architecture.classes
+    model = ridge(shares, task.targets, classes, task.class_weights[task.targets].astype(np.float64), groups)
+    scores = torch.from_numpy(_AS_LOGITS * model.unseen)
+    factor = _AS_LOGITS / fitted_temperature(scores, torch.from_numpy(task.targets))
+    with torch.no_grad():
+        module.means.copy_(torch.from_numpy(model.mean))
+        module.fc.weight.copy_(torch.from_numpy(factor * model.weights.T))
+        module.fc.bias.copy_(torch.from_numpy(factor * model.bias))
+    return module
+
+
+def _drawn(architecture: KernelArchitecture, rows: EncodedRows, rng: np.random.Generator) -> KernelClassifier:
+    """A module with its kernels and their thresholds, which are quantiles of what they make of some of the rows."""
+    module = KernelClassifier(architecture).eval()
+    patterns = np.full((84, KERNEL_STEPS), -1.0, np.float32)
+    for pattern, twos in zip(patterns, itertools.combinations(range(KERNEL_STEPS), 3), strict=True):
+        pattern[list(twos)] = 2.0
+    channels = architecture.channels
+    sums = np.zeros((len(module.banks), channels), np.float32)
+    for chosen in sums:
+        most = min(channels, _MOST_CHANNELS)
+        count = min(most, int(2 ** rng.uniform(0, np.log2(most + 1))))
+        chosen[rng.choice(channels, count, replace=False)] = 1.0
+    with torch.no_grad():
+        if module.sums is not None:
+            module.sums.weight.copy_(torch.from_numpy(sums).unsqueeze(2))
+        # The golden section: fractions of its multiples fill the range evenly.
+        quantiles = (rng.uniform() + np.arange(architecture.kernels) * (5**0.5 - 1) / 2) % 1
+        for i, (dilation, chosen) in enumerate(zip(architecture.dilations, sums, strict=True)):
+            weights = patterns[rng.permutation(len(patterns))[:BANK]]
+            levels = quantiles[i * BANK : (i + 1) * BANK]
+            lows, highs = _ramps(weights, dilation, levels, rows, chosen, rng)
+            steepness = 1 / (highs - lows)
+            bank = module.get_submodule(f"banks.{i}")
+            bank.load_state_dict(
+                {
+                    "weight": torch.from_numpy(weights * steepness[:, None]).unsqueeze(1),
+                    "bias": torch.from_numpy(-lows * steepness),
+                }
+            )
+    return module
+
+
+def _ramps(
+    weights: npt.NDArray[np.float32],
+    dilation: int,
+    levels: Floats,
+    rows: EncodedRows,
+    chosen: npt.NDArray[np.float32],
+    rng: np.random.Generator,
+) -> tuple[Floats, Floats]:
+    """Where the ramps of the kernels of a bank begin and end, float64 [kernels] each."""
+    lows, highs = np.empty(len(weights)), np.empty(len(weights))
+    for kernel, (row, level) in enumerate(zip(rng.integers(len(rows.lengths), size=len(weights)), levels, strict=True)):
+        samples = np.asarray(rows.values[rows.offsets[row] : rows.offsets[row + 1]]) @ chosen
+        made = conv1d(
+            torch.from_numpy(samples)[None, None],
+            torch.from_numpy(weights[kernel])[None, None],
+            padding=KERNEL_STEPS // 2 * dilation,
+            dilation=dilation,
+        )
+        values = made[0, 0].double().numpy()
+        low, high = np.quantile(values, np.clip([level - _QUANTILES, level + _QUANTILES], 0, 1))
+        # A row that never changes has no deviation; the unit of a sample is about 1.
+        half = max((high - low) / 2, _STEEPEST * (values.std() + 1e-2))
+        lows[kernel], highs[kernel] = (low + high) / 2 - half, (low + high) / 2 + half
+    return lows, highs
+
+
+def _shares(module: KernelClassifier, rows: EncodedRows) -> Floats:
+    """float64 [rows, kernels]: what the linear model is fitted on."""
+    found = np.empty((len(rows.lengths), module.architecture.kernels))
+    order = np.argsort(rows.lengths, kind="stable")
+    size = max(1, _BATCH_NUMBERS // max(1, int(rows.lengths.max())))
+    with torch.inference_mode():
+        for start in range(0, len(order), size):
+            places = order[start : start + size]
+            found[places] = module.shares(*batch_of(rows, places, module.architecture, torch.device("cpu"))).numpy()
+    return found
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """A linear model of shares.
+
+    Attributes:
+        weights: float64 [kernels, classes].
+        mean: float64 [kernels], the shares of which the scores are `bias`.
+        bias: float64 [classes].
+        unseen: float64 [rows, classes], the scores of each row by a model that did not see it.
+        strength: how strong the ridge is.
+    """
+
+    weights: Floats
+    mean: Floats
+    bias: Floats
+    unseen: Floats
+    strength: float
+
+
+def ridge(shares: Floats, targets: Rows, classes: int, row_weights: Floats, groups: Rows) -> Ridge:
+    """Ridge regression on 1 for the class of a row and -1 for every other, as strong as parts of the rows say.
+
+    Args:
+        shares: float64 [rows, kernels].
+        targets: int64 [rows].
+        classes: how many there are.
+        row_weights: float64 [rows], what each row weighs.
+        groups: int64 [rows]: rows of one group are of one part.
+    """
+    wanted = np.where(targets[:, None] == np.arange(classes), 1.0, -1.0)
+    mean, wanted_mean = (np.average(values, axis=0, weights=row_weights) for values in (shares, wanted))
+    deviation = np.maximum(shares.std(axis=0), _LEAST_DEVIATION)
+    root = np.sqrt(row_weights)[:, None]
+    x, y = root * (shares - mean) / deviation, root * (wanted - wanted_mean)
+    # x = z @ directions.T, and the columns of z are orthogonal: by the smaller of both matrices of products.
+    wide = x.shape[0] <= x.shape[1]
+    squares, vectors = eigh(x @ x.T if wide else x.T @ x)
+    kept = squares > 1e-9 * max(squares[-1], 1e-300)
+    squares, vectors = squares[kept], vectors[:, kept]
+    z = vectors * np.sqrt(squares) if wide else x @ vectors
+    products = z.T @ y
+    _, number = np.unique(groups, return_inverse=True)
+    part_of = number % _PARTS
+    best: tuple[float, float, Floats] | None = None
+    for strength in _STRENGTHS:
+        residual = y - z @ (products / (squares + strength)[:, None])
+        for part in np.unique(part_of):
+            rows = np.flatnonzero(part_of == part)
+            # The residuals of a model without these rows, in closed form.
+            hat = (z[rows] / (squares + strength)) @ z[rows].T + root[rows] @ root[rows].T / row_weights.sum()
+            residual[rows] = np.linalg.solve((1 + _NOT_SINGULAR) * np.eye(len(rows)) - hat, residual[rows])
+        error = float(np.square(residual).mean())
+        if best is None or error < best[0]:
+            best = error, strength, residual
+    assert best is not None  # noqa: S101 - there are strengths
+    _, strength, residual = best
+    solved = products / (squares + strength)[:, None]
+    weights = (x.T @ (vectors / np.sqrt(squares)) if wide else vectors) @ solved / deviation[:, None]
+    return Ridge(weights, mean, wanted_mean, wanted - residual / root, strength)

@@ -1,0 +1,533 @@
+"""The classifiers: a recurrent module for texts, built from an `Architecture`, and those for sequences of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import dropout, embedding, pad
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from pocketrnn.errors import InputError
+from pocketrnn_training.classifiers import unpacked
+from pocketrnn_training.classifiers.kernels import KernelArchitecture, KernelClassifier
+from pocketrnn_training.settings.every_run import CELLS, POOLINGS, QRNN
+from pocketrnn_training.texts.linear_part import pair_codes
+
+__all__ = [
+    "CODES_OF_JOINTS",
+    "LINEAR",
+    "SIZES",
+    "AnyArchitecture",
+    "AnyClassifier",
+    "Architecture",
+    "LinearScores",
+    "RecurrentClassifier",
+    "SequenceArchitecture",
+    "SequenceClassifier",
+    "classifier_of",
+    "is_recurrent_weight",
+    "with_step_before",
+]
+
+# Far more than a recurrent classifier needs, and small enough that a larger value gives an error and not a crash.
+_LARGEST_DIM: Final = 65_536
+_MOST_LAYERS: Final = 64
+_MOST_PAIRS: Final = 1 << 24
+# The begin of the names of the linear part's weights.
+LINEAR: Final = "linear."
+CODES_OF_JOINTS: Final = f"{LINEAR}codes_of_joints"
+SIZES: Final = f"{LINEAR}sizes"
+# All steps of a text lack the same numbers of the embeddings, so that they bear less of it than a state.
+_OF_EMBEDDINGS: Final = 0.6
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The shape of a classifier's weights, and what it computes with them.
+
+    Attributes:
+        cell: a name in `settings.CELLS`: Elman RNN with tanh or relu, LSTM, or GRU, as PyTorch defines them; or `qrnn`,
+            a GRU whose recurrent weights and biases are zero and stay so, and whose first layer is given the step
+            before beside each step (`with_step_before`). It is the quasi-recurrent layer of Bradbury et al. 2016.
+        vocabulary_size: the rows of the embedding.
+        embedding_dim: the size of the embedding of a token.
+        hidden_dim: the size of the state of one layer in one direction.
+        layers: the number of stacked recurrent layers.
+        bidirectional: read the text in both directions.
+        dropout: the share of values set to zero while training: of the pooled state and between layers; of the
+            embeddings, three fifths of this share. The same ones at all steps of a text (Gal and Ghahramani 2016).
+        pooling: a name in `settings.POOLINGS`: how the states of the last layer become the input of the linear layer.
+        packed: read each row by its length, so that padding is never read. Without it padding is read like text, and
+            an answer depends on how much padding the row has in its batch.
+        classes: the number of logits.
+        padding_id: the token id that fills the rows of a batch.
+        pairs: the rows of the table of pairs of tokens of the linear part (`pocketrnn_training.texts.linear_part`); 0
+            for a classifier without one.
+        joints: the rows of its table of characters where pieces of words meet; 0 without one.
+
+    Raises:
+        InputError: a value is out of its range.
+
+    Example:
+        >>> Architecture(
+        ...     cell="gru", vocabulary_size=1000, embedding_dim=64, hidden_dim=32, layers=1, bidirectional=True,
+        ...     dropout=0.5, pooling="max", packed=True, classes=4, padding_id=1,
+        ... ).cell
+        'gru'
+    """
+
+    cell: str
+    vocabulary_size: int
+    embedding_dim: int
+    hidden_dim: int
+    layers: int
+    bidirectional: bool
+    dropout: float
+    pooling: str
+    packed: bool
+    classes: int
+    padding_id: int
+    pairs: int = 0
+    joints: int = 0
+
+    def __post_init__(self) -> None:
+        _check(self, "vocabulary_size", "embedding_dim")
+        for name in ("pairs", "joints"):
+            rows = getattr(self, name)
+            if not 0 <= rows <= _MOST_PAIRS or rows == 1:
+                raise InputError(f"{name} is {rows}.", f"Use 0, or a number from 2 to {_MOST_PAIRS}.")
+        if self.joints and not self.pairs:
+            raise InputError(f"joints is {self.joints}, and there are no pairs.", "Use 0, or give pairs, too.")
+        if self.pairs and not self.packed:
+            raise InputError(
+                "A linear part reads a text by its length, and the classifier is not packed.", "Use one of both."
+            )
+        if not 0 <= self.padding_id < self.vocabulary_size:
+            raise InputError(
+                f"padding_id is {self.padding_id}, but the embedding has {self.vocabulary_size} rows.",
+                "Use the id of a token of the vocabulary.",
+            )
+
+    @property
+    def input_dim(self) -> int:
+        """How many numbers the recurrent layers are given of a step; a `qrnn` is given two steps."""
+        return self.embedding_dim
+
+    @property
+    def padding(self) -> int:
+        """The value that fills the rows of a batch."""
+        return self.padding_id
+
+    @property
+    def input_said(self) -> str:
+        """The input, in words for a report."""
+        return f"{self.vocabulary_size:,} tokens{', with a linear part' if self.pairs else ''}"
+
+    @property
+    def said(self) -> str:
+        """The layers, in words for a report."""
+        return _said(self)
+
+    @property
+    def without_linear_part(self) -> Architecture:
+        """The recurrent classifier alone."""
+        return replace(self, pairs=0, joints=0)
+
+
+@dataclass(frozen=True)
+class SequenceArchitecture:
+    """The shape of the weights of a classifier of sequences of numbers, and what it computes with them.
+
+    Each row is read by its length, so that padding is never read.
+
+    Attributes:
+        channels: how many numbers a step has.
+        convolution: how many steps a filter of the convolution before the recurrent layers sees, an odd number; 0 for
+            no convolution.
+        stride: how many steps the next place of the filters is further on, so that the recurrent layers read fewer.
+        filters: how many there are.
+        cell, hidden_dim, layers, bidirectional, pooling, classes: as `Architecture`.
+        dropout: the share of values set to zero while training, of the pooled state and between layers.
+
+    Raises:
+        InputError: a value is out of its range.
+
+    Example:
+        >>> SequenceArchitecture(
+        ...     channels=6, convolution=9, stride=2, filters=32, cell="gru", hidden_dim=64, layers=1,
+        ...     bidirectional=True, dropout=0.5, pooling="max", classes=4,
+        ... ).input_dim
+        32
+    """
+
+    channels: int
+    convolution: int
+    stride: int
+    filters: int
+    cell: str
+    hidden_dim: int
+    layers: int
+    bidirectional: bool
+    dropout: float
+    pooling: str
+    classes: int
+
+    def __post_init__(self) -> None:
+        _check(self, "channels", "stride", "filters")
+        if self.convolution != 0 and (self.convolution < 1 or self.convolution % 2 == 0):
+            raise InputError(
+                f"convolution is {self.convolution}.", "Use an odd number of steps, such as 9, or 0 for none."
+            )
+        if max(self.channels, self.convolution, self.stride) > _LARGEST_DIM:
+            raise InputError(
+                f"A convolution of {self.convolution} steps of {self.channels} channels with a stride of "
+                f"{self.stride} is too large.",
+                f"Use at most {_LARGEST_DIM} of each.",
+            )
+
+    @property
+    def input_dim(self) -> int:
+        """How many numbers the recurrent layers are given of a step; a `qrnn` is given two steps."""
+        return self.filters if self.convolution else self.channels
+
+    @property
+    def padding(self) -> float:
+        """The value that fills the rows of a batch."""
+        return 0.0
+
+    @property
+    def packed(self) -> bool:
+        """Each row is read by its length."""
+        return True
+
+    @property
+    def pairs(self) -> int:
+        """There is no linear part."""
+        return 0
+
+    @property
+    def joints(self) -> int:
+        """There is no linear part."""
+        return 0
+
+    @property
+    def input_said(self) -> str:
+        """The input, in words for a report."""
+        said = f"{self.channels} channel{'' if self.channels == 1 else 's'}"
+        if not self.convolution:
+            return said
+        return f"{said}, {self.filters} filters of {self.convolution} steps with a stride of {self.stride}"
+
+    @property
+    def said(self) -> str:
+        """The layers, in words for a report."""
+        return _said(self)
+
+
+AnyArchitecture = Architecture | SequenceArchitecture | KernelArchitecture
+
+
+_RecurrentArchitecture = Architecture | SequenceArchitecture
+
+
+def _said(a: _RecurrentArchitecture) -> str:
+    ways = "both directions" if a.bidirectional else "one direction"
+    layers = f"{a.layers} x ({a.input_dim} -> {a.hidden_dim}), {a.pooling} pooling"
+    return f"{a.cell.upper()} in {ways}: {layers}, {a.input_said}, {a.classes} classes"
+
+
+def _check(a: _RecurrentArchitecture, *of_input: str) -> None:
+    """Refuse what the recurrent layers and the last one cannot be; `of_input` names the sizes before them."""
+    if a.cell not in CELLS:
+        raise InputError(f"The cell {a.cell!r} is unknown.", f"Use one of: {', '.join(CELLS)}.")
+    if a.pooling not in POOLINGS:
+        raise InputError(f"The pooling {a.pooling!r} is unknown.", f"Use one of: {', '.join(POOLINGS)}.")
+    for name in (*of_input, "hidden_dim", "layers"):
+        if getattr(a, name) < 1:
+            raise InputError(f"{name} is {getattr(a, name)}.", "Use a number from 1.")
+    if max(a.input_dim, a.hidden_dim) > _LARGEST_DIM or a.layers > _MOST_LAYERS:
+        raise InputError(
+            f"{a.layers} layers of {a.input_dim} -> {a.hidden_dim} numbers are too large.",
+            f"Use at most {_MOST_LAYERS} layers and {_LARGEST_DIM} numbers.",
+        )
+    if a.classes < 2:
+        raise InputError(f"classes is {a.classes}.", "A classifier needs at least two.")
+    if not 0 <= a.dropout < 1:
+        raise InputError(f"dropout is {a.dropout}.", "Use a share from 0 up to, but not including, 1.")
+
+
+class _Reading(nn.Module):
+    """Recurrent layers, pooling, a linear layer: what classifiers of texts and of numbers have in common."""
+
+    def _add_layers(self, architecture: _RecurrentArchitecture) -> None:
+        """Draw the weights of these layers; what stands before them is drawn and named by the subclass."""
+        self.rnn = _recurrent_layers(architecture)
+        self.dropout = nn.Dropout(architecture.dropout)
+        self.fc = nn.Linear(architecture.hidden_dim * (2 if architecture.bidirectional else 1), architecture.classes)
+        self._pooling, self._bidirectional = architecture.pooling, architecture.bidirectional
+        self._joins_steps = architecture.cell == QRNN
+
+    def _logits(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
+        """The logits [batch, classes] of steps [batch, sequence, input_dim]."""
+        if self._joins_steps:
+            steps = with_step_before(steps)
+        if lengths is None:
+            outputs, state = self.rnn(steps)
+            pooled = self._pool(outputs, state, None)
+        elif self.training and not steps.is_cuda:
+            outputs, state = unpacked.read(self.rnn, steps, lengths)
+            pooled = self._pool(outputs, state, lengths)
+        else:
+            packed = pack_padded_sequence(steps, lengths.cpu(), batch_first=True, enforce_sorted=False)
+            packed_outputs, state = self.rnn(packed)
+            outputs, _ = pad_packed_sequence(packed_outputs, batch_first=True)
+            pooled = self._pool(outputs, state, lengths)
+        logits: Tensor = self.fc(self.dropout(pooled))
+        return logits
+
+    def _pool(self, outputs: Tensor, state: Tensor | tuple[Tensor, Tensor], lengths: Tensor | None) -> Tensor:
+        if self._pooling == "last":
+            hidden = state[0] if isinstance(state, tuple) else state
+            return torch.cat((hidden[-2], hidden[-1]), dim=1) if self._bidirectional else hidden[-1]
+        if self._pooling == "mean":
+            # After the end of a row the outputs of a packed sequence are zero, so that this sums the real steps.
+            return outputs.mean(dim=1) if lengths is None else outputs.sum(dim=1) / lengths.unsqueeze(1)
+        if lengths is not None:
+            steps = torch.arange(outputs.size(1), device=outputs.device)
+            outputs = outputs.masked_fill((steps >= lengths.unsqueeze(1)).unsqueeze(2), float("-inf"))
+        return outputs.amax(dim=1)
+
+
+class LinearScores(nn.Module):
+    """Scores of the tokens of a text and of neighbours in it, as `linear_part.LinearPart`.
+
+    Attributes:
+        words: float32 [vocabulary_size, classes].
+        pairs: float32 [pairs, classes].
+        joints: float32 [joints, classes]; None without such a table.
+        bias: float32 [classes].
+        codes_of_joints: int64 [vocabulary_size, 2], what a token adds to the number of a joint, as the first token and
+            as the second.
+        sizes: float32 [vocabulary_size, 1], by the root of whose sum over the tokens the scores are divided.
+    """
+
+    codes: Tensor
+    codes_of_joints: Tensor
+    sizes: Tensor
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        a = architecture
+        self.padding_id = a.padding_id
+        self.words = nn.Parameter(torch.zeros(a.vocabulary_size, a.classes))
+        self.pairs = nn.Parameter(torch.zeros(a.pairs, a.classes))
+        self.bias = nn.Parameter(torch.zeros(a.classes))
+        self.joints: nn.Parameter | None = None
+        if a.joints:
+            self.joints = nn.Parameter(torch.zeros(a.joints, a.classes))
+            self.register_buffer("codes_of_joints", torch.zeros(a.vocabulary_size, 2, dtype=torch.int64))
+        self.register_buffer("sizes", torch.ones(a.vocabulary_size, 1))
+        # They follow from the numbers of tokens and pairs.
+        self.register_buffer("codes", torch.from_numpy(pair_codes(a.vocabulary_size, a.pairs)), persistent=False)
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """The scores of tokens int64 [batch, sequence] with lengths int64 [batch], float32 [batch, classes]."""
+        padding = (torch.arange(tokens.size(1), device=tokens.device) >= lengths.unsqueeze(1)).unsqueeze(2)
+        before = pad(tokens, (1, 0), value=self.padding_id)[:, :-1]
+
+        def total(numbers: Tensor, table: Tensor) -> Tensor:
+            return embedding(numbers, table).masked_fill(padding, 0.0).sum(dim=1)
+
+        def of_neighbours(codes: Tensor) -> Tensor:
+            return embedding(before, codes)[:, :, 0] + embedding(tokens, codes)[:, :, 1]
+
+        scores = total(tokens, self.words) + total(of_neighbours(self.codes), self.pairs)
+        if self.joints is not None:
+            scores = scores + total(of_neighbours(self.codes_of_joints), self.joints)
+        return self.bias + scores / total(tokens, self.sizes).sqrt()
+
+
+class RecurrentClassifier(_Reading):
+    """Embedding, recurrent layers, pooling, a linear layer; and a linear part, if there is one, beside all of it.
+
+    Pooling `last` takes the final hidden state of the last layer (of both directions, if there are two); `mean` and
+    `max` are over the steps of the last layer. A packed classifier pools the real steps of each row; one that is not
+    packed pools all steps of the batch, padding included.
+
+    While it trains on a CPU, a packed classifier computes the same without packing
+    (`pocketrnn_training.classifiers.unpacked`).
+
+    The weights are drawn from torch's global generator, as in every torch module.
+
+    Example:
+        >>> module = read_checkpoint(Path("reviews.checkpoint")).module
+        >>> tokens, lengths = torch.tensor([[2, 3, 4], [2, 1, 1]]), torch.tensor([3, 1])
+        >>> module(tokens, lengths).shape
+        torch.Size([2, 2])
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.embedding = nn.Embedding(architecture.vocabulary_size, architecture.embedding_dim)
+        self._add_layers(architecture)
+        self.linear: LinearScores | None = None
+        if architecture.pairs:
+            self.linear = LinearScores(architecture)
+
+    def forward(self, tokens: Tensor, lengths: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
+        """The logits of a batch.
+
+        Args:
+            tokens: int64 [batch, sequence].
+            lengths: int64 [batch], each from 1 to sequence; for a packed classifier, and only for one.
+            shift: float32 [batch, sequence, embedding_dim], added to the embeddings; for adversarial training.
+
+        Returns:
+            float32 [batch, classes].
+
+        Raises:
+            ValueError: lengths are missing, or given to a classifier that does not read them.
+
+        Example:
+            >>> classifier(torch.tensor([[5, 7], [3, 1]]), torch.tensor([2, 1])).shape    # a packed one of 4 classes
+            torch.Size([2, 4])
+        """
+        if self.architecture.packed and lengths is None:
+            raise ValueError("the classifier is packed: give lengths")
+        if lengths is not None and not self.architecture.packed:
+            raise ValueError("the classifier is padded, not packed: leave lengths out")
+        embedded = self.embedding(tokens)
+        if shift is not None:
+            embedded = embedded + shift
+        if self.training and self.architecture.dropout:
+            ones = embedded.new_ones(embedded.size(0), 1, embedded.size(2))
+            embedded = embedded * dropout(ones, _OF_EMBEDDINGS * self.architecture.dropout)
+        logits = self._logits(embedded, lengths)
+        if self.linear is None or lengths is None:
+            return logits
+        scores: Tensor = self.linear(tokens, lengths)
+        return logits + scores
+
+
+class SequenceClassifier(_Reading):
+    """A convolution, if there is one, then recurrent layers, pooling, a linear layer; for sequences of numbers.
+
+    Pooling and packing are as in `RecurrentClassifier`. The convolution reads zeros before the first step of a row and
+    after its last, whatever fills its batch there.
+
+    Example:
+        >>> module = read_checkpoint(Path("motions.checkpoint")).module
+        >>> module(torch.zeros(2, 100, 6), torch.tensor([100, 80])).shape
+        torch.Size([2, 4])
+    """
+
+    def __init__(self, architecture: SequenceArchitecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self._add_layers(architecture)
+        a = architecture
+        self.convolution: nn.Conv1d | None = None
+        if a.convolution:
+            self.convolution = nn.Conv1d(
+                a.channels, a.filters, a.convolution, stride=a.stride, padding=a.convolution // 2
+            )
+
+    def forward(self, samples: Tensor, lengths: Tensor) -> Tensor:
+        """The logits of a batch.
+
+        Args:
+            samples: float32 [batch, time, channels].
+            lengths: int64 [batch], each from 1 to time.
+
+        Returns:
+            float32 [batch, classes].
+
+        Example:
+            >>> classifier(torch.zeros(2, 100, 6), torch.tensor([100, 80])).shape    # one of 4 classes
+            torch.Size([2, 4])
+        """
+        if self.convolution is None:
+            return self._logits(samples, lengths)
+        steps = torch.arange(samples.size(1), device=samples.device)
+        samples = samples.masked_fill((steps >= lengths.unsqueeze(1)).unsqueeze(2), 0.0)
+        filtered = torch.relu(self.convolution(samples.transpose(1, 2))).transpose(1, 2)
+        return self._logits(filtered, (lengths - 1) // self.architecture.stride + 1)
+
+
+AnyClassifier = RecurrentClassifier | SequenceClassifier | KernelClassifier
+
+
+def classifier_of(architecture: AnyArchitecture) -> AnyClassifier:
+    """A module of this shape, with weights from torch's global generator.
+
+    Example:
+        >>> type(classifier_of(read_checkpoint(Path("reviews.checkpoint")).architecture)).__name__
+        'RecurrentClassifier'
+    """
+    if isinstance(architecture, KernelArchitecture):
+        return KernelClassifier(architecture)
+    if isinstance(architecture, SequenceArchitecture):
+        return SequenceClassifier(architecture)
+    return RecurrentClassifier(architecture)
+
+
+def with_step_before(steps: Tensor) -> Tensor:
+    """Each step with the step before it, zeros before the first one: [batch, sequence, n] -> [batch, sequence, 2 * n].
+
+    Example:
+        >>> with_step_before(torch.tensor([[[1.0], [2.0]]])).tolist()
+        [[[1.0, 0.0], [2.0, 1.0]]]
+    """
+    return torch.cat([steps, pad(steps, (0, 0, 1, 0))[:, :-1]], 2)
+
+
+def is_recurrent_weight(name: str) -> bool:
+    """Whether a weight of this name is applied to the state of the step before, or is the bias of that product.
+
+    Example:
+        >>> is_recurrent_weight("rnn.bias_hh_l0"), is_recurrent_weight("rnn.weight_ih_l0")
+        (True, False)
+    """
+    return "_hh_" in name
+
+
+# torch's layer of each cell.
+_LAYERS: Final[Mapping[str, Callable[..., nn.RNNBase]]] = {
+    "rnn_tanh": partial(nn.RNN, nonlinearity="tanh"),
+    "rnn_relu": partial(nn.RNN, nonlinearity="relu"),
+    "lstm": nn.LSTM,
+    "gru": nn.GRU,
+    QRNN: nn.GRU,
+}
+
+
+def _recurrent_layers(a: _RecurrentArchitecture) -> nn.RNNBase:
+    rnn = _LAYERS[a.cell](
+        a.input_dim * (2 if a.cell == QRNN else 1),
+        a.hidden_dim,
+        a.layers,
+        batch_first=True,
+        # torch warns of dropout between layers if there is only one.
+        dropout=a.dropout if a.layers > 1 else 0.0,
+        bidirectional=a.bidirectional,
+    )
+    if a.cell == QRNN:
+        _forget_recurrence(rnn)
+    return rnn
+
+
+def _forget_recurrence(rnn: nn.RNNBase) -> None:
+    """Set the recurrent weights to zero, and let no optimizer change them."""
+    with torch.no_grad():
+        for name, weight in rnn.named_parameters():
+            if is_recurrent_weight(name):
+                weight.zero_().requires_grad_(False)
+            else:
+                # The reset gate acts on the product of the state alone: its gradient is zero, and zeros pack well.
+                weight[: rnn.hidden_size].zero_()

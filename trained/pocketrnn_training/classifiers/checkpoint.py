@@ -1,0 +1,378 @@
+"""A trained classifier on disk: a folder of `weights.safetensors` and `config.json`, never a pickle.
+
+`checkpoint.schema.json` beside this file defines config.json. `read` checks a file against it, and then what a schema
+cannot express: that labels, vocabulary, text rules and weights fit the architecture.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError
+from safetensors import torch as safetensors
+
+from pocketrnn.answers import Answers
+from pocketrnn.bundle import manifest
+from pocketrnn.bundle.folder import written_whole
+from pocketrnn.bundle.json_schema import first_fault, parsed
+from pocketrnn.errors import CheckpointError, InputError, PocketRNNError
+from pocketrnn.numbers.number_input import NumberInput
+from pocketrnn.text import AnyTextRules, TextRules, rules_document, rules_of
+from pocketrnn.text.subwords import check_fit
+from pocketrnn_training.classifiers.architecture import (
+    CODES_OF_JOINTS,
+    SIZES,
+    AnyArchitecture,
+    AnyClassifier,
+    Architecture,
+    SequenceArchitecture,
+    classifier_of,
+    is_recurrent_weight,
+)
+from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, MAKE_AGAIN, WEIGHTS, content
+from pocketrnn_training.classifiers.kernels import KernelArchitecture
+from pocketrnn_training.settings.every_run import QRNN
+
+__all__ = [
+    "BY_FOLDS",
+    "CONFIG_JSON",
+    "FITTED_ROWS",
+    "FORMAT",
+    "VERSION",
+    "WEIGHTS",
+    "Checkpoint",
+    "json_schema",
+    "read",
+    "rules_documents",
+    "write",
+    "write_files",
+]
+
+# The values of `data` for examples that are nobody's texts.
+MADE_EXAMPLES: Final = "made of words of the vocabulary"
+MADE_SIGNALS: Final = "made signals"
+
+# The member of `data` that is the number of rows of the final fit.
+FITTED_ROWS: Final = "fitted_rows"
+# The member of `data` that says that the validation rows are all rows, in folds.
+BY_FOLDS: Final = "by_folds"
+
+FORMAT: Final = "pocketrnn-checkpoint"
+# A checkpoint of another version was made by another release.
+VERSION: Final = 1
+# Sizes of an architecture that are written only where they are not 0.
+_MISSING_IF_0: Final = ("pairs", "joints")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained classifier and all that is known about it.
+
+    Attributes:
+        name: the name of the classifier.
+        architecture: the shape of the module's weights.
+        rules: how a text becomes token ids, or what is done to a sequence of numbers.
+        labels: the classes, in the order of the logits.
+        vocabulary: the tokens, in the order of their ids; none for numbers.
+        module: the module with its weights, in evaluation mode, on the CPU.
+        metrics: figures of the validation rows, by name.
+        data: a description of the data: `source`, `rows`, ...
+        examples: up to 32 texts of the validation rows; or up to 8 sequences of numbers, as lists of rows, in which
+            None is a missing sample.
+        training: the settings of the training run.
+        activation: what makes probabilities of logits: `softmax`, of which one label is right; `sigmoid`, where a text
+            can have any number of them.
+        thresholds: for each label the probability from which it is given, or None where none are kept.
+
+    Raises:
+        CheckpointError: the parts do not fit each other.
+
+    Example:
+        >>> checkpoint = read_checkpoint(Path("reviews.checkpoint"))
+        >>> checkpoint.labels, checkpoint.architecture.cell
+        (('bad', 'good'), 'gru')
+    """
+
+    name: str
+    architecture: AnyArchitecture
+    rules: AnyTextRules | NumberInput
+    labels: tuple[str, ...]
+    vocabulary: tuple[str, ...] = field(repr=False)
+    module: AnyClassifier = field(repr=False)
+    metrics: Mapping[str, Any]
+    data: Mapping[str, Any]
+    examples: tuple[Any, ...] = field(repr=False)
+    training: Mapping[str, Any]
+    activation: str = "softmax"
+    thresholds: tuple[float, ...] | None = None
+
+    @property
+    def answers(self) -> Answers:
+        """The meaning of the logits: probabilities, and the labels that reach their thresholds.
+
+        Example:
+            >>> read_checkpoint(Path("reviews.checkpoint")).answers.activation
+            'softmax'
+        """
+        return Answers(self.name, self.labels, self.activation, self.thresholds)
+
+    @property
+    def text_rules(self) -> AnyTextRules:
+        """How a text becomes token ids.
+
+        Raises:
+            InputError: the classifier takes sequences of numbers.
+
+        Example:
+            >>> read_checkpoint(Path("reviews.checkpoint")).text_rules.tokenizer
+            'basic_english'
+        """
+        if isinstance(self.rules, NumberInput):
+            raise InputError(f"{self.name} takes sequences of numbers, not texts.", "Give a classifier of texts.")
+        return self.rules
+
+    @property
+    def measured_by_folds(self) -> bool:
+        """Whether its validation rows are all rows, each answered by a classifier of other folds.
+
+        Example:
+            >>> read_checkpoint(Path("reviews.checkpoint")).measured_by_folds
+            False
+        """
+        return bool(self.data.get(BY_FOLDS))
+
+    def __post_init__(self) -> None:
+        if self.thresholds is not None and len(self.thresholds) != len(self.labels):
+            raise CheckpointError(
+                f"There are {len(self.thresholds)} thresholds for {len(self.labels)} labels.",
+                "Give one for each label.",
+            )
+        _check_fit(self.architecture, self.rules, self.labels, self.vocabulary)
+
+
+def _check_fit(
+    architecture: AnyArchitecture,
+    rules: AnyTextRules | NumberInput,
+    labels: tuple[str, ...],
+    vocabulary: tuple[str, ...],
+) -> None:
+    if len(labels) != architecture.classes:
+        raise CheckpointError(
+            f"There are {len(labels)} labels for {architecture.classes} classes.", "Give one label for each class."
+        )
+    if isinstance(rules, NumberInput) or isinstance(architecture, SequenceArchitecture | KernelArchitecture):
+        if not (isinstance(rules, NumberInput) and isinstance(architecture, SequenceArchitecture | KernelArchitecture)):
+            raise CheckpointError("Only one of rules and architecture is for numbers.", "Give both of one kind.")
+        if len(rules.channels) != architecture.channels:
+            raise CheckpointError(
+                f"There are {len(rules.channels)} names for {architecture.channels} channels.", "Give one for each."
+            )
+        return
+    rows = architecture.vocabulary_size
+    if len(vocabulary) != rows:
+        raise CheckpointError(
+            f"The vocabulary holds {len(vocabulary)} tokens, but the embedding has {rows} rows.",
+            "Give the vocabulary that the model was trained with.",
+        )
+    if rules.highest_id >= len(vocabulary) or rules.padding_id != architecture.padding_id:
+        raise CheckpointError(
+            "The ids of the text rules do not fit the architecture.", "Give the ids that the model was trained with."
+        )
+
+
+@functools.cache
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of config.json, versions 1 to 5."""
+    schema: dict[str, Any] = json.loads(Path(__file__).with_name("checkpoint.schema.json").read_bytes())
+    return schema | {"$defs": schema["$defs"] | manifest.json_schema()["$defs"]}
+
+
+def write(checkpoint: Checkpoint, folder: Path, *, force: bool = False) -> None:
+    """Write a checkpoint, whole or not at all. The same checkpoint gives the same bytes.
+
+    Args:
+        checkpoint: what to write.
+        folder: the folder to make.
+        force: replace a checkpoint that is there.
+
+    Raises:
+        CheckpointError: the checkpoint holds a value that a reader would refuse, such as a weight that is not a number.
+        OutputError: the folder is taken or cannot be written.
+
+    Example:
+        >>> write_checkpoint(read_checkpoint(Path("reviews.checkpoint")), Path("copy.checkpoint"))
+    """
+    with written_whole(folder, force=force, made_by=CONFIG_JSON) as work:
+        write_files(checkpoint, work)
+
+
+def write_files(checkpoint: Checkpoint, folder: Path) -> None:
+    """Write the two files of a checkpoint into an existing folder.
+
+    Raises:
+        CheckpointError: the checkpoint holds a value that a reader would refuse.
+    """
+    document = {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": checkpoint.name,
+        "labels": list(checkpoint.labels),
+        **({} if checkpoint.activation == "softmax" else {"activation": checkpoint.activation}),
+        **({} if checkpoint.thresholds is None else {"thresholds": list(checkpoint.thresholds)}),
+        "architecture": {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(checkpoint.architecture).items()
+            if value or name not in _MISSING_IF_0
+        },
+        **rules_documents(checkpoint.rules),
+        "metrics": dict(checkpoint.metrics),
+        "data": dict(checkpoint.data),
+        "training": dict(checkpoint.training),
+        "examples": list(checkpoint.examples),
+        **({} if isinstance(checkpoint.rules, NumberInput) else {"vocabulary": list(checkpoint.vocabulary)}),
+    }
+    if fault := first_fault(document, json_schema()):
+        raise CheckpointError(f"The checkpoint cannot be written: {fault}.", "Correct it and write it again.")
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.module.state_dict().items()}
+    if fault := _weights_fault(state, checkpoint.architecture):
+        raise CheckpointError(f"The checkpoint cannot be written: {fault}.", "Train again, with a lower learning rate.")
+    # One member a line, ASCII only: half a surrogate pair in a text has no UTF-8 form, but has a JSON escape.
+    lines = (f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}" for name, value in document.items())
+    (folder / WEIGHTS).write_bytes(safetensors.save(state))
+    (folder / CONFIG_JSON).write_bytes(("{\n " + ",\n ".join(lines) + "\n}\n").encode("ascii"))
+
+
+def rules_documents(rules: AnyTextRules | NumberInput) -> dict[str, Any]:
+    """The rules as a member of config.json.
+
+    Example:
+        >>> list(rules_documents(NumberInput(("x",))))
+        ['numbers']
+    """
+    return {"numbers": rules.document} if isinstance(rules, NumberInput) else {"text": rules_document(rules)}
+
+
+def read(folder: Path) -> Checkpoint:
+    """Read and check a checkpoint.
+
+    Raises:
+        CheckpointError: the folder or a file is missing or unreadable; config.json is not JSON, of another format or
+            version, or not valid; the parts do not fit each other; a weight is missing, has another shape or
+            is not a finite float32.
+
+    Example:
+        >>> read_checkpoint(Path("reviews.checkpoint")).module.training
+        False
+    """
+    path = folder / CONFIG_JSON
+    document = parsed(
+        content(folder, path.name),
+        path,
+        form=FORMAT,
+        version=VERSION,
+        error=CheckpointError,
+        written_by="pocketrnn train",
+        remedy=MAKE_AGAIN,
+        again="Train it again with this pocketrnn.",
+    )
+    if fault := first_fault(document, json_schema()):
+        raise CheckpointError(f"{path} is not valid: {fault}.", MAKE_AGAIN)
+    if "numbers" in document and {"text", "vocabulary"} & document.keys():
+        raise CheckpointError(f"{path} is not valid: it is for numbers, and for texts too.", MAKE_AGAIN)
+    labels, vocabulary = tuple(document["labels"]), tuple(document.get("vocabulary", ()))
+    try:
+        architecture, rules = _shape_and_rules(document)
+        _check_fit(architecture, rules, labels, vocabulary)
+        if not isinstance(rules, TextRules | NumberInput):
+            check_fit(rules, vocabulary)
+    except PocketRNNError as error:
+        raise CheckpointError(f"{path} contradicts itself: {error.problem}", MAKE_AGAIN) from None
+    return Checkpoint(
+        name=document["name"],
+        architecture=architecture,
+        rules=rules,
+        labels=labels,
+        vocabulary=vocabulary,
+        module=_module(architecture, folder),
+        metrics=document["metrics"],
+        data=document["data"],
+        examples=tuple(document["examples"]),
+        training=document["training"],
+        activation=document.get("activation", "softmax"),
+        thresholds=tuple(map(float, document["thresholds"])) if "thresholds" in document else None,
+    )
+
+
+def _shape_and_rules(document: dict[str, Any]) -> tuple[AnyArchitecture, AnyTextRules | NumberInput]:
+    members = _whole_numbers(document["architecture"], "dropout")
+    if "numbers" in document:
+        kind = KernelArchitecture if "dilations" in members else SequenceArchitecture
+        return kind(**members), NumberInput.of(document["numbers"])
+    return Architecture(**members), rules_of(document["text"])
+
+
+def _whole_numbers(members: dict[str, Any], *but: str) -> dict[str, Any]:
+    # JSON Schema counts 1.0 as an integer; a size does not.
+    return {n: int(v) if isinstance(v, float) and n not in but else v for n, v in members.items()}
+
+
+def _module(architecture: AnyArchitecture, folder: Path) -> AnyClassifier:
+    path = folder / WEIGHTS
+    try:
+        state = safetensors.load(content(folder, path.name))
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}.", MAKE_AGAIN) from None
+    if fault := _weights_fault(state, architecture):
+        raise CheckpointError(f"{path} does not fit {CONFIG_JSON}: {fault}.", MAKE_AGAIN)
+    module = _without_weights(architecture)
+    module.load_state_dict(state, assign=True)
+    return module.eval()
+
+
+def _without_weights(architecture: AnyArchitecture) -> AnyClassifier:
+    # On the meta device no memory is taken and nothing is drawn from the global generator.
+    with torch.device("meta"):
+        return classifier_of(architecture)
+
+
+def _weights_fault(state: Mapping[str, torch.Tensor], architecture: AnyArchitecture) -> str | None:
+    # A config.json with a million layers, or with a size above int64, is refused before the module is built.
+    a, numbers = architecture, sum(tensor.numel() for tensor in state.values())
+    joints = 0 if isinstance(a, KernelArchitecture) else a.joints
+    if isinstance(a, KernelArchitecture):
+        layers, largest = len(a.dilations), max(a.channels, a.classes)
+    else:
+        before = a.channels if isinstance(a, SequenceArchitecture) else a.vocabulary_size
+        layers, largest = a.layers, max(before, a.pairs, joints, a.input_dim, a.hidden_dim, a.classes)
+    if layers > len(state) or largest > numbers:
+        return f"{len(state)} tensors of {numbers} numbers in all are too few for the architecture"
+    expected = _without_weights(architecture).state_dict()
+    for name, tensor in expected.items():
+        if name not in state:
+            return f"the tensor {name} is missing"
+        found = state[name]
+        if found.shape != tensor.shape:
+            return f"the tensor {name} has the shape {list(found.shape)}, not {list(tensor.shape)}"
+        if found.dtype != tensor.dtype:
+            return f"the tensor {name} has the type {found.dtype}, not {tensor.dtype}"
+        if (
+            name == CODES_OF_JOINTS
+            and isinstance(a, Architecture)
+            and (found.min() < 0 or found.amax(0).sum() >= a.joints)
+        ):
+            return f"the tensor {name} holds numbers that are not those of {a.joints} joints"
+        if name == SIZES and bool((found <= 0).any()):
+            return f"the tensor {name} holds a value that is not above 0"
+        if not bool(torch.isfinite(found).all()):
+            return f"the tensor {name} holds a value that is not a finite number"
+        if not isinstance(a, KernelArchitecture) and a.cell == QRNN and is_recurrent_weight(name) and bool(found.any()):
+            return f"the tensor {name} holds another number than 0, and the cell is {QRNN}"
+    if unknown := sorted(state.keys() - expected.keys()):
+        return f"the tensor {unknown[0]} is not part of the architecture"
+    return None

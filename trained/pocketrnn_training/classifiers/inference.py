@@ -1,0 +1,74 @@
+"""The logits of a module for many encoded rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pocketrnn.numbers.number_input import NumberInput
+from pocketrnn.text import AnyTextRules, TextEncoder
+from pocketrnn_training.classifiers.architecture import AnyArchitecture, AnyClassifier
+from pocketrnn_training.rows.batches import EncodedRows, EncodedSequences, EncodedTexts
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+__all__ = ["batch_of", "encoded_rows", "logits_of"]
+
+_PACKED_BATCH: Final = 256
+
+
+def encoded_rows(inputs: Iterable[Any], rules: AnyTextRules | NumberInput, vocabulary: tuple[str, ...]) -> EncodedRows:
+    """Texts as ids, or sequences of numbers at the module's scale, as the rules say."""
+    if isinstance(rules, NumberInput):
+        return EncodedSequences.of(inputs, rules)
+    return EncodedTexts.of(inputs, TextEncoder(rules, vocabulary))
+
+
+def batch_of(
+    encoded: EncodedRows, rows: npt.NDArray[np.int64], architecture: AnyArchitecture, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """One batch of rows on `device`: tokens or samples (`EncodedRows.batch`), lengths int64 [batch]."""
+    inputs, lengths = encoded.batch(rows, architecture.padding)
+    return torch.from_numpy(inputs).to(device), torch.from_numpy(lengths).to(device)
+
+
+def logits_of(module: AnyClassifier, encoded: EncodedRows, batch_size: int, fabric: Fabric | None = None) -> Tensor:
+    """The logits of every row, in the order of the rows, without gradients and in evaluation mode.
+
+    A packed classifier reads rows of similar length together, which changes no answer. One that is not packed is run
+    as it was trained: batches of `batch_size` rows, in the order of the rows, each padded to its longest. This shows
+    what padding does to its answers.
+
+    Args:
+        module: the classifier; left in evaluation mode.
+        encoded: the rows.
+        batch_size: the batch size of the training; not used for a packed classifier.
+        fabric: the device of the module, if it is not the CPU. Each of several processes computes a part, and all get
+            the result.
+
+    Returns:
+        float32 [rows, classes], on the CPU.
+    """
+    lengths = encoded.lengths
+    packed = module.architecture.packed
+    if packed:
+        order, size = np.argsort(lengths, kind="stable"), _PACKED_BATCH
+    else:
+        order, size = np.arange(len(lengths)), batch_size
+    batches = [order[start : start + size] for start in range(0, len(order), size)]
+    device = torch.device("cpu") if fabric is None else fabric.device
+    module.eval()
+    logits = torch.zeros(len(lengths), module.architecture.classes)
+    with torch.inference_mode():
+        for rows in batches if fabric is None else batches[fabric.global_rank :: fabric.world_size]:
+            inputs, row_lengths = batch_of(encoded, rows, module.architecture, device)
+            logits[torch.from_numpy(rows)] = (module(inputs, row_lengths) if packed else module(inputs)).cpu()
+    if fabric is not None and fabric.world_size > 1:
+        logits = fabric.all_reduce(logits.to(device), reduce_op="sum").cpu()  # type: ignore[union-attr]
+    return logits.clone()

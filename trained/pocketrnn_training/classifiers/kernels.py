@@ -1,0 +1,161 @@
+"""A classifier of sequences of numbers that is not recurrent: the shares of steps at which random kernels respond.
+
+Dempster, Schmidt and Webb, "MiniRocket: a very fast (almost) deterministic transform for time series classification",
+2021, https://arxiv.org/abs/2012.08791: convolutions by kernels of nine steps, of which three weigh 2 and six -1; for
+each the share of steps at which it is above a threshold; a linear model. Here a kernel counts a step by a ramp around
+its threshold and not by a comparison, so that rounding moves an answer by as little as anywhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pocketrnn.errors import InputError
+
+__all__ = ["BANK", "KERNEL_STEPS", "KernelArchitecture", "KernelClassifier", "kernel_dilations"]
+
+# The kernels of one dilation and one sum of channels: few, so that a microcontroller can hold what they make of a row.
+BANK: Final = 42
+KERNEL_STEPS: Final = 9
+_LARGEST_DIM: Final = 65_536
+# How many dilations there are at most; the largest lets a kernel span a row of the median length.
+_DILATIONS: Final = 12
+
+
+@dataclass(frozen=True)
+class KernelArchitecture:
+    """The shape of the weights of a classifier of random kernels. Each row is read by its length.
+
+    Attributes:
+        channels: how many numbers a step has.
+        dilations: of each bank of `BANK` kernels, how many steps lie between two weights of a kernel, and one more.
+        classes: the number of logits.
+
+    Raises:
+        InputError: a value is out of its range.
+
+    Example:
+        >>> KernelArchitecture(channels=6, dilations=(1, 2), classes=4).kernels
+        84
+    """
+
+    channels: int
+    dilations: tuple[int, ...]
+    classes: int
+
+    def __post_init__(self) -> None:
+        # As JSON has them: a list, perhaps of 1.0.
+        object.__setattr__(self, "dilations", tuple(map(int, self.dilations)))
+        if not 1 <= len(self.dilations) <= _LARGEST_DIM or not all(1 <= d <= _LARGEST_DIM for d in self.dilations):
+            raise InputError(
+                f"dilations is {self.dilations!r:.80}.", f"Give one for each bank of kernels, from 1 to {_LARGEST_DIM}."
+            )
+        if not 1 <= self.channels <= _LARGEST_DIM:
+            raise InputError(f"channels is {self.channels}.", f"Use a number from 1 to {_LARGEST_DIM}.")
+        if self.classes < 2:
+            raise InputError(f"classes is {self.classes}.", "A classifier needs at least two.")
+
+    @property
+    def kernels(self) -> int:
+        """How many kernels there are."""
+        return BANK * len(self.dilations)
+
+    @property
+    def padding(self) -> float:
+        """The value that fills the rows of a batch."""
+        return 0.0
+
+    @property
+    def packed(self) -> bool:
+        """Each row is read by its length."""
+        return True
+
+    @property
+    def pairs(self) -> int:
+        """There is no linear part of tokens."""
+        return 0
+
+    @property
+    def said(self) -> str:
+        """The kernels, in words for a report.
+
+        Example:
+            >>> KernelArchitecture(channels=1, dilations=(1, 2), classes=2).said
+            '84 random kernels of 9 steps, 1 to 2 apart, and a linear layer, 1 channel, 2 classes'
+        """
+        plural = "" if self.channels == 1 else "s"
+        return (
+            f"{self.kernels:,} random kernels of {KERNEL_STEPS} steps, {min(self.dilations)} to {max(self.dilations)} "
+            f"apart, and a linear layer, {self.channels} channel{plural}, {self.classes} classes"
+        )
+
+
+class KernelClassifier(nn.Module):
+    """Random kernels, how much of the steps each responds to, a linear layer.
+
+    Where there are several channels, each bank reads a sum of some of them. The weights are those of a fit
+    (`pocketrnn_training.candidates.kernel_fit`): nothing here is learnt step by step.
+
+    Example:
+        >>> module = read_checkpoint(Path("motions.checkpoint")).module
+        >>> module(torch.zeros(2, 100, 6), torch.tensor([100, 80])).shape
+        torch.Size([2, 4])
+    """
+
+    def __init__(self, architecture: KernelArchitecture) -> None:
+        super().__init__()
+        self.architecture = a = architecture
+        self.sums = nn.Conv1d(a.channels, len(a.dilations), 1, bias=False) if a.channels > 1 else None
+        self.banks = nn.ModuleList(
+            nn.Conv1d(1, BANK, KERNEL_STEPS, dilation=d, padding=KERNEL_STEPS // 2 * d) for d in a.dilations
+        )
+        # The kernels' mean on the training rows: the sums of the linear layer stay small, and are rounded less.
+        self.means = nn.Parameter(torch.zeros(a.kernels))
+        self.fc = nn.Linear(a.kernels, a.classes)
+
+    def forward(self, samples: Tensor, lengths: Tensor) -> Tensor:
+        """The logits of a batch.
+
+        Args:
+            samples: float32 [batch, time, channels].
+            lengths: int64 [batch], each from 1 to time.
+
+        Returns:
+            float32 [batch, classes].
+
+        Example:
+            >>> classifier(torch.zeros(2, 100, 6), torch.tensor([100, 80])).shape    # one of 4 classes
+            torch.Size([2, 4])
+        """
+        logits: Tensor = self.fc(self.shares(samples, lengths) - self.means)
+        return logits
+
+    def shares(self, samples: Tensor, lengths: Tensor) -> Tensor:
+        """float32 [batch, kernels], from 0 to 1: the share of the steps at which each kernel responds."""
+        steps = torch.arange(samples.size(1), device=samples.device)
+        after = (steps >= lengths.unsqueeze(1)).unsqueeze(1)
+        read = samples.transpose(1, 2).masked_fill(after, 0.0)
+        if self.sums is not None:
+            read = self.sums(read)
+        found = []
+        for i, bank in enumerate(self.banks):
+            responses = bank(read if self.sums is None else read[:, i : i + 1]).clamp(0.0, 1.0)
+            found.append(responses.masked_fill(after, 0.0).sum(dim=2) / lengths.unsqueeze(1))
+        return torch.cat(found, dim=1)
+
+
+def kernel_dilations(kernels: int, steps: int) -> tuple[int, ...]:
+    """The dilation of each bank, for rows of about so many steps: from 1, by equal factors.
+
+    Example:
+        >>> kernel_dilations(4 * 42, steps=65)
+        (1, 2, 3, 4)
+    """
+    most = max(1.0, (steps - 1) / (KERNEL_STEPS - 1))
+    found = sorted({int(d) for d in most ** np.linspace(0, 1, _DILATIONS)})
+    return tuple(sorted(found[i % len(found)] for i in range(-(-kernels // BANK))))

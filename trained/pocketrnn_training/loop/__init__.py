@@ -1,0 +1,1 @@
+"""The epochs of a run: batches, gradients, optimizers, processes, and the last fit."""

@@ -1,0 +1,57 @@
+"""About how long a run will take: some steps are timed before it starts."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import Final
+
+import numpy as np
+from lightning_fabric import Fabric
+
+from pocketrnn_training.loop.learner import Learner, read_batch
+from pocketrnn_training.loop.threads import limited
+from pocketrnn_training.loop.training_loop import TrainingLoop
+
+__all__ = ["about_duration"]
+
+_TIMED_STEPS: Final = 3
+
+
+def about_duration(loop: TrainingLoop, fabric: Fabric) -> str:
+    """How many epochs there will be, and about how long they take, as a sentence.
+
+    Steps of a batch of rows of the mean length are timed on a classifier that is then dropped. Draws from torch's
+    global generator.
+    """
+    settings, task = loop.settings, loop.task
+    lengths = task.rows.lengths
+    epoch_size = settings.epoch_size or len(lengths)
+    batch_size = settings.batch_size_for(epoch_size)
+    # The rows whose lengths are nearest to the mean.
+    rows = np.argsort(np.abs(lengths - lengths.mean()), kind="stable")[:batch_size]
+    with limited(settings.threads):
+        learner = Learner(task, settings, fabric)
+        learner.start_epoch(0)
+        batch = read_batch(task, rows, fabric)
+        # The first step of a process makes torch ready.
+        learner.step(batch, 0.0)
+        start = time.perf_counter()
+        for _ in range(_TIMED_STEPS):
+            learner.step(batch, 0.0)
+        seconds = (time.perf_counter() - start) / _TIMED_STEPS * epoch_size / len(rows) / settings.processes
+    fits = f"{_epochs(loop)} of {epoch_size:,} rows, {'the last' if loop.keeps_last else 'the best'} counts"
+    epochs, done = loop.epochs, 0
+    if settings.final_fit:
+        fits += f"; then as many {'' if loop.keeps_last else 'as were kept, '}on all rows"
+        epochs *= 2
+    if loop.resume is not None:
+        done = len(loop.resume.history) + loop.resume.fitted
+        fits += f", of which {done} {'is' if done == 1 else 'are'} done"
+    left = timedelta(seconds=max(1, round(seconds * (epochs - done))))
+    return f"{fits}: about {left} from here on this machine."
+
+
+def _epochs(loop: TrainingLoop) -> str:
+    most = "" if loop.settings.patience is None else "At most "
+    return f"{most}{loop.epochs} epoch{'' if loop.epochs == 1 else 's'}"

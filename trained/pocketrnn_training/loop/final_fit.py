@@ -1,0 +1,93 @@
+"""The last fit of a run: on all rows, those too that were held out for validation.
+
+The results of validating the first fit hold for it: the accuracy, the temperature of the probabilities, the tokenizer.
+It has the same cycle of epochs and the same vocabulary, and its last epoch is kept, since no row is left that could
+choose one. So of the first fit the last epoch is kept, too. Where `patience` is to end that, its best epoch is kept,
+and this fit has as many epochs, in a cycle of its own, in which the learning rate falls to 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+from lightning_fabric import Fabric
+
+from pocketrnn_training.classifiers.architecture import AnyClassifier
+from pocketrnn_training.classifiers.checkpoint import FITTED_ROWS, Checkpoint
+from pocketrnn_training.loop.learner import Learner
+from pocketrnn_training.loop.threads import limited
+from pocketrnn_training.loop.training_loop import (
+    VALIDATION_LENGTHS,
+    VALIDATION_LOGITS,
+    Emit,
+    TrainingLoop,
+    TrainingState,
+    copied,
+)
+from pocketrnn_training.measures.calibration import apply_temperature
+from pocketrnn_training.preparation.task import Task
+from pocketrnn_training.texts.part_weights import PartWeights
+
+__all__ = ["FinalFit"]
+
+
+@dataclass(frozen=True)
+class FinalFit:
+    """The last fit; the same in every process.
+
+    Attributes:
+        loop: the loop of the first fit, on all rows, with the epochs of this one.
+        found: the state after the last epoch of the first fit, or after one of an interrupted final fit.
+    """
+
+    loop: TrainingLoop
+    found: TrainingState
+
+    @property
+    def task(self) -> Task:
+        """The prepared data."""
+        return self.loop.task
+
+    def with_task(self, task: Task) -> FinalFit:
+        """The same fit on another task."""
+        return replace(self, loop=self.loop.with_task(task))
+
+    def fit(
+        self,
+        fabric: Fabric,
+        emit: Emit,
+        stopped: Callable[[], bool],
+    ) -> None:
+        """Train until the last epoch.
+
+        Args:
+            fabric: the device and the processes.
+            emit: called with the progress, and after each epoch with the state.
+            stopped: asked before each step, in every process; if true, the training ends there.
+
+        Raises:
+            TrainingError: the loss is no longer a number.
+        """
+        loop, found = self.loop, self.found
+        validation = {name: found.tensors[name] for name in (VALIDATION_LOGITS, VALIDATION_LENGTHS)}
+        with limited(loop.settings.threads):
+            learner = Learner(loop.task, loop.settings, fabric, found.tensors if found.fitted else None)
+            for epoch in range(found.fitted + 1, loop.epochs + 1):
+                if loop.run_epoch(learner, epoch, fabric, emit, stopped, before=len(found.history)) is None:
+                    return
+                best = found.best if epoch < loop.epochs else self._checkpoint(learner.module)
+                emit(TrainingState(loop.digest, found.history, best, learner.tensors() | validation, fitted=epoch))
+
+    @property
+    def _parts(self) -> PartWeights:
+        """The weight of each part, as in the first fit."""
+        metrics, names = self.found.best.metrics, [one.name for one in fields(PartWeights)]
+        return PartWeights(*(float(metrics.get(name, 1.0)) for name in names))
+
+    def _checkpoint(self, module: AnyClassifier) -> Checkpoint:
+        """The checkpoint of the first fit with the weights of this one."""
+        best = self.found.best
+        kept = copied(module, self.task, self._parts)
+        apply_temperature(kept, float(best.metrics["temperature"]))
+        return replace(best, module=kept, data={**best.data, FITTED_ROWS: len(self.task.targets)})

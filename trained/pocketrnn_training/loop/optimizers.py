@@ -1,0 +1,87 @@
+"""The optimizers of a classifier, and their state as named tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from pocketrnn_training.classifiers.architecture import AnyClassifier, RecurrentClassifier
+
+__all__ = ["RowAdam", "optimizers_for", "restore", "state_tensors"]
+
+
+_WEIGHT_DECAY: Final = 0.01
+
+
+class RowAdam(torch.optim.Optimizer):
+    """Adam without momentum that changes only the rows that a batch read, for a sparse gradient.
+
+    It does what SparseAdam with betas of (0, `beta`) does, and sorts the ids of a batch once, where SparseAdam makes
+    several sparse tensors of a step and sorts again for some of them.
+    """
+
+    def __init__(self, weight: Tensor, lr: float, beta: float = 0.999, eps: float = 1e-8) -> None:
+        """Optimize `weight`, whose gradients are sparse, from the learning rate `lr`."""
+        super().__init__([weight], {"lr": lr, "beta": beta, "eps": eps})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # noqa: ARG002
+        """Change the rows of the gradient. `closure` is not used."""
+        group = self.param_groups[0]
+        (weight,) = group["params"]
+        state = self.state[weight]
+        if not state:
+            state |= {"step": torch.tensor(0.0), "exp_avg_sq": torch.zeros_like(weight)}
+        state["step"] += 1
+        ids, of_row = weight.grad._indices()[0].unique(return_inverse=True)  # `indices()` would sort them too
+        values = weight.grad._values()
+        gradient = values.new_zeros(len(ids), values.size(1)).index_add_(0, of_row, values)
+        squares = state["exp_avg_sq"].index_select(0, ids)
+        squares.mul_(group["beta"]).addcmul_(gradient, gradient, value=1 - group["beta"])
+        state["exp_avg_sq"].index_copy_(0, ids, squares)
+        rate = group["lr"] * (1 - group["beta"] ** state["step"].item()) ** 0.5
+        rows = weight.index_select(0, ids).addcdiv_(gradient, squares.sqrt_().add_(group["eps"]), value=-rate)
+        weight.index_copy_(0, ids, rows)
+
+
+def optimizers_for(module: AnyClassifier, learning_rate: float) -> tuple[torch.optim.Optimizer, ...]:
+    """Adam for each table of the embedding, which changes only the rows that a batch read; AdamW for other weights."""
+    if not isinstance(module, RecurrentClassifier):
+        return (_adamw(list(module.parameters()), learning_rate),)
+    # A batch of 64 texts reads some 900 of 15,000 rows of the embedding; Adam over all rows takes most of a step.
+    #
+    # Without momentum on the embedding: momentum spreads the change of a row over the ten steps after it was read, and
+    # an optimizer of rows skips steps that do not read the row, so that rare words hardly learn. Figures in
+    # docs/training.md.
+    module.embedding.sparse = True
+    others = [parameter for name, parameter in module.named_parameters() if not name.startswith("embedding.")]
+    dense = _adamw(others, learning_rate)
+    return *(RowAdam(table, learning_rate) for table in module.embedding.parameters()), dense
+
+
+def _adamw(parameters: list[torch.nn.Parameter], learning_rate: float) -> torch.optim.AdamW:
+    return torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=_WEIGHT_DECAY, fused=True)
+
+
+def state_tensors(module: AnyClassifier, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
+    """Copies of the weights and of the optimizers' state, on the CPU, each under a name; `restore` takes them back."""
+    tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
+    for i, optimizer in enumerate(optimizers):
+        for parameter, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{i}.{parameter}.{name}": torch.as_tensor(v) for name, v in state.items()}
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+
+
+def restore(tensors: Mapping[str, Tensor], module: AnyClassifier, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+    """Put the tensors of `state_tensors` back into the module and the optimizers."""
+    module.load_state_dict({n.removeprefix("module."): t for n, t in tensors.items() if n.startswith("module.")})
+    for i, optimizer in enumerate(optimizers):
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            if name.startswith(f"optimizer.{i}."):
+                parameter, member = name.split(".", 3)[2:]
+                state.setdefault(int(parameter), {})[member] = tensor.clone()
+        optimizer.load_state_dict(optimizer.state_dict() | {"state": state})

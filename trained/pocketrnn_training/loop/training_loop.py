@@ -1,0 +1,388 @@
+"""The training of a classifier on prepared data: its epochs, its state after each, its best checkpoint."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from pocketrnn.errors import PocketRNNError
+from pocketrnn_training.classifiers.architecture import LINEAR, AnyClassifier, RecurrentClassifier, classifier_of
+from pocketrnn_training.classifiers.checkpoint import Checkpoint
+from pocketrnn_training.classifiers.inference import logits_of
+from pocketrnn_training.loop.learner import Learner, read_batch
+from pocketrnn_training.loop.metrics import RunningMetrics
+from pocketrnn_training.loop.threads import limited
+from pocketrnn_training.measures.calibration import apply_temperature, calibration_error, fitted_temperature
+from pocketrnn_training.measures.evaluation import score_several
+from pocketrnn_training.measures.logit_measures import f1_of, guessing_loss, mean_loss, right_rows
+from pocketrnn_training.measures.thresholds import chosen_thresholds, cross_fitted, none_of_these
+from pocketrnn_training.preparation.task import Task
+from pocketrnn_training.progress import Epoch, Notice, Progress
+from pocketrnn_training.rows.batches import EncodedRows, random_batches, rows_of_epoch, similar_length_batches
+from pocketrnn_training.settings.every_run import Settings
+from pocketrnn_training.texts.part_weights import ALONE, BY_DEFAULT, FEWEST_ROWS, PartWeights, fitted_weights
+from pocketrnn_training.texts.spelling import SpelledEmbedding
+
+__all__ = [
+    "VALIDATION_LENGTHS",
+    "VALIDATION_LOGITS",
+    "Emit",
+    "TrainingError",
+    "TrainingLoop",
+    "TrainingState",
+    "copied",
+]
+
+# The names of tensors of a `TrainingState`, of the validation rows.
+VALIDATION_LOGITS: Final = "validation.logits"
+VALIDATION_LENGTHS: Final = "validation.lengths"
+# Times the loss of guessing.
+_DIVERGED: Final = 2.0
+# The part of a run in which the learning rate rises, and what it begins with, of the highest.
+_RISING: Final = 0.3
+_FIRST_RATE: Final = 1 / 25
+
+
+class TrainingError(PocketRNNError):
+    """Training cannot go on; what was kept before stays."""
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """A run after an epoch: all that it needs to go on as if it had never stopped.
+
+    Attributes:
+        task: a digest of the settings and the encoded data. A run is only resumed with the same ones.
+        history: every epoch so far.
+        best: the checkpoint of the best of them; before a final fit, of the last.
+        tensors: the weights, the state of the optimizers, and of the validation rows the logits of the best epoch,
+            not calibrated, and the lengths.
+        fitted: how many epochs of the final fit are done (`pocketrnn_training.loop.final_fit`). After the last of them,
+            `best` is what came of it.
+    """
+
+    task: str
+    history: tuple[Epoch, ...]
+    best: Checkpoint
+    tensors: Mapping[str, Tensor] = field(repr=False)
+    fitted: int = 0
+
+
+# Called with the events of a fit while it runs.
+Emit = Callable[[Progress | Epoch | Notice | TrainingState], None]
+
+
+@dataclass(frozen=True)
+class TrainingLoop:
+    """The training of a classifier on prepared data; the same in every process.
+
+    Attributes:
+        task: the prepared data.
+        settings: the choices, none of them left to the data.
+        name: the name of the classifier.
+        digest: of the task and the settings; see `TrainingState`.
+        resume: the state to go on from, or None to train from the start.
+    """
+
+    task: Task
+    settings: Settings
+    name: str
+    digest: str
+    resume: TrainingState | None = None
+
+    def with_task(self, task: Task) -> TrainingLoop:
+        """The same loop on another task."""
+        return replace(self, task=task)
+
+    def with_epochs(self, epochs: int) -> TrainingLoop:
+        """The same loop with another number of epochs."""
+        return replace(self, settings=replace(self.settings, epochs=epochs))
+
+    def fit(
+        self,
+        fabric: Fabric,
+        emit: Emit,
+        stopped: Callable[[], bool],
+    ) -> None:
+        """Train until the last epoch, or until `patience` ends it.
+
+        Args:
+            fabric: the device and the processes.
+            emit: called with the progress, and after each epoch with the state and then the epoch; with a notice if
+                the training diverges.
+            stopped: asked before each step, in every process; if true, the training ends there.
+
+        Raises:
+            TrainingError: the loss is no longer a number.
+        """
+        with limited(self.settings.threads):
+            self._fit(fabric, emit, stopped)
+
+    def _fit(
+        self,
+        fabric: Fabric,
+        emit: Emit,
+        stopped: Callable[[], bool],
+    ) -> None:
+        task, settings, resume = self.task, self.settings, self.resume
+        learner = Learner(task, settings, fabric, None if resume is None else resume.tensors)
+        history = [] if resume is None else list(resume.history)
+        best = None if resume is None else resume.best
+        best_logits = None if resume is None else resume.tensors[VALIDATION_LOGITS]
+        validation = {VALIDATION_LENGTHS: torch.from_numpy(task.validation_rows.lengths)}
+        epoch_size = settings.epoch_size or len(task.targets)
+        batch_size = settings.batch_size_for(epoch_size)
+        of_linear_part = None if task.linear is None else torch.from_numpy(task.linear.logits(task.validation_rows))
+        for epoch in range(len(history) + 1, self.epochs + 1):
+            if _is_over(history, settings):
+                break
+            metrics = self.run_epoch(learner, epoch, fabric, emit, stopped)
+            if metrics is None:
+                return
+            recurrent = logits_of(learner.module, task.validation_rows, batch_size, fabric)
+            parts = self._weights_of_parts(recurrent, of_linear_part)
+            validation_logits = _total(parts, recurrent, of_linear_part)
+            history.append(self._validated(validation_logits, epoch, metrics, history))
+            if history[-1].best or self.keeps_last:
+                outside = self._outside_logits(learner.module, parts, batch_size, fabric)
+                best = self.checkpoint(learner.module, parts, validation_logits, outside, history[-1])
+                best_logits = validation_logits
+            assert best is not None  # noqa: S101 - the first epoch is always the best so far
+            assert best_logits is not None  # noqa: S101
+            if notice := self._diverged(history):
+                emit(notice)
+            validation[VALIDATION_LOGITS] = best_logits
+            # The state first: whoever reads "best so far" and interrupts the run then finds it on the disk.
+            emit(TrainingState(self.digest, tuple(history), best, learner.tensors() | validation))
+            emit(history[-1])
+
+    def _weights_of_parts(self, recurrent: Tensor, linear: Tensor | None) -> PartWeights:
+        """The weights of both parts: those of the task, or else those that their logits of the validation rows give."""
+        targets = self.task.validation_targets
+        if linear is None:
+            return ALONE
+        if self.task.parts is not None or len(targets) < FEWEST_ROWS:
+            return self.task.parts or BY_DEFAULT
+        return fitted_weights(recurrent.numpy(), linear.numpy(), targets)
+
+    def _outside_logits(
+        self, module: AnyClassifier, parts: PartWeights, batch_size: int, fabric: Fabric
+    ) -> Tensor | None:
+        """The logits of the rows of none of the classes, of both parts; None without such rows."""
+        rows, linear = self.task.outside_rows, self.task.linear
+        if rows is None:
+            return None
+        logits = logits_of(module, rows, batch_size, fabric)
+        return _total(parts, logits, None if linear is None else torch.from_numpy(linear.logits(rows)))
+
+    @property
+    def keeps_last(self) -> bool:
+        """Whether the last epoch is kept and not the best: what a final fit is to do again must not be chosen."""
+        return bool(self.settings.final_fit) and self.settings.patience is None
+
+    @property
+    def epochs(self) -> int:
+        """The largest number of epochs."""
+        return self.settings.epochs_for(self.settings.epoch_size or len(self.task.targets), len(self.task.labels))
+
+    def run_epoch(
+        self,
+        learner: Learner,
+        epoch: int,
+        fabric: Fabric,
+        emit: Emit,
+        stopped: Callable[[], bool],
+        before: int = 0,
+    ) -> RunningMetrics | None:
+        """Train for one epoch.
+
+        Args:
+            learner: what is trained; changed.
+            epoch: its number in the cycle of the learning rate, from 1.
+            fabric: the device and the processes.
+            emit: called with the progress.
+            stopped: asked before each step; if true, the epoch ends there.
+            before: how many epochs of the run came before this cycle, for the progress.
+
+        Returns:
+            The figures of the epoch; None if it was stopped.
+
+        Raises:
+            TrainingError: the loss is no longer a number.
+        """
+        settings = self.settings
+        epoch_size = settings.epoch_size or len(self.task.targets)
+        # Every epoch has its own generators, so that a run can be resumed at any of them.
+        order, dropped = np.random.SeedSequence((settings.seed, epoch)).spawn(2)
+        read = self._as_read_in(epoch)
+        batches = self._batches(read.rows, epoch, epoch_size, fabric.world_size, np.random.default_rng(order))
+        learner.start_epoch(int(dropped.generate_state(fabric.global_rank + 1, np.uint64)[-1] >> 1))
+        metrics = RunningMetrics(fabric, settings.report_every)
+        all_epochs = before + self.epochs * (2 if settings.final_fit and not before else 1)
+        row = 0
+        for rows in batches:
+            if stopped():
+                return None
+            batch = read_batch(read, rows, fabric)
+            loss, logits = learner.step(batch, self._learning_rate(epoch - 1 + row / epoch_size, self.epochs))
+            metrics.add(loss, logits, batch)
+            row += batch.rows
+            if metrics.is_due or row == epoch_size:
+                progress = metrics.progress(before + epoch, all_epochs, row, epoch_size)
+                _check_loss(progress)
+                emit(progress)
+        return metrics
+
+    def _learning_rate(self, epochs_done: float, epochs: int) -> float:
+        """One cycle: see `Settings.learning_rate`."""
+        done = epochs_done / epochs
+        if done < _RISING:
+            factor = _FIRST_RATE + (1 - _FIRST_RATE) * (1 - math.cos(math.pi * done / _RISING)) / 2
+        else:
+            factor = (1 + math.cos(math.pi * (done - _RISING) / (1 - _RISING))) / 2
+        return self.settings.learning_rate * factor
+
+    def _as_read_in(self, epoch: int) -> Task:
+        """The task with the training rows as an epoch reads them: words are cut into other pieces in each."""
+        if self.task.words is None:
+            return self.task
+        # The draws of all epochs differ from those of `fit`, which spawns from the same two numbers.
+        seed = np.random.SeedSequence((self.settings.seed, epoch, 0))
+        drawn = self.task.words.first(len(self.task.targets)).encoded(self.task.piece_dropout, seed)
+        return replace(self.task, rows=drawn)
+
+    def _batches(
+        self, read: EncodedRows, epoch: int, epoch_size: int, processes: int, rng: np.random.Generator
+    ) -> list[npt.NDArray[np.int64]]:
+        """The rows of each batch of an epoch, of all processes; `rng` decides the order of the batches."""
+        lengths = read.lengths
+        batch_size = self.settings.batch_size_for(epoch_size) * processes
+        rows = rows_of_epoch(len(lengths), epoch_size, epoch, self.settings.seed)
+        # Where an epoch reads a row several times, a batch of one length would be the same row again and again.
+        if self.task.architecture.packed and epoch_size <= len(lengths):
+            # For speed: the longest row of a batch decides how long its step takes.
+            return similar_length_batches(rows, lengths, batch_size, rng)
+        # Batches of one length have no padding, and would hide what padding does to such a classifier.
+        return random_batches(rows, batch_size)
+
+    def _validated(self, logits: Tensor, epoch: int, metrics: RunningMetrics, history: Sequence[Epoch]) -> Epoch:
+        """The figures of an epoch: of its training, and of the validation logits, float32 [rows, classes]."""
+        targets = torch.from_numpy(self.task.validation_targets)
+        loss, f1 = mean_loss(logits, targets), f1_of(logits, targets)
+        accuracy = right_rows(logits, targets).double().mean().item()
+        worth = f1 if self.settings.metric == "f1" else accuracy
+        before = [e.validation_f1 if self.settings.metric == "f1" else e.validation_accuracy for e in history]
+        is_best = all((worth, -loss) > (b, -e.validation_loss) for b, e in zip(before, history, strict=True))
+        return Epoch(epoch, metrics.loss, metrics.accuracy, loss, accuracy, f1, metrics.seconds, is_best)
+
+    def _diverged(self, history: Sequence[Epoch]) -> Notice | None:
+        """The notice after the first epoch whose loss is far above that of guessing."""
+        guessing = guessing_loss(len(self.task.labels), several=self.task.several_labels)
+        if self.task.teaching is not None:
+            # The loss of an answer counts by the square of the temperature (`preparation/distillation.py`).
+            guessing *= self.task.teaching.temperature**2
+        worse = [epoch.training_loss > _DIVERGED * guessing for epoch in history]
+        if not worse[-1] or any(worse[:-1]):
+            return None
+        return Notice(
+            f"The training diverged: the loss of epoch {history[-1].epoch} is {history[-1].training_loss:.3g}, that of "
+            f"guessing is {guessing:.2f}. Train again with a lower learning rate."
+        )
+
+    def checkpoint(
+        self, module: AnyClassifier, parts: PartWeights, logits: Tensor, outside: Tensor | None, epoch: Epoch
+    ) -> Checkpoint:
+        """A copy of the module, calibrated by its validation logits, with all that is known of it."""
+        task, targets = self.task, torch.from_numpy(self.task.validation_targets)
+        temperature = fitted_temperature(logits, targets)
+        kept = copied(module, task, parts)
+        apply_temperature(kept, temperature)
+        thresholds, measured = self._thresholds(
+            logits / temperature, None if outside is None else outside / temperature
+        )
+        return Checkpoint(
+            name=self.name,
+            architecture=task.architecture,
+            rules=task.rules,
+            labels=task.labels,
+            vocabulary=task.vocabulary,
+            module=kept,
+            activation="sigmoid" if task.several_labels else "softmax",
+            thresholds=thresholds,
+            metrics={
+                "validation_accuracy": epoch.validation_accuracy,
+                "validation_f1": epoch.validation_f1,
+                **measured,
+                "validation_loss": epoch.validation_loss,
+                "calibrated_validation_loss": mean_loss(logits / temperature, targets),
+                "epoch": epoch.epoch,
+                "temperature": temperature,
+                **({} if task.linear is None else asdict(parts)),
+                "calibration_error": calibration_error(logits / temperature, targets),
+                "calibration_error_before": calibration_error(logits, targets),
+            },
+            data=task.about,
+            examples=task.examples,
+            training=asdict(self.settings) | {"torch": torch.version.__version__},
+        )
+
+    def _thresholds(self, logits: Tensor, outside: Tensor | None) -> tuple[tuple[float, ...] | None, dict[str, float]]:
+        """The thresholds, by calibrated logits of the validation rows and of rows of none of the classes, and figures
+        of them; those of several labels are measured on rows that did not choose them."""
+        targets, share = self.task.validation_targets, self.settings.none_of_these
+        if not self.task.several_labels:
+            if share is None and outside is None:
+                return None, {}
+            of_outside = None if outside is None else outside.double().softmax(dim=1).numpy()
+            threshold, measured = none_of_these(share, logits.double().softmax(dim=1).numpy(), targets, of_outside)
+            return (threshold,) * len(self.task.labels), measured
+        probabilities = torch.sigmoid(logits.double()).numpy()
+        result = score_several(self.task.labels, targets, cross_fitted(probabilities, targets))
+        figures = {"accuracy": result.accuracy, "micro_f1": result.micro_f1, "macro_f1": result.macro_f1}
+        measured = {f"validation_{name}": value for name, value in figures.items()}
+        return chosen_thresholds(probabilities, targets), measured
+
+
+def _is_over(history: Sequence[Epoch], settings: Settings) -> bool:
+    """Whether none of the last `patience` epochs was better than those before."""
+    if settings.patience is None or len(history) < settings.patience:
+        return False
+    return not any(epoch.best for epoch in history[-settings.patience :])
+
+
+def _check_loss(progress: Progress) -> None:
+    if not np.isfinite(progress.loss):
+        raise TrainingError(
+            f"The loss is no longer a number, in epoch {progress.epoch} after {progress.row} rows.",
+            "Train again with a lower learning rate.",
+        )
+
+
+def _total(parts: PartWeights, recurrent: Tensor, linear: Tensor | None) -> Tensor:
+    """The logits of both parts."""
+    return recurrent if linear is None else parts.total(recurrent, linear)
+
+
+def copied(module: AnyClassifier, task: Task, parts: PartWeights) -> AnyClassifier:
+    """A copy of a module that learnt a task, on the CPU and in evaluation mode; with a plain embedding, and with the
+    linear part, each part by its weight."""
+    with torch.device("meta"):
+        made = classifier_of(task.architecture)
+    weights = module.state_dict()
+    if task.linear is not None:
+        weights |= {f"{LINEAR}{name}": tensor for name, tensor in task.linear.tensors(parts.linear).items()}
+        weights |= {name: tensor * parts.recurrent for name, tensor in weights.items() if name.startswith("fc.")}
+    if isinstance(module, RecurrentClassifier) and isinstance(module.embedding, SpelledEmbedding):
+        weights["embedding.weight"] = module.embedding.folded()
+        del weights["embedding.fragments"]
+    state = {name: tensor.detach().to("cpu", copy=True) for name, tensor in weights.items()}
+    made.load_state_dict(state, assign=True)
+    return made.eval()

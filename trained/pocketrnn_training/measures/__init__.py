@@ -1,0 +1,1 @@
+"""How good a classifier is: accuracy, F1, calibrated probabilities, thresholds."""

@@ -1,0 +1,260 @@
+"""Measure a classifier on labelled rows: accuracy, precision, recall, F1, confusion matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from torch import Tensor
+
+from pocketrnn.answers import Answers
+from pocketrnn.classifier import Classifier
+from pocketrnn.errors import CheckpointError, DataError
+from pocketrnn.numbers.number_input import NumberInput
+from pocketrnn.tables.checks import check_labels
+from pocketrnn_training.classifiers.checkpoint import Checkpoint
+from pocketrnn_training.classifiers.inference import encoded_rows, logits_of
+from pocketrnn_training.measures.logit_measures import micro_f1
+from pocketrnn_training.rows.labelled_rows import LabelledRows, check_labelled
+from pocketrnn_training.rows.sequences import LabelledSequences
+
+__all__ = [
+    "ClassScore",
+    "Evaluation",
+    "OutsideScore",
+    "evaluate",
+    "gives_several",
+    "logits_by_checkpoint",
+    "rules_of_numbers",
+    "score",
+    "score_several",
+]
+
+_READ_SEQUENCES: Final = "Read them with read_sequences: .ts and .npz files, or tables with --channels."
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """The scores of one class, from 0 to 1 (0 where a score is not defined), and the number of its rows."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    rows: int
+
+
+@dataclass(frozen=True)
+class OutsideScore:
+    """The effect of a classifier's thresholds, on texts of none of the classes and on all others.
+
+    Attributes:
+        rows: how many such texts there are.
+        none: the share of them that is given no label.
+        right: the share of all other rows that is given the right label.
+    """
+
+    rows: int
+    none: float
+    right: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores of a classifier on labelled texts.
+
+    Attributes:
+        rows: the number of rows.
+        accuracy: the share of rows with the right label; where a text can have several, with all of them right.
+        micro_f1: F1 of all answers together; where each text has one label, that is the accuracy.
+        macro_f1: the mean of the F1 of all classes.
+        classes: the scores of each class, in the order of the labels.
+        confusion: confusion[i][j] rows of class i were given the label j; empty where a text can have several.
+        outside: what the thresholds do, where some texts are of none of the classes. All else is of the likeliest label
+            of the other rows, whether it reaches its threshold or not.
+
+    Example:
+        >>> evaluation = evaluate(read_checkpoint(Path("reviews.checkpoint")), read_files([Path("test.csv")]))
+        >>> evaluation.rows, [score.label for score in evaluation.classes]
+        (20, ['bad', 'good'])
+    """
+
+    rows: int
+    accuracy: float
+    micro_f1: float
+    macro_f1: float
+    classes: tuple[ClassScore, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    outside: OutsideScore | None = None
+
+
+def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluation:
+    """Classify the texts, or the sequences of numbers, and compare the answers with the labels.
+
+    A classifier of several labels gives those that reach the thresholds that it keeps, or else 0.5.
+
+    A checkpoint is run by PyTorch. One that is not packed is run as it was trained: in batches of the training batch
+    size, in the order of the rows, each padded to its longest. This shows what padding does to its answers; its bundle
+    never pads.
+
+    Args:
+        classifier: a bundle's `Classifier`, or a checkpoint.
+        data: the rows, with the labels of the classifier in its order; several a text if it gives several.
+
+    Raises:
+        DataError: the labels of the data are not those of the classifier, in its order; a row has no label; one of the
+            two is of several labels a text, and the other is not, or one of texts, and the other of numbers; there are
+            texts of none of the classes, and the classifier gives every text a label.
+        CheckpointError: a checkpoint that is not packed does not say with which batch size it was trained.
+
+    Example:
+        >>> checkpoint = read_checkpoint(Path("reviews.checkpoint"))
+        >>> evaluation = evaluate(checkpoint, read_files([Path("test.csv")], labels=checkpoint.labels))
+        >>> 0 <= evaluation.accuracy <= 1
+        True
+    """
+    labels = tuple(classifier.labels)
+    takes_numbers = rules_of_numbers(classifier) is not None
+    if takes_numbers != isinstance(data, LabelledSequences):
+        takes, rows = ("sequences of numbers", "texts") if takes_numbers else ("texts", "sequences of numbers")
+        remedy = _READ_SEQUENCES if takes_numbers else "Read texts."
+        raise DataError(f"{classifier.name} takes {takes}, and the rows are {rows}.", remedy)
+    if isinstance(classifier, Classifier):
+        Answers.of(classifier.manifest).check_labels()
+    check_labels(data.labels, labels)
+    check_labelled(data, "row", "Evaluate with labelled rows only.")
+    if data.several_labels != gives_several(classifier):
+        given, have = (
+            ("one label", "any number of labels") if data.several_labels else ("any number of labels", "one label")
+        )
+        remedy = f"Read them with multi_label={not data.several_labels}."
+        raise DataError(
+            f"The classifier gives {given} to a {data.ROW}, and the rows have {have} each.",
+            "Use one that gives one label." if takes_numbers else remedy,
+        )
+    if data.several_labels:
+        return score_several(labels, data.targets, _labels_given(classifier, data.inputs))
+    if isinstance(classifier, Checkpoint):
+        predicted = logits_by_checkpoint(classifier, data.inputs).argmax(dim=1).numpy()
+    else:
+        index = {label: target for target, label in enumerate(labels)}
+        answers = classifier.predict(data.inputs)
+        predicted = np.fromiter(map(index.__getitem__, answers), dtype=np.int64, count=len(data))
+    return replace(score(labels, data.targets, predicted), outside=_outside_score(classifier, data))
+
+
+def _outside_score(classifier: Classifier | Checkpoint, data: LabelledRows) -> OutsideScore | None:
+    if not data.outside:
+        return None
+    if classifier.thresholds is None:
+        raise DataError(
+            f"{classifier.name} keeps no threshold: it gives every text a label.",
+            "Train it with --outside or --none-of-these, or evaluate it without texts of none of the classes.",
+        )
+    given = _labels_given(classifier, data.inputs)
+    right = given[np.arange(len(data)), data.targets]
+    none = ~_labels_given(classifier, data.outside).any(axis=1)
+    return OutsideScore(len(data.outside), float(none.mean()), float(right.mean()))
+
+
+def rules_of_numbers(classifier: Classifier | Checkpoint) -> NumberInput | None:
+    """The rules of a bundle's classifier or a checkpoint for sequences of numbers; None where it takes texts.
+
+    Example:
+        >>> rules_of_numbers(Classifier.load("ag_news")) is None
+        True
+    """
+    rules = classifier.rules if isinstance(classifier, Checkpoint) else classifier.manifest.input
+    return rules if isinstance(rules, NumberInput) else None
+
+
+def gives_several(classifier: Classifier | Checkpoint) -> bool:
+    """Whether a bundle's classifier or a checkpoint gives a text any number of labels.
+
+    Example:
+        >>> gives_several(Classifier.load("ag_news"))
+        False
+    """
+    activation = classifier.activation if isinstance(classifier, Checkpoint) else classifier.manifest.output.activation
+    return activation == "sigmoid"
+
+
+def _labels_given(classifier: Classifier | Checkpoint, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """bool [texts, labels]: which labels reach their thresholds."""
+    if isinstance(classifier, Checkpoint):
+        answers, logits = classifier.answers, logits_by_checkpoint(classifier, texts).numpy()
+    else:
+        answers, logits = Answers.of(classifier.manifest), classifier.logits(texts)
+    return answers.reached(answers.probabilities(logits))
+
+
+def logits_by_checkpoint(checkpoint: Checkpoint, inputs: Sequence[Any]) -> Tensor:
+    """The logits that a checkpoint gives texts, or sequences of numbers, in PyTorch, float32 [rows, classes]; see
+    `evaluate`.
+
+    Raises:
+        CheckpointError: the checkpoint is not packed and does not say with which batch size it was trained.
+    """
+    batch_size = checkpoint.training.get("batch_size")
+    if not checkpoint.architecture.packed and (not isinstance(batch_size, int) or batch_size < 1):
+        raise CheckpointError(
+            "The checkpoint is not packed and does not say with which batch size it was trained.",
+            'Write it into config.json, as "training": {"batch_size": 16}.',
+        )
+    encoded = encoded_rows(inputs, checkpoint.rules, checkpoint.vocabulary)
+    return logits_of(checkpoint.module, encoded, batch_size or 1)
+
+
+def score(labels: Sequence[str], targets: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64]) -> Evaluation:
+    """Compare predicted classes with the right ones, by scikit-learn.
+
+    Args:
+        labels: the name of each class.
+        targets: int64 [rows], the right classes.
+        predicted: int64 [rows], the predicted classes.
+    """
+    indices = np.arange(len(labels))
+    precision, recall, f1, rows = precision_recall_fscore_support(targets, predicted, labels=indices, zero_division=0.0)
+    accuracy = float(np.mean(targets == predicted))
+    return Evaluation(
+        rows=len(targets),
+        accuracy=accuracy,
+        micro_f1=accuracy,
+        macro_f1=float(np.mean(f1)),
+        classes=_class_scores(labels, precision, recall, f1, rows),
+        confusion=tuple(map(tuple, confusion_matrix(targets, predicted, labels=indices).tolist())),
+    )
+
+
+def score_several(labels: Sequence[str], targets: npt.NDArray[np.bool_], given: npt.NDArray[np.bool_]) -> Evaluation:
+    """Compare the labels that were given with those that apply, by scikit-learn.
+
+    Args:
+        labels: their names.
+        targets: bool [rows, labels], the labels that apply.
+        given: bool [rows, labels].
+
+    Example:
+        >>> score_several(["sad", "long"], np.eye(2) > 0, np.array([[True, True], [False, True]])).accuracy
+        0.5
+    """
+    precision, recall, f1, rows = precision_recall_fscore_support(targets, given, zero_division=0.0)
+    return Evaluation(
+        rows=len(targets),
+        accuracy=float((targets == given).all(axis=1).mean()),
+        micro_f1=micro_f1(targets, given),
+        macro_f1=float(np.mean(f1)),
+        classes=_class_scores(labels, precision, recall, f1, rows),
+        confusion=(),
+    )
+
+
+def _class_scores(labels: Sequence[str], *figures: npt.NDArray[Any]) -> tuple[ClassScore, ...]:
+    return tuple(
+        ClassScore(label, float(precision), float(recall), float(f1), int(rows))
+        for label, precision, recall, f1, rows in zip(labels, *figures, strict=True)
+    )

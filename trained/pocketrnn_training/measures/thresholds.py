@@ -1,0 +1,169 @@
+"""The thresholds of a classifier: for each label the probability from which it is given.
+
+Where a text can have several labels, they are chosen on validation rows for the highest F1. With a half for all
+labels, rare ones would hardly be given: few of their probabilities reach it. Lewis, Schapire, Callan and Papka,
+"Training algorithms for linear text classifiers", 1996, choose one for each label; Yang, "A study of thresholding
+strategies for text categorization", 2001, shows how such thresholds of rare labels overfit.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrnn_training.measures.logit_measures import best_threshold
+
+__all__ = ["chosen_thresholds", "cross_fitted", "none_of_these", "parted_from", "reached_by"]
+
+# A label's own threshold and that for all labels count alike where so many validation rows have the label.
+_ROWS_OF_A_LABEL: Final = 10
+# People read them, and no answer is that near to its threshold but by chance.
+_DECIMALS: Final = 4
+
+
+def chosen_thresholds(probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.bool_]) -> tuple[float, ...]:
+    """A threshold for each label: the best of its own and that for all labels, weighted by the rows that it has.
+
+    Args:
+        probabilities: float64 [rows, labels], of rows that were not trained on.
+        targets: bool [rows, labels].
+
+    Example:
+        >>> chosen_thresholds(np.array([[0.9, 0.2], [0.3, 0.1]]), np.array([[True, True], [True, False]]))
+        (0.1591, 0.15)
+    """
+    of_all, _ = best_threshold(probabilities.ravel(), targets.ravel())
+    found = []
+    for label in range(targets.shape[1]):
+        rows = int(targets[:, label].sum())
+        own, _ = best_threshold(probabilities[:, label], targets[:, label])
+        found.append(round((rows * own + _ROWS_OF_A_LABEL * of_all) / (rows + _ROWS_OF_A_LABEL), _DECIMALS))
+    return tuple(found)
+
+
+def reached_by(share: float, probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]) -> float:
+    """The highest threshold that a share of the right answers reaches, where each text has one label.
+
+    Hendrycks and Gimpel, "A baseline for detecting misclassified and out-of-distribution examples in neural networks",
+    2017: the largest probability of a text that is of none of the classes is lower, by and large.
+
+    Args:
+        share: above 0, up to 1.
+        probabilities: float64 [rows, classes], of rows that were not trained on.
+        targets: int64 [rows].
+
+    Returns:
+        the threshold; 0 where no answer is right.
+
+    Example:
+        >>> reached_by(0.5, np.array([[0.9, 0.1], [0.3, 0.7], [0.6, 0.4]]), np.array([0, 1, 1]))
+        0.6998
+    """
+    right = np.sort(probabilities[probabilities.argmax(axis=1) == targets].max(axis=1, initial=0.0))
+    if not len(right):
+        return 0.0
+    # Rounded down, and where it is round already by one: the last of them reaches it in single precision, too.
+    least = right[len(right) - math.ceil(share * len(right))]
+    return max(0.0, math.ceil(float(least) * 10**_DECIMALS - 1) / 10**_DECIMALS - 10**-_DECIMALS)
+
+
+def parted_from(
+    outside: npt.NDArray[np.float64], probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]
+) -> float:
+    """The threshold that parts best the right answers from answers to rows of none of the classes.
+
+    The highest mean of two shares: of the rows that are given their right label, and of the rows of none of the classes
+    that are given no label.
+
+    Args:
+        outside: float64 [rows of none of the classes, classes].
+        probabilities: float64 [rows, classes], of rows that were not trained on.
+        targets: int64 [rows].
+
+    Example:
+        >>> parted_from(np.array([[0.4, 0.6]]), np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 1]))
+        0.7
+    """
+    right = np.sort(probabilities[probabilities.argmax(axis=1) == targets].max(axis=1, initial=0.0))
+    others = np.sort(outside.max(axis=1, initial=0.0))
+    occur = np.unique(np.concatenate(([0.0], right, others, [1.0])))
+    cuts = np.concatenate(([0.0], (occur[:-1] + occur[1:]) / 2))
+    given = (len(right) - np.searchsorted(right, cuts)) / len(targets)
+    none = np.searchsorted(others, cuts) / len(others)
+    return round(float(cuts[(given + none).argmax()]), _DECIMALS)
+
+
+def none_of_these(
+    share: float | None,
+    probabilities: npt.NDArray[np.float64],
+    targets: npt.NDArray[np.int64],
+    outside: npt.NDArray[np.float64] | None,
+) -> tuple[float, dict[str, float]]:
+    """The threshold below which a text is given no label, where each text has one label, and what it does.
+
+    Args:
+        share: of the right answers, that are to reach it; or None to part them from `outside`.
+        probabilities: float64 [rows, classes], of rows that were not trained on.
+        targets: int64 [rows].
+        outside: float64 [rows of none of the classes, classes], or None.
+
+    Returns:
+        the threshold, and the shares of right answers, of wrong ones, and of answers to rows of none of the classes
+        that reach it. If these rows chose it, each half is measured with the threshold of the other half.
+
+    Example:
+        >>> answers, targets = np.array([[0.9, 0.1], [0.3, 0.7]]), np.array([0, 1])
+        >>> none_of_these(None, answers, targets, np.array([[0.4, 0.6], [0.5, 0.5]]))[0]
+        0.65
+    """
+
+    def chosen(rows: npt.NDArray[np.bool_], others: npt.NDArray[np.bool_]) -> float:
+        if share is not None:
+            return reached_by(share, probabilities[rows], targets[rows])
+        assert outside is not None  # noqa: S101 - one of both is given
+        return parted_from(outside[others], probabilities[rows], targets[rows])
+
+    right = probabilities.argmax(axis=1) == targets
+    likeliest = probabilities.max(axis=1)
+    of_outside = np.empty(0) if outside is None else outside.max(axis=1)
+    all_rows, all_others = np.ones(len(targets), bool), np.ones(len(of_outside), bool)
+    threshold = chosen(all_rows, all_others)
+    given, others_given = likeliest >= threshold, of_outside >= threshold
+    if share is None and min(len(targets), len(of_outside)) > 1:
+        half, other_half = np.arange(len(targets)) % 2 == 0, np.arange(len(of_outside)) % 2 == 0
+        for measured, others in ((half, other_half), (~half, ~other_half)):
+            of_the_rest = chosen(~measured, ~others)
+            given[measured] = likeliest[measured] >= of_the_rest
+            others_given[others] = of_outside[others] >= of_the_rest
+    figures = {
+        "threshold": threshold,
+        "right_above_threshold": float(given[right].mean()) if right.any() else 0.0,
+        "wrong_above_threshold": float(given[~right].mean()) if not right.all() else 0.0,
+    }
+    return threshold, figures if outside is None else {
+        **figures,
+        "outside_above_threshold": float(others_given.mean()),
+    }
+
+
+def cross_fitted(probabilities: npt.NDArray[np.float64], targets: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Which labels would be given: each half of the rows by thresholds that are chosen on the other half.
+
+    So that what is measured of thresholds is not measured on the rows that chose them.
+
+    Args:
+        probabilities: float64 [rows, labels].
+        targets: bool [rows, labels].
+
+    Returns:
+        bool [rows, labels].
+    """
+    given = np.zeros_like(targets)
+    half = np.arange(len(targets)) % 2 == 0
+    for measured in (half, ~half):
+        others = ~measured if (~measured).any() else measured
+        given[measured] = probabilities[measured] >= np.array(chosen_thresholds(probabilities[others], targets[others]))
+    return given

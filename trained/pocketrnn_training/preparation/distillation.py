@@ -1,0 +1,204 @@
+"""The loss of a student: the labels, and a teacher's probabilities.
+
+Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network", 2015, arXiv 1503.02531.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from pocketrnn.errors import DataError
+from pocketrnn_training.measures.logit_measures import several_labels_loss
+from pocketrnn_training.rows.data import LabelledTexts
+from pocketrnn_training.rows.labelled_rows import UNLABELLED, check_labelled
+from pocketrnn_training.rows.teacher_answers import TeacherAnswers
+
+__all__ = ["AboutTeacher", "Lesson", "Teaching", "about_teacher", "summed_loss", "targets_of", "teaching_of"]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A teacher's answers for the rows of a batch, on their device.
+
+    Attributes:
+        answers: float32 [rows, classes], the teacher's probabilities at the temperature; zeros where it has no answer.
+        label_share: float32 [rows], from 0 to 1: how much of a row's loss is that of its label. The rest is that of
+            the teacher's answer.
+        temperature: what the logits are divided by before they are compared with the answers.
+    """
+
+    answers: Tensor
+    label_share: Tensor
+    temperature: float
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """A teacher's answers for the training rows, and how they are used.
+
+    Attributes:
+        answers: one for some or all rows.
+        label_share: float32 [rows], see `Lesson`: 1 without an answer, 0 without a label, and between them with both.
+        temperature: from 1 (the probabilities as they are) upwards (softer).
+    """
+
+    answers: TeacherAnswers
+    label_share: npt.NDArray[np.float32]
+    temperature: float
+
+    @classmethod
+    def of(
+        cls, answers: TeacherAnswers, labelled: npt.NDArray[np.bool_], weight: float, temperature: float
+    ) -> Teaching:
+        """From the answers, which rows have a label, bool [rows], and the teacher's weight where a row has both."""
+        share = np.where(answers.answered, np.where(labelled, 1 - weight, 0.0), 1.0)
+        return cls(answers, share.astype(np.float32), temperature)
+
+    def with_values(self, values: npt.NDArray[np.float32]) -> Teaching:
+        """The same with the answers' values in another array."""
+        return replace(self, answers=replace(self.answers, values=values))
+
+    def softened(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """float32 [chosen rows, classes]: the answers at the temperature."""
+        answers = self.answers.probabilities(rows)
+        if self.temperature == 1:
+            return answers
+        # The softmax of the logits over the temperature: the logits are the logarithms, but for a constant.
+        raised = answers ** np.float32(1 / self.temperature)
+        softer: npt.NDArray[np.float32] = raised / np.maximum(
+            raised.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny
+        )
+        return softer
+
+    def row_weights(
+        self,
+        rows: npt.NDArray[np.int64],
+        targets: npt.NDArray[np.int64],
+        class_weights: npt.NDArray[np.float32],
+    ) -> npt.NDArray[np.float32]:
+        """float32 [chosen rows]: what a row weighs, by the weights of its label's class and of the answer's classes."""
+        share = self.label_share[rows]
+        weights: npt.NDArray[np.float32] = share * class_weights[targets] + (1 - share) * (
+            self.softened(rows) @ class_weights
+        )
+        return weights
+
+    def lesson(self, rows: npt.NDArray[np.int64], device: torch.device) -> Lesson:
+        """The teacher's answers for the chosen rows, on `device`."""
+        answers, share = torch.from_numpy(self.softened(rows)), torch.from_numpy(self.label_share[rows])
+        return Lesson(answers.to(device), share.to(device), self.temperature)
+
+
+@dataclass(frozen=True)
+class AboutTeacher:
+    """A teacher's figures, measured by its answers.
+
+    Attributes:
+        figures: for the checkpoint.
+        notice: for the owner of the data.
+    """
+
+    figures: dict[str, Any]
+    notice: str
+
+
+def teaching_of(data: LabelledTexts, weight: float, temperature: float) -> Teaching | None:
+    """A teacher's answers for the training rows; None without a teacher.
+
+    Raises:
+        DataError: a row has neither a label nor an answer; there are answers, and a text can have several labels.
+    """
+    labelled, answers = data.labelled, data.answers
+    if answers is None:
+        check_labelled(data, "training row", "Give them labels, or the answers of a teacher.")
+        return None
+    if data.several_labels:
+        raise DataError(
+            "A teacher answers which one label a text has, and these texts can have several.",
+            "Leave the teacher out, or give every text one label.",
+        )
+    if bare := int((~labelled & ~answers.answered).sum()):
+        raise DataError(
+            f"{bare:,} training rows have neither a label nor a teacher's answer.",
+            "Give them one or the other, or leave them out.",
+        )
+    return Teaching.of(answers, labelled, weight, temperature)
+
+
+def targets_of(data: LabelledTexts) -> npt.NDArray[np.int64]:
+    """int64 [rows]: the class of each row, and where it has no label, the one that the teacher thinks the likeliest."""
+    if data.answers is None:
+        return data.targets
+    return np.where(data.targets == UNLABELLED, data.answers.favourites(), data.targets)
+
+
+def about_teacher(data: LabelledTexts, validation: LabelledTexts) -> AboutTeacher | None:
+    """A teacher's figures by its answers for the training rows and, where there are some, for the validation rows."""
+    answers = data.answers
+    if answers is None:
+        return None
+    unlabelled, answered = int((data.targets == UNLABELLED).sum()), int(answers.answered.sum())
+    of_training, of_validation = _accuracy(data), _accuracy(validation)
+    figures = {
+        "sources": list(answers.sources),
+        "answered_rows": answered,
+        "unlabelled_rows": unlabelled,
+        "training_accuracy": of_training,
+        "validation_accuracy": of_validation,
+    }
+    rows = f"The teacher answers {answered:,} of {len(data):,} training rows"
+    if unlabelled:
+        rows += f", and {unlabelled:,} rows have no label"
+    shares = [
+        f"{accuracy:.1%} of the {part} rows with a label"
+        for accuracy, part in ((of_training, "training"), (of_validation, "validation"))
+        if accuracy is not None
+    ]
+    return AboutTeacher(figures, f"{rows}; it is right in {' and '.join(shares)}." if shares else f"{rows}.")
+
+
+def _accuracy(data: LabelledTexts) -> float | None:
+    """How often the teacher's likeliest class is the label, of the rows with both; None where there are none."""
+    if data.answers is None:
+        return None
+    both = data.answers.answered & (data.targets != UNLABELLED)
+    return float((data.answers.favourites() == data.targets)[both].mean()) if both.any() else None
+
+
+def summed_loss(
+    logits: Tensor, targets: Tensor, lesson: Lesson | None, class_weights: Tensor, smoothing: float = 0.0
+) -> Tensor:
+    """The loss of some rows, summed, float32 [].
+
+    Where a text can have several labels, it is that of each label by itself, summed. Else, without a teacher it is the
+    cross-entropy with the labels. With one it is, for each row,
+
+        share * cross_entropy(logits, label) + (1 - share) * temperature^2 * divergence(answer, logits / temperature)
+
+    with the divergence of Kullback and Leibler, which is 0 where the student answers as the teacher. Its gradient by
+    the logits shrinks with the square of the temperature, which the factor makes up for.
+
+    Args:
+        logits: float32 [rows, classes].
+        targets: int64 [rows]; that of a row without a label is any class. Or bool [rows, labels].
+        lesson: what a teacher says of the rows.
+        class_weights: float32 [classes], of labels and of the classes of an answer alike.
+        smoothing: the share of a label's weight that all classes have alike. Answers are smooth already.
+    """
+    if targets.dim() == 2:
+        return several_labels_loss(logits, targets, smoothing)
+    if lesson is None:
+        return cross_entropy(logits, targets, class_weights, reduction="sum", label_smoothing=smoothing)
+    of_labels = cross_entropy(logits, targets, class_weights, reduction="none", label_smoothing=smoothing)
+    of_answers = cross_entropy(logits / lesson.temperature, lesson.answers, class_weights, reduction="none")
+    of_answers -= torch.special.entr(lesson.answers) @ class_weights
+    factor = (1 - lesson.label_share) * lesson.temperature**2
+    loss: Tensor = (lesson.label_share * of_labels + factor * of_answers).sum()
+    return loss

@@ -1,0 +1,148 @@
+"""From labelled sequences of numbers to what an epoch needs: the scale of the channels, and notices about the rows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrnn.errors import DataError, SequenceError
+from pocketrnn.numbers.range_watch import range_of
+from pocketrnn_training.classifiers.architecture import SequenceArchitecture
+from pocketrnn_training.classifiers.checkpoint import BY_FOLDS, MADE_SIGNALS
+from pocketrnn_training.classifiers.kernels import KernelArchitecture, kernel_dilations
+from pocketrnn_training.preparation.augmentation import Augmentation
+from pocketrnn_training.preparation.task import Beside, Task, about_rows
+from pocketrnn_training.preparation.text_preparation import class_weights_of, notices_of_classes
+from pocketrnn_training.progress import Notice
+from pocketrnn_training.rows.batches import EncodedSequences
+from pocketrnn_training.rows.labelled_rows import fold_of_rows
+from pocketrnn_training.rows.sequences import LabelledSequences, mean_and_scale
+from pocketrnn_training.settings.number_settings import NumberSettings
+
+__all__ = ["prepare_sequences"]
+
+_EXAMPLES: Final = 8
+# The most numbers of an example; every bundle that is made of the checkpoint holds some examples.
+_EXAMPLE_NUMBERS: Final = 4096
+# With fewer validation rows, a notice says how much one of them changes.
+_FEW: Final = 200
+_FOLDS: Final = 5
+
+
+def prepare_sequences(
+    data: LabelledSequences,
+    validation: LabelledSequences | None,
+    settings: NumberSettings,
+    report: Callable[[Notice], None],
+    *,
+    examples: Sequence[str] | None = None,
+    beside: Beside,  # noqa: ARG001 - what there is beside rows is for texts, and refused before
+) -> tuple[Task, NumberSettings]:
+    """Split and check the data, learn the scale of each channel from the training rows, and bring all rows to it.
+
+    It also gives the settings with all that the data decides.
+
+    Args:
+        data: the training rows, from which validation rows are held out if `validation` is None.
+        validation: the validation rows.
+        settings: the choices.
+        report: called with what the owner of the data should know.
+        examples: None for some of the validation rows in the checkpoint; else it holds none of them.
+        beside: nothing.
+
+    Raises:
+        DataError: the data cannot be used.
+    """
+    data, validation = data.parts(validation, settings)
+    for text in _notices(data, validation, settings):
+        report(Notice(text))
+    decided = settings.decided(len(data), len(data.labels))
+    # Whole numbers in the channels' own units, as the runtime has them.
+    mean, scale = mean_and_scale([data.rules.in_units(sequence) for sequence in data.sequences])
+    known = range_of(data.rules, data.sequences)
+    rules = replace(data.rules, mean=mean, scale=scale, training_range=known)
+    by_folds = validation is data
+    task = Task(
+        rules=rules,
+        vocabulary=(),
+        labels=data.labels,
+        architecture=_architecture(settings, data),
+        changes=Augmentation(settings.jitter, settings.scaling, settings.time_masking),
+        rows=_encoded(data, rules),
+        targets=data.targets,
+        class_weights=class_weights_of(data.counts(), balanced=settings.class_weights == "balanced"),
+        validation_rows=_encoded(validation, rules),
+        validation_targets=validation.targets,
+        examples=_examples(validation) if examples is None else (),
+        about={
+            **about_rows(data, validation),
+            **({"rows": len(data), BY_FOLDS: True} if by_folds else {}),
+            **({} if examples is None else {"examples": MADE_SIGNALS}),
+        },
+        groups=data.recordings,
+        folds=_folds(data, settings.seed) if by_folds else None,
+    )
+    return task, decided
+
+
+def _encoded(data: LabelledSequences, rules: Any) -> EncodedSequences:
+    try:
+        return EncodedSequences.of(data.sequences, rules)
+    except SequenceError as error:
+        raise DataError(f"{data.source}: {error.problem}", error.remedy) from None
+
+
+def _folds(data: LabelledSequences, seed: int) -> npt.NDArray[np.int64]:
+    folds = min(_FOLDS, len(np.unique(data.recordings)))
+    return fold_of_rows(data, folds, np.random.default_rng(seed))
+
+
+def _architecture(settings: NumberSettings, data: LabelledSequences) -> SequenceArchitecture | KernelArchitecture:
+    channels, classes = len(data.rules.channels), len(data.labels)
+    if kernels := settings.kernels_asked_for:
+        dilations = kernel_dilations(kernels, int(np.median(data.lengths)))
+        return KernelArchitecture(channels=channels, dilations=dilations, classes=classes)
+    shape = {one.name for one in fields(SequenceArchitecture)} - {"channels", "classes"}
+    return SequenceArchitecture(channels=channels, classes=classes, **{name: getattr(settings, name) for name in shape})
+
+
+def _notices(data: LabelledSequences, validation: LabelledSequences, settings: NumberSettings) -> list[str]:
+    notices, skewed = list(data.notes), settings.class_weights == "none"
+    known = _digests(data.sequences)
+    if copies := len(known) - len(set(known)):
+        notices.append(f"{copies:,} of {len(data):,} training sequences repeat another.")
+    if validation is data:
+        return [*notices, *notices_of_classes(data.labels, data.counts(), data.counts(), skewed=skewed)]
+    trained, asked = set(known), _digests(validation.sequences)
+    if leaked := [row for row, digest in enumerate(asked) if digest in trained]:
+        notices.append(
+            f"{len(leaked):,} of {len(validation):,} validation sequences are trained on, such as "
+            f"{validation.names[leaked[0]]}: new ones may be answered less well than these."
+        )
+    if len(validation) < _FEW:
+        notices.append(
+            f"There are only {len(validation)} validation rows, of which each is {100 / len(validation):.1f} points of "
+            "the accuracy. Where no validation rows are given, --folds 5 measures all rows."
+        )
+    return [*notices, *notices_of_classes(data.labels, data.counts(), validation.counts(), skewed=skewed)]
+
+
+def _digests(sequences: Sequence[npt.NDArray[Any]]) -> list[bytes]:
+    """Equal for equal sequences."""
+    return [
+        hashlib.blake2b(np.ascontiguousarray(sequence, np.float64).tobytes(), digest_size=16).digest()
+        for sequence in sequences
+    ]
+
+
+def _examples(data: LabelledSequences) -> tuple[list[list[float | None]], ...]:
+    """Some of the rows, as lists of rows of numbers; NaN, which JSON has not, as None."""
+    small = [row for row, sequence in enumerate(data.sequences) if sequence.size <= _EXAMPLE_NUMBERS]
+    chosen = [small[i] for i in np.unique(np.linspace(0, len(small) - 1, _EXAMPLES).astype(int))] if small else []
+    sequences = [data.rules.in_units(data.sequences[row]).tolist() for row in chosen]
+    return tuple([[None if number != number else number for number in step] for step in one] for one in sequences)

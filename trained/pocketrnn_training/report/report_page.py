@@ -1,0 +1,116 @@
+"""The report of a run as one file of HTML, made of its Markdown and its pictures.
+
+The page loads nothing and runs nothing. It reads the Markdown that `pocketrnn_training.report.run_report` writes, and
+no other: headings, paragraphs, lists, tables and pictures; in a line `**bold**`, `` `code` `` and characters behind a
+backslash.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Final
+
+__all__ = ["report_page"]
+
+_STYLE: Final = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+table { border-collapse: collapse; font-size: 0.9rem; }
+th, td { text-align: left; padding: 0.2rem 0.6rem; border-bottom: 1px solid #ddd; vertical-align: top; }
+td { overflow-wrap: break-word; }
+.number { text-align: right; font-variant-numeric: tabular-nums; }
+img { max-width: 100%; height: auto; }
+@media print { body { margin: 0; } }
+"""
+_SAFE: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+_PICTURE: Final = re.compile(r"!\[(.*)\]\((.*)\)")
+# A character behind a backslash, bold, code: whichever comes first.
+_MARK: Final = re.compile(r"\\(?P<plain>.)|\*\*(?P<bold>(?:\\.|[^*\\])*)\*\*|`(?P<code>[^`]*)`", re.DOTALL)
+_BETWEEN_CELLS: Final = re.compile(r"(?<!\\)\|")
+
+
+def report_page(lines: Sequence[str], pictures: Mapping[str, bytes]) -> str:
+    """The page.
+
+    Args:
+        lines: of Markdown, which begins with a heading.
+        pictures: the content of the PNG files that it shows, by name.
+
+    Returns:
+        a whole document of HTML, ASCII only.
+
+    Example:
+        >>> report_page(["# films", "", "All **right**."], {}).count("<strong>right</strong>")
+        1
+    """
+    title = re.sub(r"\\(.)", r"\1", lines[0].removeprefix("# "))
+    head = [
+        "<!doctype html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{_SAFE}">',
+        '<meta name="viewport" content="width=device-width">',
+        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>",
+    ]
+    whole = "\n".join([*head, *_blocks(lines, pictures), "</body></html>"]) + "\n"
+    return whole.encode("ascii", "xmlcharrefreplace").decode("ascii")
+
+
+def _blocks(lines: Sequence[str], pictures: Mapping[str, bytes]) -> Iterator[str]:
+    for kind, found in groupby(lines, _kind):
+        some = list(found)
+        if kind == "heading":
+            for line in some:
+                marks, _, text = line.partition(" ")
+                yield f"<h{len(marks)}>{_inline(text)}</h{len(marks)}>"
+        elif kind == "picture":
+            yield from (_picture(line, pictures) for line in some)
+        elif kind == "list":
+            yield "<ul>" + "".join(f"<li>{_inline(line[2:])}</li>" for line in some) + "</ul>"
+        elif kind == "table":
+            yield from _table(some)
+        elif kind == "text":
+            yield f"<p>{_inline(chr(10).join(some))}</p>"
+
+
+def _kind(line: str) -> str:
+    beginnings = {"#": "heading", "![": "picture", "- ": "list", "|": "table"}
+    return next((kind for mark, kind in beginnings.items() if line.startswith(mark)), "text" if line else "")
+
+
+def _picture(line: str, pictures: Mapping[str, bytes]) -> str:
+    match = _PICTURE.fullmatch(line)
+    assert match is not None  # noqa: S101 - the report writes no other
+    content = base64.b64encode(pictures[match[2]]).decode()
+    return f'<img alt="{html.escape(match[1])}" src="data:image/png;base64,{content}">'
+
+
+def _table(lines: Sequence[str]) -> Iterator[str]:
+    head, aligned, *rows = ([cell.strip() for cell in _BETWEEN_CELLS.split(line)[1:-1]] for line in lines)
+    kinds = [' class="number"' if cell.endswith(":") else "" for cell in aligned]
+    yield "<table>"
+    if any(head):
+        yield _row(head, kinds, "th")
+    yield from (_row(row, kinds, "td") for row in rows)
+    yield "</table>"
+
+
+def _row(cells: Sequence[str], kinds: Sequence[str], tag: str) -> str:
+    inside = (f"<{tag}{kind}>{_inline(cell)}</{tag}>" for cell, kind in zip(cells, kinds, strict=True))
+    return f"<tr>{''.join(inside)}</tr>"
+
+
+def _inline(text: str) -> str:
+    made, end = [], 0
+    for match in _MARK.finditer(text):
+        made.append(html.escape(text[end : match.start()]))
+        end = match.end()
+        if match["plain"] is not None:
+            made.append(html.escape(match["plain"]))
+        elif match["bold"] is not None:
+            made.append(f"<strong>{_inline(match['bold'])}</strong>")
+        else:
+            made.append(f"<code>{html.escape(match['code'])}</code>")
+    return "".join([*made, html.escape(text[end:])])

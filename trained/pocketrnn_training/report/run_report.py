@@ -1,0 +1,475 @@
+"""The report of a run: `report.md` and three pictures, and all of it as one page, `report.html`."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from pocketrnn_training.baselines.baseline import Baseline
+from pocketrnn_training.classifiers.checkpoint import FITTED_ROWS, Checkpoint
+from pocketrnn_training.classifiers.inference import encoded_rows, logits_of
+from pocketrnn_training.folds import CrossValidation
+from pocketrnn_training.loop.training_loop import VALIDATION_LENGTHS, VALIDATION_LOGITS, TrainingState
+from pocketrnn_training.measures.evaluation import Evaluation, score, score_several
+from pocketrnn_training.measures.thresholds import cross_fitted
+from pocketrnn_training.progress import Epoch, Notice
+from pocketrnn_training.report.report_page import report_page
+from pocketrnn_training.rows.labelled_rows import LabelledRows
+from pocketrnn_training.texts.part_weights import Candidate, candidates_of, told_by_folds
+
+__all__ = ["PAGE", "REPORT", "Found", "ValidationAnswers", "write"]
+
+REPORT: Final = "report.md"
+PAGE: Final = "report.html"
+_MISTAKES: Final = 20
+_SHOWN_CHARACTERS: Final = 300
+_LENGTH_BINS: Final = 10
+# An accuracy on fewer rows says little: that of 30 is known to 9 points or so.
+_ROWS_OF_A_BIN: Final = 30
+# In a larger matrix the numbers would overlap.
+_NUMBERED_CLASSES: Final = 12
+# With more classes, the picture has those that are confused most: the names of all would be too small to be read.
+_DRAWN_CLASSES: Final = 80
+_TICK_CHARACTERS: Final = 30
+# Up to so many classes, their names are written as large as usual.
+_LARGE_TICKS: Final = 25
+_CONFUSIONS: Final = 20
+
+
+@dataclass(frozen=True)
+class ValidationAnswers:
+    """A checkpoint's answers to the validation rows, as they were computed while training.
+
+    Attributes:
+        probabilities: float32 [rows, classes].
+        lengths: int64 [rows], the number of tokens or of steps of each row.
+    """
+
+    probabilities: npt.NDArray[np.float32]
+    lengths: npt.NDArray[np.int64]
+
+    @classmethod
+    def of_state(cls, state: TrainingState) -> ValidationAnswers:
+        """Those of the best epoch of a run."""
+        logits = state.tensors[VALIDATION_LOGITS] / float(state.best.metrics["temperature"])
+        return cls(state.best.answers.probabilities(logits.numpy()), state.tensors[VALIDATION_LENGTHS].numpy())
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, validation: LabelledRows) -> ValidationAnswers:
+        """Read all rows with the checkpoint."""
+        encoded = encoded_rows(validation.inputs, checkpoint.rules, checkpoint.vocabulary)
+        logits = logits_of(checkpoint.module, encoded, int(checkpoint.training["batch_size"]))
+        return cls(checkpoint.answers.probabilities(logits.numpy()), encoded.lengths)
+
+
+@dataclass(frozen=True)
+class Found:
+    """Other results of a run.
+
+    Attributes:
+        notices: those that were reported about the data.
+        baseline: what a linear model reaches on the same rows.
+        cross_validation: what the folds reached.
+    """
+
+    notices: Sequence[Notice] = ()
+    baseline: Baseline | None = None
+    cross_validation: CrossValidation | None = None
+
+
+_NOTHING: Final = Found()
+
+
+def write(
+    folder: Path,
+    checkpoint: Checkpoint,
+    history: Sequence[Epoch],
+    validation: LabelledRows,
+    answers: ValidationAnswers | None = None,
+    found: Found = _NOTHING,
+) -> None:
+    """Write the report of a checkpoint on its validation rows into an existing folder.
+
+    Args:
+        folder: for `report.md`, `report.html`, `learning_curve.png`, `accuracy_by_length.png` and, where each text has
+            one label, `confusion.png`.
+        checkpoint: the best one of the run.
+        history: every epoch of the run; none where nothing is learnt in epochs.
+        validation: the validation rows.
+        answers: those of the checkpoint to the validation rows; without them, all rows are read again.
+        found: what else is known of the run.
+    """
+    answers = answers or ValidationAnswers.of(checkpoint, validation)
+    probabilities, counts = answers.probabilities, None
+    if validation.several_labels:
+        given = cross_fitted(probabilities.astype(np.float64), validation.targets)
+        result = score_several(checkpoint.labels, validation.targets, given)
+        right = (given == validation.targets).all(axis=1)
+        mistakes = _mistaken_labels(checkpoint, validation, probabilities, given)
+    else:
+        predicted = probabilities.argmax(axis=1)
+        result = score(checkpoint.labels, validation.targets, predicted)
+        # Once: of 10,000 classes, this takes half a minute.
+        counts = np.array(result.confusion)
+        right = predicted == validation.targets
+        mistakes = _mistake_lines(checkpoint, validation, probabilities, predicted)
+        _confusion(result, counts).savefig(folder / "confusion.png")
+    bins = _length_bins(answers.lengths, right)
+    if history:
+        _learning_curve(history).savefig(folder / "learning_curve.png")
+    _by_length(bins, validation.STEPS).savefig(folder / "accuracy_by_length.png")
+    lines = [
+        *_head(checkpoint, result, validation.ROW),
+        *_baseline_lines(result, found.baseline, told_by_folds(checkpoint.data)),
+        *_candidate_lines(candidates_of(checkpoint.data)),
+        *_fold_lines(found.cross_validation),
+        *(_curve_lines(history, checkpoint) if history else ()),
+        *_class_lines(result, counts, checkpoint.thresholds),
+        *_length_lines(bins, validation.STEPS),
+        *mistakes,
+        *_data_lines(checkpoint, found.notices),
+    ]
+    # Half a surrogate pair, which a text may hold, has no UTF-8 form.
+    (folder / REPORT).write_text("\n".join(lines) + "\n", encoding="utf-8", errors="backslashreplace")
+    pictures = {path.name: path.read_bytes() for path in folder.glob("*.png")}
+    (folder / PAGE).write_text(report_page(lines, pictures), encoding="ascii")
+
+
+def _head(checkpoint: Checkpoint, result: Evaluation, what: str) -> Iterator[str]:
+    metrics = checkpoint.metrics
+    yield f"# {_plain(checkpoint.name)}"
+    yield ""
+    if checkpoint.activation == "sigmoid":
+        yield f"On {result.rows:,} validation rows: micro F1 **{result.micro_f1:.2%}**, macro F1 {result.macro_f1:.2%},"
+        yield f"all labels right in {result.accuracy:.2%}, after epoch {metrics['epoch']}."
+        yield "Each half of the rows is measured with thresholds that were chosen on the other half; the checkpoint"
+        yield "keeps thresholds that were chosen on all of them."
+    else:
+        if (candidate := told_by_folds(checkpoint.data)) is not None:
+            yield f"**{candidate.reached.capitalize()}**. The validation rows are too few to tell."
+            yield ""
+        yield from _accuracy_lines(checkpoint, result)
+    if (fitted := checkpoint.data.get(FITTED_ROWS)) is not None:
+        yield "All figures here are of a classifier that had not read these rows. It was then fitted once more,"
+        yield f"on all {fitted:,} rows: no row is left to measure it with."
+    yield ""
+    yield f"{checkpoint.architecture.said}."
+    yield ""
+    yield f"Calibration: the expected calibration error is {metrics['calibration_error']:.4f}; it was"
+    yield f"{metrics['calibration_error_before']:.4f} before the logits were divided by the temperature"
+    yield f"{metrics['temperature']:.3f}, fitted on the same rows."
+    if (threshold := metrics.get("threshold")) is not None:
+        yield ""
+        yield f"None of these: below the probability {threshold:.4f}, a {what} is given no label. On the"
+        right, wrong = metrics["right_above_threshold"], metrics["wrong_above_threshold"]
+        yield f"validation rows, {right:.1%} of the right answers reach it, and {wrong:.1%} of the wrong ones."
+        outside = metrics.get("outside_above_threshold")
+        if outside is None:
+            yield f"No {what} of another kind was asked: `--outside` names the label of such rows."
+        else:
+            yield f"{outside:.1%} of {checkpoint.data['outside_rows']:,} rows of none of the classes are given a label."
+            yield "They are not trained on."
+            if checkpoint.training["none_of_these"] is None:
+                yield "Each half of these rows and of the validation rows is measured with the threshold of the other"
+                yield "half; the one that is kept is chosen on all of them."
+
+
+def _accuracy_lines(checkpoint: Checkpoint, result: Evaluation) -> Iterator[str]:
+    metrics = checkpoint.metrics
+    if checkpoint.measured_by_folds:
+        spread = f"**{result.accuracy:.1%} ± {100 * metrics['folds_accuracy_deviation']:.1f}**"
+        yield f"Accuracy by {metrics['folds']} folds of all {result.rows:,} rows: {spread}, mean F1"
+        yield f"{result.macro_f1:.1%}; ± is the standard deviation of the folds. Each row was answered by a classifier"
+        yield "of the rows of the other folds."
+        return
+    epoch = f", after epoch {metrics['epoch']}" if "epoch" in metrics else ""
+    yield f"Right of {result.rows:,} validation rows: **{result.accuracy:.2%}**, mean F1 {result.macro_f1:.2%}{epoch}."
+
+
+def _baseline_lines(result: Evaluation, baseline: Baseline | None, candidate: Candidate | None) -> Iterator[str]:
+    if baseline is None:
+        return
+    if candidate is not None:
+        ours, how = candidate.accuracy, "has an accuracy of **{:.2%}** on the rows of the same folds"
+    elif baseline.micro_f1 is None:
+        ours, how = result.accuracy, "has an accuracy of **{:.2%}** on the same rows"
+    else:
+        ours, how = result.micro_f1, "one for each label, has a micro F1 of **{:.2%}** on the same rows"
+    yield ""
+    yield f"{baseline.MODEL},"
+    yield f"{baseline.FITTED.format(baseline.rows)}, {how.format(baseline.reached)}."
+    if baseline.reached > ours:
+        yield f"**It is better here, by {100 * (baseline.reached - ours):.2f} points.** {baseline.ADVICE}"
+
+
+def _candidate_lines(candidates: Sequence[Candidate]) -> Iterator[str]:
+    if not candidates:
+        return
+    yield from ("", "## What was compared", "")
+    yield "Before the training, each fold of the training rows was answered by a classifier of the other folds. The"
+    yield "weights of the recurrent and of the linear part, by which their logits are multiplied, were fitted on these"
+    yield "answers. The accuracy of both parts is with weights that were fitted on the other folds. The way with the"
+    yield "smallest loss was taken."
+    yield from (
+        "",
+        "| tokens | rows | folds | both parts | deviation | loss | recurrent part alone | linear part alone |",
+    )
+    yield "|---|---:|---:|---:|---:|---:|---:|---:|"
+    for c in candidates:
+        yield (
+            f"| {_plain(c.tokenizer)} | {c.rows:,} | {c.folds} | {c.accuracy:.2%} | {100 * c.deviation:.2f} | "
+            f"{c.loss:.4f} | {c.recurrent_accuracy:.2%} | {c.linear_accuracy:.2%} |"
+        )
+    taken = candidates[0]
+    yield ""
+    yield f"The recurrent part weighs {taken.recurrent_weight:.3f} and the linear part {taken.linear_weight:.3f}."
+
+
+def _fold_lines(result: CrossValidation | None) -> Iterator[str]:
+    if result is None:
+        return
+    yield from ("", "## Cross-validation", "")
+    yield f"**{result.said}** Each fold is measured by a classifier of the same settings that was trained on"
+    yield "the rows of the others. The classifier of this report read all rows; it is none of those."
+    what = "micro F1" if result.several_labels else "accuracy"
+    yield from ("", f"| fold | rows | {what} | mean F1 | linear model |", "|---:|---:|---:|---:|---:|")
+    for i, (fold, reached) in enumerate(zip(result.folds, result.scores.tolist(), strict=True), start=1):
+        linear = "" if fold.linear is None else f"{fold.linear:.2%}"
+        yield f"| {i} | {fold.rows:,} | {reached:.2%} | {fold.macro_f1:.2%} | {linear} |"
+
+
+def _curve_lines(history: Sequence[Epoch], checkpoint: Checkpoint) -> Iterator[str]:
+    yield from ("", "## Learning curve", "", "![learning curve](learning_curve.png)", "")
+    if checkpoint.architecture.pairs:
+        yield "Training figures are of the recurrent part alone, validation figures of both parts: the linear part was"
+        yield from ("fitted on the training rows before.", "")
+    yield "| epoch | training loss | training accuracy | validation loss | validation accuracy | F1 | seconds | |"
+    yield "|---:|---:|---:|---:|---:|---:|---:|---|"
+    for e in history:
+        best = "best so far" if e.best else ""
+        yield (
+            f"| {e.epoch} | {e.training_loss:.4f} | {e.training_accuracy:.2%} | {e.validation_loss:.4f} | "
+            f"{e.validation_accuracy:.2%} | {e.validation_f1:.2%} | {e.seconds:.1f} | {best} |"
+        )
+
+
+def _class_lines(
+    result: Evaluation, counts: npt.NDArray[np.int64] | None, thresholds: Sequence[float] | None
+) -> Iterator[str]:
+    if counts is None:
+        yield from ("", "## Labels", "", "| label | threshold | precision | recall | F1 | rows |")
+        yield "|---|---:|---:|---:|---:|---:|"
+        for c, threshold in zip(result.classes, thresholds or (0.5,) * len(result.classes), strict=True):
+            yield (
+                f"| {_plain(c.label)} | {threshold:.4f} | {c.precision:.2%} | {c.recall:.2%} | {c.f1:.2%} | "
+                f"{c.rows:,} |"
+            )
+        return
+    yield from ("", "## Classes", "", "| | class | precision | recall | F1 | rows |", "|---:|---|---:|---:|---:|---:|")
+    for i, c in enumerate(result.classes, start=1):
+        yield f"| {i} | {_plain(c.label)} | {c.precision:.2%} | {c.recall:.2%} | {c.f1:.2%} | {c.rows:,} |"
+    yield from ("", "## Confusion", "", _confusion_said(result), "", "![confusion](confusion.png)")
+    confused = _confusions(counts)
+    if confused and len(result.classes) > _NUMBERED_CLASSES:
+        yield from ("", f"The largest of {len(confused):,} confusions:" if len(confused) > _CONFUSIONS else "")
+        yield from ("", "| true class | class given | rows |", "|---|---|---:|")
+        for count, true, given in confused[:_CONFUSIONS]:
+            yield f"| {_plain(result.classes[true].label)} | {_plain(result.classes[given].label)} | {count:,} |"
+
+
+def _confusions(counts: npt.NDArray[np.int64]) -> list[tuple[int, int, int]]:
+    """How many rows of which class are given which other, the largest first."""
+    found = ((int(counts[i, j]), i, j) for i, j in np.argwhere(counts).tolist() if i != j)
+    return sorted(found, key=lambda one: (-one[0], one[1:]))
+
+
+def _confusion_said(result: Evaluation) -> str:
+    classes = len(result.classes)
+    which = "Rows by true class and class given, as shares of the true class."
+    if classes > _DRAWN_CLASSES:
+        which += f" The picture has the {_DRAWN_CLASSES} of {classes:,} classes that are confused most."
+    if any(_tick(i, of_class.label).isdigit() for i, of_class in enumerate(result.classes)):
+        which += " A class whose name is hard to draw has its number in the table above."
+    return which
+
+
+def _length_lines(bins: Sequence[tuple[int, int, int, float]], steps: str) -> Iterator[str]:
+    yield from ("", "## Accuracy by length", "", "![accuracy by length](accuracy_by_length.png)", "")
+    yield from (f"| {steps} | rows | accuracy |", "|---|---:|---:|")
+    for least, most, rows, accuracy in bins:
+        yield f"| {_range(least, most)} | {rows:,} | {accuracy:.2%} |"
+
+
+def _mistake_lines(
+    checkpoint: Checkpoint,
+    validation: LabelledRows,
+    probabilities: npt.NDArray[np.float32],
+    predicted: npt.NDArray[np.int64],
+) -> Iterator[str]:
+    wrong = np.flatnonzero(predicted != validation.targets)
+    yield from ("", "## The worst mistakes", "")
+    surest = "; the surest first." if len(wrong) else "."
+    yield f"{len(wrong):,} of {len(validation):,} validation rows are given a wrong class{surest}"
+    order = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")]
+    if not len(order):
+        return
+    yield ""
+    yield from (f"| class given | probability | true class | {validation.ROW} |", "|---|---:|---|---|")
+    for row in order[:_MISTAKES].tolist():
+        given, true = checkpoint.labels[predicted[row]], checkpoint.labels[validation.targets[row]]
+        probability = probabilities[row, predicted[row]]
+        yield f"| {_plain(given)} | {probability:.1%} | {_plain(true)} | {_plain(validation.shown(row))} |"
+
+
+def _mistaken_labels(
+    checkpoint: Checkpoint,
+    validation: LabelledRows,
+    probabilities: npt.NDArray[np.float32],
+    given: npt.NDArray[np.bool_],
+) -> Iterator[str]:
+    wrong = np.flatnonzero((given != validation.targets).any(axis=1))
+    yield from ("", "## The worst mistakes", "")
+    yield f"{len(wrong):,} of {len(validation):,} validation rows are given a wrong label, or lack one" + (
+        "; those with the highest loss first." if len(wrong) else "."
+    )
+    if not len(wrong):
+        return
+    likely = np.where(validation.targets, probabilities, 1 - probabilities).clip(1e-7)
+    order = wrong[np.argsort(np.log(likely[wrong]).sum(axis=1), kind="stable")]
+    yield from ("", f"| labels given | true labels | {validation.ROW} |", "|---|---|---|")
+    for row in order[:_MISTAKES].tolist():
+        named = [
+            ", ".join(_plain(label) for label, is_one in zip(checkpoint.labels, some, strict=True) if is_one) or "none"
+            for some in (given[row], validation.targets[row])
+        ]
+        yield f"| {named[0]} | {named[1]} | {_plain(validation.shown(row))} |"
+
+
+def _data_lines(checkpoint: Checkpoint, notices: Sequence[Notice]) -> Iterator[str]:
+    data = checkpoint.data
+    yield from ("", "## Data", "")
+    if checkpoint.measured_by_folds:
+        yield f"{_plain(str(data['source']))}: {data['rows']:,} rows."
+    else:
+        yield f"{_plain(str(data['source']))}: {data['training_rows']:,} training rows,"
+        yield f"{data['validation_rows']:,} validation rows."
+    if notices:
+        yield ""
+        yield from (f"- {_plain(notice.text)}" for notice in notices)
+    yield from ("", "## Settings", "", "| | |", "|---|---|")
+    yield from (f"| {name} | {_plain(str(value))} |" for name, value in checkpoint.training.items())
+
+
+def _range(least: int, most: int) -> str:
+    return f"{least}" if least == most else f"{least} to {most}"
+
+
+def _plain(text: str) -> str:
+    """One line of Markdown that shows any text as it is; a long one is cut."""
+    text = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
+    one_line = "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in text)
+    return re.sub(r"([\\`*_{}\[\]<>()#+!|&~$-])", r"\\\1", one_line)
+
+
+def _length_bins(lengths: npt.NDArray[np.int64], right: npt.NDArray[np.bool_]) -> list[tuple[int, int, int, float]]:
+    """Bins of about equally many rows: the smallest and largest number of tokens, the rows, their accuracy."""
+    count = max(1, min(_LENGTH_BINS, len(lengths) // _ROWS_OF_A_BIN))
+    edges = np.unique(np.quantile(lengths, np.linspace(0, 1, count + 1), method="lower"))
+    bins = []
+    bin_of_row = np.clip(np.searchsorted(edges, lengths, side="right") - 1, 0, max(0, len(edges) - 2))
+    for index in np.unique(bin_of_row):
+        here = bin_of_row == index
+        bins.append((int(lengths[here].min()), int(lengths[here].max()), int(here.sum()), float(right[here].mean())))
+    return bins
+
+
+def _figure(width: float = 6.4, height: float = 4.0) -> Figure:
+    # Not pyplot: its figures are global state, and it may need a display.
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _learning_curve(history: Sequence[Epoch]) -> Figure:
+    figure = _figure(9.6)
+    for axes, what in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        epochs = [epoch.epoch for epoch in history]
+        for part in ("training", "validation"):
+            axes.plot(epochs, [getattr(epoch, f"{part}_{what}") for epoch in history], marker="o", ms=3, label=part)
+        axes.set_xlabel("epoch")
+        axes.set_title(what)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    return figure
+
+
+def _confusion(result: Evaluation, counts: npt.NDArray[np.int64]) -> Figure:
+    chosen, of_class = _most_confused(counts), counts.sum(axis=1)
+    counts = counts[np.ix_(chosen, chosen)]
+    # As shares of the true class, so that a large class does not hide the others.
+    shares = counts / np.maximum(of_class[chosen, None], 1)
+    names = [_tick(i, result.classes[i].label) for i in chosen.tolist()]
+    classes = len(names)
+    # Room for the names beside the matrix, and for each of them one after the other.
+    side = 1.5 + 0.07 * max(map(len, names)) + max(2.5 + 0.12 * classes, 0.15 * classes)
+    figure = _figure(side + 1, side)
+    axes = figure.subplots()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    size = 10 if classes <= _LARGE_TICKS else 7
+    axes.set_xticks(range(classes), names, parse_math=False, rotation=90, fontsize=size)
+    axes.set_yticks(range(classes), names, parse_math=False, fontsize=size)
+    if classes <= _NUMBERED_CLASSES:
+        for i, row in enumerate(counts):
+            for j, count in enumerate(row):
+                axes.text(
+                    j, i, f"{count:,}", ha="center", va="center", color="white" if shares[i, j] > 0.5 else "black"
+                )
+    axes.set_xlabel("class given")
+    axes.set_ylabel("true class")
+    figure.colorbar(image, label="share of the true class")
+    return figure
+
+
+def _most_confused(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """int64 [classes to draw]: the classes with the most rows that are given another class, or of another."""
+    wrong = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
+    return np.sort(np.argsort(-wrong, kind="stable")[:_DRAWN_CLASSES])
+
+
+def _tick(index: int, label: str) -> str:
+    """The name of a class; its number where the font lacks a character of it."""
+    font = _font()
+    if not label.strip() or not label.isprintable() or not all(font.get_char_index(ord(one)) for one in label):
+        return str(index + 1)
+    # Two long names may begin alike.
+    return label if len(label) <= _TICK_CHARACTERS else f"{label[:_TICK_CHARACTERS]}... ({index + 1})"
+
+
+@functools.cache
+def _font() -> Any:
+    from matplotlib import font_manager
+
+    return font_manager.get_font(font_manager.findfont("DejaVu Sans"))
+
+
+def _by_length(bins: Sequence[tuple[int, int, int, float]], steps: str) -> Figure:
+    figure = _figure()
+    axes = figure.subplots()
+    axes.bar(range(len(bins)), [accuracy for *_, accuracy in bins], color="tab:blue")
+    axes.set_xticks(range(len(bins)), [_range(least, most) for least, most, *_ in bins], rotation=45)
+    # From 0 on: bars that begin elsewhere show a difference larger than it is.
+    axes.set_ylim(0.0, 1.0)
+    axes.set_xlabel(steps)
+    axes.set_ylabel("accuracy")
+    axes.grid(axis="y", alpha=0.3)
+    return figure

@@ -1,0 +1,117 @@
+"""AG News as torchtext knows it: where its two files are, how they are downloaded once, and how they are read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import urllib.error
+import urllib.request
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from pocketrnn.bundle.folder import file_written_whole
+from pocketrnn.errors import DataError, OutputError, shown
+from pocketrnn_training.rows.column_files import opened, read_delimited
+from pocketrnn_training.rows.data import LabelledTexts, class_targets
+from pocketrnn_training.rows.stored import Spool, StoredTexts
+
+__all__ = ["AG_NEWS_LABELS", "ag_news"]
+
+# torchtext/datasets/ag_news.py: where the two files are, their md5, and the names of the classes 1 to 4.
+AG_NEWS_LABELS: Final = ("World", "Sports", "Business", "Sci/Tech")
+_URL: Final = "https://raw.githubusercontent.com/mhjabreel/CharCnn_Keras/master/data/ag_news_csv/"
+_MD5: Final = {"train.csv": "b1a00f826fdfbd249f79597b59e1dc12", "test.csv": "d52ea96a97a2d943681189a97654912d"}
+
+
+def ag_news(part: str, data_dir: Path | None = None, *, labels: tuple[str, ...] | None = None) -> LabelledTexts:
+    """AG News (Zhang, Zhao and LeCun 2015), as `torchtext.datasets.AG_NEWS` reads it.
+
+    The files `train.csv` and `test.csv` have no header; a row is class (1 to 4), title, description, and its text is
+    the title, a space, the description.
+
+    Args:
+        part: `train` or `test`.
+        data_dir: a folder that holds the files, which need not be the official ones. Without it the official file is
+            read from the user's cache folder, and downloaded to it the first time.
+        labels: the classes and their order; without it, `AG_NEWS_LABELS`.
+
+    Raises:
+        DataError: the file is missing, damaged or cannot be downloaded; a class is not 1 to 4; `labels` lacks a class.
+
+    Example:
+        >>> data = ag_news("test", Path("folder_with_test_csv"))
+        >>> data.labels
+        ('World', 'Sports', 'Business', 'Sci/Tech')
+    """
+    file_name = f"{part}.csv"
+    path = _cached(file_name) if data_dir is None else data_dir / file_name
+    names = {str(number): label for number, label in enumerate(AG_NEWS_LABELS, start=1)}
+    codes = Spool()
+
+    def texts_and_codes() -> Iterator[list[str]]:
+        before = 0
+        columns = ("class", "title", "description")
+        for classes, titles, descriptions in read_delimited(path, columns, ",", names=columns):
+            for row, number in enumerate(classes, start=before + 1):
+                if number not in names:
+                    raise DataError(
+                        f"Row {row} of {path} has the class {shown(number, 40)}; AG News has 1 to 4, and no header "
+                        "line.",
+                        "Give a file with a header line by its own name, not as ag_news.",
+                    )
+            before += len(classes)
+            codes.write(array("q", [int(number) - 1 for number in classes]).tobytes())
+            yield [f"{title} {description}" for title, description in zip(titles, descriptions, strict=True)]
+
+    source, labels = f"AG News, {file_name}", labels or AG_NEWS_LABELS
+    texts = StoredTexts.of(texts_and_codes())
+    return LabelledTexts(
+        texts=texts,
+        targets=class_targets(codes.numbers(np.int64), AG_NEWS_LABELS, labels, source),
+        labels=labels,
+        source=source,
+        licence="research and other non-commercial use",
+    )
+
+
+def _cached(file_name: str) -> Path:
+    # https://specifications.freedesktop.org/basedir-spec: an XDG_CACHE_HOME that is not absolute is to be ignored.
+    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    path = (cache if cache.is_absolute() else Path.home() / ".cache") / "pocketrnn" / "ag_news" / file_name
+    if not path.exists():
+        _download(_URL + file_name, _MD5[file_name], path)
+        return path
+    with opened(path) as file:
+        content = file.read()
+    if not _has_md5(content, _MD5[file_name]):
+        raise DataError(f"{path} is not the official file: its md5 differs.", "Delete it and run this again.")
+    return path
+
+
+def _download(url: str, md5: str, path: Path) -> None:
+    """Put the file at `url` at `path`, whole and with the right md5, or not at all."""
+    elsewhere = "Get the file by other means and name its folder: --data-dir, or data_dir= in Python."
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 - the two addresses are fixed, and https
+            content = answer.read()
+    except (OSError, urllib.error.URLError) as error:
+        raise DataError(f"{url} cannot be downloaded: {error}.", elsewhere) from None
+    if not _has_md5(content, md5):
+        raise DataError(f"{url} did not send the official file: its md5 differs.", elsewhere)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # By force: another process may have downloaded the same file meanwhile.
+        with file_written_whole(path, force=True) as file:
+            file.write(content)
+    except OutputError as error:
+        raise DataError(error.problem, elsewhere) from None
+    except OSError as error:
+        raise DataError(f"{path} could not be written: {error.strerror or error}.", elsewhere) from None
+
+
+def _has_md5(content: bytes, md5: str) -> bool:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest() == md5

@@ -1,0 +1,183 @@
+"""Rows as a module reads them, in flat arrays: texts as ids, or sequences of numbers; and batches of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrnn.numbers.number_input import NumberInput
+from pocketrnn.text import TextEncoder
+from pocketrnn_training.rows.stored import Spool
+
+__all__ = [
+    "EncodedRows",
+    "EncodedSequences",
+    "EncodedTexts",
+    "joined",
+    "random_batches",
+    "rows_of_epoch",
+    "similar_length_batches",
+]
+
+# Rows are sorted by length among this many batches at a time, and the batches shuffled.
+_BATCHES_SORTED_TOGETHER = 64
+
+
+class EncodedRows(ABC):
+    """Many rows in one array: row i is values[offsets[i]:offsets[i + 1]]. A subclass is made of these two."""
+
+    offsets: npt.NDArray[np.int64]
+
+    @abstractmethod
+    def __init__(self, values: npt.NDArray[Any], offsets: npt.NDArray[np.int64]) -> None: ...
+
+    @property
+    @abstractmethod
+    def values(self) -> npt.NDArray[Any]:
+        """[steps of all rows, ...]"""
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """int64 [rows]: the number of steps of each row, at least 1."""
+        return np.diff(self.offsets)
+
+    def batch(self, rows: npt.NDArray[np.int64], padding: float) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+        """The given rows, padded at the end to the longest of them.
+
+        Returns:
+            tokens int64 [batch, sequence] or samples float32 [batch, time, channels]; lengths int64 [batch].
+        """
+        starts = self.offsets[rows]
+        lengths = self.offsets[rows + 1] - starts
+        columns = np.arange(lengths.max())
+        real = columns < lengths[:, None]
+        values = self.values
+        kind = np.int64 if values.dtype.kind == "i" else values.dtype
+        batch = np.full((*real.shape, *values.shape[1:]), padding, dtype=kind)
+        batch[real] = values[(starts[:, None] + columns)[real]]
+        return batch, lengths
+
+    def chosen(self, rows: npt.NDArray[np.int64]) -> Self:
+        """The given rows, in the order given."""
+        lengths = self.lengths[rows]
+        offsets = np.concatenate(([0], np.cumsum(lengths)))
+        places = np.repeat(self.offsets[rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return type(self)(self.values[places], offsets)
+
+
+def joined(first: EncodedRows, second: EncodedRows) -> EncodedRows:
+    """The rows of the first, then those of the second, of the same kind."""
+    values = np.concatenate((first.values, second.values))
+    return type(first)(values, np.concatenate((first.offsets, first.offsets[-1] + second.offsets[1:])))
+
+
+@dataclass(frozen=True)
+class EncodedTexts(EncodedRows):
+    """Many texts as ids in one array: row i is ids[offsets[i]:offsets[i + 1]].
+
+    Attributes:
+        ids: int32 [tokens of all rows].
+        offsets: int64 [rows + 1].
+    """
+
+    ids: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int64]
+
+    @classmethod
+    def from_lengths(cls, ids: npt.NDArray[np.int32], lengths: npt.NDArray[np.int64]) -> EncodedTexts:
+        """From the ids of all rows and the length of each."""
+        return cls(ids, np.concatenate(([0], np.cumsum(lengths))))
+
+    @classmethod
+    def of(cls, texts: Iterable[str], encoder: TextEncoder) -> EncodedTexts:
+        """Encode the texts; much data is kept in a temporary file (`pocketrnn_training.rows.stored`)."""
+        ids, lengths = Spool(), Spool()
+        for text in texts:
+            row = encoder.encode(text)
+            ids.write(array("i", row).tobytes())
+            lengths.write(array("q", (len(row),)).tobytes())
+        return cls.from_lengths(ids.numbers(np.int32), lengths.numbers(np.int64))
+
+    @property
+    def values(self) -> npt.NDArray[np.int32]:
+        """The ids."""
+        return self.ids
+
+
+@dataclass(frozen=True)
+class EncodedSequences(EncodedRows):
+    """Many sequences of numbers in one array: row i is samples[offsets[i]:offsets[i + 1]].
+
+    Attributes:
+        samples: float32 [steps of all rows, channels], as the module is given them.
+        offsets: int64 [rows + 1].
+    """
+
+    samples: npt.NDArray[np.float32]
+    offsets: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, sequences: Iterable[object], rules: NumberInput) -> EncodedSequences:
+        """Bring sequences, as the sensor gives them, to the module's scale.
+
+        Raises:
+            SequenceError: one has other channels, is empty, or holds what the rules refuse.
+        """
+        prepared = [rules.prepared(sequence) for sequence in sequences]
+        samples = np.concatenate([np.empty((0, len(rules.channels)), np.float32), *prepared])
+        return cls(samples, np.concatenate(([0], np.cumsum([len(sequence) for sequence in prepared], dtype=np.int64))))
+
+    @property
+    def values(self) -> npt.NDArray[np.float32]:
+        """The samples."""
+        return self.samples
+
+
+def rows_of_epoch(rows: int, size: int, epoch: int, seed: int) -> npt.NDArray[np.int64]:
+    """The row numbers of one epoch, int64 [size], in random order.
+
+    Over the epochs, every row is drawn once before any is drawn again. The rows of an epoch follow from its number and
+    the seed alone, so that a run can be resumed at any epoch.
+
+    Args:
+        rows: the number of rows of the data.
+        size: the number of rows of an epoch.
+        epoch: the number of the epoch, from 1.
+        seed: decides the order.
+    """
+    first, end = (epoch - 1) * size, epoch * size
+    rounds = range(first // rows, (end - 1) // rows + 1)
+    orders = [np.random.default_rng((seed, number)).permutation(rows) for number in rounds]
+    start = first - rounds.start * rows
+    return np.concatenate(orders)[start : start + size]
+
+
+def similar_length_batches(
+    rows: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], batch_size: int, rng: np.random.Generator
+) -> list[npt.NDArray[np.int64]]:
+    """Batches of rows of similar length, in random order.
+
+    Args:
+        rows: int64, the row numbers of an epoch in random order.
+        lengths: int64 [rows of the data], the length of each row.
+        batch_size: the rows of a batch; the last batch of a group may have fewer.
+        rng: decides the order of the batches.
+    """
+    together = batch_size * _BATCHES_SORTED_TOGETHER
+    batches = []
+    for start in range(0, len(rows), together):
+        group = rows[start : start + together]
+        group = group[np.argsort(lengths[group], kind="stable")]
+        batches += [group[i : i + batch_size] for i in range(0, len(group), batch_size)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def random_batches(rows: npt.NDArray[np.int64], batch_size: int) -> list[npt.NDArray[np.int64]]:
+    """Batches of the rows in the given order; the last one may have fewer."""
+    return [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]

@@ -1,0 +1,283 @@
+"""Where the labelled rows of a run come from: files of texts or of sequences of numbers, or AG News."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pocketrnn.errors import InputError, require
+from pocketrnn.tables.encodings import UTF8
+from pocketrnn.tables.rows import LABEL_SEPARATOR
+from pocketrnn_training.settings.number_settings import NumberSettings
+from pocketrnn_training.settings.sequence_options import NOTHING_SAID, OF_NUMBERS, SequenceOptions
+from pocketrnn_training.settings.text_settings import TextSettings
+
+if TYPE_CHECKING:
+    from pocketrnn.numbers.number_input import NumberInput
+    from pocketrnn_training.rows.data import LabelledTexts
+    from pocketrnn_training.rows.labelled_rows import LabelledRows
+    from pocketrnn_training.rows.sequences import LabelledSequences
+
+__all__ = ["AG_NEWS", "DataSource"]
+
+AG_NEWS: Final = "ag_news"
+# Options that hold for other rows as for the training rows: those of all rows, and those of steps.
+_REMEMBERED: Final = ("text_column", "label_column", "label_separator", "join_labels")
+_OF_STEPS: Final = ("sequence_column", "time_column")
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """The rows that a user names.
+
+    Attributes:
+        names: files of one data set, or `ag_news` alone.
+        text_column: the name of the column that holds the texts.
+        label_column: the name of the column that holds the labels.
+        data_dir: the folder with the files of AG News; without it they are downloaded.
+        multi_label: whether a text can have any number of labels.
+        label_separator: what stands between them where they are a string.
+        numbers: what is said of sequences of numbers.
+        encoding: of files of text, as `pocketrnn.tables.encodings.check_encoding` gives it.
+        outside: the label of rows that are of none of the classes.
+        join_labels: whether labels that differ only in case or spaces are one.
+        drop_unlabelled: whether rows without a label are left out.
+        said: the names of those of these that the user gave: what a classifier remembers does not replace them.
+    """
+
+    names: tuple[str, ...]
+    text_column: str = "text"
+    label_column: str = "label"
+    data_dir: Path | None = None
+    multi_label: bool = False
+    label_separator: str = LABEL_SEPARATOR
+    numbers: SequenceOptions = NOTHING_SAID
+    encoding: str = UTF8
+    outside: str | None = None
+    join_labels: bool = False
+    drop_unlabelled: bool = False
+    said: frozenset[str] = frozenset()
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """How the rows are read where that is not the default, for a checkpoint to remember.
+
+        Example:
+            >>> DataSource(("reviews.csv",), text_column="body").columns
+            {'text_column': 'body'}
+        """
+        own = {name: getattr(self, name) for name in _REMEMBERED if getattr(self, name) != getattr(type(self), name)}
+        return own | {name: value for name in _OF_STEPS if (value := getattr(self.numbers, name)) is not None}
+
+    def remembering(self, columns: Mapping[str, Any]) -> DataSource:
+        """The same rows, read as a classifier remembers that its own were, but for what the user said.
+
+        Args:
+            columns: what `columns` gave when it was trained; other members mean nothing.
+
+        Example:
+            >>> DataSource(("test.csv",)).remembering({"text_column": "body"}).text_column
+            'body'
+        """
+        known: dict[str, Any] = {
+            name: value
+            for name, value in columns.items()
+            if name not in self.said and type(value) is type(getattr(self, name, ""))
+        }
+        steps: dict[str, Any] = {name: known[name] for name in _OF_STEPS if name in known}
+        rows: dict[str, Any] = {name: known[name] for name in _REMEMBERED if name in known}
+        return replace(self, numbers=replace(self.numbers, **steps), **rows)
+
+    @property
+    def of_numbers(self) -> bool:
+        """Whether the rows are sequences of numbers: by the endings of the files, or since their channels are named.
+
+        Raises:
+            InputError: only some of the files are of numbers, or something is said of numbers, and the files are texts.
+
+        Example:
+            >>> DataSource(("motions.ts",)).of_numbers, DataSource(("reviews.csv",)).of_numbers
+            (True, False)
+        """
+        by_ending = [Path(name).suffix.lower() in OF_NUMBERS for name in self.names]
+        if self.numbers.channels is not None or all(by_ending):
+            return True
+        if any(by_ending):
+            other = self.names[by_ending.index(False)]
+            raise InputError(
+                f"{self.names[by_ending.index(True)]} holds sequences of numbers, and {other} does not say so.",
+                "Name the columns of the channels: --channels ax,ay,az.",
+            )
+        if self.numbers != NOTHING_SAID:
+            raise InputError(
+                "--sequence-column, --time-column, --channels-first, --missing, --integer-scale, --units, --window, "
+                "--hop and --rate are for sequences of numbers, and the data holds texts.",
+                "Name the columns of the channels, too: --channels ax,ay,az.",
+            )
+        return False
+
+    @property
+    def settings(self) -> type[TextSettings] | type[NumberSettings]:
+        """The class of the choices of a run on these rows.
+
+        Raises:
+            InputError: see `of_numbers`.
+
+        Example:
+            >>> DataSource(("motions.ts",)).settings.__name__
+            'NumberSettings'
+        """
+        return NumberSettings if self.of_numbers else TextSettings
+
+    def check_files(self, validation: Iterable[Path] = (), unlabelled: Iterable[Path] = ()) -> None:
+        """Refuse what the beginnings of the files tell already: a file or a column that is missing.
+
+        Args:
+            validation: files of validation rows.
+            unlabelled: files of texts without labels.
+
+        Raises:
+            DataError: a file is missing, of another kind or in another encoding; a column is missing.
+            InputError: see `of_numbers`; an encoding is named of what has none.
+            MissingExtraError: pyarrow is not installed.
+
+        Example:
+            >>> DataSource(("reviews.csv",)).check_files()
+        """
+        require("pyarrow", "train")
+        from pocketrnn_training.rows.column_files import opened, read_columns
+
+        both, text = (self.text_column, self.label_column), (self.text_column,)
+        named = () if AG_NEWS in self.names else tuple(map(Path, self.names))
+        self._check_of_own_texts()
+        if self.of_numbers:
+            for path in (*named, *validation):
+                with opened(path):
+                    pass
+            return
+        for columns, paths in ((both, (*named, *validation)), (text, unlabelled)):
+            for path in paths:
+                next(read_columns(path, columns, encoding=self.encoding), None)
+
+    def _check_of_own_texts(self) -> None:
+        """Refuse an encoding, and a label of rows that are outside, where nothing would be read by it."""
+        for option, value, default in (
+            ("--encoding", self.encoding, UTF8),
+            ("--outside", self.outside, None),
+            ("--join-labels", self.join_labels, False),
+            ("--drop-unlabelled", self.drop_unlabelled, False),
+        ):
+            if value != default and (self.of_numbers or AG_NEWS in self.names):
+                what = "sequences of numbers" if self.of_numbers else "ag_news"
+                raise InputError(f"{option} is for your own files of texts, and DATA is {what}.", "Leave it out.")
+
+    def read_numbers(
+        self, paths: tuple[Path, ...], labels: tuple[str, ...] | None = None, rules: NumberInput | None = None
+    ) -> LabelledSequences:
+        """Read files of sequences of numbers.
+
+        Args:
+            paths: the files.
+            labels: the classes and their order; without it, those that occur.
+            rules: of a classifier that the rows are for: its channels, and its windows.
+
+        Raises:
+            DataError: they cannot be read; see `pocketrnn_training.read_sequences`.
+            InputError: an option is of texts, or of no use here.
+
+        Example:
+            >>> DataSource(("BasicMotions_TRAIN.ts",)).read_numbers((Path("BasicMotions_TRAIN.ts"),)).labels
+            ('Badminton', 'Running', 'Standing', 'Walking')
+        """
+        from pocketrnn_training.rows.sequence_files import read_sequences
+
+        if self.multi_label or self.data_dir is not None:
+            said = "--multi-label" if self.multi_label else "--data-dir"
+            raise InputError(f"{said} is for texts, and the data holds sequences of numbers.", "Leave it out.")
+        options = self.numbers
+        if rules is not None:
+            options = options.of_classifier(rules)
+        return read_sequences(paths, options, label_column=self.label_column, labels=labels)
+
+    def read(self) -> LabelledTexts | LabelledSequences:
+        """Read the training rows.
+
+        Raises:
+            InputError, DataError: see `read_texts` and `read_numbers`.
+
+        Example:
+            >>> DataSource(("reviews.csv",)).read().labels
+            ('bad', 'good')
+        """
+        return self.read_numbers(tuple(map(Path, self.names))) if self.of_numbers else self.read_texts("train")
+
+    def read_more(self, paths: tuple[Path, ...], data: LabelledRows) -> LabelledTexts | LabelledSequences:
+        """Read other files as `data` was read, such as validation rows.
+
+        Raises:
+            DataError: see `read_files` and `read_numbers`.
+
+        Example:
+            >>> source = DataSource(("reviews.csv",))
+            >>> len(source.read_more((Path("reviews.csv"),), source.read())) > 0
+            True
+        """
+        from pocketrnn_training.rows.sequences import LabelledSequences
+
+        if isinstance(data, LabelledSequences):
+            return self.read_numbers(paths, data.labels, data.rules)
+        return self.read_files(paths, data.labels)
+
+    def read_texts(
+        self, part: str, labels: tuple[str, ...] | None = None, *, blank_labels: bool = False
+    ) -> LabelledTexts:
+        """Read rows of texts.
+
+        Args:
+            part: `train` or `test`, of AG News; files are read whole.
+            labels: the classes and their order; without it, those of AG News, or those that occur in the files.
+            blank_labels: keep rows of files without a label.
+
+        Raises:
+            InputError: AG News and files are mixed, a folder for AG News is given with files, or several labels are
+                asked of AG News.
+            DataError: the rows cannot be read; see `read_files` and `ag_news`.
+        """
+        # Here and not above: the command line shows its help without pyarrow.
+        from pocketrnn_training.rows.ag_news_files import ag_news
+
+        if AG_NEWS in self.names:
+            if len(self.names) > 1:
+                raise InputError("ag_news stands beside other data.", "Give ag_news alone, or files alone.")
+            if self.multi_label:
+                raise InputError("Each text of ag_news has one label.", "Leave --multi-label out.")
+            return ag_news(part, self.data_dir, labels=labels)
+        if self.data_dir is not None:
+            raise InputError("--data-dir is for ag_news only.", "Give the files by their names.")
+        return self.read_files(tuple(map(Path, self.names)), labels, blank_labels=blank_labels)
+
+    def read_files(
+        self, paths: tuple[Path, ...], labels: tuple[str, ...] | None = None, *, blank_labels: bool = False
+    ) -> LabelledTexts:
+        """Read other files with the same columns, such as validation rows.
+
+        Raises:
+            DataError: the rows cannot be read; see `pocketrnn_training.read_files`.
+        """
+        from pocketrnn_training.rows.data import read_files
+
+        return read_files(
+            paths,
+            text_column=self.text_column,
+            label_column=self.label_column,
+            labels=labels,
+            blank_labels=blank_labels,
+            multi_label=self.multi_label,
+            label_separator=self.label_separator,
+            encoding=self.encoding,
+            outside=self.outside,
+            join_labels=self.join_labels,
+            drop_unlabelled=self.drop_unlabelled and not blank_labels,
+        )

@@ -1,0 +1,287 @@
+"""Labelled rows, whatever they are: what training asks of texts and of sequences of numbers, and how it parts them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrnn.errors import DataError, InputError
+from pocketrnn_training.settings.every_run import Settings
+
+__all__ = [
+    "UNLABELLED",
+    "LabelledRows",
+    "check_labelled",
+    "fold_of_rows",
+    "plain_label",
+    "split",
+    "split_classes",
+]
+
+# The target of a row without a label.
+UNLABELLED: Final = -1
+_FEWEST_FOLDS: Final = 2
+
+
+class LabelledRows(ABC):
+    """Rows, and the class of each, or the labels. A subclass is a frozen dataclass with these members.
+
+    Attributes:
+        targets: int64 [rows], the index of a row's class in `labels`, or -1 for a row without a label. Or, where a row
+            can have several labels, bool [rows, labels].
+        labels: the classes.
+        source: where the rows come from, in words.
+        licence: the licence of the rows, where it is known.
+        outside: what is of none of the classes, and not among the rows; there may be such texts.
+    """
+
+    # The words for a row and for its steps.
+    ROW: ClassVar[str]
+    STEPS: ClassVar[str]
+
+    targets: npt.NDArray[Any]
+    labels: tuple[str, ...]
+    source: str
+    licence: str | None
+    outside: Sequence[Any] = ()
+
+    @property
+    @abstractmethod
+    def inputs(self) -> Sequence[Any]:
+        """The input of a classifier, for each row."""
+
+    @property
+    @abstractmethod
+    def groups(self) -> npt.NDArray[np.int64]:
+        """int64 [rows]: rows of the same number are alike, so that they are not trained on and measured with, both."""
+
+    @abstractmethod
+    def rows(self, chosen: npt.NDArray[np.int64]) -> Self:
+        """The chosen rows, int64 [chosen], in the order given. All labels stay, also of classes without a row."""
+
+    @abstractmethod
+    def parts(self, validation: Self | None, settings: Settings) -> tuple[Self, Self]:
+        """The training rows and the validation rows of a run; without validation rows, a part of each class is held
+        out."""
+
+    @abstractmethod
+    def shown(self, row: int) -> str:
+        """A row in a report."""
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def several_labels(self) -> bool:
+        """Whether a row can have any number of the labels.
+
+        Example:
+            >>> LabelledTexts(["good"], np.array([[True, False]]), ("kind", "long"), "a row").several_labels
+            True
+        """
+        return self.targets.ndim == 2
+
+    @property
+    def labelled(self) -> npt.NDArray[np.bool_]:
+        """bool [rows]: whether it is known what a row is: of several labels, that none applies is known, too.
+
+        Example:
+            >>> LabelledTexts(["good", "bad"], np.array([1, -1]), ("no", "yes"), "two rows").labelled.tolist()
+            [True, False]
+        """
+        known: npt.NDArray[np.bool_] = self.targets != UNLABELLED
+        return np.ones(len(self), dtype=bool) if self.several_labels else known
+
+    def counts(self, rows: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
+        """int64 [labels]: how many of the rows, or of the chosen ones, have each label.
+
+        Example:
+            >>> LabelledTexts(["good", "bad"], np.array([1, -1]), ("no", "yes"), "two rows").counts().tolist()
+            [0, 1]
+        """
+        some = self.targets if rows is None else self.targets[rows]
+        if self.several_labels:
+            return some.sum(axis=0, dtype=np.int64)  # type: ignore[no-any-return]
+        return np.bincount(some[some != UNLABELLED], minlength=len(self.labels))
+
+
+def plain_label(label: str) -> str:
+    """A label without what people write in several ways: its case, and the spaces in it.
+
+    Example:
+        >>> plain_label(" Network  access ") == plain_label("network Access")
+        True
+    """
+    return " ".join(label.split()).casefold()
+
+
+def check_labelled(data: LabelledRows, what: str, remedy: str) -> None:
+    """Refuse rows without a label, of which there are some where a teacher answers.
+
+    Args:
+        data: the rows.
+        what: what one of them is called, such as "validation row".
+        remedy: what to do, one sentence.
+
+    Raises:
+        DataError: a row has no label; the first is named.
+
+    Example:
+        >>> check_labelled(read_files([Path("reviews.csv")]), "row", "Leave them out.")
+    """
+    labelled = data.labelled
+    if count := int((~labelled).sum()):
+        have = f"{what} has no label: row" if count == 1 else f"{what}s have no label, such as row"
+        raise DataError(f"{count:,} {have} {labelled.argmin() + 1}.", remedy)
+
+
+def split(
+    data: LabelledRows, share: float, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Split the rows in two, every class by the same share, in whatever order the labels stand.
+
+    Rows without a label go to the first part. If rows have several labels, the rarest label is split first, each
+    label's rows as far as they are in no part yet (Sechidis, Tsoumakas and Vlahavas, "On the stratification of
+    multi-label data", 2011). The only row of a label goes to the first part.
+
+    Args:
+        data: the rows.
+        share: the share of each class that goes to the second part. Each part has at least one row of each class that
+            has two; the only row of a class goes to the first part.
+        rng: decides which rows.
+
+    Returns:
+        The row numbers of the first and of the second part, int64, ascending.
+
+    Raises:
+        DataError: no class has two rows; no row has a label.
+    """
+    if data.several_labels:
+        return _split_by_labels(data, share, rng)
+    return split_classes(data.targets, data.labels, share, rng)
+
+
+def fold_of_rows(data: LabelledRows, folds: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """int64 [rows]: the fold of each row. Each fold has as many rows of a class as the others, or nearly.
+
+    Rows of one group are of one fold: those with the same text, windows of one recording. The rarest class is dealt out
+    first, as `split` does it.
+
+    Args:
+        data: the rows.
+        folds: how many there are to be.
+        rng: decides which.
+
+    Raises:
+        InputError: there are fewer than two.
+        DataError: there are fewer different rows than folds.
+
+    Example:
+        >>> data = LabelledTexts(["a", "b", "c", "d"], np.array([0, 1, 0, 1]), ("no", "yes"), source="four rows")
+        >>> sorted(fold_of_rows(data, 2, np.random.default_rng(0)).tolist())
+        [0, 0, 1, 1]
+    """
+    if folds < _FEWEST_FOLDS:
+        raise InputError(f"folds is {folds}.", f"Use a number from {_FEWEST_FOLDS}, such as 5.")
+    _, first, groups = np.unique(data.groups, return_index=True, return_inverse=True)
+    # In the order of the rows: hashes of texts differ from process to process.
+    order = np.argsort(first)
+    first, groups = first[order], np.argsort(order)[groups]
+    if len(first) < folds:
+        raise DataError(f"{len(first)} different rows cannot be divided into {folds} folds.", "Use fewer folds.")
+    several = data.several_labels
+    sizes = np.bincount(groups)
+    # The first row of a group gives its label, where its rows are labelled in several ways.
+    targets = data.targets[first]
+    labels = len(data.labels)
+    counts = targets.sum(axis=0) if several else np.bincount(targets, minlength=labels)
+    have, total = np.zeros((labels, folds), np.int64), np.zeros(folds, np.int64)
+    fold_of_group = np.full(len(first), -1)
+
+    def deal(chosen: npt.NDArray[np.int64], label: int | None) -> None:
+        for group in rng.permutation(chosen[fold_of_group[chosen] < 0]).tolist():
+            fewest = total if label is None else have[label] * (len(groups) + 1) + total
+            fold = int(fewest.argmin())
+            fold_of_group[group] = fold
+            total[fold] += sizes[group]
+            have[targets[group], fold] += 1
+
+    for label in np.argsort(counts, kind="stable").tolist():
+        deal(np.flatnonzero(targets[:, label] if several else targets == label), label)
+    deal(np.arange(len(first)), None)
+    return fold_of_group[groups]
+
+
+def split_classes(
+    targets: npt.NDArray[np.int64],
+    labels: tuple[str, ...],
+    share: float,
+    rng: np.random.Generator,
+    *,
+    what: str = "row",
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """As `split`, of rows that are known by their classes.
+
+    Args:
+        targets: int64 [rows], the index of each row's class in `labels`, or -1.
+        labels: the classes.
+        share: the share of each class that goes to the second part.
+        rng: decides which rows.
+        what: what a row is, for the error.
+
+    Raises:
+        DataError: as `split`.
+    """
+    second = []
+    for _, target in sorted(zip(labels, range(len(labels)), strict=True)):
+        rows = np.flatnonzero(targets == target)
+        if not len(rows):
+            continue
+        if len(rows) == 1:
+            continue
+        count = min(max(1, round(share * len(rows))), len(rows) - 1)
+        second.append(rng.permutation(rows)[:count])
+    if not second:
+        found = f"Every class has 1 {what}" if (targets >= 0).any() else "No row has a label"
+        raise DataError(
+            f"{found}, so that none can be held out to validate with.",
+            "Give more rows of each class, with their labels, or rows to validate with: --validation.",
+        )
+    held_out = np.zeros(len(targets), dtype=bool)
+    held_out[np.concatenate(second)] = True
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def _split_by_labels(
+    data: LabelledRows, share: float, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    unsplit, second = np.ones(len(data), dtype=bool), np.zeros(len(data), dtype=bool)
+    counts = data.counts()
+    # How many rows of each label are not in the second part.
+    left = counts.copy()
+
+    def take(rows: npt.NDArray[np.int64], wanted: int) -> None:
+        """Put so many of the rows into the second part, but for those that are the last of a label elsewhere."""
+        for row in rows.tolist():
+            if wanted <= 0:
+                break
+            if (left[data.targets[row]] > 1).all():
+                second[row], wanted = True, wanted - 1
+                np.subtract(left, data.targets[row], out=left)
+        unsplit[rows] = False
+
+    for target in sorted(range(len(data.labels)), key=lambda i: (counts[i], data.labels[i])):
+        of_label = data.targets[:, target]
+        wanted = max(1, round(share * counts[target])) - int((of_label & second).sum())
+        take(rng.permutation(np.flatnonzero(of_label & unsplit)), wanted)
+    without = rng.permutation(np.flatnonzero(unsplit))
+    take(without, round(share * len(without)))
+    if not second.any() or second.all():
+        raise DataError(
+            f"{len(data)} rows cannot be split in two parts.", "Give more rows, or rows to validate with: --validation."
+        )
+    return np.flatnonzero(~second), np.flatnonzero(second)

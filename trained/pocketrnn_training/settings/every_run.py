@@ -1,0 +1,233 @@
+"""The choices of a training run that all rows have in common, and their defaults. Does not need PyTorch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar, Final, Self
+
+from pocketrnn.errors import InputError
+
+__all__ = [
+    "ANY_TIME",
+    "CELLS",
+    "CLASS_WEIGHTS",
+    "DEVICES",
+    "LABEL_SMOOTHING",
+    "MANY_ROWS",
+    "METRICS",
+    "POOLINGS",
+    "PRECISIONS",
+    "QRNN",
+    "Settings",
+    "by_data",
+    "check",
+]
+
+# The cell whose recurrent weights are zeros (`pocketrnn_training.classifiers.architecture.Architecture`).
+QRNN: Final = "qrnn"
+CELLS: Final = ("rnn_tanh", "rnn_relu", "lstm", "gru", QRNN)
+POOLINGS: Final = ("last", "mean", "max")
+DEVICES: Final = ("auto", "cpu", "cuda")
+PRECISIONS: Final = ("fp32", "bf16")
+CLASS_WEIGHTS: Final = ("none", "balanced")
+# The measures that choose the best epoch.
+METRICS: Final = ("accuracy", "f1")
+# The settings that may change when a run is resumed, since they are not about what is learnt.
+ANY_TIME: Final = ("device", "report_every", "threads")
+# From so many rows on, batches are of twice the size: fewer and cheaper steps, where there are enough of them.
+MANY_ROWS: Final = 20_000
+LABEL_SMOOTHING: Final = 0.05
+_BY_DATA: Final = "by_data"
+
+
+def by_data() -> Any:
+    """A field of settings that is None where the data decides.
+
+    Example:
+        >>> by_data().default is None
+        True
+    """
+    return field(default=None, metadata={_BY_DATA: True})
+
+
+@dataclass(frozen=True)
+class Settings(ABC):
+    """The choices that all training runs have: of the layers, the loop and the machine.
+
+    A run is given `TextSettings` or `NumberSettings`, which have these and those of their rows.
+
+    Attributes:
+        cell: a name in `CELLS` (`pocketrnn_training.classifiers.architecture.Architecture`; docs/training.md,
+            "Which cell").
+        hidden_dim: the size of the state of one layer in one direction; None for 96, or 128 of a `qrnn`, or 64
+            for sequences of numbers.
+        layers: the number of stacked recurrent layers.
+        bidirectional: read a row in both directions.
+        dropout: see `pocketrnn_training.classifiers.architecture.Architecture`; None for a half, or three tenths where
+            a text can have several labels; less of it for a state of fewer than 128 numbers, and none where the run is
+            of one epoch, which sees no row twice. For sequences of numbers it is a half.
+        pooling: a name in `POOLINGS`.
+        label_smoothing: the share of a row's weight that all classes have alike (Szegedy et al. 2016); where a text can
+            have several labels, how much of each label's answer is "as likely as not". None for 0.05, and for 0 where a
+            text can have several.
+        class_weights: `none` gives every row the same weight, `balanced` every class.
+        batch_size: rows in a step, for each process; None for 64, or 128 where an epoch has 20,000 rows or more, or 16
+            for fewer than 2,000 sequences of numbers.
+        learning_rate: the highest learning rate of AdamW. It rises to it during three tenths of all epochs that may be,
+            from a 25th of it, and falls to 0 in the others, along cosines (Smith and Topin 2018: one cycle).
+        epochs: the largest number of epochs, or None for as many as read 100,000 rows, from 4 to 9, or up to 60 of
+            few rows; more for many classes, fewer for a few. For sequences of numbers it is 10.
+        epoch_size: rows in an epoch, or None for all training rows; of fewer than 480 sequences of numbers, None is for
+            480, so that each is read several times. The classifier is validated after each epoch.
+        patience: stop after this many epochs without a better validation, or None for never: the best epochs of a
+            cycle are its last.
+        metric: a name in `METRICS`, by which epochs are compared: `accuracy`, or `f1`, the mean F1 of all classes. If
+            two epochs are equal, the one with the smaller loss is better. None for `accuracy`; where a text can have
+            several labels, for `f1`, which is then that of all answers together.
+        none_of_these: keep a threshold that this share of the right validation answers reaches. Below it, a row is
+            given no label. None for no threshold; where a text can have several labels, each has its own anyway.
+        validation_share: the share of each class that is held out, if no validation rows are given.
+        final_fit: whether the classifier is fitted once more, on all rows, those too that were held out. Only where no
+            validation rows and no teacher are given. None for that where there are fewer than 20,000 rows.
+        seed: decides the held-out rows, the first weights, the order of the rows and the dropout.
+        device: `auto` (CUDA where there is one), `cpu` or `cuda`.
+        precision: `fp32`, or `bf16` for matrix products on GPUs; the weights stay in fp32.
+        processes: the number of processes that share each batch, each on a CUDA device of its own or on the CPU.
+        threads: how many processor cores a process uses. More than one gain little at these sizes, and lose much where
+            other work runs beside (docs/training.md).
+        report_every: report the running loss and accuracy every so many rows.
+
+    Raises:
+        InputError: a value is out of its range.
+
+    Example:
+        >>> TextSettings(cell="lstm", epochs=12).epochs, NumberSettings().epochs
+        (12, 10)
+    """
+
+    # The word for the rows; and whether a run learns from the rows alone: no word vectors, no teacher.
+    ROWS: ClassVar[str]
+    ALONE: ClassVar[bool] = False
+
+    cell: str = "gru"
+    hidden_dim: int | None = by_data()
+    layers: int = 1
+    bidirectional: bool = True
+    dropout: float | None = by_data()
+    pooling: str = "max"
+    label_smoothing: float | None = by_data()
+    class_weights: str = "none"
+    batch_size: int | None = by_data()
+    learning_rate: float = 4e-3
+    epochs: int | None = by_data()
+    epoch_size: int | None = by_data()
+    patience: int | None = None
+    metric: str | None = by_data()
+    none_of_these: float | None = None
+    validation_share: float = 0.1
+    final_fit: bool | None = by_data()
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "fp32"
+    processes: int = 1
+    threads: int = 1
+    report_every: int = 1000
+
+    @abstractmethod
+    def epochs_for(self, rows: int, classes: int) -> int:
+        """The largest number of epochs, if an epoch has `rows` rows."""
+
+    @abstractmethod
+    def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> Self:
+        """The same with what the numbers of training rows and of classes decide, and whether a row can have several."""
+
+    def check_beside(self, **given: object) -> None:
+        """Refuse what is given beside rows that are learnt from alone.
+
+        Raises:
+            InputError: something is.
+
+        Example:
+            >>> NumberSettings().check_beside(teacher=None)
+        """
+        for name, value in given.items():
+            if self.ALONE and value not in (None, ()):
+                said = {"before": "A checkpoint to go on from"}.get(name, name.replace("_", " ").capitalize())
+                are = "are" if said.endswith("s") else "is"
+                raise InputError(f"{said} {are} for texts, and the data holds {self.ROWS}.", "Leave it out.")
+
+    def batch_size_for(self, rows: int) -> int:
+        """The rows in a step, if an epoch has `rows` rows.
+
+        Example:
+            >>> TextSettings().batch_size_for(100_000)
+            128
+        """
+        if self.batch_size is not None:
+            return self.batch_size
+        return 64 if rows < MANY_ROWS else 128
+
+    def other_than(self, before: Mapping[str, Any]) -> str:
+        """The first setting that is another than that of a run to resume, in words; empty where none is.
+
+        Args:
+            before: the settings of that run, by name. Settings that it lacks are those of other rows, which the data's
+                own check tells.
+
+        Example:
+            >>> TextSettings(batch_size=8).other_than({"batch_size": 16})
+            'batch_size 16, not 8'
+        """
+        undecided = {one.name for one in fields(self) if _BY_DATA in one.metadata and getattr(self, one.name) is None}
+        for name, value in asdict(self).items():
+            # Settings that the data decides are compared after it was read.
+            if name not in (*ANY_TIME, *undecided) and (was := before.get(name, value)) != value:
+                return f"{name} {was!r}, not {value!r}"
+        return ""
+
+    def __post_init__(self) -> None:
+        counts = ("hidden_dim", "batch_size", "epochs", "epoch_size", "patience", "processes", "threads")
+        check(self, lambda count: count >= 1, "Use a number from 1.", *counts, "report_every")
+        check(self, lambda rate: 0 < rate < float("inf"), "Use a number above 0, such as 0.001.", "learning_rate")
+        check(self, lambda share: 0 < share <= 1, "Use a share above 0, up to 1, such as 0.95.", "none_of_these")
+        check(self, lambda share: 0 < share < 1, "Use a share between 0 and 1.", "validation_share")
+        check(self, lambda seed: 0 <= seed < 2**63, "Use a number from 0.", "seed")
+        check(self, is_share, A_SHARE, "label_smoothing")
+        for name, known in (
+            ("device", DEVICES),
+            ("precision", PRECISIONS),
+            ("class_weights", CLASS_WEIGHTS),
+            ("metric", METRICS),
+        ):
+            check(self, known.__contains__, f"Use one of: {', '.join(known)}.", name)
+
+
+A_SHARE: Final = "Use a share from 0 up to, but not including, 1."
+
+
+def is_share(value: float) -> bool:
+    """Whether a number is from 0 up to, but not including, 1.
+
+    Example:
+        >>> is_share(0.0), is_share(1.0)
+        (True, False)
+    """
+    return 0 <= value < 1
+
+
+def check(settings: Settings, holds: Callable[[Any], bool], remedy: str, *names: str) -> None:
+    """Refuse settings of these names whose values do not hold. None does, where the type has it.
+
+    Raises:
+        InputError: one does not.
+
+    Example:
+        >>> check(TextSettings(epochs=3), lambda epochs: epochs > 1, "Use more.", "epochs")
+    """
+    types = {one.name: str(one.type) for one in fields(settings)}
+    for name in names:
+        value = getattr(settings, name)
+        if not ("None" in types[name] if value is None else holds(value)):
+            raise InputError(f"{name} is {value!r}.", remedy)

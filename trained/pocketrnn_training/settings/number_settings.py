@@ -1,0 +1,156 @@
+"""The choices of a training run of sequences of numbers, and their defaults (docs/numbers.md, "How the defaults were
+chosen"). Does not need PyTorch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar, Final
+
+from pocketrnn.errors import InputError
+from pocketrnn_training.settings.every_run import (
+    A_SHARE,
+    LABEL_SMOOTHING,
+    MANY_ROWS,
+    Settings,
+    by_data,
+    check,
+    is_share,
+)
+
+__all__ = ["OF_LAYERS", "NumberSettings"]
+
+# An epoch of sequences has so many rows at least: fewer are read several times.
+_LEAST_SEQUENCES: Final = 480
+# From so many on, a step has as many as one of texts.
+_MANY_SEQUENCES: Final = 2_000
+_SMALL_BATCH: Final = 16
+_KERNELS: Final = 1_008
+# With fewer validation rows, one of them is half a point of the accuracy and more: folds measure all rows.
+_FEW_VALIDATION_ROWS: Final = 200
+# The choices of recurrent layers, and of what stands before them; one that is named asks for such layers.
+OF_LAYERS: Final = (
+    *("cell", "hidden_dim", "layers", "bidirectional", "dropout", "pooling", "convolution", "stride", "filters"),
+    *("label_smoothing", "learning_rate", "epochs", "epoch_size", "batch_size", "patience"),
+    *("jitter", "scaling", "time_masking"),
+)
+
+
+@dataclass(frozen=True)
+class NumberSettings(Settings):
+    """The choices of a training run of sequences of numbers: those of `Settings`, and these.
+
+    Attributes:
+        kernels: how many random kernels the classifier is made of (`pocketrnn_training.classifiers.kernels`), in place
+            of recurrent layers; 0 for recurrent layers. None for 1,008, or 0 where a choice of recurrent layers is
+            named.
+        convolution: the steps that a filter of the convolution before the recurrent layers sees, an odd number; 0 for
+            none (`pocketrnn_training.classifiers.architecture.SequenceArchitecture`).
+        stride: the filters see every so many places, so that the recurrent layers read fewer; above 1, the classifier
+            cannot be packed.
+        filters: how many filters there are.
+        jitter: the deviation of noise that is added while training (`pocketrnn_training.preparation.augmentation`).
+        scaling: the deviation of factors by which channels are multiplied while training.
+        time_masking: the largest share of the steps of a sequence that are hidden while training.
+
+    Raises:
+        InputError: a value is out of its range, or there are kernels and a choice of recurrent layers.
+
+    Example:
+        >>> NumberSettings(convolution=5).filters
+        32
+    """
+
+    ROWS: ClassVar[str] = "sequences of numbers"
+    ALONE: ClassVar[bool] = True
+
+    hidden_dim: int = 64
+    dropout: float = 0.5
+    label_smoothing: float = LABEL_SMOOTHING
+    epochs: int = 10
+    metric: str = "accuracy"
+    kernels: int | None = by_data()
+    convolution: int = 9
+    # A packed file has no size that is a part of the steps.
+    stride: int = 1
+    filters: int = 32
+    jitter: float = 0.1
+    scaling: float = 0.1
+    time_masking: float = 0.1
+
+    @property
+    def named_of_layers(self) -> tuple[str, ...]:
+        """The choices of recurrent layers that are not at their defaults.
+
+        Example:
+            >>> NumberSettings(hidden_dim=32).named_of_layers
+            ('hidden_dim',)
+        """
+        defaults = {one.name: one.default for one in fields(self)}
+        return tuple(name for name in OF_LAYERS if getattr(self, name) != defaults[name])
+
+    @property
+    def kernels_asked_for(self) -> int:
+        """How many random kernels there are; 0 for recurrent layers.
+
+        Example:
+            >>> NumberSettings().kernels_asked_for, NumberSettings(hidden_dim=32).kernels_asked_for
+            (1008, 0)
+        """
+        if self.kernels is not None:
+            return self.kernels
+        return 0 if self.named_of_layers else _KERNELS
+
+    def by_folds(self, rows: int) -> bool:
+        """Whether the accuracy is measured by folds of so many rows, or recordings; else a part of them is held out.
+
+        Example:
+            >>> NumberSettings().by_folds(36), NumberSettings().by_folds(5000), NumberSettings(kernels=0).by_folds(36)
+            (True, False, False)
+        """
+        return self.kernels_asked_for > 0 and rows * self.validation_share < _FEW_VALIDATION_ROWS
+
+    def epochs_for(self, rows: int, classes: int) -> int:  # noqa: ARG002 - sequences are few, whatever they are
+        """The largest number of epochs.
+
+        Example:
+            >>> NumberSettings().epochs_for(480, classes=4)
+            10
+        """
+        return self.epochs
+
+    def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> NumberSettings:  # noqa: ARG002
+        """The same with what the number of training rows decides.
+
+        Example:
+            >>> decided = NumberSettings(kernels=0).decided(40, classes=4)
+            >>> decided.epoch_size, decided.batch_size
+            (480, 16)
+        """
+        settled = replace(
+            self,
+            kernels=self.kernels_asked_for,
+            final_fit=rows < MANY_ROWS if self.final_fit is None else self.final_fit,
+        )
+        if settled.kernels:
+            return settled
+        small = self.batch_size is None and rows < _MANY_SEQUENCES
+        return replace(
+            settled,
+            batch_size=_SMALL_BATCH if small else self.batch_size_for(rows),
+            epoch_size=self.epoch_size or (None if rows >= _LEAST_SEQUENCES else _LEAST_SEQUENCES),
+        )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self, lambda count: count >= 0, "Use a number from 1, or 0 for recurrent layers.", "kernels")
+        check(self, lambda count: count >= 1, "Use a number from 1.", "stride", "filters")
+        odd = "Use an odd number of steps, such as 9, or 0 for none."
+        check(self, lambda steps: steps == 0 or (steps > 0 and steps % 2 == 1), odd, "convolution")
+        check(self, lambda more: 0 <= more < float("inf"), "Use a number from 0, such as 0.1.", "jitter", "scaling")
+        check(self, is_share, A_SHARE, "time_masking")
+        if self.kernels and (named := self.named_of_layers):
+            name, value = named[0], getattr(self, named[0])
+            raise InputError(
+                f"kernels is {self.kernels}, and {name} is {value}, which is of recurrent layers.",
+                "Leave one of both out.",
+            )

@@ -1,0 +1,285 @@
+"""The choices of a training run of texts, and their defaults. Does not need PyTorch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar, Final
+
+from pocketrnn.errors import InputError
+from pocketrnn.text import TOKENIZERS
+from pocketrnn_training.settings.every_run import (
+    A_SHARE,
+    LABEL_SMOOTHING,
+    MANY_ROWS,
+    QRNN,
+    Settings,
+    by_data,
+    check,
+    is_share,
+)
+
+__all__ = ["BPE", "SPLITS", "WORDS", "TextSettings"]
+
+# Pieces of words, learnt from the training rows (`pocketrnn_training.texts.pieces`).
+BPE: Final = "bpe"
+# The tokenizer where none is named, and words do.
+WORDS: Final = "basic_english"
+SPLITS: Final = (*TOKENIZERS, BPE)
+_HIDDEN_DIM: Final = 96
+# Right of Banking77's validation rows with a state of 96 / 128: 90.0 / 90.8 %; of a GRU of 96 90.7 %.
+_HIDDEN_DIM_OF_QRNN: Final = 128
+# Pieces of a vocabulary for which no size is named.
+_PIECES: Final = 4000
+_FEWEST_PIECES: Final = 8
+# Small sets need more epochs than large ones to learn as much, and many classes more than a few. Both numbers are for
+# ten classes. TREC, of six, is right in 87.5 % of the validation rows after 7 epochs and in 87.0 after 10; Banking77,
+# of 77, in 88.0 after 10 and 88.7 after 15.
+_ROWS_READ: Final = 100_000
+_LEAST_EPOCHS: Final = 4
+_MOST_EPOCHS: Final = 9
+# There are more epochs for few rows: with 500 of TREC's, the accuracy on 1,000 validation rows is 47.9 % after 9 epochs
+# and 68.7 after 20; with 150 of snips', 20.0 after 9 and 87.9 after 60.
+_LEAST_READ: Final = 10_000
+_MOST_EPOCHS_OF_FEW: Final = 60
+# With fewer rows, words that occur once are known, too: with 150 of TREC's, the accuracy is 60.7 % and not 56.6.
+_FEW_ROWS: Final = 1_000
+# The dropout of a state of at least 128 numbers, in both directions together; of a smaller one it is less.
+_DROPOUT: Final = 0.5
+_DROPOUT_OF_EACH_NUMBER: Final = _DROPOUT / 128
+# Each text teaches a label less than one class of it: 76.2 % micro F1 for 72.6 with a half (docs/training.md).
+_DROPOUT_OF_SEVERAL_LABELS: Final = 0.3
+
+
+@dataclass(frozen=True)
+class TextSettings(Settings):
+    """The choices of a training run of texts: those of `Settings`, and these.
+
+    Attributes:
+        tokenizer: a name in `SPLITS`: one of `pocketrnn.text.TOKENIZERS`, or `bpe` for pieces of words, learnt from the
+            training rows. None for words (`basic_english`) or `bpe`, as the rows choose
+            (`pocketrnn_training.texts.token_choice`).
+        vocabulary_size: the most pieces of `bpe`, `<unk>` and `<pad>` included; None for 4,000.
+        piece_dropout: the share of merges that are skipped while training with `bpe`, so that a word is cut in another
+            way in every epoch (BPE-dropout).
+        ngrams: 1 for tokens alone, n for n-grams up to n beside them.
+        max_tokens: how many tokens of a text are read, or None for all.
+        min_freq: the vocabulary keeps tokens that occur this often in the training texts; None for twice, and for once
+            of words in fewer than 1,000 rows. With pieces, it is for characters, and neighbours that become a piece.
+        max_vocabulary: the largest number of tokens, `<unk>` and `<pad>` included, or None for all; not of pieces.
+        vector_words: at most so many words that the training texts lack, or have less often than `min_freq`, are taken
+            from the word vectors, as far as `max_vocabulary` leaves room.
+        spelling: whether a word's row of the embedding is learnt together with the rows of its fragments of 3 to 5
+            characters, so that words that are spelt alike learn from each other; the classifier is of the same size.
+            None for that where words are the tokens and there are fewer than 20,000 rows.
+        linear: whether a linear part is fitted beside the recurrent one, whose scores of tokens, of their characters
+            and of pairs of tokens are added to the logits (`pocketrnn_training.texts.linear_part`). None for that where
+            a text has one label, the tokens are words or pieces of words, the classifier reads in both directions and
+            is packed, there are fewer than 20,000 rows and no teacher, and its tables have 2 million numbers at most.
+        compare: whether folds of the rows choose between words and pieces, and what the recurrent and the linear part
+            weigh (`pocketrnn_training.candidates.comparison`). None for that where there is a linear part and there are
+            from 100 to 10,000 rows.
+        embedding_dim: None for that of the word vectors, or 64 without them.
+        packed: read each text by its length, so that padding is never seen.
+        adversarial: adversarial training (Miyato et al. 2017): each row is trained a second time, with its embeddings
+            moved in the direction that raises its loss, by this share of their length. 0 for no second time, which
+            doubles the duration of a step.
+        word_dropout: the share of tokens that are replaced by the unknown one while training, so that a text is not
+            learnt by one of its words.
+        teacher_weight: how much of the loss of a row with a label and a teacher's answer is that of the answer, from 0
+            to 1. A row with only one of them is learnt from that alone.
+        teacher_temperature: what the logits of student and teacher are divided by for that loss, from 1 upwards: the
+            higher, the more of it is about the classes that the teacher thinks unlikely.
+
+    Raises:
+        InputError: a value is out of its range.
+
+    Example:
+        >>> TextSettings(cell="lstm", hidden_dim=64, epochs=12).epochs_for(1000, classes=2)
+        12
+    """
+
+    ROWS: ClassVar[str] = "texts"
+
+    tokenizer: str | None = by_data()
+    vocabulary_size: int | None = None
+    piece_dropout: float = 0.1
+    ngrams: int = 1
+    max_tokens: int | None = 256
+    min_freq: int | None = by_data()
+    max_vocabulary: int | None = 15_000
+    vector_words: int = 10_000
+    spelling: bool | None = by_data()
+    linear: bool | None = by_data()
+    compare: bool | None = None
+    embedding_dim: int | None = None
+    packed: bool = True
+    adversarial: float = 0.0
+    word_dropout: float = 0.05
+    teacher_weight: float = 0.7
+    teacher_temperature: float = 2.0
+
+    @property
+    def pieces(self) -> int:
+        """The most pieces of `bpe`.
+
+        Example:
+            >>> TextSettings(tokenizer="bpe", vocabulary_size=500).pieces
+            500
+        """
+        return _PIECES if self.vocabulary_size is None else self.vocabulary_size
+
+    @property
+    def asks_for_pieces(self) -> bool:
+        """Whether texts are cut into pieces of words, whatever the rows are: by `bpe`, or by a vocabulary size.
+
+        Example:
+            >>> TextSettings(vocabulary_size=500).asks_for_pieces, TextSettings().asks_for_pieces
+            (True, False)
+        """
+        return self.tokenizer == BPE or (self.tokenizer is None and self.vocabulary_size is not None)
+
+    @property
+    def has_words(self) -> bool:
+        """Whether the tokens are single words, where a tokenizer is named.
+
+        Example:
+            >>> TextSettings(tokenizer="whitespace").has_words, TextSettings(tokenizer="characters").has_words
+            (True, False)
+        """
+        return self.tokenizer != "characters" and self.ngrams == 1 and not self.asks_for_pieces
+
+    def min_freq_for(self, rows: int, *, of_words: bool) -> int:
+        """How often a token of the vocabulary must occur, in so many training rows; of words, or of pieces.
+
+        Example:
+            >>> TextSettings().min_freq_for(150, of_words=True), TextSettings().min_freq_for(5000, of_words=True)
+            (1, 2)
+        """
+        if self.min_freq is not None:
+            return self.min_freq
+        return 1 if of_words and rows < _FEW_ROWS else 2
+
+    def epochs_for(self, rows: int, classes: int) -> int:
+        """The largest number of epochs, if an epoch has `rows` rows.
+
+        Example:
+            >>> TextSettings().epochs_for(5000, classes=6), TextSettings().epochs_for(5000, classes=77)
+            (8, 13)
+            >>> TextSettings().epochs_for(500, classes=6)
+            20
+        """
+        if self.epochs is not None:
+            return self.epochs
+        of_classes = (1 + math.log10(classes)) / 2
+        most = max(round(_MOST_EPOCHS * of_classes), min(_LEAST_READ // rows, _MOST_EPOCHS_OF_FEW))
+        return min(max(round(_ROWS_READ * of_classes / rows), _LEAST_EPOCHS), most)
+
+    def dropout_for(self, epochs: int, *, several_labels: bool = False) -> float:
+        """The share of values set to zero while training, in a run of so many epochs.
+
+        Example:
+            >>> TextSettings(hidden_dim=32, bidirectional=False).dropout_for(8)
+            0.125
+        """
+        if self.dropout is not None:
+            return self.dropout
+        if epochs == 1:
+            return 0.0
+        most = _DROPOUT_OF_SEVERAL_LABELS if several_labels else _DROPOUT
+        return min(most, _DROPOUT_OF_EACH_NUMBER * self._state * (2 if self.bidirectional else 1))
+
+    @property
+    def _state(self) -> int:
+        return self.hidden_dim or (_HIDDEN_DIM_OF_QRNN if self.cell == QRNN else _HIDDEN_DIM)
+
+    def decided(self, rows: int, classes: int, *, several_labels: bool = False) -> TextSettings:
+        """The same with what the numbers of training rows and of classes decide, and whether a text can have several.
+
+        Example:
+            >>> TextSettings(epochs=3).decided(1000, classes=2).batch_size
+            64
+            >>> TextSettings(cell="qrnn").decided(1000, classes=2).hidden_dim
+            128
+        """
+        few = rows < MANY_ROWS
+        follow = self.tokenizer != "characters" and self.ngrams == 1
+        with_linear = few and follow and self.bidirectional and self.packed and not several_labels
+        rows = self.epoch_size or rows
+        epochs = self.epochs_for(rows, classes)
+        return replace(
+            self,
+            batch_size=self.batch_size_for(rows),
+            dropout=self.dropout_for(epochs, several_labels=several_labels),
+            epochs=epochs,
+            final_fit=few if self.final_fit is None else self.final_fit,
+            hidden_dim=self._state,
+            label_smoothing=_smoothing(self.label_smoothing, several_labels),
+            linear=with_linear if self.linear is None else self.linear,
+            metric=self.metric or ("f1" if several_labels else "accuracy"),
+            spelling=few and self.has_words if self.spelling is None else self.spelling,
+        )
+
+    def check_tokens(self) -> None:
+        """Refuse choices of the other kind of token than the one that is asked for: they would do nothing.
+
+        Raises:
+            InputError: `max_vocabulary` or `spelling` is named beside pieces, `piece_dropout` beside words, or `linear`
+                beside padding.
+
+        Example:
+            >>> TextSettings(tokenizer="bpe", vocabulary_size=500).check_tokens()
+        """
+        if self.asks_for_pieces and self.max_vocabulary != TextSettings.max_vocabulary:
+            raise InputError(
+                f"max_vocabulary is {self.max_vocabulary}, which bounds words, and there are pieces.",
+                "Bound the pieces by vocabulary_size.",
+            )
+        if self.asks_for_pieces and self.spelling:
+            raise InputError(
+                "spelling is for words, and pieces of words have their fragments already.",
+                "Leave it out, or use another tokenizer.",
+            )
+        if self.linear and not self.packed:
+            raise InputError(
+                "A linear part reads a text by its length, and the classifier is to be padded.", "Ask for one of both."
+            )
+        if self.tokenizer not in (None, BPE) and self.piece_dropout not in (0, TextSettings.piece_dropout):
+            raise InputError(
+                f"piece_dropout is {self.piece_dropout}, and the tokenizer {self.tokenizer} has no pieces.",
+                f"Use the tokenizer {BPE}, or leave it out: word_dropout is for words.",
+            )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # Two are for unknown words and for padding.
+        check(self, lambda most: most > 2, "Use a number from 3.", "max_vocabulary")
+        check(self, lambda words: words >= 0, "Use a number from 0.", "vector_words")
+        check(self, lambda weight: 0 <= weight <= 1, "Use a share from 0 to 1.", "teacher_weight")
+        check(self, lambda divisor: 1 <= divisor < 100, "Use a number from 1 to below 100.", "teacher_temperature")
+        check(self, is_share, A_SHARE, "adversarial", "piece_dropout", "word_dropout")
+        check(self, SPLITS.__contains__, f"Use one of: {', '.join(SPLITS)}.", "tokenizer")
+        self._check_pieces()
+
+    def _check_pieces(self) -> None:
+        if self.tokenizer not in (None, BPE):
+            if self.vocabulary_size is not None:
+                raise InputError(
+                    f"vocabulary_size is {self.vocabulary_size}, and the tokenizer {self.tokenizer} has no pieces.",
+                    f"Use the tokenizer {BPE}, or bound the words by max_vocabulary.",
+                )
+            return
+        if self.pieces < _FEWEST_PIECES:
+            raise InputError(f"vocabulary_size is {self.pieces}.", f"Use a number from {_FEWEST_PIECES}.")
+        if self.ngrams > 1 and self.asks_for_pieces:
+            raise InputError(
+                f"ngrams is {self.ngrams}, and pieces of words have no n-grams.",
+                "Leave it at 1, or use another tokenizer: the pieces of a word are n-grams of its characters already.",
+            )
+
+
+def _smoothing(asked: float | None, several_labels: bool) -> float:
+    if asked is not None:
+        return asked
+    # Where a text has two of a hundred labels, a twentieth of "as likely as not" is more than the labels themselves.
+    return 0.0 if several_labels else LABEL_SMOOTHING

@@ -1,0 +1,276 @@
+"""The linear part of a classifier: scores of tokens, of their characters and of neighbours, fitted apart from the rest.
+
+A recurrent classifier and a linear model are wrong about different texts, so that a weighted sum of both is better than
+either (docs/training.md, "The linear part"). Unlike a "wide" part that learns together with the deep one (Cheng et al.
+2016), this one is fitted by itself: learnt together, it brought nothing.
+
+The characters of a token are known beforehand: the scores of all that it has are added to the token's own row. Those
+that two pieces of a word share are found by numbers, as pairs of tokens are.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pocketrnn_training.rows.batches import EncodedRows
+
+__all__ = ["Counted", "LinearPart", "pair_codes", "pairs_for"]
+
+Floats = npt.NDArray[np.float32]
+Codes = npt.NDArray[np.int64]
+
+_REGULARISATION: Final = 0.5
+# With fewer rows than these, with which 63.2 % are right for 62.7 of 150 rows of five sets.
+_FEW_ROWS: Final = 1_000
+_REGULARISATION_OF_FEW: Final = 1.0
+# Rows of the table of pairs: as many as have 2 MiB, between these two.
+_MOST_NUMBERS_OF_PAIRS: Final = 1 << 19
+_MOST_PAIRS: Final = 1 << 16
+_FEWEST_PAIRS: Final = 1 << 10
+# Rows for the characters where pieces meet. With 65,536 rows as many of the tweets' are right.
+_MOST_JOINTS: Final = 1 << 14
+# With more numbers than these in both tables, 8 MiB, there is no linear part.
+_MOST_NUMBERS: Final = 1 << 21
+# How many characters of a token count as one.
+_FEWEST_CHARACTERS: Final = 2
+_MOST_CHARACTERS: Final = 5
+# How many of a longer token are read.
+_READ_CHARACTERS: Final = 64
+# How many characters of a token count where it meets another. More lengths at once, of 1 to 4, bring nothing.
+_WHERE_PIECES_MEET: Final = 2
+
+
+def pairs_for(vocabulary_size: int, classes: int) -> int:
+    """How many rows the table of pairs has; 0 where the tables would be too large for a small classifier.
+
+    Example:
+        >>> pairs_for(3000, classes=6), pairs_for(1400, classes=77), pairs_for(15_000, classes=1000)
+        (65536, 4096, 0)
+    """
+    pairs = _FEWEST_PAIRS
+    while pairs < _MOST_PAIRS and 2 * pairs * classes <= _MOST_NUMBERS_OF_PAIRS:
+        pairs *= 2
+    return pairs if (vocabulary_size + pairs) * classes <= _MOST_NUMBERS else 0
+
+
+def pair_codes(vocabulary_size: int, pairs: int) -> Codes:
+    """The number that each token adds to that of a pair, int64 [vocabulary_size, 2]: as its first, and as its second.
+
+    Two different pairs may have the same number: a hash of pairs (Weinberger et al. 2009), made by a sum, which every
+    engine computes exactly.
+
+    Example:
+        >>> codes = pair_codes(3000, 1024)
+        >>> int((codes[:, 0].max() + codes[:, 1].max())) < 1024
+        True
+    """
+    mixed = np.arange(1, vocabulary_size + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    # The finish of splitmix64 (Steele, Lea and Flood 2014).
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed ^= mixed >> np.uint64(31)
+    halves = np.stack((mixed >> np.uint64(32), mixed & np.uint64(0xFFFFFFFF)), axis=1)
+    return (halves % np.uint64(max(1, pairs // 2))).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The counts of a linear part in texts of a vocabulary.
+
+    Attributes:
+        spelled: the characters of each token, a space where a word begins or ends; empty for a token without any.
+        pairs: how many numbers pairs have.
+        padding_id: what stands before the first token of a text, so that it has a pair, too.
+        pieces: whether the tokens are pieces of words: then the characters where two of them meet are counted, too.
+    """
+
+    spelled: tuple[str, ...]
+    pairs: int
+    padding_id: int
+    pieces: bool
+
+    @property
+    def joints(self) -> int:
+        """How many numbers joints have: the last characters of a piece and the first ones of the next."""
+        return min(self.pairs, _MOST_JOINTS) if self.pieces else 0
+
+    @cached_property
+    def codes_of_joints(self) -> Codes:
+        """The number that each token adds to that of a joint, int64 [vocabulary, 2]: by its last characters as the
+        first token, by its first characters as the second. As `pair_codes`, a hash made by a sum."""
+        half = max(1, self.joints // 2)
+        ends = [_hash(f"{token[-_WHERE_PIECES_MEET:]}|") % half for token in self.spelled]
+        return np.stack((ends, [_hash(f"|{token[:_WHERE_PIECES_MEET]}") % half for token in self.spelled]), axis=1)
+
+    @cached_property
+    def characters(self) -> Any:
+        """How often each token has 2 to 5 characters that follow each other: a sparse matrix float64 [vocabulary,
+        different ones]."""
+        from scipy import sparse
+
+        number_of: dict[str, int] = {}
+        tokens, numbers = [], []
+        for token, spelled in enumerate(self.spelled):
+            for some in _parts(spelled[:_READ_CHARACTERS]):
+                tokens.append(token)
+                numbers.append(number_of.setdefault(some, len(number_of)))
+        ones, shape = np.ones(len(tokens)), (len(self.spelled), len(number_of))
+        return sparse.coo_matrix((ones, (np.array(tokens, np.int32), np.array(numbers, np.int32))), shape).tocsr()
+
+    def of(self, rows: EncodedRows) -> tuple[Any, Any, Any]:
+        """How often each row has each token, each pair and each joint: three sparse matrices float64 [rows,
+        vocabulary], [rows, pairs] and [rows, joints]."""
+        from scipy import sparse
+
+        ids, lengths = np.asarray(rows.values), rows.lengths
+        # scikit-learn takes indices of 32 bits.
+        row_of = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+        ones = np.ones(len(ids))
+        before = np.concatenate(([self.padding_id], ids[:-1]))
+        before[rows.offsets[:-1]] = self.padding_id
+
+        def counts(columns: npt.NDArray[Any], size: int) -> Any:
+            return sparse.coo_matrix((ones, (row_of, columns.astype(np.int32))), (len(lengths), size)).tocsr()
+
+        def of_neighbours(codes: Codes, size: int) -> Any:
+            return counts(codes[before, 0] + codes[ids, 1], size) if size else sparse.csr_matrix((len(lengths), 0))
+
+        pairs = of_neighbours(pair_codes(len(self.spelled), self.pairs), self.pairs)
+        return counts(ids, len(self.spelled)), pairs, of_neighbours(self.codes_of_joints, self.joints)
+
+
+@dataclass(frozen=True)
+class LinearPart:
+    """The logits of a linear model: bias + (scores of the tokens and of neighbours) / root of the tokens' sizes.
+
+    A text of rare words has more TF-IDF than one of frequent words, and is divided by more. The root of a sum over the
+    tokens is near the length of the TF-IDF, and is known by the tokens alone.
+
+    Attributes:
+        counted: what is counted in a text.
+        sizes: float32 [vocabulary_size, 1], the square of the length of what a token brings.
+        words: float32 [vocabulary_size, classes], the scores of a token, with those of its characters.
+        pairs: float32 [pairs, classes].
+        joints: float32 [joints, classes], the scores of the characters where two pieces meet.
+        bias: float32 [classes].
+        balanced: every class weighed the same in the fit, not every row.
+    """
+
+    counted: Counted
+    sizes: Floats
+    words: Floats
+    pairs: Floats
+    joints: Floats
+    bias: Floats
+    balanced: bool = False
+
+    @classmethod
+    def fitted(
+        cls,
+        counted: Counted,
+        rows: EncodedRows,
+        targets: npt.NDArray[np.int64],
+        *,
+        classes: int,
+        balanced: bool = False,
+    ) -> LinearPart:
+        """Fit a linear support vector machine on TF-IDF of the tokens and pairs, and of the characters.
+
+        Args:
+            counted: what is counted.
+            rows: the training rows as ids.
+            targets: int64 [rows], the class of each; two of them at least occur.
+            classes: how many classes there are; those that do not occur are not likely.
+            balanced: let every class weigh the same.
+
+        Example:
+            >>> rows = EncodedTexts(np.array([2, 3, 2, 4], np.int32), np.array([0, 2, 4]))
+            >>> counted = Counted(("", "", " a ", " b ", " c "), pairs=8, padding_id=1, pieces=False)
+            >>> part = LinearPart.fitted(counted, rows, np.array([0, 1]), classes=2)
+            >>> part.logits(rows).argmax(axis=1).tolist()
+            [0, 1]
+        """
+        from scipy import sparse
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.svm import LinearSVC
+
+        tokens, pairs, joints = counted.of(rows)
+        parts = (tokens, pairs, tokens @ counted.characters, joints)
+        rare = [_rarity(part) for part in parts]
+        squares = [np.square(some) for some in rare]
+        of_neighbours = sum((parts[i] @ squares[i]).sum() for i in (1, 3)) / tokens.sum()
+        sizes = (squares[0] + counted.characters @ squares[2] + of_neighbours).astype(np.float32)[:, None]
+        divided = sparse.diags(1 / np.sqrt(tokens @ sizes.astype(np.float64))[:, 0])
+        parts = tuple(divided @ part for part in parts)
+        # The characters weigh what the tokens and the pairs do together.
+        importance = np.concatenate((_scaled(parts[:2], rare[:2]), _scaled(parts[2:], rare[2:])))
+        regularisation = _REGULARISATION_OF_FEW if len(targets) < _FEW_ROWS else _REGULARISATION
+        model = LinearSVC(C=regularisation, class_weight="balanced" if balanced else None, random_state=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            warnings.filterwarnings("ignore", "The number of unique classes is greater", UserWarning)
+            model.fit(sparse.hstack(parts).tocsr() @ sparse.diags(importance), targets)
+        learnt, bias = model.coef_ * importance, model.intercept_
+        if len(model.classes_) == 2:
+            learnt, bias = (np.stack((-one[0] / 2, one[0] / 2)) for one in (learnt, bias))
+        table = np.zeros((learnt.shape[1], classes))
+        table[:, model.classes_] = learnt.T
+        # The margin of what is certainly not.
+        whole_bias = np.full(classes, -1, np.float32)
+        whole_bias[model.classes_] = bias
+        of_tokens, of_pairs, of_characters, of_joints = np.split(table, np.cumsum([p.shape[1] for p in parts[:3]]))
+        words = of_tokens + counted.characters @ of_characters
+        words, of_pairs, of_joints = (some.astype(np.float32) for some in (words, of_pairs, of_joints))
+        return cls(counted, sizes, words, of_pairs, of_joints, whole_bias, balanced)
+
+    def refitted(self, rows: EncodedRows, targets: npt.NDArray[np.int64]) -> LinearPart:
+        """The same fit on other rows."""
+        return LinearPart.fitted(self.counted, rows, targets, classes=len(self.bias), balanced=self.balanced)
+
+    def tensors(self, weight: float) -> dict[str, Tensor]:
+        """The weights of `architecture.LinearScores` that say the same, times `weight`, by their names."""
+        tables = {"words": self.words, "pairs": self.pairs, "bias": self.bias}
+        tables |= {"joints": self.joints} if self.counted.joints else {}
+        found = {name: torch.from_numpy(table * np.float32(weight)) for name, table in tables.items()}
+        found["sizes"] = torch.from_numpy(self.sizes)
+        codes = {"codes_of_joints": torch.from_numpy(self.counted.codes_of_joints)} if self.counted.joints else {}
+        return found | codes
+
+    def logits(self, rows: EncodedRows) -> Floats:
+        """float32 [rows, classes]: what it says of texts as ids."""
+        tokens, pairs, joints = self.counted.of(rows)
+        scores = tokens @ self.words + pairs @ self.pairs + joints @ self.joints
+        return np.asarray(scores / np.sqrt(tokens @ self.sizes) + self.bias, np.float32)
+
+
+def _rarity(part: Any) -> npt.NDArray[np.float64]:
+    """float64 [columns]: the inverse document frequency of each count."""
+    rows = part.shape[0]
+    found: npt.NDArray[np.float64] = np.log((1 + rows) / (1 + np.bincount(part.indices, minlength=part.shape[1]))) + 1
+    return found
+
+
+def _scaled(parts: Sequence[Any], rare: Sequence[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+    """float64 [columns of all parts]: by what each count is multiplied, so that rows have the length 1 in the mean."""
+    squares = [np.square(part.data * some[part.indices]).sum() for part, some in zip(parts, rare, strict=True)]
+    return np.concatenate(rare) / (np.sqrt(sum(squares) / parts[0].shape[0]) or 1)
+
+
+def _parts(spelled: str) -> Iterable[str]:
+    for size in range(_FEWEST_CHARACTERS, _MOST_CHARACTERS + 1):
+        for start in range(len(spelled) - size + 1):
+            yield spelled[start : start + size]
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=4).digest(), "little")

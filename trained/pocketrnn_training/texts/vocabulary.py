@@ -1,0 +1,103 @@
+"""A vocabulary from texts, in torchtext's order, and the same texts as ids of it."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrnn.errors import DataError, InputError
+from pocketrnn.text import TextEncoder, TextRules
+from pocketrnn_training.rows.batches import EncodedTexts
+from pocketrnn_training.rows.stored import Spool
+
+__all__ = ["PADDING", "SPECIALS", "UNKNOWN", "build"]
+
+UNKNOWN: Final = 0
+PADDING: Final = 1
+SPECIALS: Final = ("<unk>", "<pad>")
+# Ids that are renumbered at once: the texts may be larger than memory.
+_CHUNK: Final = 2**22
+
+
+def build(
+    texts: Iterable[str],
+    rules: TextRules,
+    *,
+    min_freq: int = 1,
+    max_size: int | None = None,
+    more: Callable[[tuple[str, ...]], Sequence[str]] = lambda _: (),
+) -> tuple[tuple[str, ...], EncodedTexts]:
+    """Make a vocabulary of `texts` and encode them, tokenizing each once.
+
+    The order is that of torchtext's `build_vocab_from_iterator(..., specials=["<unk>", "<pad>"])`
+    (`torchtext/vocab/vocab_factory.py`): the specials first, then the most frequent first, equal ones by code points.
+    (A special that occurs in the texts counts twice towards `max_size` there, and once here.)
+
+    Args:
+        texts: the training texts.
+        rules: how a text becomes tokens; its unknown, empty and padding ids must be those of `SPECIALS`.
+        min_freq: how often a token must occur to be in the vocabulary.
+        max_size: how many tokens of the texts it may hold, the specials included, or None for all.
+        more: called with the vocabulary; gives tokens to put after it, none of which is in it.
+
+    Returns:
+        The vocabulary, and the texts as `TextEncoder(rules, vocabulary)` encodes them.
+
+    Raises:
+        InputError: min_freq or max_size leave room for no token.
+        DataError: not one text has a token, or no token is frequent enough.
+    """
+    if min_freq < 1:
+        raise InputError(f"min_freq is {min_freq}.", "Use a number from 1.")
+    if max_size is not None and max_size <= len(SPECIALS):
+        raise InputError(f"The vocabulary may hold {max_size} tokens.", f"Use a number above {len(SPECIALS)}.")
+    if (rules.unknown_id, rules.empty_id, rules.padding_id) != (UNKNOWN, UNKNOWN, PADDING):
+        raise ValueError("the ids of the rules are not those of the specials")
+    # Ids are given in the order of first occurrence and renumbered when all counts are known: one pass of the
+    # tokenizer, and four bytes for each token.
+    tokens_of = TextEncoder(rules, ()).tokens
+    first_id_of: dict[str, int] = {token: i for i, token in enumerate(SPECIALS)}
+    first_ids, lengths = Spool(), Spool()
+    for text in texts:
+        ids = [first_id_of.setdefault(token, len(first_id_of)) for token in tokens_of(text)] or [UNKNOWN]
+        first_ids.write(array("i", ids).tobytes())
+        lengths.write(array("q", (len(ids),)).tobytes())
+    names = list(first_id_of)
+    if len(names) == len(SPECIALS):
+        raise DataError("Not one of the texts has a token.", "Give texts with words in them.")
+
+    old_ids = first_ids.numbers(np.int32)
+    chunks = [slice(start, start + _CHUNK) for start in range(0, len(old_ids), _CHUNK)]
+    counts = np.zeros(len(names), dtype=np.int64)
+    for chunk in chunks:
+        counts += np.bincount(old_ids[chunk], minlength=len(names))
+    kept = _kept(names, counts, min_freq, max_size)
+    if not kept:
+        raise DataError(f"No token occurs {min_freq} times.", "Use a smaller min_freq, or more texts.")
+    new_ids = np.full(len(names), UNKNOWN, dtype=np.int32)
+    new_ids[PADDING] = PADDING
+    new_ids[kept] = np.arange(len(SPECIALS), len(SPECIALS) + len(kept), dtype=np.int32)
+    vocabulary = (*SPECIALS, *(names[i] for i in kept))
+    added = tuple(more(vocabulary))
+    for new_id, token in enumerate(added, start=len(vocabulary)):
+        # A token may be in the texts and was too rare.
+        if (i := first_id_of.get(token)) is not None:
+            new_ids[i] = new_id
+    renumbered = Spool()
+    for chunk in chunks:
+        renumbered.write(new_ids[old_ids[chunk]].tobytes())
+    encoded = EncodedTexts.from_lengths(renumbered.numbers(np.int32), lengths.numbers(np.int64))
+    return vocabulary + added, encoded
+
+
+def _kept(names: list[str], counts: npt.NDArray[np.int64], min_freq: int, max_size: int | None) -> list[int]:
+    """The ids of the tokens that the vocabulary keeps, the most frequent first."""
+    occurrences = counts.tolist()
+    order = sorted(range(len(SPECIALS), len(names)), key=lambda i: (-occurrences[i], names[i]))
+    if max_size is not None:
+        order = order[: max_size - len(SPECIALS)]
+    return [i for i in order if occurrences[i] >= min_freq]
