@@ -148,6 +148,17 @@ class ClampsLengths(_Embedded):
         return self.out(out.sum(1) / n.unsqueeze(1))
 
 
+class RangeOfPositionsInACut(_Embedded):
+    def __init__(self):
+        super().__init__()
+        self.pos = nn.Embedding(30, 8)
+
+    def forward(self, x):
+        x = x[:, :30]
+        out, _ = self.rnn(self.emb(x) + self.pos(torch.arange(x.size(1))))
+        return self.out(out.mean(1))
+
+
 class PositionTableInACut(_Embedded):
     def __init__(self):
         super().__init__()
@@ -448,6 +459,7 @@ HONOURED = (
     PadsASingleToken,
     ClampsLengths,
     PositionTableInACut,
+    RangeOfPositionsInACut,
     PositionsClamped,
     SqueezesASingleRow,
     BatchInParts,

@@ -318,6 +318,18 @@ def test_a_weight_that_each_call_changes_is_named_and_no_call_sets_it_to_zero() 
     assert "--call" not in refused.value.remedy
 
 
+def test_a_weight_whose_data_each_call_assigns_is_named_with_what_to_write_instead() -> None:
+    class Bounded(Base):
+        def forward(self, x: Tensor) -> Any:
+            self.fc.weight.data = torch.renorm(self.fc.weight.data, 2, 0, 0.25)
+            return self.mean(x)
+
+    with pytest.raises(ExportError, match=r"depends") as refused:
+        prepared(Bounded())
+    assert "fc.weight" in refused.value.remedy
+    assert "torch.renorm" in refused.value.remedy
+
+
 @pytest.mark.parametrize("kind", mostly_slow(DEPENDS_NOT, 5))
 def test_what_no_answer_depends_on_may_be_kept(kind: type[Base]) -> None:
     assert prepared(kind()).convention.line == "module(tokens)"

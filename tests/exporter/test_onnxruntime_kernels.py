@@ -80,6 +80,9 @@ OF_NUMBERS: Final[dict[str, Function]] = {
     "roots by powers": lambda x: x**0.5 + x**-0.5,
     "sign": torch.sign,
     "powers of counts": lambda x: ((x > 0).sum(1, keepdim=True) ** 0.5).type_as(x) + (x > 0).sum(1, keepdim=True) ** 2,
+    "powers by tensors": lambda x: torch.sigmoid(x) ** torch.arange(x.shape[1]) + torch.sigmoid(x) ** (x > 0),
+    "sign of another": lambda x: torch.copysign(torch.ones_like(x), torch.where(x.isnan(), 1.0, x)),
+    "leaky with a mean slope": lambda x: functional.rrelu(x, 0.1, 0.3),
     "clamp": lambda x: x.clamp(-1, 1),
     "clamp from below": lambda x: x.clamp(min=-1) + x.clamp(min=1),
     "clamp from above": lambda x: x.clamp(max=1) + torch.clip(x, max=-1),
@@ -103,6 +106,15 @@ OF_ROWS: Final[dict[str, Function]] = {
     "max_pool1d": lambda x: functional.max_pool1d(x[:, None], 2, 1)[:, 0],
     "atan2": lambda x: torch.atan2(x[:, :3], x[:, 3:]),
     "atan2 of zeros": lambda x: torch.atan2(-x.sign() * 0, x.sign() * 0),
+    "third norm": lambda x: torch.cat([x.norm(3, 1, True), torch.linalg.vector_norm(x, 2.5, 1, True)], 1),
+    "steps at places": lambda x: torch.cat(
+        [
+            torch.take_along_dim(x, (x > 0).sum(1, keepdim=True).clamp(max=3), 1),
+            x[:, :, None].take_along_dim(x.argmax(1)[:, None, None], dim=1)[:, 0],
+            torch.take_along_dim(x[:, None], x[:, :, None].argmax(1, keepdim=True) % torch.ones(6, 1).long(), 2)[:, 0],
+        ],
+        1,
+    ),
     "largest that are put together": lambda x: torch.zeros_like(x).scatter_reduce(
         1, torch.tensor([[0, 1, 0, 2, 5, 5]]).expand(len(x), -1), x, "amax", include_self=False
     ),
@@ -158,6 +170,7 @@ OF_DOUBLES: Final[dict[str, Function]] = {
     "chosen": lambda x: torch.where(x > 0, x, 0.57),
     "filled": lambda x: x.masked_fill(x > 0, 0.57) + torch.full((len(x), 1), 0.57, dtype=torch.float64),
     "full as others": lambda x: torch.full_like(x, 0.57),
+    "norm": lambda x: x.norm(3, 1, keepdim=True).expand_as(x) + x.norm(1.5, 1, keepdim=True),
     "equal": lambda x: (x * 0 + torch.tensor(0.57, dtype=torch.float64) == 0.57).double(),
     "product of two": lambda x: torch.addcmul(x, x, x, value=0.57),
     "quotient of two": lambda x: torch.addcdiv(x, x, x.abs() + 1, value=0.57),

@@ -12,7 +12,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.torch_internals import MODULE_TABLES, writes_to
+from pocketrnn_export.torch_internals import MODULE_TABLES, place_in_memory, writes_to
 
 __all__ = ["Kept", "assigned_by", "attributes_kept", "changed_by"]
 
@@ -104,7 +104,9 @@ def _content_of(module: nn.Module) -> Iterator[tuple[str, tuple[Any, Any]]]:
                     continue
                 state: Any = id(value)
                 if isinstance(value, Tensor):
-                    state = (id(value), writes_to(value))
+                    # `weight.data = ...` leaves the tensor, and gives it other memory.
+                    place = place_in_memory(value) if value.layout == torch.strided else 0
+                    state = (id(value), writes_to(value), place)
                 elif isinstance(value, dict | list | set | deque):
                     held = value.values() if isinstance(value, dict) else value
                     state = (id(value), len(value), [id(one) for one in held] if len(value) <= _FEW else None)

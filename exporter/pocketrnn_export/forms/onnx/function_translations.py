@@ -28,6 +28,7 @@ from onnxscript.function_libs.torch_lib.ops.core import (
     aten_var_correction,
     aten_var_mean_correction,
 )
+from onnxscript.function_libs.torch_lib.ops.linalg import aten_linalg_vector_norm
 from onnxscript.function_libs.torch_lib.ops.nn import aten_scaled_dot_product_attention
 
 from pocketrnn.errors import ExportError
@@ -351,6 +352,42 @@ def _power(x: Any, exponent: Any) -> Any:
     return root if exponent > 0 else op.Reciprocal(root)
 
 
+def _power_of_tensors(x: Any, exponent: Any) -> Any:
+    """`x ** torch.arange(n)` with both of one type, which packed files have the power of."""
+    differ = isinstance(x, ir.Value) and x.dtype in _FLOATS and getattr(exponent, "dtype", x.dtype) != x.dtype
+    return op.Pow(x, op.CastLike(exponent, x) if differ else exponent)
+
+
+def _norm(x: Any, order: float = 2.0, dim: Any = None, keepdim: bool = False, dtype: int = -1) -> Any:
+    """`torch.linalg.vector_norm(x, 3)`; of 1, 2 and infinity by torch's translation, whose root of others is in
+    float32."""
+    if order in (0.0, 1.0, 2.0, math.inf, -math.inf):
+        return aten_linalg_vector_norm(x, ord=order, dim=dim, keepdim=keepdim, dtype=dtype)
+    if dtype != -1:
+        x = op.Cast(x, to=dtype)
+        x.dtype = ir.DataType(dtype)
+    if dim is None:
+        x, dim, keepdim = op.Reshape(x, op.Constant(value_ints=[-1])), [0], False
+    powers = op.Pow(op.Abs(x), _number(order, x))
+    total = op.ReduceSum(powers, op.Constant(value_ints=[dim] if isinstance(dim, int) else list(dim)), keepdims=keepdim)
+    return op.Pow(total, _number(1 / order, x))
+
+
+def _sign_bit(x: Any) -> Any:
+    """Whether a number is negative, as minus zero is."""
+    zero = _number(0.0, x)
+    below = op.Less(x, zero)
+    if x.dtype not in _FLOATS:
+        return below
+    return op.Or(below, op.And(op.Equal(x, zero), op.Less(op.Reciprocal(x), zero)))
+
+
+def _leaky(x: Any, noise: Any, lower: float = 1 / 8, upper: float = 1 / 3, **_drawing: Any) -> Any:
+    """`F.rrelu(x)` of a module that is not trained: its mean slope below 0."""
+    slope = _number((lower + upper) / 2, x)
+    return op.Where(op.Greater(x, _number(0.0, x)), x, op.Mul(x, slope)), noise
+
+
 def _log_odds(x: Any, eps: float | None = None) -> Any:
     """`torch.logit(x, eps)`, of NaN too."""
     inside = x if eps is None else op.Min(op.Max(x, _number(eps, x)), _number(1 - eps, x))
@@ -531,6 +568,10 @@ FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     _ATEN.special_erfc.default: _erfc,
     _ATEN.logit.default: _log_odds,
     _ATEN.pow.Tensor_Scalar: _power,
+    _ATEN.pow.Tensor_Tensor: _power_of_tensors,
+    _ATEN.linalg_vector_norm.default: _norm,
+    torch.ops.prims.signbit.default: _sign_bit,
+    _ATEN.rrelu_with_noise_functional.default: _leaky,
     _ATEN.heaviside.default: _step,
     _ATEN.remainder.Tensor: _remainder,
     _ATEN.remainder.Scalar: _remainder,

@@ -134,7 +134,7 @@ def _without_form(program: torch.export.ExportedProgram, cause: str) -> ExportEr
     name = "" if named is None else named[1] or named[2]
     # An operator that PyTorch takes apart has another name before: special_i0e, bessel_i0e.
     nodes = [node for node in program.graph.nodes if name and _last_word(str(node.target)) == _last_word(name)]
-    where = next((line for line in map(line_of_node, nodes) if line), "")
+    where = next((line for line in map(line_of_node, nodes or _parts_called(name, program)) if line), "")
     drawing = [node for node in program.graph.nodes if node.kwargs.get("generator") is not None]
     if drawn := next((line for line in map(line_of_node, drawing) if line), ""):
         return ExportError(
@@ -150,6 +150,12 @@ def _without_form(program: torch.export.ExportedProgram, cause: str) -> ExportEr
         f"The module was traced, but has no form in ONNX: {cause}.",
         "Replace the operation that the message names by one that ONNX has.",
     )
+
+
+def _parts_called(name: str, program: torch.export.ExportedProgram) -> list[torch.fx.Node]:
+    """The operators of a name that a program's own are made of: signbit, of copysign."""
+    parts = program.run_decompositions().graph.nodes if name else ()
+    return [node for node in parts if f".{name}." in str(node.target)]
 
 
 def _last_word(operator: str) -> str:

@@ -368,6 +368,8 @@ def kept_state_advice(changed: Sequence[Kept], line: str) -> str:
     names = " and ".join(kept.name for kept in changed)
     changes = f"Each call changes its own {names}: change nothing in eval mode that a later answer depends on."
     # A weight is not a state, which could be made anew for each call.
+    if changed and all(isinstance(kept.before, nn.Parameter) for kept in changed):
+        return f"{changes} Compute with what it becomes in place of writing it: F.linear(x, torch.renorm(weight, ...))."
     states = [kept for kept in changed if not isinstance(kept.before, nn.Parameter)]
     made = [_made_anew(kept) for kept in states if not _is_set(kept, line)]
     if not made or not all(made):

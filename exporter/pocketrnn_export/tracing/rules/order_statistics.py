@@ -1,4 +1,5 @@
-"""The number at a place of a sorted axis (`median`, `kthvalue`, `quantile`), and running ones, which no graph has."""
+"""The number at a place of an axis, sorted (`median`, `kthvalue`, `quantile`) or not, and running ones, which no graph
+has."""
 
 from __future__ import annotations
 
@@ -78,6 +79,20 @@ def quantile(_session: TraceSession, x: Any, q: Any, dim: Any = None, keepdim: b
     return found if keepdim else found.squeeze(dim)
 
 
+@rule("take_along_dim", when=exporting)
+def take_along_dim(_session: TraceSession, input: Any, indices: Any, dim: Any = None, **more: Any) -> Any:  # noqa: A002
+    """`torch.take_along_dim(x, places, 1)`, with an axis of 1 as long as the other's; torch.export takes its size for
+    a plain number."""
+    if not isinstance(dim, int) or more or input.dim() != indices.dim():
+        return declined("of all numbers")
+
+    def beside(x: Tensor, other: Tensor) -> Tensor:
+        axes = enumerate(zip(x.shape, other.shape, strict=True))
+        return x.expand([b if i != dim % x.dim() and isinstance(a, int) and a == 1 else -1 for i, (a, b) in axes])
+
+    return beside(input, indices).gather(dim, beside(indices, input))
+
+
 def _of_truths(function: Callable[..., Any], truths: int = 1) -> Callable[..., Any]:
     """The largest or least of truths, or their order, computed from 0 and 1: ONNX has these for numbers only. The first
     so many results are truths, and the others places."""
@@ -139,4 +154,7 @@ _TRUTHS: Final = (
     Rule(("aminmax",), _of_truths(torch.aminmax, 2), exporting),
     Rule(("argsort",), _of_truths(torch.argsort, 0), exporting),
 )  # fmt: skip
-ORDER_STATISTICS: Final = (median, kthvalue, quantile, searchsorted, isin, *_TRUTHS, *map(_refused, _WITHOUT))
+ORDER_STATISTICS: Final = (
+    *(median, kthvalue, quantile, take_along_dim, searchsorted, isin),
+    *(*_TRUTHS, *map(_refused, _WITHOUT)),
+)
