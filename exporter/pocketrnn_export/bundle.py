@@ -14,7 +14,7 @@ from torch import nn
 
 from pocketrnn.bundle.folder import check_free, name_of
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Graph, Limits, Manifest
-from pocketrnn.bundle.output import LabelOutput, Output, ValueOutput
+from pocketrnn.bundle.output import NO_PRIORS, LabelOutput, Output, ValueOutput
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line, shown
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
@@ -241,6 +241,7 @@ def export(
         refuse_short_form(shortly, input, output)
     if isinstance(input, TextInput):
         rules, vocabulary = input.rules, input.vocabulary
+    priors = NO_PRIORS if output is None else output.priors
     if isinstance(output, LabelOutput):
         labels, thresholds = output.labels, output.thresholds
         multi_label = output.activation == "sigmoid"
@@ -256,7 +257,7 @@ def export(
         check_free(path, force=force, made_by=CLASSIFIER_JSON)
         known = described_numbers(
             name, wanted, provenance, given=stated, channels=channels, labels=labels, multi_label=multi_label,
-            thresholds=thresholds, **numbers,
+            thresholds=thresholds, priors=priors, **numbers,
         )  # fmt: skip
         check_wanted(wanted)
         with one_export_at_a_time(), told_on_stderr(progress), random_state_kept(), told_in_a_sentence(module):
@@ -272,7 +273,7 @@ def export(
     description = Description(
         checked_name(name),
         TextInput(chosen, text.vocabulary.tokens),
-        label_output(labels, thresholds, multi_label=multi_label),
+        label_output(labels, thresholds, priors, multi_label=multi_label),
         {**(provenance or {}), "versions": versions()},
     )
     _refuse_tokens_alone(chosen, pairs)

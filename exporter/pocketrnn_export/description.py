@@ -10,7 +10,7 @@ from numbers import Real
 from typing import Any, Literal
 
 from pocketrnn.bundle.manifest import VERSION, Input, Manifest, digest_entry
-from pocketrnn.bundle.output import LabelOutput, Output
+from pocketrnn.bundle.output import NO_PRIORS, LabelOutput, Output, Priors
 from pocketrnn.errors import InputError, shown
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, TextEncoder
@@ -138,7 +138,9 @@ def checked_labels(labels: Sequence[str]) -> tuple[str, ...]:
     return tuple(labels)
 
 
-def label_output(labels: Sequence[str], thresholds: Sequence[float] | None, *, multi_label: bool) -> LabelOutput:
+def label_output(
+    labels: Sequence[str], thresholds: Sequence[float] | None, priors: Priors = NO_PRIORS, *, multi_label: bool
+) -> LabelOutput:
     """The output of a classifier of these labels.
 
     Raises:
@@ -149,7 +151,7 @@ def label_output(labels: Sequence[str], thresholds: Sequence[float] | None, *, m
         'sigmoid'
     """
     activation: Literal["softmax", "sigmoid"] = "sigmoid" if multi_label else "softmax"
-    return LabelOutput(checked_labels(labels), activation, checked_thresholds(thresholds, labels))
+    return LabelOutput(checked_labels(labels), activation, checked_thresholds(thresholds, labels), priors)
 
 
 def checked_thresholds(thresholds: Sequence[float] | None, labels: Sequence[str]) -> tuple[float, ...] | None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pocketrnn.answers import Answers
+from pocketrnn.bundle.output import Priors
 from pocketrnn.engines.engine import Answered, Engine, Floats, Ids, ReadsTexts, Steps
 from pocketrnn.errors import InputError, did_you_mean, shown
 
@@ -95,24 +96,30 @@ def chosen_among(answers: Answers, among: Iterable[str]) -> ChosenLabels:
     return ChosenLabels(places, (0.0,) * len(places))
 
 
-def weighed(answers: Answers, prior: Mapping[str, float]) -> ChosenLabels:
+def weighed(answers: Answers, prior: str | Mapping[str, float], named: Priors) -> ChosenLabels:
     """All labels, each by how often it is expected; one that `prior` does not name as often as the rarest that it does.
 
     A classifier that learnt from as many texts of each label gives, with them, the probabilities of texts that come so.
 
     Args:
         answers: of the classifier.
-        prior: for labels, a number from 0: how often each is expected, in any unit.
+        prior: for labels, a number from 0: how often each is expected, in any unit. Or a name in `named`.
+        named: the priors that the classifier has.
 
     Raises:
-        InputError: there is no such label, a number is none from 0, all are 0, or a text may have several labels or
-            none.
+        InputError: there is no such name or label, a number is none from 0, all are 0, or a text may have several
+            labels or none.
 
     Example:
-        >>> weighed(Answers("tongue", ("de", "en"), "softmax"), {"de": 1, "en": 1}).weights
+        >>> weighed(Answers("tongue", ("de", "en"), "softmax"), {"de": 1, "en": 1}, {}).weights
         (0.0, 0.0)
     """
     _check_one_label(answers, "prior")
+    if isinstance(prior, str):
+        if prior not in named:
+            has = f"Its priors: {', '.join(named)}." if named else "It has none: give a map of labels."
+            raise InputError(f"{answers.name} has no prior {shown(prior, 40)}.", has)
+        prior = named[prior]
     for label, weight in prior.items():
         if label not in answers.labels:
             raise _no_label(answers, label)

@@ -99,7 +99,7 @@ class Classifier(TrainedEstimator):
         trust: bool = False,
         tokenizer: Tokenizer | None = None,
         out_of_range: OutOfRange | None = None,
-        prior: Mapping[str, float] | None = None,
+        prior: str | Mapping[str, float] | None = None,
     ) -> Classifier:
         """Read and check a bundle, or a packed file.
 
@@ -119,7 +119,8 @@ class Classifier(TrainedEstimator):
                 refuses the sequence, `ignore` does neither.
             prior: how often each label is expected, in any unit, such as how many of your texts are in each language:
                 {"en": 70, "de": 25, "fr": 5}. One that is not named is expected as often as the rarest that is. Where
-                the text says little, the answer is what is expected.
+                the text says little, the answer is what is expected. Or the name of a prior that the bundle has
+                (`manifest.output.priors`): "web" of `languages`.
 
         Raises:
             InputError: `threads` or `max_batch_tokens` is not a number from 1, onnxruntime has no such provider,
@@ -139,7 +140,7 @@ class Classifier(TrainedEstimator):
             options = Options(max_batch_tokens, tuple(providers), trust)
             native = NativeEngine(folder)
             packed = cls(folder.absolute(), native.manifest, native, threads, options, tokenizer, out_of_range)
-            return packed if prior is None else packed._choosing(weighed(packed._answers, prior))
+            return packed._expecting(prior)
         # A packed classifier does without onnxruntime, which takes most of the time of a start.
         from pocketrnn.engines.onnxruntime import OnnxRuntimeEngine, checked_options
 
@@ -148,7 +149,7 @@ class Classifier(TrainedEstimator):
         engine = OnnxRuntimeEngine(folder, manifest, options)
         classifier = cls(folder.absolute(), manifest, engine, threads, options, tokenizer, out_of_range)
         _log.debug("Loaded %s from %s with %d threads and %s", manifest.name, folder, threads, options)
-        return classifier if prior is None else classifier._choosing(weighed(classifier._answers, prior))
+        return classifier._expecting(prior)
 
     def among(self, labels: Iterable[str]) -> Classifier:
         """The same classifier with some of its labels alone: what the texts can be is known.
@@ -168,6 +169,11 @@ class Classifier(TrainedEstimator):
             ('de', 'en', 'fr')
         """
         return self._choosing(chosen_among(self._answers, labels))
+
+    def _expecting(self, prior: str | Mapping[str, float] | None) -> Classifier:
+        if prior is None:
+            return self
+        return self._choosing(weighed(self._answers, prior, self.manifest.output.priors))
 
     def _choosing(self, chosen: ChosenLabels) -> Classifier:
         # Not by copy.copy, which would load it again, as pickle does.

@@ -49,6 +49,7 @@ export class Answers {
   #document;
   #engine;
   #kept;
+  #weights;
 
   /** `engine` gives the engine that is asked, as long as there is one. */
   constructor(document, engine) {
@@ -75,12 +76,37 @@ export class Answers {
     if (!kept.length || !given.length) throw new InputError("among has no label.", "Name at least one.");
     const other = new Answers(this.#document, this.#engine);
     other.#kept = new Set(kept.map((label) => labels.indexOf(label)));
+    other.#weights = this.#weights;
     return other;
   }
 
-  /** The logits with minus infinity, a probability of 0, for what is not chosen. */
+  /** The same with a prior: how often each label is expected, in any unit, or the name of one of the file. One that is not named
+   * counts as the rarest that is. Without it, as they are. */
+  expecting(prior) {
+    if (prior === undefined) return this;
+    const { name, labels, activation, priors = {} } = this.#document;
+    if (activation !== "softmax")
+      throw new InputError(`prior is for classifiers of which one label is right, and ${name} is another one.`, "Leave it out.");
+    if (isString(prior) && !Object.hasOwn(priors, prior)) {
+      const names = Object.keys(priors);
+      throw new InputError(`${name} has no prior ${JSON.stringify(prior)}.`, names.length ? `Its priors: ${names.join(", ")}.` : "It has none: give numbers for its labels.");
+    }
+    const expected = Object.entries(isString(prior) ? priors[prior] : (prior ?? {}));
+    const wrong = expected.find(([label, number]) => !labels.includes(label) || !(Number.isFinite(number) && number >= 0));
+    if (wrong) throw new InputError(`The prior of ${JSON.stringify(wrong[0])} is ${wrong[1]}.`, `Use numbers from 0 for labels: ${labels.join(", ")}.`);
+    const above = expected.map(([, number]) => number).filter((number) => number > 0);
+    if (!above.length) throw new InputError("The prior expects no label.", "Give a number above 0 to one at least.");
+    const weights = new Map(expected);
+    const other = new Answers(this.#document, this.#engine);
+    other.#kept = this.#kept;
+    other.#weights = labels.map((label) => Math.log((weights.get(label) ?? Math.min(...above)) / Math.max(...above)));
+    return other;
+  }
+
+  /** The logits with what a prior adds, and with minus infinity, a probability of 0, for what is not chosen. */
   #chosen(logits) {
-    return this.#kept ? logits.map((logit, i) => (this.#kept.has(i) ? logit : -Infinity)) : logits;
+    if (!this.#kept && !this.#weights) return logits;
+    return logits.map((logit, i) => (this.#kept?.has(i) ?? true ? logit + (this.#weights?.[i] ?? 0) : -Infinity));
   }
 
   checkLabels() {
@@ -99,10 +125,11 @@ export class Answers {
   prediction(logits, top) {
     const { labels } = this.#document;
     const probabilities = this.probabilities(logits);
+    const chosen = this.#chosen(logits);
     const likeliest = labels
       .map((_, i) => i)
       .filter((i) => this.#kept?.has(i) ?? true)
-      .sort((i, j) => logits[j] - logits[i] || i - j)
+      .sort((i, j) => chosen[j] - chosen[i] || i - j)
       .slice(0, top)
       .map((i) => ({ label: labels[i], probability: probabilities[i] }));
     return { ...likeliest[0], top: likeliest };
@@ -202,23 +229,24 @@ export class AnyClassifier {
    *
    * @param options.among labels, of which the answer is one. `und`, the label of what is none of the others, stays; one after
    *   a minus is left out, "-und"; with such ones alone, all others stay.
+   * @param options.prior how often each label is expected, in any unit, { en: 70, de: 30 }; or the name of a prior of the file.
    */
-  async classify(given, top = 1, { among } = {}) {
-    const answers = this._answers.among(among);
+  async classify(given, top = 1, { among, prior } = {}) {
+    const answers = this._answers.among(among).expecting(prior);
     answers.checkTop(top);
     return answers.prediction(await this._one(given), top);
   }
 
-  /** The likeliest label of each, in their order, `among` as in `classify`; of a file that gives values, these. */
-  async predict(given, { among } = {}) {
-    const answers = this._answers.among(among);
+  /** The likeliest label of each, in their order, options as in `classify`; of a file that gives values, these. */
+  async predict(given, { among, prior } = {}) {
+    const answers = this._answers.among(among).expecting(prior);
     return (await this.logits(given)).map((row) => answers.likeliest(row));
   }
 
   /** The probabilities of every label for each: arrays in the order of `labels`, 0 for those that `among` leaves out. Those of a
    * multi-label classifier (activation "sigmoid") do not add up to 1. */
-  async predictProba(given, { among } = {}) {
-    const answers = this._answers.among(among);
+  async predictProba(given, { among, prior } = {}) {
+    const answers = this._answers.among(among).expecting(prior);
     return (await this.logits(given)).map((row) => answers.probabilities(row));
   }
 
@@ -227,10 +255,10 @@ export class AnyClassifier {
    * for. Where one label is right (activation "softmax"), the likeliest one or none.
    *
    * @param threshold one for all labels; without it those that the file keeps, or else 0.5.
-   * @param options.among as in `classify`.
+   * @param options as in `classify`.
    */
-  async predictLabels(given, threshold, { among } = {}) {
-    return (await this.predictProba(given, { among })).map((row) => this._answers.labelsReached(row, threshold));
+  async predictLabels(given, threshold, { among, prior } = {}) {
+    return (await this.predictProba(given, { among, prior })).map((row) => this._answers.labelsReached(row, threshold));
   }
 
   /** The logits of one, which is the only one that is asked about. */

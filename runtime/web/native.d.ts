@@ -26,6 +26,7 @@ export interface Manifest {
   labels: string[];
   activation: "softmax" | "sigmoid";
   thresholds?: number[];
+  priors?: Record<string, Record<string, number>>;
   text: { tokenizer: string; [member: string]: unknown };
   graph: { [member: string]: unknown };
   parity: { tolerance: number; [member: string]: unknown };
@@ -64,6 +65,8 @@ export function load(
 export interface AmongOptions {
   /** Labels, of which the answer is one; `und` stays. One after a minus is left out, "-und". */
   among?: Iterable<string>;
+  /** How often each label is expected, in any unit; or the name of a prior of the file. */
+  prior?: string | Record<string, number>;
 }
 
 /** A classifier read from a packed file. */

@@ -130,10 +130,10 @@ export class Stream {
    *
    * @param fragment a string, cut anywhere; or bytes of UTF-8, which may be cut inside of a character.
    * @param top how many of the likeliest labels to give.
-   * @param options.among as in `Classifier.classify`.
+   * @param options as in `Classifier.classify`.
    */
-  async push(fragment, top = 1, { among } = {}) {
-    const answers = this.#classifier.answers.among(among);
+  async push(fragment, top = 1, { among, prior } = {}) {
+    const answers = this.#classifier.answers.among(among).expecting(prior);
     answers.checkTop(top);
     return answers.prediction(this.#pushed(fragment), top);
   }

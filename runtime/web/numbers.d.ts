@@ -1,6 +1,6 @@
 /** Types of numbers.js, where everything is described. */
 
-import { InputError, type Bytes, type LoadOptions, type Prediction } from "./native.js";
+import { InputError, type AmongOptions, type Bytes, type LoadOptions, type Prediction } from "./native.js";
 
 export { BundleError, InputError, LimitError, PocketRNNError } from "./native.js";
 
@@ -96,7 +96,7 @@ export class NumberClassifier {
   /** The program's input for a sequence: float32, step after step. */
   prepared(sequence: Sequence): Float32Array;
   /** Classify one sequence, giving the `top` likeliest labels (1 unless said). */
-  classify(sequence: Sequence, top?: number, options?: { among?: Iterable<string> }): Promise<Prediction>;
+  classify(sequence: Sequence, top?: number, options?: AmongOptions): Promise<Prediction>;
   /** The likeliest label of every sequence; of a file that gives values, `values`. */
   predict(sequences: Iterable<Sequence>): Promise<string[] | Float32Array[]>;
   /** The values of every sequence. */

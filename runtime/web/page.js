@@ -132,6 +132,8 @@ async function start() {
   at("text").disabled = false;
   // `?among=en,de,fr` in the address: the page answers with one of these.
   const among = new URLSearchParams(location.search).get("among")?.split(",");
+  // `?prior=web`: it expects the labels as often as this prior of the file says.
+  const prior = new URLSearchParams(location.search).get("prior") ?? undefined;
   const most = among ? among.filter((label) => label[0] !== "-").length || 1 : classifier.labels.length;
 
   let asked = 0;
@@ -146,16 +148,16 @@ async function start() {
       return;
     }
     try {
-      const { label, top } = await classifier.classify(text, Math.min(SHOWN_LABELS, most), { among });
+      const { label, top } = await classifier.classify(text, Math.min(SHOWN_LABELS, most), { among, prior });
       // Whoever types on is answered for the newest text only.
-      const given = classifier.thresholds && (await classifier.predictLabels([text], undefined, { among }))[0];
+      const given = classifier.thresholds && (await classifier.predictLabels([text], undefined, { among, prior }))[0];
       if (question !== asked) return;
       showStatus(given?.length === 0 ? "No label reaches its threshold." : ready);
       showLabels(top, given);
       // Let the browser draw, and take the next key, before the longer part.
       await new Promise((resolve) => setTimeout(resolve));
       if (question !== asked) return;
-      const answers = await answersSoFar(classifier, text, among);
+      const answers = await answersSoFar(classifier, text, { among, prior });
       if (question !== asked) return;
       showSoFar(text, answers);
       const fragments = await contributionsOf(classifier, text, label);

@@ -14,19 +14,19 @@ const MAX_BEGINNINGS = 64;
 /**
  * @param classifier a Classifier.
  * @param text the text.
- * @param among the labels to choose among, as in `classify`; without them, all.
+ * @param options `among` and `prior`, as in `classify`.
  * @returns [{ end, label, probability }, ...] in the text's order: the likeliest label of the text up to `end`, which is where a
  *   word ends. At most 64 of them, the whole text always among them; not those that are too short for the classifier, and
  *   none where the text has no word.
  */
-export async function answersSoFar(classifier, text, among) {
+export async function answersSoFar(classifier, text, options) {
   const places = classifier.words(text);
   const most = Math.max(1, Math.min(MAX_BEGINNINGS, Math.floor((2 * MAX_TOKENS) / classifier.encode(text).length)));
   const every = Math.ceil(places.length / most);
   const ends = places.filter((_, i) => (places.length - 1 - i) % every === 0).map(([, end]) => end);
   if (ends.length > 0) ends[ends.length - 1] = text.length;
   const taken = ends.filter((end) => classifier.takes(text.slice(0, end)));
-  const rows = await classifier.predictProba(taken.map((end) => text.slice(0, end)), { among });
+  const rows = await classifier.predictProba(taken.map((end) => text.slice(0, end)), options);
   return rows.map((row, i) => {
     const probabilities = Array.from(row);
     const best = probabilities.indexOf(Math.max(...probabilities));

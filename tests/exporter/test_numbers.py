@@ -699,6 +699,8 @@ def test_an_input_and_an_output_say_what_the_short_form_says(tmp_path: Path) -> 
     described = export(module, tmp_path / "described", input=given, output=gives, name="short")
     assert (described.input, described.output) == (short.input, short.output) == (given, gives)
     assert described.graph == short.graph
+    expecting = LabelOutput(tuple("abcd"), priors={"still": {"a": 3, "b": 1}})
+    assert export(module, tmp_path / "expecting", input=given, output=expecting).output == expecting
     forecast = export(Forecast().eval(), tmp_path / "f", input=NumberInput(("x", "y", "z")), output=ValueOutput(("v",)))
     assert forecast.output == ValueOutput(("v",))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import bundle_maker
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from pocketrnn import Classifier
+from pocketrnn import Classifier, LabelOutput
+from pocketrnn.bundle import manifest as manifests
+from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import InputError
 
@@ -114,6 +117,31 @@ def test_a_prior_multiplies_the_probabilities(folder: Path) -> None:
 def test_a_prior_that_is_none_is_refused(folder: Path, prior: dict[str, float]) -> None:
     with pytest.raises(InputError, match=r"prior|'ex'"):
         Classifier.load(folder, prior=prior)
+
+
+def test_a_prior_has_a_name(tmp_path: Path) -> None:
+    web = {"en": 70, "de": 20}
+
+    def change(manifest: Manifest) -> Manifest:
+        return replace(manifest, output=replace(manifest.output, priors={"web": web}))
+
+    named = bundle_maker.make(tmp_path / "named", labels=LABELS, change=change)
+    assert manifests.read(named).output.priors == {"web": web}
+    by_name = Classifier.load(named, prior="web")
+    assert by_name.classify("team wins", 4) == Classifier.load(named, prior=web).classify("team wins", 4)
+    with pytest.raises(InputError, match=r"'wbe'.*: web\."):
+        Classifier.load(named, prior="wbe")
+    answer = by_name.classify("team wins")
+    given = CliRunner().invoke(main, ["classify", "-b", str(named), "--prior", "web", "team wins"])
+    assert given.output == f"{answer.label}\t{answer.probability:.4f}\tteam wins\n"
+    assert CliRunner().invoke(main, ["classify", "-b", str(named), "--prior", "wbe", "team wins"]).exit_code == 2
+    with pytest.raises(InputError, match="'nl'"):
+        LabelOutput(LABELS, priors={"web": {"nl": 1}})
+
+
+def test_a_bundle_without_priors_has_no_name_of_one(folder: Path) -> None:
+    with pytest.raises(InputError, match="'web'"):
+        Classifier.load(folder, prior="web")
 
 
 def test_a_stream_answers_with_the_chosen_labels_and_is_saved_whole(tmp_path: Path) -> None:

@@ -41,10 +41,11 @@ def of_numbers(**members: Any) -> Manifest:
     [
         {},
         {"output": LabelOutput(("a", "b"), "sigmoid", (0.25, 0.75))},
+        {"output": LabelOutput(("a", "b"), priors={"still": {"a": 3, "b": 0.5}})},
         {"stream": StepGraph("model.step.onnx", "1" * 64, 4)},
         {"input": NumberInput(("x", "y"), window=4, hop=2, missing=0.0)},
     ],
-    ids=["values", "labels", "a step graph", "windows"],
+    ids=["values", "labels", "a prior", "a step graph", "windows"],
 )
 def test_a_manifest_of_numbers_is_read_as_it_was_written(members: dict[str, Any], tmp_path: Path) -> None:
     written = of_numbers(**members)

@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from pocketrnn.bundle.output import LabelOutput, Output, ValueOutput
+from pocketrnn.bundle.output import NO_PRIORS, LabelOutput, Output, Priors, ValueOutput
 from pocketrnn.errors import InputError, SequenceError, did_you_mean, shown
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.numbers.range_watch import range_of
@@ -41,6 +41,7 @@ def described_numbers(
     sequences: Iterable[object] = (),
     multi_label: bool = False,
     thresholds: Sequence[float] | None = None,
+    priors: Priors = NO_PRIORS,
     **rules: object,
 ) -> NumberExport:
     """The arguments of `export` for a classifier of sequences of numbers, checked.
@@ -70,7 +71,7 @@ def described_numbers(
     if values is not None:
         output = ValueOutput(names, units)
     else:
-        output = label_output(labels or (), thresholds, multi_label=multi_label)
+        output = label_output(labels or (), thresholds, priors, multi_label=multi_label)
     samples = list(sequences)
     made = _with_range(given or number_rules(channels, scaler, rules), samples)
     description = Description(checked_name(name), made, output, provenance or {})

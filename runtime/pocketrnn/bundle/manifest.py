@@ -736,6 +736,7 @@ def _built(document: dict[str, Any]) -> Manifest:
             document["activation"],
             tuple(map(float, document["thresholds"])) if "thresholds" in document else None,
             tuple(document["value_units"]) if "value_units" in document else None,
+            document.get("priors", {}),
         ),
         graph=Graph(
             file=graph["file"],

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, cast
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final, Literal, cast
 
 from pocketrnn.errors import InputError
 
-__all__ = ["Activation", "LabelOutput", "Output", "ValueOutput", "output_of"]
+__all__ = ["NO_PRIORS", "Activation", "LabelOutput", "Output", "Priors", "ValueOutput", "output_of"]
 
 Activation = Literal["softmax", "sigmoid", "values"]
+# By name: how often labels are expected, in any unit.
+Priors = Mapping[str, Mapping[str, float]]
+
+NO_PRIORS: Final[Priors] = {}
 
 
 @dataclass(frozen=True)
@@ -20,9 +25,10 @@ class LabelOutput:
         labels: the classes, in the order of the logits.
         activation: `softmax`, of which one label is right; `sigmoid`, where each label is right or wrong by itself.
         thresholds: for each label the probability from which it is given; None to keep none.
+        priors: how often labels are expected, in any unit, by a name that `Classifier.load(..., prior=name)` takes.
 
     Raises:
-        InputError: there is one label, or another number of thresholds.
+        InputError: there is one label, or another number of thresholds, or a prior is of other labels.
 
     Example:
         >>> LabelOutput(("ham", "spam"), thresholds=(0.5, 0.9)).document["thresholds"]
@@ -32,6 +38,7 @@ class LabelOutput:
     labels: tuple[str, ...]
     activation: Literal["softmax", "sigmoid"] = "softmax"
     thresholds: tuple[float, ...] | None = None
+    priors: Priors = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if len(self.labels) < 2:
@@ -39,6 +46,11 @@ class LabelOutput:
         if self.thresholds is not None and len(self.thresholds) != len(self.labels):
             count = len(self.thresholds)
             raise InputError(f"There are {count} thresholds for {len(self.labels)} labels.", "Give one for each label.")
+        if self.priors and self.activation != "softmax":
+            raise InputError("There are priors of labels that are right or wrong by themselves.", "Leave them out.")
+        for name, prior in self.priors.items():
+            if unknown := sorted(prior.keys() - set(self.labels)):
+                raise InputError(f"The prior {name!r} is of the label {unknown[0]!r}.", "Give numbers for the labels.")
 
     @property
     def document(self) -> dict[str, Any]:
@@ -47,6 +59,7 @@ class LabelOutput:
             "labels": self.labels,
             "activation": self.activation,
             **({} if self.thresholds is None else {"thresholds": self.thresholds}),
+            **({"priors": {name: dict(prior) for name, prior in self.priors.items()}} if self.priors else {}),
         }
 
 
@@ -68,6 +81,7 @@ class ValueOutput:
 
     activation: ClassVar[Literal["values"]] = "values"
     thresholds: ClassVar[None] = None
+    priors: ClassVar[Priors] = NO_PRIORS
 
     names: tuple[str, ...]
     units: tuple[str, ...] | None = None
@@ -103,6 +117,7 @@ def output_of(
     activation: str = "softmax",
     thresholds: tuple[float, ...] | None = None,
     value_units: tuple[str, ...] | None = None,
+    priors: Priors = NO_PRIORS,
 ) -> Output:
     """The output that these members of classifier.json say.
 
@@ -116,9 +131,11 @@ def output_of(
     if activation == "values":
         if thresholds is not None:
             raise InputError(f"There are {len(thresholds)} thresholds of values.", "Leave them out.")
+        if priors:
+            raise InputError(f"There are {len(priors)} priors of values.", "Leave them out.")
         return ValueOutput(labels, value_units)
     if value_units is not None:
         raise InputError(f"There are {len(value_units)} units, and labels have none.", "Leave them out.")
     if activation not in ("softmax", "sigmoid"):
         raise InputError(f"activation is {activation!r}.", "Use 'softmax', 'sigmoid' or 'values'.")
-    return LabelOutput(labels, cast("Literal['softmax', 'sigmoid']", activation), thresholds)
+    return LabelOutput(labels, cast("Literal['softmax', 'sigmoid']", activation), thresholds, priors)

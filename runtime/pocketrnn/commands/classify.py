@@ -24,7 +24,7 @@ __all__ = ["classify"]
     cls=Command,
     short_help="Classify texts, lines of standard input, or a file of rows.",
     groups={
-        "Options": ("bundle", "top", "threshold", "among", "as_json", "explains", "as_stream", "as_tokens"),
+        "Options": ("bundle", "top", "threshold", "among", "prior", "as_json", "explains", "as_stream", "as_tokens"),
         "Files of rows": ("input", "output", "text_column", "sequence_column", "on_error", "force"),
         "Rare options": ("label_column", "probability_column", "input_format", "output_format", "encoding", "threads"),
     },
@@ -51,6 +51,12 @@ __all__ = ["classify"]
     type=Text(),
     metavar="LABELS",
     help="Choose among these labels alone: en,de,fr. The label und stays; -und leaves it out.",
+)
+@click.option(
+    "--prior",
+    type=Text(),
+    metavar="NAME",
+    help="Expect labels as often as this prior of the bundle says: web, of languages.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object for each text.")
 @click.option(
@@ -93,6 +99,7 @@ def classify(
     top: int | None,
     threshold: float | None,
     among: str | None,
+    prior: str | None,
     as_json: bool,
     threads: int,
     explains: bool,
@@ -113,7 +120,8 @@ def classify(
     one.
 
     With --among, the answer is one of these labels, with its probability among them: you know what the texts are in.
-    A label after a minus is left out; with such ones alone, all others stay.
+    A label after a minus is left out; with such ones alone, all others stay. With --prior web, of `languages`, the
+    answer to a text that says little is a language that much is written in.
 
     Standard input is UTF-8, with one text on each line. An empty line is an empty text. Lines are answered as they
     arrive.
@@ -159,7 +167,7 @@ def classify(
     if files.are_given and (texts or as_stream or as_tokens or explains):
         raise click.UsageError("TEXTS, --stream, --tokens and --explain are not for files; see --top.")
     _check_options(top, threshold, explains=explains, as_stream=as_stream, as_tokens=as_tokens)
-    classifier = _choose_labels(Classifier.load(bundle, threads=threads), among)
+    classifier = _choose_labels(Classifier.load(bundle, threads=threads, prior=prior), among)
     answers, of_texts = answers_of(classifier), isinstance(classifier.manifest.input, TextInput)
     if not of_texts:
         from pocketrnn.commands.classify_recordings import check_options, classify_recordings
