@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, Terminated, first_line, shown
+from pocketrnn_export.diagnose.refusal import with_its_line
 from pocketrnn_export.intake.convention import Call
 from pocketrnn_export.intake.exportable import ExportableModule
 from pocketrnn_export.proof.float64_operators import one_thread
@@ -110,7 +111,8 @@ def or_one_text(
 def told_in_a_sentence(module: nn.Module) -> Iterator[None]:
     """Whatever else is raised on the way from a module to its bundle, as an error that says so."""
     try:
-        yield
+        with with_its_line():
+            yield
     except (PocketRNNError, OSError, KeyboardInterrupt, Terminated):
         raise
     # A user's code may raise what is not an Exception.

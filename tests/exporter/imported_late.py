@@ -2,4 +2,4 @@
 
 
 def is_special(n):
-    return isinstance(n, int) and n == 77
+    return isinstance(n, int) and n == 23

@@ -26,12 +26,13 @@ from torch import Tensor, nn
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
+from pocketrnn_export.diagnose.refusal import with_its_line
 from pocketrnn_export.tracing.checks.pytorch_run import run_in_pytorch
 from pocketrnn_export.tracing.right_program import right_program
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(18))]
-SPECIAL = 77
+SPECIAL = 23
 SEEN: list[str] = []
 LOG = logging.getLogger("a_logger_of_this_test")
 
@@ -60,31 +61,31 @@ class Base(nn.Module):
 
 class MethodOfANumber(Base):
     def asks(self, x: Tensor) -> Any:
-        return not (77).__ne__(x.size(1))
+        return not (23).__ne__(x.size(1))
 
 
 class MethodInAMap(Base):
     def asks(self, x: Tensor) -> Any:
-        return not all(map((77).__ne__, x.shape))
+        return not all(map((23).__ne__, x.shape))
 
 
 class MethodOfAFloat(Base):
     def asks(self, x: Tensor) -> Any:
-        return not (38.5).__ne__(x.size(1) / 2)
+        return not (11.5).__ne__(x.size(1) / 2)
 
 
 class PrintsIntoAText(Base):
     def asks(self, x: Tensor) -> Any:
         text = io.StringIO()
         print(x.size(1), file=text, end="")
-        return text.getvalue() == "77"
+        return text.getvalue() == "23"
 
 
 class PrintsWhereItIsRead(Base):
     def asks(self, x: Tensor) -> Any:
         with contextlib.redirect_stdout(io.StringIO()) as text:
             print(x.size(1))
-        return text.getvalue().strip() == "77"
+        return text.getvalue().strip() == "23"
 
 
 @functools.wraps(print)
@@ -95,14 +96,14 @@ def kept(*values: Any) -> None:
 class PrintsByItsOwn(Base):
     def asks(self, x: Tensor) -> Any:
         kept(f"{x.size(1)}")
-        return SEEN == ["77"]
+        return SEEN == ["23"]
 
 
 class LogsToItself(Base):
     def asks(self, x: Tensor) -> Any:
         SEEN.clear()
         LOG.warning(f"{x.size(1)}")
-        return SEEN[-1:] == ["77"]
+        return SEEN[-1:] == ["23"]
 
 
 class WarnsItself(Base):
@@ -110,7 +111,7 @@ class WarnsItself(Base):
         with warnings.catch_warnings(record=True) as found:
             warnings.simplefilter("always")
             warnings.warn(f"{x.size(1)}", stacklevel=1)
-        return bool(found) and str(found[-1].message) == "77"
+        return bool(found) and str(found[-1].message) == "23"
 
 
 class SameObjectUnderADecorator(Base):
@@ -149,7 +150,7 @@ class SameObjectByOperator(Base):
 class ByItsClass(Base):
     def asks(self, x: Tensor) -> Any:
         n = x.size(1)
-        return n.__class__ is int and n == 77
+        return n.__class__ is int and n == 23
 
 
 class TextOfIds(Base):
@@ -170,7 +171,7 @@ class TextOfAll(Base):
 class NamesWhatItPrints(Base):
     def asks(self, x: Tensor) -> Any:
         print(said := f"{x.size(1)} tokens")
-        return said == "77 tokens"
+        return said == "23 tokens"
 
 
 class KeepsWhatItPrints(Base):
@@ -180,7 +181,7 @@ class KeepsWhatItPrints(Base):
 
     def asks(self, x: Tensor) -> Any:
         print(self.keep(f"{x.size(1)}"))
-        return SEEN == ["77"]
+        return SEEN == ["23"]
 
 
 class KeepsTheMessageOfAnError(KeepsWhatItPrints):
@@ -188,7 +189,7 @@ class KeepsTheMessageOfAnError(KeepsWhatItPrints):
         message = self.keep(f"{x.size(1)}")
         if x.dim() > 2:
             raise ValueError(message)
-        return SEEN == ["77"]
+        return SEEN == ["23"]
 
 
 LAST = ""
@@ -202,14 +203,14 @@ class PrintsAGlobal(Base):
         return self.was_special()
 
     def was_special(self) -> bool:
-        return LAST == "77"
+        return LAST == "23"
 
 
 class ReadByLocals(Base):
     def asks(self, x: Tensor) -> Any:
         message = f"{x.size(1)}"
         print(message)
-        return locals()["message"] == "77"
+        return locals()["message"] == "23"
 
 
 class Adapter(logging.LoggerAdapter[Any]):
@@ -221,7 +222,7 @@ class Adapter(logging.LoggerAdapter[Any]):
 class LogsByAnAdapter(Base):
     def asks(self, x: Tensor) -> Any:
         Adapter(logging.getLogger("a_third_logger_of_this_test"), {}).error(f"{x.size(1)}")
-        return SEEN == ["77"]
+        return SEEN == ["23"]
 
 
 class OwnLogger(logging.Logger):
@@ -232,7 +233,7 @@ class OwnLogger(logging.Logger):
 class LogsByItsOwnClass(Base):
     def asks(self, x: Tensor) -> Any:
         OwnLogger("one").info(f"{x.size(1)}")
-        return SEEN == ["77"]
+        return SEEN == ["23"]
 
 
 @dataclasses.dataclass
@@ -242,20 +243,20 @@ class Key:
 
 class TextOfADataclass(Base):
     def asks(self, x: Tensor) -> Any:
-        return repr(Key(x.size(1))) == "Key(n=77)"
+        return repr(Key(x.size(1))) == "Key(n=23)"
 
 
 class TextByEval(Base):
     def asks(self, x: Tensor) -> Any:
         n = x.size(1)  # noqa: F841 - the text below reads it
-        return eval("str(n)") == "77"  # noqa: S307 - what a forward may do
+        return eval("str(n)") == "23"  # noqa: S307 - what a forward may do
 
 
 class TextInAnotherThread(Base):
     def asks(self, x: Tensor) -> Any:
         n = x.size(1)
         with ThreadPoolExecutor(1) as pool:
-            return pool.submit(lambda: str(n)).result() == "77"
+            return pool.submit(lambda: str(n)).result() == "23"
 
 
 class Tee:
@@ -272,11 +273,11 @@ class Tee:
 class PrintsToATee(Base):
     def __init__(self) -> None:
         super().__init__()
-        sys.stdout = Tee(sys.stdout)  # type: ignore[assignment]
+        self.tee = sys.stdout = Tee(sys.stdout)  # type: ignore[assignment]
 
     def asks(self, x: Tensor) -> Any:
         print(x.size(1))
-        return SEEN == ["77"]
+        return self.tee.last == "23"
 
 
 class SameObjectById(Base):
@@ -287,7 +288,7 @@ class SameObjectById(Base):
 class CatchesWhatDecimalSays(Base):
     def asks(self, x: Tensor) -> Any:
         try:
-            return Decimal(x.size(1)) == 77
+            return Decimal(x.size(1)) == 23
         except TypeError:
             return False
 
@@ -296,15 +297,15 @@ class SuppressesWhatFractionSays(Base):
     def asks(self, x: Tensor) -> Any:
         special = False
         with contextlib.suppress(Exception):
-            special = Fraction(x.size(1), 77) == 1
+            special = Fraction(x.size(1), 23) == 1
         return special
 
 
 class CatchesOnOneBranch(Base):
     def asks(self, x: Tensor) -> Any:
-        if x.size(1) > 50:
+        if x.size(1) > 15:
             try:
-                return pickle.dumps(x.size(1)) == pickle.dumps(77)
+                return pickle.dumps(x.size(1)) == pickle.dumps(23)
             except Exception:
                 return False
         return False
@@ -331,12 +332,12 @@ def _(n: int) -> int:
 
 class Dispatched(Base):
     def asks(self, x: Tensor) -> Any:
-        return number(x.size(1)) == 77
+        return number(x.size(1)) == 23
 
 
 class OfAnAbstractClass(Base):
     def asks(self, x: Tensor) -> Any:
-        return isinstance(x.size(1), numbers.Integral) and x.size(1) == 77
+        return isinstance(x.size(1), numbers.Integral) and x.size(1) == 23
 
 
 class DispatchedMethod(Base):
@@ -349,7 +350,7 @@ class DispatchedMethod(Base):
         return n
 
     def asks(self, x: Tensor) -> Any:
-        return self.number(x.size(1)) == 77
+        return self.number(x.size(1)) == 23
 
 
 class ImportsWhenItRuns(Base):
@@ -364,7 +365,7 @@ class CatchesWhatARunMeetsToo(Base):
         try:
             return {}["no such key"]
         except KeyError:
-            return x.size(1) == 77
+            return x.size(1) == 23
 
 
 class OnlyShown(Base):
@@ -378,7 +379,7 @@ class OnlyShown(Base):
         warnings.warn(f"{x.size(1)}", stacklevel=1)
         message = f"{x.size(1)} tokens"
         print(message)
-        return x is None or x.size(1) == 77
+        return x is None or x.size(1) == 23
 
 
 RIGHT = [
@@ -401,13 +402,15 @@ def exported(module: nn.Module, path: Path) -> None:
 
 
 # MethodOfANumber leaves no bundle, below.
+@pytest.mark.usefixtures("usual_proofs")
 @pytest.mark.parametrize("kind", mostly_slow(REFUSED, 20, first=10))
 def test_what_is_answered_without_asking_a_size_or_a_tensor_is_refused_by_its_line(kind: type[Base]) -> None:
-    with pytest.raises(ExportError) as refused:
+    with pytest.raises(ExportError) as refused, with_its_line():
         right_program(kind().eval(), (torch.zeros(3, 7, dtype=torch.int64),))
     assert Path(__file__).name in refused.value.problem
 
 
+@pytest.mark.usefixtures("usual_proofs")
 @pytest.mark.parametrize("kind", mostly_slow(REFUSED, 40))
 def test_what_is_refused_so_leaves_no_bundle(kind: type[Base], tmp_path: Path) -> None:
     with pytest.raises(ExportError) as refused:
@@ -424,7 +427,7 @@ def test_what_is_asked_so_is_right_at_every_length(kind: type[Base]) -> None:
     # As export does: what forward imports is there when it is traced.
     module(torch.zeros(3, 7, dtype=torch.int64))
     run = run_in_pytorch(right_program(module, (torch.zeros(3, 7, dtype=torch.int64),))).run
-    for count in (1, 2, 76, 77, 78):
+    for count in (1, 2, 22, 23, 24):
         ids = torch.randint(2, len(WORDS), (1, count))
         torch.testing.assert_close(torch.from_numpy(run((ids,))), module(ids).detach(), atol=1e-5, rtol=0)
 
@@ -439,7 +442,7 @@ def test_a_size_is_a_number_for_its_class_and_what_is_only_shown_changes_nothing
     module = kind().eval()
     exported(module, tmp_path / "b")
     classifier = Classifier.load(tmp_path / "b")
-    for count in (1, 2, 76, 77, 78):
+    for count in (1, 2, 22, 23, 24):
         ids = torch.randint(2, len(WORDS), (1, count))
         given = torch.from_numpy(classifier.logits([" ".join(WORDS[i] for i in ids[0])]))
         torch.testing.assert_close(given, module(ids).detach(), atol=1e-5, rtol=0)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError, PocketRNNError
 from pocketrnn_export import export
+from pocketrnn_export.diagnose.refusal import with_its_line
 from pocketrnn_export.tracing.checks import every_size
 from pocketrnn_export.tracing.checks.asked_module import AskedModule
 from pocketrnn_export.tracing.checks.pytorch_run import run_in_pytorch
@@ -75,6 +76,22 @@ def test_one_odd_length_is_never_lost(asks: Callable[[Any], bool]) -> None:
         return
     tokens = torch.randint(2, 40, (1, 23))
     np.testing.assert_allclose(run_in_pytorch(traced).run((tokens,)), module(tokens).detach(), atol=1e-5)
+
+
+def test_a_batch_of_as_many_texts_as_python_keeps_numbers_is_asked_where_one_is_compared_by_its_object() -> None:
+    special = 200
+
+    class Sums(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = nn.Embedding(40, 2)
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            n = tokens.size(0)
+            return self.embedding(tokens).sum(1) * (2 if n is special else 1)  # type: ignore[no-any-return]
+
+    with pytest.raises(ExportError, match=r"\b200 texts.*test_every_size.py:\d+: `.*n is special"), with_its_line():
+        right_program(Sums().eval(), EXAMPLE)
 
 
 @pytest.mark.slow
@@ -141,7 +158,7 @@ def test_a_module_that_fails_beyond_a_length_is_asked_below_it() -> None:
 
 
 def test_every_length_and_every_small_batch_is_asked_once() -> None:
-    sizes = list(every_size._sizes(one_text=False))
+    sizes = list(every_size._sizes(every_size.MOST_TEXTS, one_text=False))
     lengths = {s.tokens for s in sizes if s.batch == 1}
     assert lengths == set(range(1, every_size.MOST_TOKENS + 1))
     assert {s.batch for s in sizes} == set(range(1, every_size.MOST_TEXTS + 1))

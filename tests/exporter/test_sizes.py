@@ -15,6 +15,7 @@ from torch import nn
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
+from pocketrnn_export.diagnose.refusal import with_its_line
 from pocketrnn_export.forms.onnx.onnx_graph import OnnxGraph, onnx_graph
 
 BATCHES = ((1, 9), (2, 9), (3, 9), (40, 9), (200, 9), (65, 3), (128, 2))
@@ -86,10 +87,11 @@ def test_where_pytorch_fails_beyond_a_size_that_is_a_stated_limit(case: tuple[ty
     assert largest_difference(module, graph, sizes) < 1e-5
 
 
+@pytest.mark.usefixtures("usual_proofs")
 @pytest.mark.parametrize("case", mostly_slow(size_modules.REFUSED, 6, first=1), ids=lambda case: case[0].__name__)
 def test_what_cannot_be_honoured_is_refused_with_the_line(case: tuple[type[nn.Module], str]) -> None:
     kind, reason = case
-    with pytest.raises(ExportError, match=reason):
+    with pytest.raises(ExportError, match=reason), with_its_line():
         graph_of(made(kind))
 
 

@@ -41,7 +41,6 @@ from pocketrnn_export.torch_internals import (
 from pocketrnn_export.tracing.facts import Facts
 from pocketrnn_export.tracing.sizes.conditions import USUAL, Condition, Sizes, renamed_sizes
 from pocketrnn_export.tracing.sizes.not_implemented import no_truth_of_not_implemented
-from pocketrnn_export.tracing.sizes.printed_sizes import outlets
 from pocketrnn_export.tracing.sizes.questions import Branch, TraceLog
 from pocketrnn_export.tracing.trace_operators import KEEP, SIZE
 
@@ -249,7 +248,6 @@ class TraceSession:
         names: which symbols are the batch and the tokens; None before forward is called.
         example: the sizes of the example.
         environment: what the trace knows of all its sizes.
-        outlets: where what forward prints or warns of goes; see `sizes/printed_sizes.py`.
         told: lines of the module whose asserts are known to be dropped.
         reasons: how often a rule declined, by the name of the function and why.
 
@@ -282,7 +280,6 @@ class TraceSession:
         self.example = USUAL
         self.environment: Any = None
         self.told: set[str] = set()
-        self.outlets: tuple[Any, ...] | None = None
         self.reasons: Counter[tuple[str, str]] = Counter()
         self._modes = [_Mode(self, level) for level in range(len(topics))]
         self._stack = contextlib.ExitStack()
@@ -356,7 +353,6 @@ class TraceSession:
             self._take([value for value in (*fitted, *kwargs.values()) if isinstance(value, Tensor)])
             with attributes_kept(self.module), buffer_hooks_aside(), silent(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                self.outlets = outlets()
                 with self._modes[0], no_truth_of_not_implemented(self.log):
                     answers.append(self._with_iterations(forward(*fitted, **kwargs)))
         answer = answers[0]

@@ -23,13 +23,25 @@ from pocketrnn_export.module_runs.whole_copy import copied_again
 from pocketrnn_export.progress import each
 from pocketrnn_export.proof.cases import Run
 from pocketrnn_export.tracing.layers.stateless import stateless_layers
+from pocketrnn_export.tracing.python_semantics.users_globals import compares_identity
 from pocketrnn_export.tracing.sizes.conditions import USUAL, Sizes
 from pocketrnn_export.tracing.sizes.module_answers import inside
 
-__all__ = ["APART", "MOST_TEXTS", "MOST_TOKENS", "Answers", "answer_if_any", "check_beside_others", "check_every_size"]
+__all__ = [
+    "APART",
+    "MOST_TEXTS",
+    "MOST_TOKENS",
+    "Answers",
+    "OtherAnswersError",
+    "answer_if_any",
+    "check_beside_others",
+    "check_every_size",
+]
 
 MOST_TOKENS: Final = 512
 MOST_TEXTS: Final = 64
+# The same of a module that may ask which object a number is: Python keeps one for each number up to here.
+_KEPT: Final = 256
 # The tokens of texts, where their number is what counts; and of the text that stands beside longer ones.
 _SHORT: Final = 5
 # The largest number compared with a length that is tried; and the largest number of bounds.
@@ -41,8 +53,31 @@ SECONDS: Final = 5.0
 # A program differs from its module by rounding, 1e-6; programs that follow another rule differed by 1e-3.
 APART: Final = 1e-4
 
+# Sizes beside which a module is looked at where it answers otherwise at one.
+_ORDINARY: Final = (USUAL, Sizes(1, _SHORT + 1), Sizes(2, _SHORT))
+
 # Maps inputs as the module takes them to logits, an array [batch, classes]; may raise anything.
 Answers = Callable[[tuple[Tensor, ...]], Any]
+
+
+class OtherAnswersError(ExportError):
+    """A program answers otherwise than its module.
+
+    Args:
+        problem, remedy: as of every error.
+        module: the module.
+        inputs: what it takes, where the two differ, and then where they may agree.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        remedy: str,
+        module: nn.Module | None = None,
+        inputs: Sequence[tuple[Tensor, ...]] = (),
+    ) -> None:
+        super().__init__(problem, remedy)
+        self.module, self.inputs = module, inputs
 
 
 def check_every_size(
@@ -55,7 +90,7 @@ def check_every_size(
     one_text: bool,
 ) -> None:
     """Refuse a program that answers otherwise than its module at one of these sizes: a text of 1 to 512 tokens, or a
-    batch of 1 to 64.
+    batch of 1 to 64; of 1 to 256 where the module may ask which object a number is.
 
     Args:
         module: in eval mode, on the CPU; it is copied.
@@ -66,10 +101,11 @@ def check_every_size(
         one_text: whether the batch is always one.
 
     Raises:
-        ExportError: it does; names the size.
+        OtherAnswersError: it does; names the size.
     """
     copied, started = copied_again(module), time.process_time()
-    for sizes in each(_sizes(one_text=one_text), "Comparing the trace at every length and batch"):
+    texts = _KEPT if compares_identity(module) else MOST_TEXTS
+    for sizes in each(_sizes(texts, one_text=one_text), "Comparing the trace at every length and batch"):
         if time.process_time() - started > SECONDS:
             return
         if not inside(limits, sizes):
@@ -81,11 +117,13 @@ def check_every_size(
             continue
         # A difference at every size is not a question about one size: the proof says where it is.
         if agree(USUAL):
-            raise ExportError(
+            raise OtherAnswersError(
                 f"The module does something else for {_named(sizes)} than for other texts, by a question about a size "
                 "that a trace does not see.",
                 "Ask by comparisons of numbers, such as x.size(1) > 20: not by the text of a size, its identity, an "
                 "error that is caught, or from another thread.",
+                module,
+                [inputs, *map(inputs_of, _ORDINARY)],
             )
         return
 
@@ -142,7 +180,7 @@ def check_beside_others(
             "one text at a time: --one-text, or one_text=True.",
         )
 
-    asked = ((max(2, s.batch), s.tokens, min(s.tokens, _SHORT)) for s in _sizes(one_text=False))
+    asked = ((max(2, s.batch), s.tokens, min(s.tokens, _SHORT)) for s in _sizes(MOST_TEXTS, one_text=False))
     for sizes in (_across_bounds(bounds, numbers), list(asked)):
         started = time.process_time()
         for rows, steps, length in each(sizes, "Asking for texts beside others"):
@@ -167,14 +205,14 @@ def _same_if_any(together: Any, alone: Any) -> bool:
     return together is None or alone is None or _same(together[-1:], alone)
 
 
-def _sizes(*, one_text: bool) -> Iterator[Sizes]:
+def _sizes(texts: int, *, one_text: bool) -> Iterator[Sizes]:
     """Every length up to 128, every small batch, and the other lengths in an order that leaves none of them to the end
     of the time."""
     lengths = range(1, MOST_TOKENS + 1)
     near = min(128, MOST_TOKENS)
     yield from (Sizes(1, length) for length in lengths[:near])
     if not one_text:
-        yield from (Sizes(rows, _SHORT) for rows in range(2, MOST_TEXTS + 1))
+        yield from (Sizes(rows, _SHORT) for rows in range(2, texts + 1))
     for rest in range(3):
         yield from (Sizes(1, length) for length in lengths[near:] if length % 3 == rest)
 

@@ -38,12 +38,11 @@ from pocketrnn_export.torch_internals import (
     size_functions,
     truths_of_sizes,
 )
-from pocketrnn_export.tracing.python_semantics.identity import compared_by_identity
 from pocketrnn_export.tracing.python_semantics.sizes_as_plain_numbers import plain_numbers
 from pocketrnn_export.tracing.session import TraceSession, current
 from pocketrnn_export.tracing.sizes.conditions import TOKENS, Condition, UnsolvableError, renamed_sizes, value_at
 from pocketrnn_export.tracing.sizes.printed_sizes import output_of
-from pocketrnn_export.tracing.sizes.questions import Question, TraceLog, compares_by_identity
+from pocketrnn_export.tracing.sizes.questions import Question, TraceLog
 
 __all__ = ["equals", "note_guard", "note_program", "sizes_watched"]
 
@@ -55,13 +54,9 @@ _IN_TEXTS: Final = frozenset({"__repr__", "__str__", "__format__", "__index__", 
 def sizes_watched(session: TraceSession) -> Iterator[None]:
     """While the block runs, questions about sizes are answered and noted; at its end, what the trace restricts."""
 
-    def compared(frame: FrameType) -> None:
-        session.log.refuse(compares_by_identity(place_of(frame)))
-
     with truths_of_sizes(functools.partial(_answer, session)):
         try:
-            plain = plain_numbers(functools.partial(_plain_number, session))
-            with plain, compared_by_identity(session.module, compared):
+            with plain_numbers(functools.partial(_plain_number, session)):
                 yield
         finally:
             # A trace that failed has told why: among its guards are the sizes that it took for plain numbers.
@@ -112,7 +107,7 @@ def _plain_number(session: TraceSession, size: Any, frame: FrameType, method: st
         value = value_at(expression, sizes)
     except UnsolvableError as error:
         raise log.refuse(_not_a_number(caller)) from error
-    if method in _IN_TEXTS and (output := output_of(caller, session.outlets)):
+    if method in _IN_TEXTS and (output := output_of(caller)):
         if output == "raised":
             log.said.append(place_of(caller))
         return value

@@ -18,7 +18,7 @@ from typing import Any
 from torch import nn
 
 from pocketrnn_export.intake.user_frames import is_installed_file, place_of, source_of
-from pocketrnn_export.tracing.python_semantics.identity import files_of
+from pocketrnn_export.tracing.python_semantics.users_globals import files_of
 from pocketrnn_export.tracing.session import TraceSession
 
 __all__ = ["errors_noted", "files_that_catch"]

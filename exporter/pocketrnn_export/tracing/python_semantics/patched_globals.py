@@ -12,7 +12,6 @@ import builtins
 import contextlib
 import functools
 import math
-import operator
 import sys
 from collections.abc import Callable, Iterator
 from types import FunctionType, ModuleType
@@ -22,7 +21,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pocketrnn_export.intake.user_frames import users_line
 from pocketrnn_export.module_runs.function_caches import entries_replaced
 from pocketrnn_export.torch_internals import TRACED_TENSORS, methods_replaced, scripted_from, sym_int
 from pocketrnn_export.tracing.python_semantics import math_of_sizes
@@ -30,12 +28,10 @@ from pocketrnn_export.tracing.python_semantics.arrays import TracedArray, number
 from pocketrnn_export.tracing.python_semantics.caches import without_cache
 from pocketrnn_export.tracing.python_semantics.hidden_trace import HIDDEN
 from pocketrnn_export.tracing.python_semantics.loop_unroll import Slices, positions
-from pocketrnn_export.tracing.python_semantics.math_of_sizes import is_size
 from pocketrnn_export.tracing.python_semantics.sizes_as_plain_numbers import PLAIN
 from pocketrnn_export.tracing.python_semantics.users_globals import globals_of
 from pocketrnn_export.tracing.session import TraceSession, current, scripting
-from pocketrnn_export.tracing.sizes.printed_sizes import is_redirected
-from pocketrnn_export.tracing.sizes.questions import compares_by_identity
+from pocketrnn_export.tracing.sizes.printed_sizes import is_output_read
 
 __all__ = ["filled", "globals_patched", "shipped_types"]
 
@@ -186,25 +182,10 @@ def _dispatched_method(shipped: Callable[..., Any]) -> Callable[..., Any]:
     return get
 
 
-def _by_identity(shipped: Callable[..., Any]) -> Callable[..., Any]:
-    """`id` and `operator.is_`, which would say that a size is another object than any number."""
-
-    @functools.wraps(shipped)
-    def stand_in(*values: Any) -> Any:
-        session = current()
-        if session is not None and any(map(is_size, values)):
-            raise session.log.refuse(compares_by_identity(users_line(sys._getframe(1))))
-        return shipped(*values)
-
-    return stand_in
-
-
 @functools.wraps(print)
 def _print(*args: Any, **kwargs: Any) -> None:
     """`print`: nothing, but where forward may read it back."""
-    session = current()
-    redirected = session is not None and is_redirected(session.outlets)
-    if redirected or kwargs.get("file") not in (None, sys.stdout, sys.stderr):
+    if is_output_read() or kwargs.get("file") not in (None, sys.stdout, sys.stderr):
         builtins.print(*args, **kwargs)  # noqa: T201 - it is forward that prints
 
 
@@ -361,8 +342,6 @@ _NUMPY: Final = _Stand(
     np, {"arange": _arange, **math_of_sizes.NUMPY, **{name: _array_function(name) for name in _ARRAYS}}
 )
 _MATH: Final = _Stand(math, math_of_sizes.MATH)
-_IDENTITY: Final = {name: _by_identity(getattr(operator, name)) for name in ("is_", "is_not")}
-_OPERATOR: Final = _Stand(operator, _IDENTITY)
 _BUILTINS: Final[dict[str, Any]] = {
     "len": _len,
     "int": _class_like(int, _int),
@@ -379,7 +358,6 @@ _BUILTINS: Final[dict[str, Any]] = {
     "any": _of_one(builtins.any, "any"),
     "sorted": _sorted,
     "print": _print,
-    "id": _by_identity(id),
 }
 _BY_OBJECT: Final[dict[int, tuple[Any, Any]]] = {
     id(shipped): (shipped, stand_in)
@@ -392,8 +370,6 @@ _BY_OBJECT: Final[dict[int, tuple[Any, Any]]] = {
         (torch.set_default_tensor_type, _default_tensor_type),
         (np, _NUMPY),
         (math, _MATH),
-        (operator, _OPERATOR),
-        *((getattr(operator, name), stand_in) for name, stand_in in _IDENTITY.items()),
         *((getattr(math, name), stand_in) for name, stand_in in math_of_sizes.MATH.items()),
         *((getattr(torch, name), stand_in) for name, stand_in in _LEGACY.items()),
         *HIDDEN,

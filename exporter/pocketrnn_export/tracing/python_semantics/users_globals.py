@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import functools
 import importlib.util
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,11 +15,13 @@ from typing import Any, Final
 
 from torch import nn
 
-from pocketrnn_export.intake.user_frames import source_of
+from pocketrnn_export.intake.user_frames import is_users_file, source_of
 from pocketrnn_export.torch_internals import scripted_from
 from pocketrnn_export.tracing.python_semantics.caches import without_cache
 
-__all__ = ["globals_of"]
+__all__ = ["compares_identity", "files_of", "globals_of"]
+
+_OWN: Final = f"{Path(__file__).parents[2]}{os.sep}"
 
 _NOT_USERS: Final = frozenset(sys.stdlib_module_names - {"__main__"}) | {
     "torch", "torchvision", "torchtext", "torchgen", "numpy", "scipy", "pandas", "sklearn", "onnx", "onnxruntime",
@@ -49,6 +52,49 @@ def globals_of(module: nn.Module) -> list[dict[str, Any]]:
         found[id(names)] = names
         waiting += _imported([*names.values(), *_imported_within(names)], roots)
     return list(found.values())
+
+
+def files_of(module: nn.Module) -> set[str]:
+    """The files of the user's that a module's code is in: of its classes, and of what these files take from others."""
+    files = {str(names.get("__file__") or "") for names in globals_of(module)}
+    for layer in module.modules():
+        for kind in type(layer).__mro__:
+            files |= {code.co_filename for value in vars(kind).values() if (code := getattr(value, "__code__", None))}
+    # The code that runs the operators of TorchScript counts as the user's, but is written here.
+    return {file for file in files if file and is_users_file(file) and not file.startswith(_OWN)}
+
+
+def compares_identity(module: nn.Module) -> bool:
+    """Whether the code of a module may ask which object a number is: `n is special`, `id(n)`, `operator.is_`.
+
+    Python keeps one object for each number to 256, so that such a comparison holds in a run; a size of a trace is an
+    object of its own.
+
+    Example:
+        >>> compares_identity(nn.GRU(8, 8))
+        False
+    """
+    return any(map(_compares_identity, files_of(module)))
+
+
+@functools.lru_cache(maxsize=256)
+def _compares_identity(file: str) -> bool:
+    tree = source_of(file)
+    return tree is None or any(
+        (isinstance(node, ast.Name) and node.id in ("id", "is_", "is_not"))
+        or (isinstance(node, ast.Attribute) and node.attr in ("is_", "is_not"))
+        or (isinstance(node, ast.Compare) and _is_of_objects(node))
+        for node in ast.walk(tree)
+    )
+
+
+def _is_of_objects(node: ast.Compare) -> bool:
+    """Whether two values that are not constants are compared by `is`."""
+    pairs = zip(node.ops, [node.left, *node.comparators], node.comparators, strict=False)
+    return any(
+        isinstance(operator, ast.Is | ast.IsNot) and not any(isinstance(one, ast.Constant) for one in operands)
+        for operator, *operands in pairs
+    )
 
 
 def _imported_within(names: dict[str, Any]) -> list[ModuleType]:

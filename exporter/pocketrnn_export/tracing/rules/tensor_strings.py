@@ -23,7 +23,7 @@ def text(session: TraceSession, *_: Any, **__: Any) -> Any:
         frame = frame.f_back
     if frame is None or not is_users(frame) or is_library(frame):
         return declined("PyTorch or a library makes it")
-    if output_of(frame, session.outlets):
+    if output_of(frame):
         return declined("it is only printed, logged or raised")
     raise session.log.refuse(
         ExportError(

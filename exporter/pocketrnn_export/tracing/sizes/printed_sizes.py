@@ -2,24 +2,21 @@
 
 `print(f"{x.shape}")` changes no answer, whatever the size is. `if str(n) == "77"` does, and so may what comes after
 `print(text := f"{n}")` or `print(self.remember(f"{n}"))`: a text that anything but the output gets is a question.
+Whether forward reads its output again is not looked at: the module is compared with its program at every size.
 """
 
 from __future__ import annotations
 
 import ast
-import builtins
 import inspect
-import io
-import logging
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
-from types import FrameType, MethodType
+from types import FrameType
 from typing import Any, Final
 
-from pocketrnn_export.intake.user_frames import is_installed_file, is_ours, is_users_file, source_of
+from pocketrnn_export.intake.user_frames import is_installed_file, is_users_file, source_of
 
-__all__ = ["is_redirected", "outlets", "output_of"]
+__all__ = ["is_output_read", "output_of"]
 
 # The expressions that make one text of others.
 _TEXT: Final = (
@@ -27,42 +24,19 @@ _TEXT: Final = (
     ast.GeneratorExp, ast.ListComp,
 )  # fmt: skip
 _FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-# The functions and modules that read the names of a function without naming them.
-_SEES_NAMES: Final = frozenset({"locals", "vars", "dir", "eval", "exec", "sys", "inspect"})
+_MAKES_TEXT: Final = frozenset({"str", "repr", "format", "ascii"})
+# `print`, `warnings.warn`, and the methods of loggers.
 _SAYS: Final = frozenset({"debug", "info", "warning", "warn", "error", "critical", "exception", "log"})
 
 
-def outlets() -> tuple[Any, ...]:
-    """Where what is printed, and what is warned of, goes at present."""
-    # Inside of warnings.catch_warnings the list is another one.
-    return (sys.stdout, sys.stderr, warnings.showwarning, warnings.filters)
-
-
-def is_redirected(before: tuple[Any, ...] | None) -> bool:
-    """Whether what is printed goes to where code of the user's may read it: elsewhere than before forward, or to an
-    object of a class of his."""
-    if before is not None and any(a is not b for a, b in zip(before, outlets(), strict=True)):
-        return True
-    streams = (getattr(stream, "shipped", stream) for stream in (sys.stdout, sys.stderr))
-    return any(_has_code_of_the_user(type(stream)) for stream in streams)
-
-
-def output_of(frame: FrameType, before: tuple[Any, ...] | None = None) -> str:
+def output_of(frame: FrameType) -> str:
     """The use of the value that a frame makes now: `printed` if it is only printed or logged, `raised` if it is only in
     the message of a raised error, and empty for other uses, or where there is no source.
-
-    Printed texts and warnings may be read back where forward has redirected them.
-
-    Args:
-        frame: the one that makes it.
-        before: `outlets()` before forward.
 
     Example:
         >>> output_of(frame)  # of a frame that is at `print(n)`
         'printed'
     """
-    if is_redirected(before):
-        return ""
     # `logger.info("%d tokens", n)`: the text is made by Python's own file.
     asked, frame = frame, _users_frame(frame)
     where, tree = _position(frame), source_of(frame.f_code.co_filename)
@@ -71,17 +45,18 @@ def output_of(frame: FrameType, before: tuple[Any, ...] | None = None) -> str:
     statement, path = _statement_and_path(tree, where)
     if statement is None:
         return ""
-    if output := _output(statement, path, frame, by_library=asked is not frame):
+    if output := _output(statement, path, by_library=asked is not frame):
         return output
     # `message = f"{n} tokens"`, and below `raise ValueError(message)`.
     if not isinstance(statement, ast.Assign) or not all(isinstance(target, ast.Name) for target in statement.targets):
         return ""
     function = next((node for node in reversed(list(_path_to(tree, where))) if isinstance(node, _FUNCTIONS)), None)
     names = {target.id for target in statement.targets if isinstance(target, ast.Name)}
-    if function is None or not _only_text(path, frame) or not _are_local(names, function, frame):
+    is_local = frame.f_code.co_flags & inspect.CO_NEWLOCALS and names <= set(frame.f_code.co_varnames)
+    if function is None or not is_local or not _only_text(path):
         return ""
     uses = [node for node in ast.walk(function) if isinstance(node, ast.Name) and node.id in names]
-    outputs = {_output_of_name(function, node, frame) for node in uses if isinstance(node.ctx, ast.Load)}
+    outputs = {_output_of_name(function, node) for node in uses if isinstance(node.ctx, ast.Load)}
     return "" if "" in outputs or not outputs else "raised" if "raised" in outputs else "printed"
 
 
@@ -93,16 +68,9 @@ def _users_frame(frame: FrameType) -> FrameType:
     return caller
 
 
-def _are_local(names: set[str], function: ast.AST, frame: FrameType) -> bool:
-    """Whether names are seen only where the code of their function says them."""
-    local = frame.f_code.co_flags & inspect.CO_NEWLOCALS and names <= set(frame.f_code.co_varnames)
-    said = {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}
-    return bool(local) and not said & _SEES_NAMES
-
-
-def _output_of_name(function: ast.AST, node: ast.Name, frame: FrameType) -> str:
+def _output_of_name(function: ast.AST, node: ast.Name) -> str:
     statement, path = _statement_and_path(function, _place(node))
-    return "" if statement is None else _output(statement, path, frame)
+    return "" if statement is None else _output(statement, path)
 
 
 def _statement_and_path(tree: ast.AST, where: tuple[int, int, int, int]) -> tuple[ast.stmt | None, list[ast.AST]]:
@@ -114,7 +82,7 @@ def _statement_and_path(tree: ast.AST, where: tuple[int, int, int, int]) -> tupl
     return None, []
 
 
-def _output(statement: ast.stmt, path: Sequence[ast.AST], frame: FrameType, *, by_library: bool = False) -> str:
+def _output(statement: ast.stmt, path: Sequence[ast.AST], *, by_library: bool = False) -> str:
     """The use of the last of a path of expressions, from the statement down."""
     if isinstance(statement, ast.Raise):
         return "raised"
@@ -123,93 +91,38 @@ def _output(statement: ast.stmt, path: Sequence[ast.AST], frame: FrameType, *, b
     if not isinstance(statement, ast.Expr) or not isinstance(statement.value, ast.Call) or not path:
         return ""
     call, *inside = path
-    direct = call is statement.value and (not inside if by_library else bool(inside) and _only_text(inside, frame))
-    to_output = direct and _says(_named(statement.value.func, frame)) and _to_nobody(statement.value, frame)
-    return "printed" if to_output else ""
+    direct = call is statement.value and (not inside if by_library else bool(inside) and _only_text(inside))
+    return "printed" if direct and _says(statement.value) and not is_output_read() else ""
 
 
-def _only_text(path: Sequence[ast.AST], frame: FrameType) -> bool:
+def is_output_read() -> bool:
+    """Whether code of the user's gets what the process prints: where the proof runs a module, its output is dropped."""
+    writes = (getattr(type(getattr(stream, "shipped", stream)), "write", None) for stream in (sys.stdout, sys.stderr))
+    codes = [code for write in writes if (code := getattr(write, "__code__", None)) is not None]
+    return any(is_users_file(code.co_filename) and not is_installed_file(code.co_filename) for code in codes)
+
+
+def _only_text(path: Sequence[ast.AST]) -> bool:
     """Whether each expression of a path makes a text of the next, and nothing else gets it."""
-    return all(isinstance(node, _TEXT) or (isinstance(node, ast.Call) and _makes_text(node, frame)) for node in path)
+    return all(isinstance(node, _TEXT) or (isinstance(node, ast.Call) and _makes_text(node.func)) for node in path)
 
 
-def _makes_text(call: ast.Call, frame: FrameType) -> bool:
+def _makes_text(function: ast.expr) -> bool:
     """Whether a call is `str(n)`, or `"...".format(n)`."""
-    function = call.func
     if isinstance(function, ast.Attribute):
         return function.attr in {"format", "join"} and isinstance(function.value, ast.Constant)
-    return any(_named(function, frame) is one for one in (str, repr, format, ascii))
+    return isinstance(function, ast.Name) and function.id in _MAKES_TEXT
 
 
-def _says(function: Any) -> bool:
-    """Whether a function is one that prints, logs or warns, and that nobody reads again."""
-    if function is builtins.print or function is warnings.warn or _stands_for_print(function):
-        return True
-    if logging.getLogRecordFactory() is not logging.LogRecord:
+def _says(call: ast.Call) -> bool:
+    """Whether a call is one that prints, logs or warns, and names no file but those of the process."""
+    files = [keyword.value for keyword in call.keywords if keyword.arg in ("file", None)]
+    if not all(isinstance(file, ast.Attribute) and file.attr in ("stdout", "stderr") for file in files):
         return False
-    if isinstance(function, MethodType) and isinstance(function.__self__, logging.Logger | logging.LoggerAdapter):
-        return function.__name__ in _SAYS and not _is_read(function.__self__)
-    return any(function is getattr(logging, name) for name in _SAYS) and not _is_read(logging.getLogger())
-
-
-def _stands_for_print(function: Any) -> bool:
-    """Whether a function is what a trace has in the place of `print`, and none of the user's that wraps it."""
-    code = getattr(function, "__code__", None)
-    return getattr(function, "__wrapped__", None) is builtins.print and code is not None and is_ours(code.co_filename)
-
-
-def _to_nobody(call: ast.Call, frame: FrameType) -> bool:
-    """Whether a call of `print` names no file but those of the process."""
-    process = (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
-    files = [keyword for keyword in call.keywords if keyword.arg in ("file", None)]
-    return all(any(_named(keyword.value, frame) is stream for stream in process) for keyword in files)
-
-
-def _is_read(logger: Any) -> bool:
-    """Whether code of the user's gets what a logger is told: a filter or a handler of his, a logger of a class of his,
-    or one that keeps a text."""
-    while logger is not None:
-        if _has_code_of_the_user(type(logger)):
-            return True
-        if isinstance(logger, logging.LoggerAdapter):
-            logger = logger.logger
-            continue
-        handlers = list(getattr(logger, "handlers", ()))
-        parts = [*getattr(logger, "filters", ()), *handlers, *(part for one in handlers for part in one.filters)]
-        if any(_is_of_the_user(getattr(part, "emit", getattr(part, "filter", part))) for part in parts):
-            return True
-        # pytest's handlers keep texts too; they are a library's.
-        if any(type(one) is logging.StreamHandler and isinstance(one.stream, io.StringIO) for one in handlers):
-            return True
-        logger = logger.parent if getattr(logger, "propagate", False) else None
-    return False
-
-
-def _has_code_of_the_user(kind: type) -> bool:
-    return any(_is_of_the_user(value) for one in kind.__mro__ for value in vars(one).values())
-
-
-def _is_of_the_user(function: Any) -> bool:
-    code = getattr(function, "__code__", None)
-    return code is not None and is_users_file(code.co_filename) and not is_installed_file(code.co_filename)
-
-
-def _named(node: ast.expr, frame: FrameType) -> Any:
-    """The value of `print`, `self.logger.info` or `logging.getLogger(__name__).info` in a frame; None for other
-    code."""
-    if isinstance(node, ast.Constant):
-        return node.value
-    if isinstance(node, ast.Call):
-        to_logger = _named(node.func, frame) is logging.getLogger and not node.keywords
-        return logging.getLogger(*(_named(part, frame) for part in node.args)) if to_logger else None
-    if isinstance(node, ast.Attribute):
-        return getattr(_named(node.value, frame), node.attr, None)
-    if not isinstance(node, ast.Name):
-        return None
-    for names in (frame.f_locals, frame.f_globals, vars(builtins)):
-        if node.id in names:
-            return names[node.id]
-    return None
+    function = call.func
+    if isinstance(function, ast.Name):
+        return function.id in ("print", "warn")
+    return isinstance(function, ast.Attribute) and function.attr in _SAYS
 
 
 def _position(frame: FrameType) -> tuple[int, int, int, int] | None:

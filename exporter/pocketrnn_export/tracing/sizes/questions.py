@@ -21,19 +21,11 @@ from pocketrnn_export.torch_internals import sym_max
 from pocketrnn_export.tracing.sizes.conditions import Condition, Sizes, UnsolvableError
 from pocketrnn_export.tracing.trace_operators import CUT
 
-__all__ = ["Branch", "Question", "TraceLog", "UntraceableError", "asks_too_much", "compares_by_identity"]
+__all__ = ["Branch", "Question", "TraceLog", "UntraceableError", "asks_too_much"]
 
 
 class UntraceableError(ExportError):
     """There is no program of a module for batches of any size; there may be one for a single text."""
-
-
-def compares_by_identity(place: str) -> ExportError:
-    """The refusal of a line that compares a size by `is`."""
-    return ExportError(
-        f"The module compares a number by `is`, which a trace answers otherwise than a run: {place}.",
-        "Compare numbers with ==.",
-    )
 
 
 def asks_too_much(place: str) -> ExportError:
