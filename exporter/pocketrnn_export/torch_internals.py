@@ -656,13 +656,15 @@ def default_rewrite_rules() -> Sequence[Any]:
 
 
 def unsound_rewrite_rules() -> list[Any]:
-    """Those of them that take a constant near 0 or 1 for 0 or 1; and the one that drops a slice whose result has the
-    axes of what is sliced, as `x[:, -100:]` of an example of 7 tokens. Without: such a constant, or slice, is lost,
-    which the proof sees where it changes answers to drawn texts."""
-    from onnxscript.rewriter.rules.common import _no_op, collapse_slice2_rule
+    """Those of them that take a constant near 0 or 1 for 0 or 1; the one that drops a slice whose result has the axes
+    of what is sliced, as `x[:, -100:]` of an example of 7 tokens; and those that make one clamp of two, whose bounds
+    may lie apart. Without: such a constant, slice or clamp is lost, which the proof sees where it changes answers to
+    drawn texts."""
+    from onnxscript.rewriter.rules.common import _fuse_relus_clips, _min_max_to_clip, _no_op, collapse_slice2_rule
 
     exact = (_no_op.dropout_zero_rule, _no_op.dropout_inference_rule)
-    return [collapse_slice2_rule, *(rule for rule in _no_op.rules if rule not in exact)]
+    clamps = (*_fuse_relus_clips.rules, *_min_max_to_clip.rules)
+    return [collapse_slice2_rule, *clamps, *(rule for rule in _no_op.rules if rule not in exact)]
 
 
 # --- Encoders of torch.nn ---------------------------------------------------------------------------------------------

@@ -106,6 +106,24 @@ OF_ROWS: Final[dict[str, Function]] = {
     "max_pool1d": lambda x: functional.max_pool1d(x[:, None], 2, 1)[:, 0],
     "atan2": lambda x: torch.atan2(x[:, :3], x[:, 3:]),
     "atan2 of zeros": lambda x: torch.atan2(-x.sign() * 0, x.sign() * 0),
+    "powers and shifts of whole numbers": lambda x: torch.cat(
+        [
+            made.float()
+            for kind in (torch.int64, torch.int32, torch.uint8)
+            for whole in [(x.nan_to_num(0, 9, -9).clamp(-9, 200) * 3).to(kind)]
+            for made in (whole**9 % 97, whole**4 % 97, whole << 3, whole >> 2, (whole << 70) + (whole >> 70))
+        ],
+        1,
+    ),
+    "clamps of clamps": lambda x: torch.cat(
+        [
+            x.clamp(max=0.1).clamp(min=0.2),
+            torch.relu(x.clamp(-3, -1)),
+            torch.relu(x).clamp(max=-1),
+            torch.minimum(torch.maximum(x, torch.tensor(2.0)), torch.tensor(1.0)),
+        ],
+        1,
+    ),
     "third norm": lambda x: torch.cat([x.norm(3, 1, True), torch.linalg.vector_norm(x, 2.5, 1, True)], 1),
     "steps at places": lambda x: torch.cat(
         [

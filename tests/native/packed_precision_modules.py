@@ -10,7 +10,7 @@ import torch
 from packed_size_modules import LABELS, WORDS
 from torch import Tensor, nn
 
-__all__ = ["PACKED", "REFUSED"]
+__all__ = ["PACKED", "REFUSED", "ClampsFromThreeBillionOn"]
 
 BUCKETS = 101
 
@@ -98,6 +98,30 @@ class TinyNumberInDouble(_Recurrent):
     def forward(self, tokens: Tensor) -> Tensor:
         share = (tokens == 5).double().mean(1, keepdim=True)
         return self.out(self.states(tokens).mean(1) + torch.log(share + 1e-60).float())
+
+
+class SineOfALargeNumberInDouble(_Recurrent):
+    def forward(self, tokens: Tensor) -> Tensor:
+        count = (tokens == 5).sum(1, keepdim=True).double()
+        return self.out(self.states(tokens).mean(1) + torch.sin(count * 12345678.9).float())
+
+
+class AddsAndTakesAwayInDouble(_Recurrent):
+    def forward(self, tokens: Tensor) -> Tensor:
+        large = (tokens == 5).sum(1, keepdim=True).double() * 2.0**40
+        return self.out(((large + self.states(tokens)[:, -1].double()) - large).float())
+
+
+class LargeStatesInDouble(_Recurrent):
+    def forward(self, tokens: Tensor) -> Tensor:
+        states = self.states(tokens)[:, -1] * 300.0 * 300.0
+        return self.out(((states.double() + self.states(tokens).mean(1).double()) - states.double()).float())
+
+
+class ClampsFromThreeBillionOn(_Recurrent):
+    def forward(self, tokens: Tensor) -> Tensor:
+        large = torch.where(tokens == 5, tokens.clamp(min=3_000_000_000), tokens)
+        return self.out(self.states(tokens).mean(1) + large.float().mean(1, keepdim=True) * 1e-9)
 
 
 class CountsInHalf(_Recurrent):
@@ -190,7 +214,8 @@ class HeldAboveItsMost(_Recurrent):
 REFUSED = (
     ThreeOfTenWords, PercentInDouble, MoreThanTwoThirdsInDouble, CountsInHalf, SpreadInDouble, FloorOfPercentInDouble,
     RunningShareInDouble, ShareInDoubleAsFloat, SumOfStatesInDoubleBucketed, LargestSumInDouble, PairsInDouble,
-    OddsInDouble, TinyNumberInDouble, OddCountInHalf, StatesInHalf, PowerInDouble,
+    OddsInDouble, TinyNumberInDouble, SineOfALargeNumberInDouble, AddsAndTakesAwayInDouble, LargeStatesInDouble,
+    OddCountInHalf, StatesInHalf, PowerInDouble,
 )  # fmt: skip
 # float32 gives the answers of these, or the same whole numbers.
 PACKED = (

@@ -35,6 +35,12 @@ def test_what_the_last_digit_of_other_floats_decides_is_refused(kind: type[nn.Mo
         program_of(content, graph)
 
 
+def test_a_bound_of_whole_numbers_beyond_32_bits_is_refused() -> None:
+    content, graph = graph_of(made(zoo.ClampsFromThreeBillionOn), VOCABULARY, LABELS)
+    with pytest.raises(ExportError, match=r"Clip.*2,147,483,647"):
+        program_of(content, graph)
+
+
 @pytest.mark.parametrize("kind", mostly_slow(zoo.PACKED, 4), ids=lambda kind: kind.__name__)
 def test_what_float32_stands_for_answers_as_the_module_does(kind: type[nn.Module], tmp_path: Path) -> None:
     module = made(kind)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +21,8 @@ from onnxscript import opset18
 from onnxscript.function_libs.torch_lib.ops.core import (
     aten_addcdiv,
     aten_addcmul,
+    aten_bitwise_left_shift,
+    aten_bitwise_right_shift,
     aten_clamp_tensor,
     aten_full,
     aten_full_like,
@@ -345,11 +348,36 @@ def _erfc(x: Any) -> Any:
 
 
 def _power(x: Any, exponent: Any) -> Any:
-    """`x ** 0.5` as the root that PyTorch takes: the power of minus infinity is infinity."""
+    """`x ** 0.5` as the root that PyTorch takes: the power of minus infinity is infinity. Powers of whole numbers as
+    products, which begin anew at the largest one; onnxruntime takes the fourth and higher ones in double precision."""
+    if _is_whole(x) and isinstance(exponent, int) and exponent > 0 and x.dtype != ir.DataType.BOOL:
+        if exponent == 1:
+            return x
+        half = _power(x, exponent // 2)
+        return op.Mul(op.Mul(half, half), x) if exponent % 2 else op.Mul(half, half)
     if x.dtype not in _FLOATS or exponent not in (0.5, -0.5):
         return aten_pow_tensor_scalar(x, exponent)
     root = op.Sqrt(x)
     return root if exponent > 0 else op.Reciprocal(root)
+
+
+def _shifted(x: Any, by: Any, direction: str) -> Any:
+    """`x << by` or `x >> by` in 64 bits, of which the type of x keeps its own. A shift by fewer than 0, or by all bits
+    or more, leaves 0, or the sign."""
+    x, by = _pair(x, by)
+    number, places = (op.Cast(one, to=int(ir.DataType.INT64)) for one in (x, by))
+    number.dtype = places.dtype = ir.DataType.INT64
+    none, all_bits = _number(0, number), _number(64, number)
+    is_inside = op.And(op.GreaterOrEqual(places, none), op.Less(places, all_bits))
+    kept = op.Where(is_inside, places, _number(63, number))
+    kept.dtype = ir.DataType.INT64
+    if direction == "RIGHT":
+        moved = aten_bitwise_right_shift(number, kept)
+    else:
+        moved = op.Where(is_inside, aten_bitwise_left_shift(number, kept), none)
+    found = op.Cast(moved, to=int(x.dtype))
+    found.dtype = x.dtype
+    return found
 
 
 def _power_of_tensors(x: Any, exponent: Any) -> Any:
@@ -533,6 +561,14 @@ def _largest(reduced: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _ATEN: Final = torch.ops.aten
+_LEFT: Final = (
+    *(_ATEN.bitwise_left_shift.Tensor, _ATEN.bitwise_left_shift.Tensor_Scalar, _ATEN.bitwise_left_shift.Scalar_Tensor),
+    *(_ATEN.__lshift__.Scalar, _ATEN.__lshift__.Tensor),
+)
+_RIGHT: Final = (
+    *(_ATEN.bitwise_right_shift.Tensor, _ATEN.bitwise_right_shift.Tensor_Scalar),
+    *(_ATEN.bitwise_right_shift.Scalar_Tensor, _ATEN.__rshift__.Scalar, _ATEN.__rshift__.Tensor),
+)
 FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     _ATEN.scalar_tensor.default: _scalar_tensor,
     _ATEN.full.default: _full,
@@ -569,6 +605,8 @@ FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     _ATEN.logit.default: _log_odds,
     _ATEN.pow.Tensor_Scalar: _power,
     _ATEN.pow.Tensor_Tensor: _power_of_tensors,
+    **dict.fromkeys(_LEFT, partial(_shifted, direction="LEFT")),
+    **dict.fromkeys(_RIGHT, partial(_shifted, direction="RIGHT")),
     _ATEN.linalg_vector_norm.default: _norm,
     torch.ops.prims.signbit.default: _sign_bit,
     _ATEN.rrelu_with_noise_functional.default: _leaky,

@@ -500,6 +500,9 @@ def _bound_of(lowering: Lowering, node: onnx.NodeProto) -> Bound:
         return larger(*bounds)
     if kind in ("Where", "Pad"):
         return larger(*bounds[1:]) if kind == "Where" else larger(bounds[0], *bounds[2:3])
+    if kind == "Clip":
+        ends = [lowering.constant(name).item() if name else 0 for name in (*node.input[1:], "")[:2]]
+        return larger(bounds[0], (max(0, *ends[:1], *(-end for end in ends[1:])),))
     if kind == "Mod":
         return bounds[1]
     if kind in ("Cast", "CastLike"):
@@ -512,7 +515,7 @@ def _bound_of(lowering: Lowering, node: onnx.NodeProto) -> Bound:
         sizes, left = lowering.sizes(names[0]), lowering.sizes(node.output[0])
         axes = [size for size in sizes if size not in left or sizes.count(size) > left.count(size)]
         return product(bounds[0], *(sizes if kind == "CumSum" and len(sizes) == 1 else axes or sizes))
-    known = _MOVES | {"Abs", "Clip", "Div", "Neg", "Relu", "ReduceMax", "ReduceMean", "ReduceMin", "Sign"}
+    known = _MOVES | {"Abs", "Div", "Neg", "Relu", "ReduceMax", "ReduceMean", "ReduceMin", "Sign"}
     return bounds[0] if kind in known else None
 
 
