@@ -121,6 +121,18 @@ class _StepBeforeLast(torch.nn.Module):
         return outputs[:, -2]
 
 
+class _ProductsOfStates(torch.nn.Module):
+    """Each state beside those of all other words, the later ones too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.rnn = torch.nn.Embedding(WORDS, 4), torch.nn.GRU(4, 4, batch_first=True)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        states: torch.Tensor = self.rnn(self.embedding(tokens))[0]
+        return (states + torch.tanh(states @ states.transpose(1, 2)) @ states)[:, -1]
+
+
 class _MeanOfWords(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -137,9 +149,10 @@ class _MeanOfWords(torch.nn.Module):
         pytest.param(classifier_of("gru", 1, "max", packed=False, both=True), "both ends", marks=pytest.mark.slow),
         pytest.param(_StepBeforeLast(), "to go on", marks=pytest.mark.slow),
         pytest.param(user_modules.EncoderStates(), "of its own", marks=pytest.mark.slow),
+        (_ProductsOfStates(), "MatMul .*to go on"),
         (_MeanOfWords(), "no recurrent layer"),
     ],
-    ids=["bidirectional", "the step before the last", "another layer's state", "no recurrent layer"],
+    ids=["bidirectional", "the step before the last", "another layer's state", "products", "no recurrent layer"],
 )
 def test_a_graph_that_cannot_go_on_from_a_state_is_refused(module: torch.nn.Module, named: str) -> None:
     example = (torch.ones(2, 5, dtype=torch.int64),)

@@ -124,18 +124,6 @@ class ClampsFromThreeBillionOn(_Recurrent):
         return self.out(self.states(tokens).mean(1) + large.float().mean(1, keepdim=True) * 1e-9)
 
 
-class CountsInHalf(_Recurrent):
-    def forward(self, tokens: Tensor) -> Tensor:
-        places = (tokens > 25).half().cumsum(1)
-        return self.masked(tokens, places >= places[:, -1:])
-
-
-class OddCountInHalf(_Recurrent):
-    def forward(self, tokens: Tensor) -> Tensor:
-        count = (tokens > 1).sum(1, keepdim=True).half()
-        return self.out(self.states(tokens).mean(1) + (count - 2 * (count / 2).floor()).float())
-
-
 class StatesInHalf(_Recurrent):
     def forward(self, tokens: Tensor) -> Tensor:
         return self.out(self.states(tokens).half().float().mean(1))
@@ -212,10 +200,10 @@ class HeldAboveItsMost(_Recurrent):
 
 
 REFUSED = (
-    ThreeOfTenWords, PercentInDouble, MoreThanTwoThirdsInDouble, CountsInHalf, SpreadInDouble, FloorOfPercentInDouble,
+    ThreeOfTenWords, PercentInDouble, MoreThanTwoThirdsInDouble, SpreadInDouble, FloorOfPercentInDouble,
     RunningShareInDouble, ShareInDoubleAsFloat, SumOfStatesInDoubleBucketed, LargestSumInDouble, PairsInDouble,
     OddsInDouble, TinyNumberInDouble, SineOfALargeNumberInDouble, AddsAndTakesAwayInDouble, LargeStatesInDouble,
-    OddCountInHalf, StatesInHalf, PowerInDouble,
+    StatesInHalf, PowerInDouble,
 )  # fmt: skip
 # float32 gives the answers of these, or the same whole numbers.
 PACKED = (

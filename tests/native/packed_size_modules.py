@@ -153,6 +153,33 @@ class PositionsInHalfPrecision(_Limited):
         return self.out((self.states(tokens) * (places == places.max()).float()[None, :, None]).sum(1))
 
 
+class LengthsRoundedToEven(_Limited):
+    """In float32 an odd number and 16,776,816 is an even one from 400 on."""
+
+    most = 0
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        length, states = torch.full((1, 1), tokens.size(1)).float(), self.states(tokens)
+        return self.out(torch.where((length + 16_776_816) - 16_776_816 == length, states.mean(1), states.amax(1)))
+
+
+class LengthsThatWrap(_Limited):
+    most = 0
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        length, states = torch.full((1, 1), tokens.size(1), dtype=torch.int32) * 7_000_001, self.states(tokens)
+        return self.out(torch.where(length > 0, states.mean(1), states.amax(1)))
+
+
+class DifferenceInDoublePrecision(_Limited):
+    most = 0
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        length, states = torch.full((1, 1), tokens.size(1)).double(), self.states(tokens)
+        half = (length * 20_000.5 - length * 20_000).float()
+        return self.out(torch.where(half == length.float() * 0.5, states.mean(1), states.amax(1)))
+
+
 class FloorInDoublePrecision(_Limited):
     most = 0
 
@@ -201,12 +228,14 @@ class PoolsOver500(_Limited):
 
 PACKED = (
     NothingBetweenOneStep, StepAt620, FirstOfEvenAbove300, MiddleStep, StepOfEach400, MeanOfFirst600ByAMask,
-    SumOverAtMost300, PositionsUpTo512, AttendsBack40, ReadsFromTheEnd, WeighsByDistance,
+    SumOverAtMost300, PositionsUpTo512, AttendsBack40, ReadsFromTheEnd, WeighsByDistance, LengthsRoundedToEven,
 )  # fmt: skip
 # The most tokens for which their whole numbers have at most 32 bits, which the file states.
-HELD_TO = {WeighsByPosition: 46_340, HashesPositions: 21_473}
+HELD_TO = {WeighsByPosition: 46_340, HashesPositions: 21_473, LengthsThatWrap: 306}
 # The engine would decide otherwise for some number of tokens: it has neither of these types.
-OTHER_TYPES = (PositionsInEightBits, PositionsInHalfPrecision, FloorInDoublePrecision)
+OTHER_TYPES = (
+    PositionsInEightBits, PositionsInHalfPrecision, FloorInDoublePrecision, DifferenceInDoublePrecision,
+)  # fmt: skip
 # A size of theirs is no a * tokens + b up to 700 tokens; or the graph cuts texts for what holds for shorter ones.
 NOT_PACKED = (
     CutTo600, Last590, FirstTokensBetween600And650, MeanAt613, EachOf500Steps, PoolsOver500, HalfFrom650On,

@@ -241,7 +241,15 @@ class _Reading:
             return {*each} == {(_Source.TOKENS, 1)} and bool(attributes_of(node)["axis"] == 2)
         if node.op_type == "LayerNormalization":
             return bool(attributes_of(node).get("axis", -1) == -1)
+        of_steps = [name for name in node.input if self.sources.get(name) is _Source.TOKENS]
+        if len(of_steps) > 1 and (node.op_type == "MatMul" or len(set(map(self._axis_from_end, of_steps))) > 1):
+            return False
         return node.op_type in _OF_EACH
+
+    def _axis_from_end(self, name: str) -> int:
+        """Which axis the steps of a value are counted on, from its last one."""
+        sizes = self._sizes().sizes(name)
+        return self.axis.get(name, 0) - len(sizes or ())
 
     def _numbers(self, name: str) -> list[int]:
         """The numbers of a weight; none where it is computed."""

@@ -361,6 +361,18 @@ def _power(x: Any, exponent: Any) -> Any:
     return root if exponent > 0 else op.Reciprocal(root)
 
 
+def _softmax(operator: Callable[..., Any]) -> Callable[..., Any]:
+    """A softmax, or its logarithm, in the type that is asked for: torch's translation changes the type of the result
+    only."""
+
+    def translated(x: Any, dim: int, dtype: int = -1) -> Any:
+        if dtype != -1 and dtype != x.dtype:
+            x = op.Cast(x, to=dtype)
+        return operator(x, axis=dim)
+
+    return translated
+
+
 def _shifted(x: Any, by: Any, direction: str) -> Any:
     """`x << by` or `x >> by` in 64 bits, of which the type of x keeps its own. A shift by fewer than 0, or by all bits
     or more, leaves 0, or the sign."""
@@ -605,6 +617,8 @@ FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     _ATEN.logit.default: _log_odds,
     _ATEN.pow.Tensor_Scalar: _power,
     _ATEN.pow.Tensor_Tensor: _power_of_tensors,
+    _ATEN.softmax.int: _softmax(op.Softmax),
+    _ATEN.log_softmax.int: _softmax(op.LogSoftmax),
     **dict.fromkeys(_LEFT, partial(_shifted, direction="LEFT")),
     **dict.fromkeys(_RIGHT, partial(_shifted, direction="RIGHT")),
     _ATEN.linalg_vector_norm.default: _norm,

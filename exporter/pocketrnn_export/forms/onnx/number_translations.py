@@ -83,7 +83,11 @@ def _power(base: Any, exponent: Any) -> Any:
         return _marked(op.Sqrt(_double(base)))
     if _is_float(base) or _is_float(exponent):
         return _marked(op.Pow(_double(base), _double(exponent)))
-    return op.Pow(_whole(base), _whole(exponent))
+    if isinstance(exponent, int) and exponent > 1:
+        # As products: onnxruntime takes the fourth and higher powers in double precision.
+        half = _power(base, exponent // 2)
+        return op.Mul(op.Mul(half, half), _whole(base)) if exponent % 2 else op.Mul(half, half)
+    return _whole(base) if exponent == 1 else op.Pow(_whole(base), _whole(exponent))
 
 
 def _to_integer(rounded: Callable[[Any], Any]) -> Callable[..., Any]:

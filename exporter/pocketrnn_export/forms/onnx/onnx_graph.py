@@ -20,6 +20,7 @@ from pocketrnn.errors import BundleError, ExportError
 from pocketrnn.graph_check.graph_file import check_graph
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form, FormKind, sha256
+from pocketrnn_export.forms.onnx.each_operator import refuse_other_numbers
 from pocketrnn_export.forms.onnx.onnx_trace import (
     OPSET,
     WHOLE_TEXTS,
@@ -37,6 +38,8 @@ from pocketrnn_export.proof.float64_graph import float64_run_of_onnx
 from pocketrnn_export.proof.float64_module import doubled
 from pocketrnn_export.tracing.checks.asked_module import example_of
 from pocketrnn_export.tracing.checks.pytorch_run import Runnable
+from pocketrnn_export.tracing.checks.two_runs import MOVES
+from pocketrnn_export.tracing.checks.what_of_words import name_of_node
 from pocketrnn_export.tracing.right_program import right_program
 from pocketrnn_export.tracing.session import given_whole
 from pocketrnn_export.tracing.sizes.module_answers import inside
@@ -67,6 +70,8 @@ _log = logging.getLogger(__name__)
 ONNX_FILE: Final = "model.onnx"
 # A constant of more numbers is a weight.
 _SMALL: Final = 64
+# Operators that give numbers that they were given, or round each of them once.
+_EXACT_IN_HALVES: Final = MOVES | {"abs", "amax", "amin", "convert_element_type", "max", "min", "neg", "relu", "where"}
 # The inputs on which a classifier of one text at a time is traced: one text, not real tokens.
 ONE_TEXT: Final = (torch.zeros(1, 7, dtype=torch.int64),)
 
@@ -269,8 +274,13 @@ def onnx_graph(
             session_of(graphs[found.program].content)
         except ExportError as error:
             raise _with_its_line(error, found.program) from error
+    graph = graphs[found.program]
+    if graph.operators is not None:
+        _refuse_halves(graph.operators)
+        refuse_other_numbers(graph.operators, graph.content, example, names.inputs)
     return replace(
-        graphs[found.program],
+        graph,
+        operators=None,
         limits=found.limits,
         bounds=found.bounds,
         notes=found.notes,
@@ -286,14 +296,31 @@ def _computes_in_halves(node: torch.fx.Node) -> bool:
     )
 
 
+def _refuse_halves(program: torch.export.ExportedProgram) -> None:
+    """Refuse what computes in 16 bits: onnxruntime computes in float32 on a CPU, and rounds at the end only.
+
+    Raises:
+        ExportError: an operator does more in 16 bits than to move numbers.
+    """
+    for node in program.graph.nodes:
+        value = node.meta.get("val")
+        rounds = isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16)
+        if node.op == "call_function" and rounds and name_of_node(node) not in _EXACT_IN_HALVES:
+            raise _in_halves([node])
+
+
+def _in_halves(nodes: Sequence[torch.fx.Node]) -> ExportError:
+    where = next((f", {line}" for line in map(line_of_node, nodes) if line), "")
+    return ExportError(
+        f"The module computes in 16 bits{where}, which onnxruntime does not on a CPU.",
+        "Compute in float32, and leave torch.autocast to training: torch.autocast(..., enabled=self.training).",
+    )
+
+
 def _with_its_line(error: ExportError, program: torch.export.ExportedProgram) -> ExportError:
     """The error of an engine that has no such operator for such numbers, with the line of forward that needs it."""
     if rounded := [node for node in program.graph.nodes if _computes_in_halves(node)]:
-        where = next((f", {line}" for line in map(line_of_node, rounded) if line), "")
-        return ExportError(
-            f"The module computes in 16 bits{where}, which onnxruntime does not on a CPU.",
-            "Compute in float32, and leave torch.autocast to training: torch.autocast(..., enabled=self.training).",
-        )
+        return _in_halves(rounded)
     said = str(error)
     named = re.search(r"operator \((\w+)\) in node \((?:node_)?(\w+)\)", said) or re.search(
         r"for (\w+)\(\d+\) node with name '(?:node_)?(\w+)'", said

@@ -61,6 +61,7 @@ class OnnxGraph:
         loops: the lines of the loops over the steps of a text, of which a few iterations were traced.
         padding_tells: the ids of padding of which what stands after a text may reach its answer in a batch, each with
             the line where; see `checks/padded_steps.py`.
+        operators: the program, operator by operator, by whose names the values of the graph go.
     """
 
     content: bytes
@@ -74,6 +75,7 @@ class OnnxGraph:
     cut_counted: bool = True
     loops: tuple[str, ...] = ()
     padding_tells: Mapping[int, str] = field(default_factory=dict)
+    operators: torch.export.ExportedProgram | None = None
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,14 @@ def converted(
         except Exception as error:
             raise _without_form(traced.program, first_cause(error)) from error
     graph = _cleaned(exported.model, metadata, names)
-    return replace(graph, orders=traced.orders, plan=traced.plan, cut_counted=traced.cut_counted, loops=traced.loops)
+    return replace(
+        graph,
+        orders=traced.orders,
+        plan=traced.plan,
+        cut_counted=traced.cut_counted,
+        loops=traced.loops,
+        operators=exported.exported_program,
+    )
 
 
 def _without_form(program: torch.export.ExportedProgram, cause: str) -> ExportError:

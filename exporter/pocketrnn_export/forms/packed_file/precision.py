@@ -73,7 +73,7 @@ class Precision:
     def __init__(self, graph: Observed, bound: Callable[[str], Bound]) -> None:
         self._graph, self._bound = graph, bound
         self._states: dict[str, int] = {}
-        # What the floats of a value do not exceed, where that is known.
+        # A number that the floats of a value do not exceed, where one is known.
         self._most: dict[str, float] = {}
         # The bounds of the whole numbers in double precision that a value was made of.
         self._needs: dict[str, Bound] = {}
@@ -117,11 +117,11 @@ class Precision:
         self._needs |= dict.fromkeys(outputs, larger(need, whole) if whole and made == np.float64 else need)
         state = self._state_of(node, inputs, states, whole)
         self._states |= dict.fromkeys(outputs, state)
-        # What is no whole number any more was made of such as float32 has them.
+        # A number that is no whole one any more was made of such as float32 has them.
         return need if state != _HELD and node.op_type in _SMOOTH else (0,)
 
     def _magnitude(self, node: onnx.NodeProto) -> float:
-        """What the numbers that an operator makes do not exceed."""
+        """A number that those which an operator makes do not exceed."""
         kind, sizes = node.op_type, [self._largest(name) for name in node.input if name]
         if kind in _AT_MOST_ONE:
             return 1.0
@@ -159,7 +159,8 @@ class Precision:
         varying = [
             n for n in doubles if any(v.tobytes() != self._graph.values[n][0].tobytes() for v in self._graph.values[n])
         ]
-        self._of_sizes.update(outputs if given else [name for name in varying if self._digits(name) != _HELD])
+        held = self._graph.size_values.known
+        self._of_sizes.update(outputs if given else [n for n in varying if n not in held or self._digits(n) != _HELD])
 
     def _digits(self, name: str) -> int:
         """How exactly float32 holds the numbers of a value in double precision that were observed."""

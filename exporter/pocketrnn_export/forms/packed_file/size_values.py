@@ -29,6 +29,10 @@ Array = npt.NDArray[Any]
 _ONE: Final = (0, 1)
 # No text has more tokens: its bytes would not be numbered in 31 bits.
 _MOST_TOKENS: Final = (1 << 31) - 2
+# A text of more tokens is not thought of where numbers are too large for their type.
+_MANY_TOKENS: Final = 1 << 20
+# Up to these, a type has each whole number.
+_HOLDS: Final = {"float16": 1 << 11, "float32": 1 << 24, "float64": 1 << 53, "int32": (1 << 31) - 1}
 # More numbers than this are not sizes; they are looked at one by one.
 _MOST_NUMBERS: Final = 1 << 12
 # The inputs whose numbers, beside the sizes of all inputs, decide how large an operator's output is.
@@ -274,6 +278,8 @@ class SizeValues:
         elif not drawn and not of_tokens.intersection(outputs) and self._follows(node):
             for name in outputs:
                 self._know(name)
+                if not self._is_exact(name):
+                    del self.known[name]
 
     def _is_constant(self, node: onnx.NodeProto) -> bool:
         """Whether all that an operator is given is the same for all texts."""
@@ -282,6 +288,15 @@ class SizeValues:
             if known is None or known.constant is None or sizes is None or any(a for a, _ in sizes):
                 return False
         return True
+
+    def _is_exact(self, name: str) -> bool:
+        """Whether the type of a value holds its numbers, for as many tokens as a text may have: an odd number of tokens
+        and 16,777,216 is an even number in float32."""
+        known, most = self.known.get(name), _HOLDS.get(self._values[name][0].dtype.name)
+        if known is None or known.constant is not None or most is None:
+            return True
+        ends = (self.span.least, min(self.span.end, _MANY_TOKENS))
+        return all(abs(a * tokens + b) <= most for a, b in known.ends for tokens in ends)
 
     def _know(self, name: str) -> None:
         """Note the numbers of a value of which it is known that they are a * tokens + b, as the runs show them."""

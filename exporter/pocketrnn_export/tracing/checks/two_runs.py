@@ -23,7 +23,7 @@ from pocketrnn_export.tracing.checks.across_rows import needed_nodes, symbols_of
 from pocketrnn_export.tracing.checks.pytorch_run import ValuesOfNodes
 from pocketrnn_export.tracing.checks.what_of_words import OfWords, name_of_node, what_of_words
 
-__all__ = ["TEXT", "KeptRun", "TwoRuns"]
+__all__ = ["MOVES", "TEXT", "KeptRun", "TwoRuns"]
 
 # The text that is looked at, of the two of a batch.
 TEXT: Final = 1
@@ -31,7 +31,7 @@ _DRAWS: Final = 12
 _SAME: Final = 1e-3
 _UNBOUNDED: Final = float("inf")
 # The operators that keep numbers as they are, or fill some up that are none of the text's.
-_MOVES: Final = frozenset({
+MOVES: Final = frozenset({
     "_to_copy", "alias", "clone", "contiguous", "cut", "cut_to_longest", "detach", "expand", "flip", "gather",
     "getitem", "index", "index_select", "masked_fill", "permute", "reshape", "select", "slice", "squeeze", "step", "t",
     "to", "transpose", "unsqueeze", "view",
@@ -207,7 +207,7 @@ class TwoRuns:
         if name in _RANGES:
             return _RANGES[name]
         texts = [one for one in sources if self._words[one] is not OfWords.NOTHING]
-        if name in _MOVES and sources:
+        if name in MOVES and sources:
             return self._range(sources[0])
         # A mask of lengths.
         if name in ("mul", "where") and len(texts) == 1 < len(sources):

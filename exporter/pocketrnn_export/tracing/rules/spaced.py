@@ -41,7 +41,7 @@ def arange(_session: TraceSession, *ends: Any, step: Any = 1, **options: Any) ->
     range, and takes an end of it below 0 for one that is counted from the table's end."""
     numbers = [*ends, step, *options.values()]
     if float in map(type, numbers) and _are_plain(numbers):
-        return _made(_arange, *ends, **options, **({} if len(ends) > 2 else {"step": step}))
+        return _made(_arange, *ends, **options, **({"step": step} if len(ends) == 2 else {}))
     given = [*ends[:2], *(options.pop(name) for name in ("start", "end") if name in options)]
     step = ends[2] if len(ends) > 2 else step
     if len(given) != 2 or type(step) is not int or not all(type(one) in (int, torch.SymInt) for one in given):

@@ -52,7 +52,7 @@ def refuse_products_of_whole_numbers(program: torch.export.ExportedProgram) -> N
                 "Multiply floats: torch.prod(x.float(), 1). For a mask of 0 and 1, (x == 0).sum(1) == 0 is the same."
             )
             raise _not_exact("products", node, remedy)
-        if node.target in _POWERS and node.args[1] in of_text:
+        if node.target in _POWERS and of_text.intersection(node.args[:2]):
             raise _not_exact("powers", node, "Take powers of floats: 2.0 ** counts.")
 
 
