@@ -24,6 +24,7 @@ from pocketrnn.verdicts import LOGGER, TEXT_RULES, TextVerdict, graph_sentence, 
 from pocketrnn_export.bundle_proof import ProofPlan, proof_cases, refuse_mixed_texts, texts_within
 from pocketrnn_export.bundle_writer import versions, write_bundle
 from pocketrnn_export.description import Description, checked_labels, checked_name, label_output
+from pocketrnn_export.diagnose.faulty_rules import without_faulty_rules
 from pocketrnn_export.export_arguments import (
     AnyNumberArguments,
     CommonArguments,
@@ -261,7 +262,7 @@ def export(
         )  # fmt: skip
         check_wanted(wanted)
         with one_export_at_a_time(), told_on_stderr(progress), random_state_kept(), told_in_a_sentence(module):
-            return export_numbers_of(module, path, known, force=force)
+            return without_faulty_rules(lambda: export_numbers_of(module, path, known, force=force))
     if isinstance(output, ValueOutput):
         raise InputError("A classifier of texts gives labels, not values.", "Give output=LabelOutput(...).")
     if labels is None:
@@ -282,27 +283,54 @@ def export(
     check_wanted(wanted)
     kinds = _wanted(module, chosen, torchscript=torchscript, streaming=streaming, edge=edge)
     description, given, texts = _texts_of_proof(description, text.tokenizer, pairs, example_texts, examples=examples)
+    make = functools.partial(
+        _exported, module, path, description, wanted, kinds, given, texts, answers, compared=bool(pairs), force=force
+    )
     with one_export_at_a_time(), told_on_stderr(progress), random_state_kept(), told_in_a_sentence(module):
-        prepared, forms = _prepared_and_made(
-            _asking(module, description, wanted), kinds, description, one_text=one_text
-        )
-        shown = "given texts" if given and examples else "made of words of the vocabulary"
-        description = description.noting({**prepared.convention.provenance, "golden_examples": shown})
-        graph, bounds = _graph_of(forms)
-        description = description.noting({**noted_sizes(bounds), **not_compared(forms)})
-        _tell_what_is_assumed(graph, description, compared=bool(pairs))
-        private = frozenset(() if examples else given)
-        texts = _texts_for(graph.limits, texts, description, private)
-        description = _with_padding_measured(prepared, graph, description, texts)
-        refuse_mixed_texts(prepared, graph.limits, bounds, _whole_numbers(forms))
-        loud, tried = loud_ids(prepared.module, description.ids), _answered_where_padding(prepared)
-        cases = proof_cases(prepared, description.text.rules, graph, bounds, loud=loud, tried=tried)
-        plan = ProofPlan.of(prepared, cases, texts=texts, private=private, tolerance=tolerance, report=report)
-        plan = replace(plan, answered=_answered(description, answers))
-        _log.info("Proving all forms, and the runtime on texts, equal to PyTorch")
-        manifest = write_bundle(path, description, forms, plan, force=force)
+        manifest = without_faulty_rules(make)
     _tell_verdicts(manifest)
     return manifest
+
+
+def _exported(
+    module: nn.Module,
+    path: Path,
+    description: Description,
+    wanted: Wanted,
+    kinds: Sequence[FormKind],
+    given: Sequence[str],
+    texts: Sequence[str],
+    answers: Sequence[tuple[OwnersText, Answer]],
+    *,
+    compared: bool,
+    force: bool,
+) -> Manifest:
+    """A module of texts as a bundle, once; as for `export`.
+
+    Args:
+        module, path, description, wanted, kinds, force: as `export` has them.
+        given, texts: those that were given, and all of the proof.
+        answers: what the owner's classifier answers to some of them.
+        compared: whether the owner gave texts with their ids or answers.
+    """
+    prepared, forms = _prepared_and_made(
+        _asking(module, description, wanted), kinds, description, one_text=wanted.one_text
+    )
+    shown = "given texts" if given and wanted.examples else "made of words of the vocabulary"
+    description = description.noting({**prepared.convention.provenance, "golden_examples": shown})
+    graph, bounds = _graph_of(forms)
+    description = description.noting({**noted_sizes(bounds), **not_compared(forms)})
+    _tell_what_is_assumed(graph, description, compared=compared)
+    private = frozenset(() if wanted.examples else given)
+    texts = _texts_for(graph.limits, texts, description, private)
+    description = _with_padding_measured(prepared, graph, description, texts)
+    refuse_mixed_texts(prepared, graph.limits, bounds, _whole_numbers(forms))
+    loud, tried = loud_ids(prepared.module, description.ids), _answered_where_padding(prepared)
+    cases = proof_cases(prepared, description.text.rules, graph, bounds, loud=loud, tried=tried)
+    plan = ProofPlan.of(prepared, cases, texts=texts, private=private, tolerance=wanted.tolerance, report=wanted.report)
+    plan = replace(plan, answered=_answered(description, answers))
+    _log.info("Proving all forms, and the runtime on texts, equal to PyTorch")
+    return write_bundle(path, description, forms, plan, force=force)
 
 
 def _texts_of_proof(

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from pocketrnn.bundle.manifest import Comparison, Graph, Limits, Parity
-from pocketrnn.errors import ParityError, PocketRNNError
+from pocketrnn.errors import ParityError
 from pocketrnn.text import AnyTextRules
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.intake.as_given import AsGiven
 from pocketrnn_export.intake.exportable import ExportableModule
-from pocketrnn_export.intake.user_frames import is_users, place_of
 from pocketrnn_export.module_runs.whole_copy import copied_again
 from pocketrnn_export.proof.cases import Case, bound_cases
 from pocketrnn_export.proof.chosen_cases import cases_for
 from pocketrnn_export.proof.comparing import Compared, Reference, compare, run_of
-from pocketrnn_export.proof.exact import DOUBLE_TOLERANCE, agreement, graph_proof
+from pocketrnn_export.proof.exact import graph_proof
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.proof.verdict import passes, proven, write_report
 from pocketrnn_export.tracing.checks.every_size import check_beside_others
@@ -35,6 +31,7 @@ from pocketrnn_export.tracing.checks.same_operators import refuse_other_operator
 from pocketrnn_export.vocabularies.owners_answers import Answered
 
 __all__ = [
+    "FormsDifferError",
     "ProofPlan",
     "compared_in_float64",
     "compared_on_cases",
@@ -50,6 +47,22 @@ __all__ = [
 _log = logging.getLogger(__name__)
 # Texts and tokens of the inputs on which the operators of the owner's module and of its copy are compared.
 _SIZES: Final = ((3, 7), (1, 1), (2, 40))
+
+
+class FormsDifferError(ParityError):
+    """A form answers otherwise than the reference.
+
+    Args:
+        problem, remedy: as of every error.
+        forms: what was compared.
+        answers: the reference's, on all cases; None where there are none to look further at.
+    """
+
+    def __init__(
+        self, problem: str, remedy: str, forms: Sequence[Form] = (), answers: ReferenceAnswers | None = None
+    ) -> None:
+        super().__init__(problem, remedy)
+        self.forms, self.answers = forms, answers
 
 
 @dataclass(frozen=True)
@@ -206,7 +219,7 @@ def provable(forms: Iterable[Form], plan: ProofPlan, answers: ReferenceAnswers) 
     lines of the proof.
 
     Raises:
-        ParityError: a required form cannot be run.
+        FormsDifferError: a required form cannot be run.
     """
     kept, compared = [], []
     for form in forms:
@@ -214,7 +227,7 @@ def provable(forms: Iterable[Form], plan: ProofPlan, answers: ReferenceAnswers) 
             found = compared_on_cases(form, answers)
         except ParityError as error:
             if form.required:
-                raise
+                raise FormsDifferError(error.problem, error.remedy) from error
             _log.warning("%s is left out. %s", form.file, error.problem)
             continue
         if not form.required and not _all_pass(found, plan.tolerance):
@@ -253,13 +266,12 @@ def compared_in_float64(forms: Sequence[Form], answers: ReferenceAnswers) -> lis
     """The forms in double precision, which agree with the reference to 1e-10.
 
     Raises:
-        ParityError: one does not; it names the operation at which the graph departs from the module, where that is
-            found.
+        FormsDifferError: one does not.
     """
     try:
         return _exact_lines(forms, answers)
     except ParityError as error:
-        raise _with_its_operation(error, forms, answers) from None
+        raise FormsDifferError(error.problem, error.remedy, forms, answers) from None
 
 
 def _exact_lines(forms: Iterable[Form], answers: ReferenceAnswers) -> list[Compared]:
@@ -295,43 +307,18 @@ def _exact_lines(forms: Iterable[Form], answers: ReferenceAnswers) -> list[Compa
     return lines
 
 
-def _users_place(frame: FrameType | None) -> str:
-    while frame is not None and not is_users(frame):
-        frame = frame.f_back
-    return "" if frame is None else place_of(frame)
-
-
-def _with_its_operation(error: ParityError, forms: Sequence[Form], answers: ReferenceAnswers) -> ParityError:
-    form = next((form for form in forms if form.float64_run is not None), None)
-    if form is None or form.float64_run is None or answers.reference.departs is None:
-        return error
-    run = form.float64_run()
-    known = [exact for kind in answers.kinds for exact in answers.exact(kind, one_row=form.one_row) or ()]
-    for exact in sorted(known, key=lambda exact: exact.case.tokens.size):
-        with contextlib.suppress(PocketRNNError):
-            if agreement(run, [exact]).largest_difference > DOUBLE_TOLERANCE:
-                found = answers.reference.departs(form.content, exact.case, _users_place)
-                if not found:
-                    break
-                says = f"{error.problem.rstrip()} The first operation whose numbers the graph has not is {found}."
-                return ParityError(says, error.remedy)
-    if any(node.op_type == "CumSum" for node in onnx.load_from_string(form.content).graph.node):
-        return ParityError(
-            error.problem,
-            f"{error.remedy} If its cumsum is of floats: onnxruntime sums in float32, PyTorch in double precision; "
-            "write x.cumsum(1, dtype=torch.float64).to(x.dtype).",
-        )
-    return error
-
-
 def first_verdict(
     plan: ProofPlan, compared: Sequence[Compared], forms: Sequence[Form], answers: ReferenceAnswers
 ) -> Parity:
-    """`verdict`, whose error names the operation at which the graph departs from the module, where that is found."""
+    """`verdict` on the forms alone, before the runtime reads them.
+
+    Raises:
+        FormsDifferError: something that was compared differs by too much.
+    """
     try:
         return verdict(plan, compared, answers)
     except ParityError as error:
-        raise _with_its_operation(error, forms, answers) from None
+        raise FormsDifferError(error.problem, error.remedy, forms, answers) from None
 
 
 def verdict(plan: ProofPlan, compared: Sequence[Compared], answers: ReferenceAnswers) -> Parity:

@@ -1,11 +1,18 @@
-"""The words of a refusal, with the line of the module's code that decides."""
+"""The words of a refusal, with the line or the operation at which a program and its module part."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from types import FrameType
 
+import onnx
+
+from pocketrnn.errors import PocketRNNError
+from pocketrnn_export.bundle_proof import FormsDifferError
 from pocketrnn_export.diagnose.parting_line import parting_line
+from pocketrnn_export.intake.user_frames import is_users, place_of
+from pocketrnn_export.proof.exact import DOUBLE_TOLERANCE, agreement
 from pocketrnn_export.tracing.checks.every_size import OtherAnswersError
 
 __all__ = ["with_its_line"]
@@ -13,11 +20,12 @@ __all__ = ["with_its_line"]
 
 @contextlib.contextmanager
 def with_its_line() -> Iterator[None]:
-    """While the block runs, the error of a program that answers otherwise than its module names the line at which the
-    module's ways part.
+    """While the block runs, the error of a program or a graph that answers otherwise than its module names where the
+    two part, if that is found.
 
     Raises:
         OtherAnswersError: the block raised one.
+        FormsDifferError: the block raised one.
 
     Example:
         >>> with with_its_line():
@@ -26,10 +34,44 @@ def with_its_line() -> Iterator[None]:
     try:
         yield
     except OtherAnswersError as error:
-        if error.module is None or not error.inputs:
-            raise
-        odd, *others = error.inputs
-        line = parting_line(error.module, odd, others)
-        if not line:
-            raise
-        raise OtherAnswersError(f"{error.problem.rstrip('.')}: {line}.", error.remedy) from error
+        raise _with_line(error) from error.__cause__
+    except FormsDifferError as error:
+        raise _with_operation(error) from error.__cause__
+
+
+def _with_line(error: OtherAnswersError) -> OtherAnswersError:
+    if error.module is None or not error.inputs:
+        return error
+    odd, *others = error.inputs
+    line = parting_line(error.module, odd, others)
+    return OtherAnswersError(f"{error.problem.rstrip('.')}: {line}.", error.remedy) if line else error
+
+
+def _with_operation(error: FormsDifferError) -> FormsDifferError:
+    form = next((form for form in error.forms if form.float64_run is not None), None)
+    answers = error.answers
+    if form is None or form.float64_run is None or answers is None or answers.reference.departs is None:
+        return error
+    run = form.float64_run()
+    known = [exact for kind in answers.kinds for exact in answers.exact(kind, one_row=form.one_row) or ()]
+    for exact in sorted(known, key=lambda exact: exact.case.tokens.size):
+        with contextlib.suppress(PocketRNNError):
+            if agreement(run, [exact]).largest_difference > DOUBLE_TOLERANCE:
+                found = answers.reference.departs(form.content, exact.case, _users_place)
+                if not found:
+                    break
+                says = f"{error.problem.rstrip()} The first operation whose numbers the graph has not is {found}."
+                return FormsDifferError(says, error.remedy)
+    if any(node.op_type == "CumSum" for node in onnx.load_from_string(form.content).graph.node):
+        return FormsDifferError(
+            error.problem,
+            f"{error.remedy} If its cumsum is of floats: onnxruntime sums in float32, PyTorch in double precision; "
+            "write x.cumsum(1, dtype=torch.float64).to(x.dtype).",
+        )
+    return error
+
+
+def _users_place(frame: FrameType | None) -> str:
+    while frame is not None and not is_users(frame):
+        frame = frame.f_back
+    return "" if frame is None else place_of(frame)

@@ -43,6 +43,7 @@ from pocketrnn_export.tracing.sizes.conditions import USUAL, Condition, Sizes, r
 from pocketrnn_export.tracing.sizes.not_implemented import no_truth_of_not_implemented
 from pocketrnn_export.tracing.sizes.questions import Branch, TraceLog
 from pocketrnn_export.tracing.trace_operators import KEEP, SIZE
+from pocketrnn_export.tracing.used_rules import is_left_out, note_use
 
 __all__ = [
     "Call",
@@ -123,6 +124,11 @@ class Rule:
     names: tuple[str, ...]
     rewrite: Callable[..., Any]
     when: Callable[[TraceSession], str]
+
+    @functools.cached_property
+    def title(self) -> str:
+        """Its file and function, as `order_statistics.median`."""
+        return f"{str(self.rewrite.__module__).rpartition('.')[2]}.{self.rewrite.__name__}"
 
     def __call__(self, session: TraceSession, *args: Any, **kwargs: Any) -> Any:
         why_not = self.when(session)
@@ -321,9 +327,12 @@ class TraceSession:
     def _by_rules(self, topic: Topic, call: Call, level: int) -> Any:
         named = call.input_first
         for each in topic.by_name.get(call.name, ()):
+            if is_left_out(each.title):
+                continue
             with self._modes[level + 1] if level + 1 < len(self.topics) else contextlib.nullcontext():
                 result = each(self, *named.args, **named.kwargs)
             if not isinstance(result, Declined):
+                note_use(each.title)
                 return result
             self.reasons[call.name, result.reason] += 1
         result = self.dispatch(call, level + 1)

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 import onnx_ir as ir
 import torch
@@ -27,6 +27,7 @@ from pocketrnn_export.torch_internals import operators_read_once
 from pocketrnn_export.tracing.sizes.conditions import Sizes
 from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
 from pocketrnn_export.tracing.trace import TracedProgram, first_cause, quiet
+from pocketrnn_export.tracing.used_rules import is_left_out, note_use
 
 __all__ = ["OPSET", "WHOLE_TEXTS", "Names", "OnnxGraph", "converted", "token_lookups"]
 
@@ -104,19 +105,25 @@ def converted(
     Raises:
         ExportError: it holds something that no ONNX operator computes.
     """
+    every = {**FUNCTION_TRANSLATIONS, **TRANSLATIONS, **NUMBER_TRANSLATIONS}
+    translations = {operator: made for operator, made in every.items() if not is_left_out(_title(operator))}
     with quiet(), torch.no_grad(), operators_read_once():
         try:
             exported = torch.onnx.export(
                 traced.program,
                 dynamo=True,
                 opset_version=OPSET,
-                custom_translation_table={**FUNCTION_TRANSLATIONS, **TRANSLATIONS, **NUMBER_TRANSLATIONS},
+                custom_translation_table=translations,
                 input_names=names.inputs,
                 output_names=names.outputs,
                 optimize=False,
                 verbose=False,
             )
             assert exported is not None  # noqa: S101 - it is None for the deprecated exporter only
+            taken_apart = exported.exported_program or traced.program
+            for node in taken_apart.graph.nodes:
+                if node.target in translations:
+                    note_use(_title(node.target))
             round_numbers(exported.model)
             held = single_numbers(exported.model.graph)
             optimize(exported.model)
@@ -135,6 +142,10 @@ def converted(
         loops=traced.loops,
         operators=exported.exported_program,
     )
+
+
+def _title(operator: Any) -> str:
+    return f"the translation of {operator}"
 
 
 def _without_form(program: torch.export.ExportedProgram, cause: str) -> ExportError:

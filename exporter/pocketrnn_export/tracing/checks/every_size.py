@@ -123,7 +123,7 @@ def check_every_size(
                 "Ask by comparisons of numbers, such as x.size(1) > 20: not by the text of a size, its identity, an "
                 "error that is caught, or from another thread.",
                 module,
-                [inputs, *map(inputs_of, _ORDINARY)],
+                [inputs, *(inputs_of(other) for other in _ORDINARY if _differ(other, sizes))],
             )
         return
 
@@ -242,6 +242,11 @@ def _same(given: Any, expected: Any) -> bool:
     there = np.isfinite(expected)
     scale = np.maximum(1.0, np.abs(expected[there]))
     return bool((np.abs(given[there] - expected[there]) <= APART * scale).all())
+
+
+def _differ(one: Sizes, other: Sizes) -> bool:
+    """Whether two inputs differ in the number of texts, or of tokens where one is a text alone."""
+    return one.tokens != other.tokens if other.batch == 1 else one.batch != other.batch
 
 
 def _named(sizes: Sizes) -> str:

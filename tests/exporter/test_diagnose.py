@@ -1,0 +1,106 @@
+"""A proof that has refused names the line that decides, and does without a rule of ours that is wrong."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from onnxscript import opset18 as op
+from torch import Tensor, nn
+
+from pocketrnn import Classifier
+from pocketrnn.errors import ExportError
+from pocketrnn_export import export
+from pocketrnn_export.diagnose import faulty_rules
+from pocketrnn_export.diagnose.parting_line import parting_line
+from pocketrnn_export.forms.onnx.function_translations import FUNCTION_TRANSLATIONS
+from pocketrnn_export.tracing.session import TraceSession, rule
+from pocketrnn_export.tracing.trace import PYTHON
+
+pytestmark = pytest.mark.usefixtures("short_proofs")
+WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(18))]
+
+
+class Squashes(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(len(WORDS), 6)
+        self.fc = nn.Linear(6, 2)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        words = nn.functional.softplus(torch.tanh(self.embedding(tokens)))
+        return self.fc(words.mean(1))  # type: ignore[no-any-return]
+
+
+class Turns(Squashes):
+    def forward(self, tokens: Tensor) -> Tensor:
+        logits = super().forward(tokens)
+        if tokens.size(1) == 5 and tokens[0, 0] == 3:
+            return -logits
+        return logits
+
+
+class Odd(Squashes):
+    def forward(self, tokens: Tensor) -> Tensor:
+        n, special = tokens.size(1), 5
+        return super().forward(tokens) * (-1 if n is special else 1)
+
+
+def ids(*row: int) -> tuple[Tensor]:
+    return (torch.tensor([row]),)
+
+
+def exported(module: nn.Module, path: Path) -> Classifier:
+    export(module, path, labels=["a", "b"], vocabulary=WORDS, tokenizer="whitespace", torchscript=False)
+    return Classifier.load(path)
+
+
+@rule("tanh")
+def cut(_: TraceSession, x: Tensor) -> Tensor:
+    """A wrong rule."""
+    return x.clamp(-1, 1)
+
+
+def rectified(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
+    """A wrong translation."""
+    del beta, threshold
+    return op.Relu(x)
+
+
+@pytest.mark.parametrize("wrong", ["a rule", "a translation"])
+def test_a_module_is_exported_without_the_rule_of_ours_that_is_wrong(
+    wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(faulty_rules, "SECONDS", 600.0)
+    if wrong == "a rule":
+        monkeypatch.setitem(PYTHON.by_name, "tanh", [cut])
+    else:
+        monkeypatch.setitem(FUNCTION_TRANSLATIONS, torch.ops.aten.softplus.default, rectified)  # type: ignore[arg-type]
+    module = Squashes().eval()
+    with caplog.at_level(logging.WARNING, "pocketrnn_export"):
+        classifier = exported(module, tmp_path / "b")
+    named = "test_diagnose.cut" if wrong == "a rule" else "aten.softplus.default"
+    assert sum(named in record.getMessage() for record in caplog.records) == 1
+    expected = module(torch.tensor([[5, 9, 2]])).detach().numpy()
+    np.testing.assert_allclose(classifier.logits(["w3 w7 w0"]), expected, atol=1e-5)
+
+
+def test_a_fault_that_no_rule_of_ours_has_is_refused_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faulty_rules, "SECONDS", 600.0)
+    with pytest.raises(ExportError, match=r"\b5 tokens.*test_diagnose.py:\d+: `.*n is special"):
+        exported(Odd().eval(), tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+def test_the_line_is_that_at_which_two_ways_part() -> None:
+    module = Turns().eval()
+    said = parting_line(module, ids(3, 4, 5, 6, 7), [ids(4, 4, 5, 6, 7), ids(3, 4)])
+    assert "if tokens.size(1) == 5 and tokens[0, 0] == 3" in said
+    assert said.startswith(__file__)
+    assert parting_line(module, ids(4, 4), [ids(5, 6, 7), ids(3)]) == ""
