@@ -22,17 +22,19 @@ import contextlib
 import copy
 import functools
 import importlib
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import (
     BuiltinFunctionType,
     FunctionType,
     MethodDescriptorType,
+    MethodType,
     MethodWrapperType,
     ModuleType,
     WrapperDescriptorType,
 )
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import torch
 from torch import Tensor, nn
@@ -310,7 +312,7 @@ def torchs_own(function: Any) -> Any:
         >>> torchs_own(torch.Tensor.squeeze) is torch.Tensor.squeeze
         True
     """
-    if isinstance(function, _OF_C):
+    if type(function) in _OF_C:
         return function
     # A property is handed over as its `__get__` or `__set__`.
     accessor = function.__name__ if isinstance(function, MethodWrapperType) else ""
@@ -325,7 +327,7 @@ def torchs_own(function: Any) -> Any:
     return function
 
 
-_OF_C: Final = (MethodDescriptorType, WrapperDescriptorType, BuiltinFunctionType)
+_OF_C: Final = frozenset({MethodDescriptorType, WrapperDescriptorType, BuiltinFunctionType})
 
 
 class FunctionMode(TorchFunctionMode):
@@ -343,6 +345,23 @@ class FunctionMode(TorchFunctionMode):
             return handled(self, torchs_own(func), types, args, kwargs)
 
         cls.__torch_function__ = handle  # type: ignore[method-assign]
+
+    def __enter__(self) -> Self:
+        # Nearly no repository replaces a method: a call less for each function, of which a loop calls thousands.
+        if _are_torchs_own():
+            own = type(self).__torch_function__.__wrapped__  # type: ignore[attr-defined]
+            vars(self)["__torch_function__"] = MethodType(own, self)
+        return super().__enter__()  # type: ignore[no-any-return, no-untyped-call]
+
+    def __exit__(self, *error: object) -> None:
+        vars(self).pop("__torch_function__", None)
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+
+
+def _are_torchs_own() -> bool:
+    """Whether no method of tensors was replaced."""
+    there = vars(Tensor)
+    return len(there) == len(_METHODS) and all(map(operator.is_, there.values(), _METHODS.values()))
 
 
 # Sees every operator that runs, below the functions of torch that call several.

@@ -82,7 +82,7 @@ def refuse_kept_state(asked: Asked, convention: Convention) -> None:
         asked.batch(rows, asked.widths.clip(_LONGER)),
     )
     with untouched(asked.module):
-        kept = changed_by(lambda: _answers(asked, convention, [text]), asked.module)
+        kept = changed_by(lambda: _answers(asked, convention, [text], noted=False), asked.module)
     sizes = [(1, 1), (rows, 1), (rows, 2), (rows, _LONG), (rows, _LONGER), (1, _LONGEST)]
     _refuse_after_others(asked, convention, [text, other, *_batches(asked, convention, sizes)])
     for order in ([text, other, text], [longer, other]):
@@ -315,8 +315,8 @@ def is_changed_by_a_call(asked: Asked, convention: Convention) -> bool:
 
 def _is_changed_by(asked: Asked, convention: Convention, rows: int, width: int, calls: int) -> bool:
     batch = asked.batch(rows, width)
-    if not assigned_by(lambda: _answers(asked, convention, [batch]), asked.module):
+    if not assigned_by(lambda: _answers(asked, convention, [batch], noted=False), asked.module):
         return False
     with attributes_kept(asked.module):
-        answers = _answers(asked, convention, [batch] * calls)
+        answers = _answers(asked, convention, [batch] * calls, noted=False)
     return bool(answers) and all(torch.equal(answers[0].numbers, other.numbers) for other in answers)

@@ -119,9 +119,10 @@ class _OnTheCPU(FunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         # All but a few: a run of a small layer calls dozens.
-        if not kwargs and func not in _TO_A_DEVICE:
-            return func(*args)
-        return on_cpu(func, args, kwargs or {}, lambda func, args, kwargs: func(*args, **kwargs))
+        kwargs = kwargs or {}
+        if "device" not in kwargs and func not in _TO_A_DEVICE:
+            return func(*args, **kwargs)
+        return on_cpu(func, args, kwargs, lambda func, args, kwargs: func(*args, **kwargs))
 
 
 class _Fast(threading.local):

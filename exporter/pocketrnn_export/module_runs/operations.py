@@ -163,12 +163,12 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
 
     def __enter__(self) -> Operations:
         _entered.append(self)
-        self._layers.__enter__()  # type: ignore[no-untyped-call]
+        self._layers.__enter__()
         return super().__enter__()  # type: ignore[no-any-return, no-untyped-call]
 
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)  # type: ignore[no-untyped-call]
-        self._layers.__exit__(*error)  # type: ignore[no-untyped-call]
+        self._layers.__exit__(*error)
         _entered.remove(self)
 
     def label(self, label: str, *tensors: Tensor) -> None:

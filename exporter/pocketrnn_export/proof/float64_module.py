@@ -54,10 +54,10 @@ class Float64Mode(FunctionMode):
 
     def __enter__(self) -> Any:
         self._usual = torch.get_default_dtype()
-        return super().__enter__()  # type: ignore[no-untyped-call]
+        return super().__enter__()
 
     def __exit__(self, *raised: Any) -> None:
-        super().__exit__(*raised)  # type: ignore[no-untyped-call]
+        super().__exit__(*raised)
         if torch.get_default_dtype() != self._usual:
             torch.set_default_dtype(self._usual)
 
