@@ -129,6 +129,7 @@ LONG = {
     "docs/numbers.md",
     "docs/python.md",
     "docs/streams.md",
+    "docs/tags.md",
     "docs/text-rules.md",
     "docs/your-files.md",
 }
@@ -191,7 +192,7 @@ def test_the_rules_that_the_page_gives_are_read() -> None:
 
 # Measurements and formats have longer lines.
 READ_FIRST = ("README", "cookbook", "python", "coming-from-torchtext", "your-files", "modules", "text-rules", "proof",
-              "compression", "scoring-a-corpus", "lesson", "streams", "explanations")  # fmt: skip
+              "compression", "scoring-a-corpus", "lesson", "streams", "explanations", "tags")  # fmt: skip
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *(ROOT / "docs" / f"{n}.md" for n in READ_FIRST)], ids=name_of)

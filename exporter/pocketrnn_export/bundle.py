@@ -14,7 +14,7 @@ from torch import nn
 
 from pocketrnn.bundle.folder import check_free, name_of
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Graph, Limits, Manifest
-from pocketrnn.bundle.output import NO_PRIORS, LabelOutput, Output, ValueOutput
+from pocketrnn.bundle.output import NO_PRIORS, LabelOutput, Output, TagOutput, ValueOutput
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line, shown
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
@@ -23,7 +23,7 @@ from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import LOGGER, TEXT_RULES, TextVerdict, graph_sentence, text_verdict
 from pocketrnn_export.bundle_proof import ProofPlan, proof_cases, refuse_mixed_texts, texts_within
 from pocketrnn_export.bundle_writer import versions, write_bundle
-from pocketrnn_export.description import Description, checked_labels, checked_name, label_output
+from pocketrnn_export.description import Description, LabelsOf, checked_labels, checked_name, text_output
 from pocketrnn_export.diagnose.faulty_rules import without_faulty_rules
 from pocketrnn_export.export_arguments import (
     AnyNumberArguments,
@@ -75,6 +75,7 @@ def export(
     path: str | Path,
     *,
     labels: Sequence[str],
+    labels_of: LabelsOf = "texts",
     vocabulary: VocabularySource | None = None,
     tokenizer: str | os.PathLike[str] | Tokenizer | None = None,
     rules: AnyTextRules | Subwords | None = None,
@@ -99,7 +100,7 @@ def export(
     path: str | Path,
     *,
     input: TextInput,
-    output: LabelOutput,
+    output: LabelOutput | TagOutput,
     example_ids: Iterable[OwnersPair] = (),
     example_texts: Sequence[Text] = (),
     torchscript: bool | None = None,
@@ -124,6 +125,7 @@ def export(
     input: TextInput | NumberInput | None = None,  # noqa: A002 - the field's name for it
     output: Output | None = None,
     labels: Sequence[str] | None = None,
+    labels_of: LabelsOf = "texts",
     vocabulary: VocabularySource | None = None,
     tokenizer: str | os.PathLike[str] | Tokenizer | None = None,
     rules: AnyTextRules | Subwords | None = None,
@@ -163,9 +165,11 @@ def export(
         path: the folder to write.
         input: all that is known of what it takes, `TextInput` or `NumberInput`; in short form by `vocabulary`,
             `tokenizer` and `rules`, or by `channels` and `numbers`.
-        output: all that is known of what it gives, `LabelOutput` or `ValueOutput`; in short form by `labels`,
-            `multi_label` and `thresholds`, or by `values` and `value_units`.
+        output: all that is known of what it gives, `LabelOutput`, `TagOutput` or `ValueOutput`; in short form by
+            `labels`, `labels_of`, `multi_label` and `thresholds`, or by `values` and `value_units`.
         labels: the classes, in the order of the logits. Always needed, but for a module of numbers that gives values.
+        labels_of: `texts`, or `tokens` for a module that gives the numbers of the labels for each token, as a tagger
+            does: [batch, sequence, labels], also with the sequence first or flattened (docs/tags.md).
         vocabulary: the tokens in the order of their ids, or whatever else `read_vocabulary` takes: a token -> id map, a
             torchtext Vocab, or the path of a file that holds one of these. None where the tokenizer holds it.
         tokenizer: `basic_english` (the default, which is logged), `whitespace`, `characters` or `external`, where
@@ -238,7 +242,8 @@ def export(
     path = Path(path)
     if input is not None or output is not None:
         shortly = {"labels": labels, "vocabulary": vocabulary, "tokenizer": tokenizer, "rules": rules,
-                   "channels": channels, "multi_label": multi_label, "thresholds": thresholds, **numbers}  # fmt: skip
+                   "channels": channels, "multi_label": multi_label, "thresholds": thresholds,
+                   "labels_of": None if labels_of == "texts" else labels_of, **numbers}  # fmt: skip
         refuse_short_form(shortly, input, output)
     if isinstance(input, TextInput):
         rules, vocabulary = input.rules, input.vocabulary
@@ -246,11 +251,14 @@ def export(
     if isinstance(output, LabelOutput):
         labels, thresholds = output.labels, output.thresholds
         multi_label = output.activation == "sigmoid"
+    if isinstance(output, TagOutput):
+        labels, labels_of = output.labels, "tokens"
     name = name if name is not None else name_of(path)
     wanted = Wanted(lengths, call, gives, one_text, examples, streaming, tolerance, report)
     if isinstance(input, NumberInput) or channels is not None or numbers:
         of_texts = {"vocabulary": vocabulary, "tokenizer": tokenizer, "rules": rules, "example_ids": example_ids,
-                    "example_texts": example_texts, "torchscript": torchscript, "edge": edge}  # fmt: skip
+                    "example_texts": example_texts, "torchscript": torchscript, "edge": edge,
+                    "labels_of": None if labels_of == "texts" else labels_of}  # fmt: skip
         stated = input if isinstance(input, NumberInput) else None
         refuse_arguments_of_texts(of_texts, channels if stated is None else stated.channels, numbers)
         if isinstance(output, ValueOutput):
@@ -274,13 +282,15 @@ def export(
     description = Description(
         checked_name(name),
         TextInput(chosen, text.vocabulary.tokens),
-        label_output(labels, thresholds, priors, multi_label=multi_label),
+        text_output(labels, labels_of, thresholds, priors, multi_label=multi_label),
         {**(provenance or {}), "versions": versions()},
     )
     _refuse_tokens_alone(chosen, pairs)
     verdict = _text_verdict(description, text, pairs, example_texts)
     description = description.noting({TEXT_RULES: verdict.document})
     check_wanted(wanted)
+    if description.output.of_tokens:
+        _refuse_for_tokens(chosen, pairs, streaming=streaming, edge=edge)
     kinds = _wanted(module, chosen, torchscript=torchscript, streaming=streaming, edge=edge)
     description, given, texts = _texts_of_proof(description, text.tokenizer, pairs, example_texts, examples=examples)
     make = functools.partial(
@@ -457,6 +467,7 @@ def _asking(module: nn.Module, description: Description, wanted: Wanted) -> Call
         padding_id=description.text.rules.padding_id,
         classes=len(description.output.labels),
         multi_label=description.output.activation == "sigmoid",
+        of_tokens=description.output.of_tokens,
         call=wanted.call,
         gives=wanted.gives,
         widths=widths_of(description.text.rules),
@@ -484,6 +495,29 @@ def _wanted(
         if kind.required:
             kind.check(module, rules)
     return chosen
+
+
+def _refuse_for_tokens(rules: AnyTextRules, pairs: Sequence[OwnersText], *, streaming: bool, edge: bool) -> None:
+    """Refuse what no bundle has whose labels are of tokens.
+
+    Raises:
+        InputError: something of it is asked for.
+    """
+    if streaming or edge:
+        raise InputError(
+            f"The labels are of tokens, and there is no {'step graph' if streaming else 'profile edge'} of such.",
+            f"Export without {'streaming' if streaming else 'edge'}: the bundle answers whole texts.",
+        )
+    if isinstance(rules, TextRules) and rules.ngrams > 1:
+        raise InputError(
+            f"The labels are of tokens, and the rules make n-grams (ngrams is {rules.ngrams}), which are none.",
+            "Leave ngrams out of the rules.",
+        )
+    if any(one.answer is not None for one in pairs):
+        raise InputError(
+            "The labels are of tokens, and example_ids has the answer to a text.",
+            "Give the texts with their ids, or tokens: [(text, ids), ...].",
+        )
 
 
 def _prepared_and_made(

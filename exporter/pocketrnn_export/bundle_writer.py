@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 import pocketrnn
 from pocketrnn.bundle.folder import written_whole
 from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Example, Manifest, NumberExample, to_bytes
@@ -70,7 +72,9 @@ def write_bundle(
     answers = ReferenceAnswers(plan.reference, cases, rows_alone=plan.rows_alone)
     if examples is None:
         texts = [answer for _, answer in answers.of("texts", one_row=False)]
-        examples = golden_examples(plan.texts, cases["texts"], texts, plan.private)
+        examples = golden_examples(
+            plan.texts, cases["texts"], texts, plan.private, of_tokens=description.output.of_tokens
+        )
     as_given = (
         []
         if plan.given is None
@@ -122,20 +126,22 @@ def _entries(forms: Iterable[Form]) -> dict[str, Any]:
 
 
 def golden_examples(
-    texts: Sequence[str], cases: Sequence[Case], logits: Sequence[Logits], private: Container[str] = ()
+    texts: Sequence[str],
+    cases: Sequence[Case],
+    logits: Sequence[Logits],
+    private: Container[str] = (),
+    *,
+    of_tokens: bool = False,
 ) -> tuple[Example, ...]:
     """The first texts that are not private and the last two of them, which usually hold no known token. Logits are kept
     as the shortest digits that give them."""
-    shown = [i for i, text in enumerate(texts) if text not in private]
+    shown = [i for i, text in enumerate(texts) if text not in private and np.isfinite(logits[i]).all()]
     chosen = sorted({*shown[: GOLDEN_EXAMPLES - 2], *shown[-2:]})
-    return tuple(
-        Example(
-            text=texts[i],
-            ids=tuple(map(int, cases[i].tokens[0])),
-            logits=tuple(float(str(logit)) for logit in logits[i][0]),
-        )
-        for i in chosen
-    )
+    made = []
+    for i in chosen:
+        rows = tuple(tuple(float(str(logit)) for logit in row) for row in logits[i])
+        made.append(Example(texts[i], tuple(map(int, cases[i].tokens[0])), rows if of_tokens else rows[0]))
+    return tuple(made)
 
 
 def versions() -> dict[str, str]:

@@ -188,6 +188,11 @@ def check_words(words: int, vocabulary_size: int) -> None:
 
 def _check(manifest: Manifest, storage: Storage, data: LabelledTexts | None, max_loss: float | None) -> None:
     rules = manifest.text.rules
+    if manifest.output.of_tokens:
+        raise InputError(
+            f"{manifest.name} gives a label for each token, and what is lost is measured by the labels of texts.",
+            "Use the bundle as it is.",
+        )
     if "compression" in manifest.provenance:
         raise InputError(f"{manifest.name} is compressed already.", "Give the bundle that it was made from.")
     if not manifest.graph.file.endswith(".onnx"):

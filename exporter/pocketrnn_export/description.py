@@ -10,14 +10,24 @@ from numbers import Real
 from typing import Any, Literal
 
 from pocketrnn.bundle.manifest import VERSION, Input, Manifest, digest_entry
-from pocketrnn.bundle.output import NO_PRIORS, LabelOutput, Output, Priors
+from pocketrnn.bundle.output import NO_PRIORS, LabelOutput, Output, Priors, TagOutput
 from pocketrnn.errors import InputError, shown
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, TextEncoder
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.vocabularies.external import KnownTexts
 
-__all__ = ["Description", "checked_labels", "checked_name", "checked_thresholds", "label_output"]
+__all__ = [
+    "Description",
+    "LabelsOf",
+    "checked_labels",
+    "checked_name",
+    "checked_thresholds",
+    "label_output",
+    "text_output",
+]
+
+LabelsOf = Literal["texts", "tokens"]
 
 
 @dataclass(frozen=True)
@@ -152,6 +162,33 @@ def label_output(
     """
     activation: Literal["softmax", "sigmoid"] = "sigmoid" if multi_label else "softmax"
     return LabelOutput(checked_labels(labels), activation, checked_thresholds(thresholds, labels), priors)
+
+
+def text_output(
+    labels: Sequence[str],
+    labels_of: str,
+    thresholds: Sequence[float] | None,
+    priors: Priors = NO_PRIORS,
+    *,
+    multi_label: bool,
+) -> LabelOutput | TagOutput:
+    """The output of a module that takes texts: labels of each text, or of each token.
+
+    Raises:
+        InputError: as `label_output`; `labels_of` is neither; or a token is to have several labels, or none.
+
+    Example:
+        >>> text_output(["O", "B-PER"], "tokens", None, multi_label=False)
+        TagOutput(labels=('O', 'B-PER'))
+    """
+    if labels_of not in ("texts", "tokens"):
+        raise InputError(f"labels_of is {shown(labels_of)}.", "Use 'texts' or 'tokens'.")
+    if labels_of == "texts":
+        return label_output(labels, thresholds, priors, multi_label=multi_label)
+    if multi_label or thresholds is not None or priors:
+        what = "multi_label" if multi_label else "priors" if priors else "thresholds"
+        raise InputError(f"A token has one label, the likeliest: {what} has no meaning.", f"Leave {what} out.")
+    return TagOutput(checked_labels(labels))
 
 
 def checked_thresholds(thresholds: Sequence[float] | None, labels: Sequence[str]) -> tuple[float, ...] | None:

@@ -206,8 +206,8 @@ def packable(bundle: str | Path, arithmetic: Arithmetic = "float32") -> tuple[Pa
 
     Raises:
         BundleError: there is no such bundle, or it is damaged.
-        InputError: it is packed already, its graph is not an ONNX file, or the engine takes no text by its rules; or it
-            gives values, and integers are asked for.
+        InputError: it is packed already, its graph is not an ONNX file, the engine takes no text by its rules, or its
+            labels are of tokens; or it gives values, and integers are asked for.
 
     Example:
         >>> packable("ag_news")[1].name
@@ -219,6 +219,11 @@ def packable(bundle: str | Path, arithmetic: Arithmetic = "float32") -> tuple[Pa
     manifest = manifests.read(folder)
     if isinstance(manifest.input, TextInput):
         check_packable(manifest.input.rules, manifest.name)
+    if manifest.output.of_tokens:
+        raise InputError(
+            f"{manifest.name} gives a label for each token, and a packed file gives one for a text.",
+            "Use the bundle as it is: by Classifier.load in Python, or its graph by onnxruntime in other languages.",
+        )
     if arithmetic == "int8" and manifest.output.activation == "values":
         raise InputError(
             f"{manifest.name} gives values, and what integers change is measured by labels.", "Pack it in float32."

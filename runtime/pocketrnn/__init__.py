@@ -4,10 +4,11 @@
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pocketrnn.answers import Prediction
-    from pocketrnn.bundle.output import LabelOutput, ValueOutput
+    from pocketrnn.bundle.output import LabelOutput, TagOutput, ValueOutput
     from pocketrnn.classifier import Classifier
     from pocketrnn.errors import PocketRNNError
     from pocketrnn.numbers.number_input import NumberInput
+    from pocketrnn.tags import Span, Tag, Tags, spans_of
     from pocketrnn.text.text_input import TextInput
     from pocketrnn.verification import verify
 
@@ -19,9 +20,14 @@ __all__ = [
     "NumberInput",
     "PocketRNNError",
     "Prediction",
+    "Span",
+    "Tag",
+    "TagOutput",
+    "Tags",
     "TextInput",
     "ValueOutput",
     "__version__",
+    "spans_of",
     "verify",
 ]
 
@@ -33,8 +39,13 @@ _FROM = {
     "NumberInput": "pocketrnn.numbers.number_input",
     "PocketRNNError": "pocketrnn.errors",
     "Prediction": "pocketrnn.answers",
+    "Span": "pocketrnn.tags",
+    "Tag": "pocketrnn.tags",
+    "TagOutput": "pocketrnn.bundle.output",
+    "Tags": "pocketrnn.tags",
     "TextInput": "pocketrnn.text.text_input",
     "ValueOutput": "pocketrnn.bundle.output",
+    "spans_of": "pocketrnn.tags",
     "verify": "pocketrnn.verification",
 }
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from pocketrnn.number_streams import CarriedStream, NumberStream, Window
     from pocketrnn.numbers.range_watch import OutOfRange
     from pocketrnn.stream import Stream
+    from pocketrnn.tag_intake import TagIntake
+    from pocketrnn.tags import Tags
 
 __all__ = [
     "Classifier",
@@ -302,6 +304,7 @@ class Classifier(TrainedEstimator):
         intake = self._intake
         if not isinstance(intake, TextIntake):
             return self._recording_stream(saved, window, hop, 1 if top is None else top)
+        intake.check_whole()
         if (window, hop, top) != (None, None, None):
             raise InputError(f"{self.name} takes texts, and a text has no windows.", "Leave out window, hop and top.")
         if self._tokenizer is not None:
@@ -497,6 +500,73 @@ class Classifier(TrainedEstimator):
         self._answers.check_top(top)
         yield from self._answers.predictions(self._logits_of_chunks(given, on_error), top)
 
+    def tag(self, text: Text) -> Tags:
+        """The label of each token of one text, where the labels of the bundle are of tokens.
+
+        Args:
+            text: any string; or a text that is split already, a list of its tokens.
+
+        Returns:
+            a sequence of `Tag`, each with where its token stands in the text as it was given; and, as `spans`, what BIO
+            or IOBES labels stand for. Tokens that the rules cut off or drop are its `untagged`.
+
+        Raises:
+            TextError: it is neither a string nor such a list.
+            LimitError: it is beyond the graph's limits.
+            InputError: the labels of the bundle are of texts; or it is not known where a token stands.
+
+        Example:
+            >>> [(tag.token, tag.label, tag.start) for tag in Classifier.load("people").tag("Ada lives in Berlin")]
+            [('Ada', 'B-PER', 0), ('lives', 'O', 4), ('in', 'O', 10), ('Berlin', 'B-LOC', 13)]
+        """
+        return self._tagging().tags_of_one(text)
+
+    @overload
+    def predict_tags(self, texts: Iterable[Text], *, on_error: Literal["raise"] = "raise") -> list[Tags]: ...
+    @overload
+    def predict_tags(self, texts: Iterable[Text], *, on_error: OnError) -> list[Tags] | list[Tags | None]: ...
+    def predict_tags(self, texts: Iterable[Text], *, on_error: OnError = "raise") -> list[Tags] | list[Tags | None]:
+        """The tags of every text, in their order; see `tag`.
+
+        Args:
+            texts: any iterable of texts, as in `tag`.
+            on_error: `raise` refuses an item that is not a text, or is beyond the graph's limits; `skip` gives None for
+                it.
+
+        Raises:
+            TextError, LimitError, InputError: as `tag`.
+
+        Example:
+            >>> [len(tags) for tags in Classifier.load("people").predict_tags(["Ada", "New York"])]
+            [1, 2]
+        """
+        return list(self.tag_all(texts, on_error=on_error))
+
+    def tag_all(self, texts: Iterable[Text], *, on_error: OnError = "raise") -> Iterator[Any]:
+        """Yields the tags of texts lazily, as `predict_tags` gives them, some hundred texts ahead.
+
+        Args:
+            texts, on_error: as in `predict_tags`.
+
+        Raises:
+            TextError, LimitError, InputError: as `tag`.
+
+        Example:
+            >>> [tags[0].label for tags in Classifier.load("people").tag_all(iter(["Ada"]))]
+            ['B-PER']
+        """
+        intake, skipped = self._tagging(), 0
+        for _, group in self._workers.mapped(intake.tags, intake.groups(texts, on_error)):
+            skipped += sum(tags is None for tags in group)
+            yield from group
+        self._warn_of_skipped(skipped)
+
+    def _tagging(self) -> TagIntake:
+        if not self.manifest.output.of_tokens:
+            what = "values" if self._gives_values else "a label for a text, and none for its tokens"
+            raise InputError(f"{self.name} gives {what}.", "Use classify() or predict().")
+        return cast("TagIntake", self._intake)
+
     def predict_proba(self, given: Iterable[object], *, on_error: OnError = "raise") -> Floats:
         """The probabilities of every label for every text or sequence.
 
@@ -624,8 +694,9 @@ class Classifier(TrainedEstimator):
 
     def __repr__(self) -> str:
         given = self.manifest.input
+        what = "values" if self._gives_values else "labels of tokens" if self.manifest.output.of_tokens else "labels"
         takes = "" if isinstance(given, TextInput) else f"{len(given.channels)} channels, "
-        return f"<Classifier {self.name!r}: {takes}{len(self.labels)} {'values' if self._gives_values else 'labels'}>"
+        return f"<Classifier {self.name!r}: {takes}{len(self.labels)} {what}>"
 
 
 class _Intake(Protocol):
@@ -663,6 +734,11 @@ def _intake_of(
     if isinstance(manifest.input, TextInput):
         if out_of_range is not None:
             raise InputError("out_of_range is for sequences of numbers, and the bundle takes texts.", "Leave it out.")
+        if manifest.output.of_tokens:
+            # Whoever classifies texts places no tokens.
+            from pocketrnn.tag_intake import TagIntake
+
+            return TagIntake(manifest, engine, answers, tokenizer)
         return TextIntake(manifest, engine, answers, tokenizer)
     if tokenizer is not None:
         raise InputError(f"{manifest.name} takes sequences of numbers, not texts.", "Leave tokenizer out.")
@@ -714,7 +790,8 @@ def logits_of_steps(classifier: Classifier, rows: Sequence[Sequence[int] | Steps
             graph's limits.
 
     Returns:
-        float32 [texts, labels].
+        float32 [texts, labels]; [ids of all texts, labels] where the labels are of tokens, with NaN for one that has no
+        answer.
 
     Raises:
         LimitError: one is not answered by the native engine, which allows no more work or larger whole numbers.
@@ -729,7 +806,8 @@ def logits_of_steps(classifier: Classifier, rows: Sequence[Sequence[int] | Steps
     logits = answered(classifier._engine, classifier.name, [np.asarray(row, kind) for row in rows])
     if classifier._chosen is not None:
         logits = classifier._chosen.of_rows(logits)
-    classifier._answers.check_finite(logits)
+    if not classifier.manifest.output.of_tokens:
+        classifier._answers.check_finite(logits)
     return logits
 
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
-from pocketrnn.bundle.manifest import Comparison, Manifest, padding_told
+from pocketrnn.bundle.manifest import Comparison, Example, Manifest, padding_told
 from pocketrnn.text import EXTERNAL
 from pocketrnn.verdicts import graph_sentence, links_of, text_verdict
 from pocketrnn.verification import Verification
@@ -204,11 +204,16 @@ def _here(verified: Verification) -> Iterator[str]:
     yield from _table(
         ("text", "label", "largest difference"),
         (
-            (example.text or "(the empty text)", manifest.labels[_highest(example.logits)], f"{difference:.1e}")
+            (example.text or "(the empty text)", _labels(manifest, example), f"{difference:.1e}")
             for example, difference in zip(manifest.texts, worst, strict=True)
         ),
         2,
     )
+
+
+def _labels(manifest: Manifest, example: Example) -> str:
+    """The likeliest label of a text; or of each of its tokens."""
+    return " ".join(manifest.labels[_highest(row)] for row in example.rows)
 
 
 def _highest(logits: Sequence[float]) -> int:

@@ -55,6 +55,13 @@ class TextIntake:
         other._engine, other._answers, other._reader = engine, answers, self._reads(engine)
         return other
 
+    def check_whole(self) -> None:
+        """Refuse to answer for a text as a whole, where the labels are of its tokens; here they are not.
+
+        Raises:
+            InputError: they are.
+        """
+
     def logits_of_one(self, text: object) -> list[float]:
         """The logits of one text.
 

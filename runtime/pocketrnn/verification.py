@@ -146,7 +146,8 @@ def _check_metadata(classifier: Classifier, path: Path) -> None:
 
 def _replayed(classifier: Classifier) -> tuple[Replay, ...]:
     manifest = classifier.manifest
-    golden = np.array([example.logits for example in manifest.examples], np.float64)
+    rows = manifest.golden_rows
+    golden = np.array([row for each in rows for row in each], np.float64)
     try:
         answers, faults = _answered(classifier)
     except BundleError:
@@ -162,7 +163,13 @@ def _replayed(classifier: Classifier) -> tuple[Replay, ...]:
             "Do not use it on this machine; report the versions of Python, numpy and onnxruntime and the processor.",
         )
     apart = {how: tuple(logit_differences(golden, logits).tolist()) for how, logits in answers.items()}
-    return tuple(Replay(how, len(golden), max(differences), differences) for how, differences in apart.items())
+    return tuple(Replay(how, len(rows), max(each), _of_examples(rows, each)) for how, each in apart.items())
+
+
+def _of_examples(rows: Sequence[Sequence[object]], differences: Sequence[float]) -> tuple[float, ...]:
+    """The largest difference of each example, of those of its rows."""
+    left = iter(differences)
+    return tuple(max(next(left) for _ in each) for each in rows)
 
 
 def _answered(classifier: Classifier) -> tuple[dict[str, NDArray[np.float32]], list[str]]:
@@ -173,7 +180,13 @@ def _answered(classifier: Classifier) -> tuple[dict[str, NDArray[np.float32]], l
     if isinstance(manifest.input, TextInput):
         # Texts that the bundle cannot split are given as ids.
         splits = manifest.input.rules.tokenizer != EXTERNAL
-        given, logits = [e.text if splits else list(e.ids) for e in manifest.texts], classifier.logits
+        given = [e.text if splits else list(e.ids) for e in manifest.texts]
+        logits = classifier.logits
+        if manifest.output.of_tokens:
+
+            def logits(texts: Any) -> NDArray[np.float32]:
+                return logits_of_steps(classifier, [classifier.encode(text) for text in texts])
+
     answers = {_ALONE: np.concatenate([logits([one]) for one in given]), _TOGETHER: logits(given)}
     if manifest.texts and manifest.stream is not None:
         answers["each as a stream"] = streamed_logits(classifier, [example.text for example in manifest.texts])
@@ -188,11 +201,13 @@ def _faults(manifest: Manifest, golden: NDArray[np.float64], logits: NDArray[np.
     faults = []
     differences = logit_differences(golden, logits)
     of_labels = manifest.output.activation != "values"
+    examples = [i for i, example in enumerate(manifest.golden_rows) for _ in example]
     for number, (was, now, difference) in enumerate(zip(golden.argmax(1), logits.argmax(1), differences, strict=True)):
         other = of_labels and was != now
         # Not "difference > tolerance": a NaN is not a pass.
         if other or not difference <= manifest.parity.tolerance:
             label = f", the label {manifest.labels[now]}, not {manifest.labels[was]}" if other else ""
-            called = repr(manifest.texts[number].text[:40]) if manifest.texts else f"number {number + 1}"
+            example = examples[number]
+            called = repr(manifest.texts[example].text[:40]) if manifest.texts else f"number {example + 1}"
             faults.append(f"{called}, {how}, differs by {difference:.2g}{label}")
     return faults

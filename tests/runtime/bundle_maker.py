@@ -29,7 +29,7 @@ from pocketrnn.bundle.manifest import (
     digest_entry,
     to_bytes,
 )
-from pocketrnn.bundle.output import LabelOutput, output_of
+from pocketrnn.bundle.output import LabelOutput, TagOutput, output_of
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn.text.text_input import TextInput
 
@@ -109,8 +109,11 @@ def _constants(model: Weights) -> dict[str, np.ndarray]:
     }
 
 
-def graph(model: Weights, *, lengths: bool = True, metadata: dict[str, str] | None = None) -> onnx.ModelProto:
-    """The graph of `model`: tokens [batch, sequence] (and lengths [batch]) -> logits [batch, classes]."""
+def graph(
+    model: Weights, *, lengths: bool = True, metadata: dict[str, str] | None = None, of_tokens: bool = False
+) -> onnx.ModelProto:
+    """The graph of `model`: tokens [batch, sequence] (and lengths [batch]) -> logits [batch, classes]; or those after
+    each token, [batch, sequence, classes]."""
     constants = _constants(model)
     nodes = [
         helper.make_node("Gather", ["embedding", "tokens"], ["embedded"]),
@@ -119,11 +122,20 @@ def graph(model: Weights, *, lengths: bool = True, metadata: dict[str, str] | No
         helper.make_node("Squeeze", ["h", "axis"], ["last"]),
         helper.make_node("Gemm", ["last", "linear", "bias"], ["logits"]),
     ]
+    if of_tokens:
+        constants["axis"] = np.array([1], np.int64)
+        nodes[2].output[:] = ["h"]
+        nodes[4:] = [
+            helper.make_node("Transpose", ["last"], ["each"], perm=[1, 0, 2]),
+            helper.make_node("MatMul", ["each", "linear"], ["product"]),
+            helper.make_node("Add", ["product", "bias"], ["logits"]),
+        ]
     inputs = [helper.make_tensor_value_info("tokens", TensorProto.INT64, ["batch", "sequence"])]
     if lengths:
         nodes.insert(0, helper.make_node("Cast", ["lengths"], ["lens"], to=TensorProto.INT32))
         inputs.append(helper.make_tensor_value_info("lengths", TensorProto.INT64, ["batch"]))
-    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", model.linear.shape[1]])]
+    shape = ["batch", *(["sequence"] if of_tokens else []), model.linear.shape[1]]
+    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, shape)]
     made = helper.make_model(
         helper.make_graph(
             nodes, "classifier", inputs, outputs, [numpy_helper.from_array(v, n) for n, v in constants.items()]
@@ -171,6 +183,15 @@ def step_graph(model: Weights, metadata: dict[str, str]) -> onnx.ModelProto:
     return made
 
 
+def _golden(model: Weights, ids: Sequence[int]) -> tuple[float, ...]:
+    return tuple(map(float, reference_logits(model, ids)))
+
+
+def _golden_of_tokens(model: Weights, ids: Sequence[int]) -> tuple[tuple[float, ...], ...]:
+    """After each token stands the state that a text has that ends there."""
+    return tuple(_golden(model, ids[: i + 1]) for i in range(len(ids)))
+
+
 def make(
     folder: Path,
     *,
@@ -182,6 +203,7 @@ def make(
     padding: bool | None = None,
     torchscript: bool = True,
     stream: bool = False,
+    of_tokens: bool = False,
     limits: Limits | None = None,
     texts: Sequence[str] = TEXTS,
     embedding: int = 5,
@@ -199,7 +221,7 @@ def make(
         "pocketrnn.version": "1",
         **digest_entry(tuple(labels), given),
     }
-    proto = graph(model, lengths=lengths, metadata=metadata)
+    proto = graph(model, lengths=lengths, metadata=metadata, of_tokens=of_tokens)
     if change_graph is not None:
         change_graph(proto)
     content = proto.SerializeToString()
@@ -209,7 +231,7 @@ def make(
     manifest = Manifest(
         name=name,
         input=given,
-        output=LabelOutput(tuple(labels)),
+        output=TagOutput(tuple(labels)) if of_tokens else LabelOutput(tuple(labels)),
         graph=Graph(
             file="model.onnx",
             sha256=hashlib.sha256(content).hexdigest(),
@@ -224,7 +246,8 @@ def make(
         else None,
         stream=StepGraph("model.step.onnx", hashlib.sha256(steps).hexdigest(), 2 * hidden) if stream else None,
         examples=tuple(
-            Example(text, tuple(ids), tuple(map(float, reference_logits(model, ids)))) for text, ids in encoded
+            Example(text, tuple(ids), _golden(model, ids) if not of_tokens else _golden_of_tokens(model, ids))
+            for text, ids in encoded
         ),
         parity=Parity(1e-5, (Comparison("numpy", "ONNX", "golden examples", 1, max(1, len(texts)), 1e-7, 0),)),
         provenance={"data": {"name": "made up", "licence": "none"}, "versions": {"onnx": onnx.__version__}},

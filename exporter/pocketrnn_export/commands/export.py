@@ -63,6 +63,7 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
             "gives",
             "one_text",
             "multi_label",
+            "labels_of",
         ),
         "The files to write": (
             "streaming",
@@ -122,6 +123,9 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
     help="How texts become ids, for a module file: a JSON file, or JSON; see docs/text-rules.md.",
 )
 @click.option("--multi-label", is_flag=True, help="Each label of a module file is right or wrong by itself (sigmoid).")
+@click.option("--labels-of", type=click.Choice(["texts", "tokens"]),
+              help="tokens: a module file gives the numbers of the labels for each token, as a tagger does.  "
+              "[default: texts]")  # fmt: skip
 @click.option("--call", type=Text(), metavar="LINE",
               help='How a module is called, if that is not found out: "module(tokens.t(), lengths)[0]", or the name of '
               "a function (module, tokens, lengths) in the module file.")  # fmt: skip
@@ -194,6 +198,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     """
     # Checks that run before PyTorch is imported answer at once.
     _check_what_is_measured(options)
+    _check_labels_of(options)
     named = _named(source, options)
     _check_output(output, packed=options["profile"] == "packed" and not numbers.are_given, force=options["force"])
     with said_if_slow("Loading PyTorch ..."):
@@ -237,7 +242,8 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     tell_verdicts(manifest)
     for line in [*lines_of_integers(manifest), *lines_of_examples(manifest)]:
         tell(line)
-    tell(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} labels.")
+    what = "labels of tokens" if manifest.output.of_tokens else "labels"
+    tell(f"Wrote {output}: {manifest.name}, {len(manifest.labels)} {what}.")
     text = '--tokens \'["a", "text"]\'' if manifest.text.rules.tokenizer == "external" else '"a text"'
     tell(f"Next: pocketrnn classify --bundle {shlex.quote(str(output))} {text}")
 
@@ -266,6 +272,15 @@ def _check_what_is_measured(options: dict[str, Any]) -> None:
     changes = options["compress"] or options["arithmetic"] == "int8"
     if not changes and (options["data"], options["max_loss"]) != (None, None):
         raise click.UsageError("--data and --max-loss measure what is lost: they need --compress or --arithmetic int8.")
+
+
+def _check_labels_of(options: dict[str, Any]) -> None:
+    """Refuse forms that no bundle has whose labels are of tokens."""
+    forms = {"--compress": options["compress"], "--streaming": options["streaming"], "--profile": options["profile"]}
+    if options["labels_of"] == "tokens" and (asked := [name for name, wanted in forms.items() if wanted]):
+        raise click.UsageError(
+            f"{asked[0]} is of classifiers of texts: a bundle whose labels are of tokens answers by onnxruntime alone."
+        )
 
 
 def _exported_in_stages(module: Any, output: Path, description: dict[str, Any], options: dict[str, Any]) -> Manifest:
@@ -358,6 +373,7 @@ def _described(source: str, named: ModuleName | None, options: dict[str, Any]) -
         "call",
         "gives",
         "one_text",
+        "labels_of",
     )
     if named is None and Path(source).is_dir():
         if given := [f"--{option.replace('_', '-')}" for option in of_a_module if options[option]]:
@@ -377,6 +393,7 @@ def _described(source: str, named: ModuleName | None, options: dict[str, Any]) -
         "vocabulary": tokens,
         "example_ids": [] if options["pairs"] is None else read_pairs(options["pairs"]),
         "labels": read_labels(options["labels"]),
+        "labels_of": options["labels_of"] or "texts",
         "multi_label": options["multi_label"],
         "call": call,
         "gives": options["gives"],

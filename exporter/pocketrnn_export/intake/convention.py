@@ -60,9 +60,9 @@ class Convention:
         line: Python that calls it, such as `module(tokens.t(), lengths)[0]`; statements before it are divided by `;`.
             For a function of the user's, its name.
         function: the same, as a function.
-        units: how many numbers it gives a text: one a label, or a single one for two labels.
+        units: how many numbers it gives a text, or a token: one a label, or a single one for two labels.
         takes_lengths: whether its answer depends on the lengths that it is given.
-        exact: whether its answer is [batch, units] as it is, also for a single text.
+        exact: whether its answer has the shape of a graph's as it is, also for a single text.
         one_text: whether it answers one text at a time only.
         beside_a_copy: whether it fails on a single text, which is then asked beside a copy of itself.
         activation: the call that makes probabilities of its logits, which is passed over.
@@ -74,6 +74,7 @@ class Convention:
         notes: the assumptions about its arguments, a sentence each.
         values: whether its numbers are values, and not logits of labels.
         left_out: the outputs beside its answer that may be answers too, in a sentence; empty where there are none.
+        of_tokens: whether it gives numbers for each token: [batch, sequence, units], or [sequence, units] for one text.
     """
 
     line: str
@@ -90,6 +91,16 @@ class Convention:
     notes: tuple[str, ...] = ()
     values: bool = False
     left_out: str = ""
+    of_tokens: bool = False
+
+    def shape(self, rows: int, steps: int) -> tuple[int, ...]:
+        """The shape of an answer to a batch that needs no other.
+
+        Example:
+            >>> Convention("module(tokens)", call, 4, takes_lengths=False).shape(3, 7)
+            (3, 4)
+        """
+        return (rows, steps, self.units) if self.of_tokens else (rows, self.units)
 
     @property
     def provenance(self) -> dict[str, str]:
@@ -118,7 +129,7 @@ class Convention:
 
 class CallAdapter(nn.Module):
     """A module behind its convention: tokens int64 [batch, sequence], and lengths int64 [batch] where it takes them, to
-    logits [batch, classes].
+    logits [batch, classes], or [batch, sequence, classes] of tokens.
 
     Changes that forward makes to the module are undone after each call, so that no text depends on those before it.
     Whoever chose the convention has made sure that forward does not need them.
@@ -136,7 +147,7 @@ class CallAdapter(nn.Module):
         self.passing = passing
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Logits [batch, classes] of a batch of texts."""
+        """Logits of a batch of texts."""
         convention, back = self.convention, None
         if convention.counts is not None:
             lengths = (tokens != convention.counts).sum(1).clamp(min=1)
@@ -153,8 +164,8 @@ class CallAdapter(nn.Module):
             else:
                 answer = called_as(convention.function, self.module, tokens, lengths)
         # A squeeze() takes the batch axis off a single text, and the last off a single number.
-        if answer.dim() != 2:
-            answer = answer.reshape(tokens.shape[0], convention.units)
+        if answer.dim() != 2 + convention.of_tokens:
+            answer = answer.reshape(convention.shape(tokens.shape[0], -1))
         if back is not None:
             answer = answer[back]
         if not self.passing:
@@ -165,7 +176,7 @@ class CallAdapter(nn.Module):
         logits: Tensor = (
             answer
             if convention.units > 1 or convention.values
-            else torch.cat([torch.zeros_like(answer), answer], dim=1)
+            else torch.cat([torch.zeros_like(answer), answer], dim=-1)
         )
         return logits
 
@@ -247,10 +258,10 @@ def uses_lengths(line: str) -> bool:
 
 
 def _undone(probabilities: Tensor, convention: Convention) -> Tensor:
-    """Logits [batch, classes] that give the probabilities [batch, units]; of one unit, that of the second label."""
+    """Logits [..., classes] that give the probabilities [..., units]; of one unit, that of the second label."""
     least = float(np.finfo(np.float32).tiny)
     if convention.units == 1:
-        probabilities = torch.cat([1 - probabilities, probabilities], dim=1)
+        probabilities = torch.cat([1 - probabilities, probabilities], dim=-1)
     elif convention.undone == "sigmoid":
         return torch.log(probabilities.clamp(min=least)) - torch.log((1 - probabilities).clamp(min=least))
     return torch.log(probabilities.clamp(min=least))

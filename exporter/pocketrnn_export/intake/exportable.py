@@ -195,6 +195,7 @@ def prepare(
     widths: Widths | None = None,
     values: bool = False,
     samples: bool = False,
+    of_tokens: bool = False,
     shortest: int = _SHORTEST,
 ) -> ExportableModule:
     """Copy a module and find out how to call it.
@@ -214,6 +215,7 @@ def prepare(
         widths: how many tokens a text can have; by default any number.
         values: whether the module's numbers are values, `classes` of them, and not logits of labels.
         samples: whether ids stand for rows of samples.
+        of_tokens: whether the module gives the numbers of the labels for each token.
         shortest: how many tokens a module may need at least; one that needs more has a fault.
 
     Raises:
@@ -232,7 +234,7 @@ def prepare(
     widths = widths or Widths()
     asked = Asked(
         reference, ids, padding_id, classes, multi_label=multi_label, lengths=lengths, one_text=one_text, gives=gives,
-        widths=widths, values=values, samples=samples,
+        widths=widths, values=values, samples=samples, of_tokens=of_tokens,
     )  # fmt: skip
     convention = asked_convention(asked, call)
     norms = rows_beyond_their_norm(unwrapped(module))

@@ -228,7 +228,7 @@ def _answers(asked: Asked, convention: Convention, batches: Sequence[Batch], *, 
             answer = _answer(asked, convention, batch, operations, "text")
             steps = frozenset[int]() if operations is None else operations.steps_of(answer)
             program = None if operations is None else operations.program_of(steps, "text")
-            numbers = answer.float().reshape(len(batch[0]), convention.units).nan_to_num()
+            numbers = answer.float().reshape(len(batch[0]), -1).nan_to_num()
             answers.append(_Answer(numbers, program))
     return answers
 

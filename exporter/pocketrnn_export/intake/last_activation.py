@@ -105,13 +105,13 @@ class Passing(FunctionMode):
 
 
 def activated(kind: str, logits: Tensor) -> Tensor:
-    """The probabilities that a bundle's reader makes of logits [batch, classes].
+    """The probabilities that a bundle's reader makes of logits [..., classes].
 
     Example:
         >>> activated("softmax", torch.zeros(1, 2))
         tensor([[0.5000, 0.5000]])
     """
-    return torch.sigmoid(logits) if kind == "sigmoid" else torch.softmax(logits, dim=1)
+    return torch.sigmoid(logits) if kind == "sigmoid" else torch.softmax(logits, dim=-1)
 
 
 def _name(func: Any) -> str:

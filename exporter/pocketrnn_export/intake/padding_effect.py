@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.last_activation import activated
-from pocketrnn_export.proof.cases import Case, Ids, Logits, Run, Widths
+from pocketrnn_export.proof.cases import Case, Ids, Logits, Run, Widths, of_each_text
 from pocketrnn_export.proof.comparing import Reference, texts_stand_alone
 
 __all__ = ["PaddingEffect", "answered_alone", "candidate_ids", "ids_told_by_neighbours", "padding_effect"]
@@ -183,7 +183,7 @@ def _answered_alone(run: Run, rows: Ids) -> Ids:
     kept = []
     for i, row in enumerate(rows):
         try:
-            if np.isfinite(run(row[None], np.array([len(row)], np.int64)).max()):
+            if np.isfinite(run(row[None], np.array([len(row)], np.int64)).max(1)).any():
                 kept.append(i)
         except ExportError:
             continue
@@ -355,7 +355,8 @@ class _Padded:
         if self._one_text and len(rows) > 1:
             return [found for row in rows for found in self.moved([row], width, side)]
         try:
-            together = self._run(*self._in_padding(rows, width, side))
+            padded = self._in_padding(rows, width, side)
+            together = of_each_text(self._run(*padded), padded[1])
         except ExportError:
             # It may take no batch of so many.
             return [found for row in rows for found in self.moved([row], width, side)] if len(rows) > 1 else []
@@ -363,8 +364,10 @@ class _Padded:
         for row, two in zip(rows, together, strict=False):
             with contextlib.suppress(ExportError):
                 one = self._run(np.array([row], np.int64), np.array([len(row)], np.int64))
-                if np.isfinite(one).all() and np.isfinite(two).all():
-                    found.append((_apart(one, two[None], multi_label=self._multi_label), width - len(row)))
+                # Labels of tokens are those of the text's own.
+                own = two[: len(one)] if side == "after" else two[len(two) - len(one) :]
+                if np.isfinite(one).all() and np.isfinite(own).all():
+                    found.append((_apart(one, own, multi_label=self._multi_label), width - len(row)))
         return found
 
     def _in_padding(self, rows: Sequence[list[int]], width: int, side: str) -> tuple[Ids, Ids]:

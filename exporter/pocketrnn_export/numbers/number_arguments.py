@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from pocketrnn.bundle.output import NO_PRIORS, LabelOutput, Output, Priors, ValueOutput
+from pocketrnn.bundle.output import NO_PRIORS, Output, Priors, ValueOutput
 from pocketrnn.errors import InputError, SequenceError, did_you_mean, shown
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.numbers.range_watch import range_of
@@ -178,10 +178,10 @@ def refuse_short_form(shortly: Mapping[str, object], given: object, output: obje
     if given is None or output is None:
         missing = "input" if given is None else "output"
         raise InputError(f"There is no {missing}.", "Give both input= and output=, or neither.")
-    if not isinstance(given, TextInput | NumberInput) or not isinstance(output, LabelOutput | ValueOutput):
+    if not isinstance(given, TextInput | NumberInput) or not isinstance(output, Output):
         raise InputError(
             f"input is of type {type(given).__name__}, and output of type {type(output).__name__}.",
-            "Give TextInput or NumberInput, and LabelOutput or ValueOutput.",
+            "Give TextInput or NumberInput, and LabelOutput, TagOutput or ValueOutput.",
         )
     beside = ("layout", "sequences")
     said = [name for name, value in shortly.items() if value is not None and value is not False and name not in beside]

@@ -27,6 +27,7 @@ __all__ = [
     "Logits",
     "Run",
     "Widths",
+    "answer_rows",
     "apart",
     "bound_cases",
     "drawn_cases",
@@ -34,6 +35,7 @@ __all__ = [
     "hazard_cases",
     "made_texts",
     "neighbour_cases",
+    "of_each_text",
     "real_id",
     "shape_grid",
     "text_cases",
@@ -46,7 +48,8 @@ __all__ = [
 Ids = npt.NDArray[np.int64]
 # float32, or float64 of a run in double precision
 Logits = npt.NDArray[np.floating[Any]]
-# (tokens int64 [batch, sequence], lengths int64 [batch]) -> logits [batch, classes]
+# (tokens int64 [batch, sequence], lengths int64 [batch]) -> a row of logits for each text, [batch, classes]; or, where
+# the labels are of tokens, for each token of each text, [tokens, classes], one text's after the other's
 Run = Callable[[Ids, Ids], Logits]
 
 # One row and one step are where exporters specialise; 7 and 33 fill no vector register; 257 outlasts any unrolling.
@@ -122,6 +125,47 @@ class Widths:
             name = case.name if tokens.shape == case.tokens.shape else f"{case.name}, of {lengths.max()} tokens"
             made.setdefault((tokens.shape, tokens.tobytes()), Case(name, tokens, lengths))
         return list(made.values())
+
+
+def answer_rows(answer: Any, lengths: Ids) -> Any:
+    """The rows of an answer that count: all of [batch, classes]; of [batch, sequence, classes] those of the texts' own
+    tokens, as [tokens, classes]. A token to which a module has no answer, since it counts fewer itself, gets NaN.
+
+    Args:
+        answer: what a module or a graph gives.
+        lengths: int64 [batch].
+
+    Example:
+        >>> answer_rows(np.zeros((2, 3, 4)), np.array([3, 1])).shape
+        (4, 4)
+    """
+    if answer.ndim != 3:
+        return answer
+    missing = int(lengths.max()) - answer.shape[1]
+    if missing > 0:
+        answer = np.pad(answer, ((0, 0), (0, missing), (0, 0)), constant_values=np.nan)
+    return answer[np.arange(answer.shape[1]) < lengths[:, None]]
+
+
+def of_each_text(rows: Any, lengths: Ids) -> list[Any]:
+    """The rows of an answer, or what was measured of each row, text by text.
+
+    Args:
+        rows: [batch, ...], or [tokens, ...] as `answer_rows` gives them.
+        lengths: int64 [batch].
+
+    Raises:
+        ValueError: they are neither.
+
+    Example:
+        >>> [len(part) for part in of_each_text(np.zeros((4, 2)), np.array([3, 1]))]
+        [3, 1]
+    """
+    if len(rows) == len(lengths):
+        return [rows[i : i + 1] for i in range(len(rows))]
+    if len(rows) != lengths.sum():
+        raise ValueError(f"{len(rows)} rows for lengths {lengths}")
+    return np.split(rows, np.cumsum(lengths)[:-1])
 
 
 def shape_grid(ids: int, padding_id: int, *, ragged: bool, seed: int = 0) -> list[Case]:

@@ -36,6 +36,8 @@ def end_to_end(
     cases, expected = zip(*answers.of("texts", one_row=False), strict=True)
     of_texts = isinstance(classifier.manifest.input, TextInput)
     logits: Any = classifier.logits if of_texts else partial(logits_of_steps, classifier)
+    if classifier.manifest.output.of_tokens:
+        given, logits = list(map(classifier.encode, given)), partial(logits_of_steps, classifier)
     together = logits(given)
     each = [logits([one]) for one in given]
     pairs = [(reference, "runtime", expected, together), ("alone", "together", each, together)]
@@ -85,10 +87,12 @@ def _compared_rows(
     reference: str,
     inputs: str,
 ) -> Compared:
-    """Compare answers that were given together [cases, labels], a row for each case, with those to each case."""
+    """Compare answers that were given together [rows, labels], those to one case after the other's, with those to each
+    case."""
+    parts = np.split(given, np.cumsum(list(map(len, expected)))[:-1])
     differences = [
-        _difference(candidate, case, row, given[i : i + 1], answers)
-        for i, (case, row) in enumerate(zip(cases, expected, strict=True))
+        _difference(candidate, case, rows, part, answers)
+        for case, rows, part in zip(cases, expected, parts, strict=True)
     ]
     return summary(differences, reference=reference, inputs=inputs, rows=len(cases))
 

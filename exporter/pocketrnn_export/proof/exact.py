@@ -229,12 +229,13 @@ def agreement(run: Run64, exact: Sequence[Exact]) -> Agreement:
 
 
 def _apart(exact: Numbers, given: Numbers) -> npt.NDArray[np.float64]:
-    """Differences, float64 [batch, classes]; infinite where the shapes differ, or one alone is not a finite number."""
+    """Differences, float64 [rows, classes]; infinite where the shapes differ, or one alone is not a finite number. Both
+    may have no answer to a row."""
     if exact.shape != given.shape:
         return np.full((1, 1), np.inf)
     with np.errstate(invalid="ignore"):
         apart = np.abs(exact.astype(np.float64) - given.astype(np.float64))
-    apart = np.where(exact == given, 0.0, apart)
+    apart = np.where((exact == given) | (np.isnan(exact) & np.isnan(given)).all(1, keepdims=True), 0.0, apart)
     return np.where(np.isnan(apart), np.inf, apart)
 
 

@@ -16,6 +16,7 @@ from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, num
 from onnx.reference import ReferenceEvaluator
 
 from pocketrnn.errors import ExportError, first_line
+from pocketrnn_export.proof.cases import answer_rows
 from pocketrnn_export.proof.float64_operators import OPERATORS
 
 __all__ = [
@@ -71,7 +72,8 @@ def run_in_float64(model: onnx.ModelProto, *, unrounded: bool = False) -> Run64:
     names = [value.name for value in model.graph.input]
 
     def run(tokens: Ids, lengths: Ids) -> Doubles:
-        return evaluate(dict(zip(names, (tokens, lengths), strict=False)))[0]
+        answer: Doubles = answer_rows(evaluate(dict(zip(names, (tokens, lengths), strict=False)))[0], lengths)
+        return answer
 
     return run
 

@@ -22,6 +22,7 @@ from pocketrnn_export.module_runs.cpu_run import answer_of
 from pocketrnn_export.module_runs.function_caches import caches_of, with_fresh_caches
 from pocketrnn_export.module_runs.kept_attributes import attributes_kept
 from pocketrnn_export.module_runs.whole_copy import copied_again
+from pocketrnn_export.proof.cases import answer_rows
 from pocketrnn_export.proof.float64_graph import Doubles, Ids, Run64
 from pocketrnn_export.torch_internals import FunctionMode, operators_given
 
@@ -205,7 +206,7 @@ def run_of_doubled(module: nn.Module, *, takes_lengths: bool) -> Run64:
             raise _not_computed(f"it gives {answer.dtype}")
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
-        logits: Doubles = answer.numpy()[back]
+        logits: Doubles = answer_rows(answer.numpy()[back], lengths)
         return logits
 
     return run

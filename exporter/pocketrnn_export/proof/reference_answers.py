@@ -11,7 +11,7 @@ import numpy as np
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
 from pocketrnn_export.progress import each
-from pocketrnn_export.proof.cases import Case, Logits, each_row
+from pocketrnn_export.proof.cases import Case, Logits, each_row, of_each_text
 from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Reference, difference
 from pocketrnn_export.proof.exact import tolerance_for
 from pocketrnn_export.proof.spread import Exact
@@ -74,7 +74,7 @@ class ReferenceAnswers:
         either. Texts of padding only are not among the cases where the module gives NaN for them.
         """
         logits = self.reference.run(case.tokens, case.lengths)
-        answered = np.isfinite(logits.max(axis=1))
+        answered = np.array([_is_answered(rows) for rows in of_each_text(logits, case.lengths)])
         if answered.all():
             return [(case, logits)]
         if inputs == "texts":
@@ -136,12 +136,24 @@ class ReferenceAnswers:
         return [case for case, _ in self.of(inputs, one_row=one_row)]
 
 
+def _is_answered(rows: Logits) -> bool:
+    """Whether a text has a finite answer; or each of its tokens, but perhaps the last, which a module that counts them
+    itself may leave out."""
+    finite = np.isfinite(rows.max(1))
+    return bool(finite[0] and (finite[:-1] >= finite[1:]).all())
+
+
 def _rows_of(whole: Sequence[Exact], rows: Sequence[Case]) -> list[Exact]:
     """The exact answers to single rows out of those to whole cases; a row that the reference refused is passed over."""
     of_rows = (
-        (row, answer.logits[i : i + 1], answer.spread[i : i + 1])
+        each
         for answer in whole
-        for i, row in enumerate(each_row([answer.case]))
+        for each in zip(
+            each_row([answer.case]),
+            of_each_text(answer.logits, answer.case.lengths),
+            of_each_text(answer.spread, answer.case.lengths),
+            strict=True,
+        )
     )
     found = []
     for wanted in rows:

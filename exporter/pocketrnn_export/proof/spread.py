@@ -45,8 +45,8 @@ class Exact:
 
     Attributes:
         case: what was asked.
-        logits: float64 [batch, classes].
-        spread: float64 [batch]: how far the logits of each row move when all weights move by one ulp, the furthest of
+        logits: float64 [rows, classes]: a row for each text, or for each token of each text.
+        spread: float64 [rows]: how far the logits of each row move when all weights move by one ulp, the furthest of
             `DRAWS` draws; at least the half ulp of float32 at the row's largest logit, or at 1.
     """
 

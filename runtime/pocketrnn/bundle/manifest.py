@@ -149,7 +149,8 @@ class Limits:
 @dataclass(frozen=True)
 class Graph:
     """The ONNX file: `tokens` int64 [batch, sequence], or `samples` float32 [batch, time, channels]; and `lengths`
-    int64 [batch] where the model uses them; to `logits` float32 [batch, labels].
+    int64 [batch] where the model uses them; to `logits` float32 [batch, labels], or [batch, sequence, labels] of one
+    that labels tokens.
 
     `padding` says whether rows may be padded without changing an answer; `batch` is 1 where a run takes one text or
     sequence only, else None. `limits` are those of its texts and runs, if it has any. `embedding_rows`, of texts only:
@@ -187,11 +188,22 @@ class StepGraph:
 
 @dataclass(frozen=True)
 class Example:
-    """A golden example: what the PyTorch module answered for `text` when the bundle was made."""
+    """A golden example: what the PyTorch module answered for `text` when the bundle was made, logits of the labels or
+    such logits for each id."""
 
     text: str
     ids: tuple[int, ...]
-    logits: tuple[float, ...]
+    logits: tuple[float, ...] | tuple[tuple[float, ...], ...]
+
+    @property
+    def rows(self) -> tuple[tuple[float, ...], ...]:
+        """The logits of the text, one row; or a row for each id.
+
+        Example:
+            >>> Example("oil", (1,), (0.5, 2.0)).rows
+            ((0.5, 2.0),)
+        """
+        return self.logits if isinstance(self.logits[0], tuple) else (self.logits,)
 
 
 @dataclass(frozen=True)
@@ -201,6 +213,11 @@ class NumberExample:
 
     samples: tuple[tuple[float, ...], ...]
     logits: tuple[float, ...]
+
+    @property
+    def rows(self) -> tuple[tuple[float, ...], ...]:
+        """The logits of the sequence, as one row."""
+        return (self.logits,)
 
 
 @dataclass(frozen=True)
@@ -323,6 +340,11 @@ class Manifest:
         return tuple(example for example in self.examples if isinstance(example, Example))
 
     @property
+    def golden_rows(self) -> list[tuple[tuple[float, ...], ...]]:
+        """The rows of logits of each golden example: one, or one for each token."""
+        return [example.rows for example in self.texts] + [example.rows for example in self.sequences]
+
+    @property
     def sequences(self) -> tuple[NumberExample, ...]:
         """The golden examples of a classifier of numbers; none of one of texts."""
         return tuple(example for example in self.examples if isinstance(example, NumberExample))
@@ -369,7 +391,9 @@ def _check_texts_examples(manifest: Manifest, given: TextInput) -> None:
             raise BundleError(f"{named} has {len(example.ids)} token ids, beyond the limits of the graph.", MAKE_AGAIN)
         if not limits.take(example.ids, given.rules.padding_id):
             raise BundleError(f"{named} holds no known word, beyond the limits of the graph.", MAKE_AGAIN)
-        if len(example.logits) != labels or max(example.ids) >= rows:
+        answers = len(example.ids) if manifest.output.of_tokens else 1
+        fits = len(example.rows) == answers and {len(row) for row in example.rows} == {labels}
+        if not fits or max(example.ids) >= rows:
             raise BundleError(f"{named} does not fit {labels} labels and {rows} rows.", MAKE_AGAIN)
 
 
@@ -737,6 +761,7 @@ def _built(document: dict[str, Any]) -> Manifest:
             tuple(map(float, document["thresholds"])) if "thresholds" in document else None,
             tuple(document["value_units"]) if "value_units" in document else None,
             document.get("priors", {}),
+            document.get("labels_of", "texts"),
         ),
         graph=Graph(
             file=graph["file"],
@@ -761,7 +786,10 @@ def _built(document: dict[str, Any]) -> Manifest:
 
 
 def _examples_of(members: Sequence[Mapping[str, Any]]) -> tuple[Example, ...] | tuple[NumberExample, ...]:
-    golden = [tuple(map(float, one["logits"])) for one in members]
+    golden: list[Any] = [
+        tuple(tuple(map(float, row)) if isinstance(row, list) else float(row) for row in one["logits"])
+        for one in members
+    ]
     if "samples" in members[0]:
         rows = [tuple(tuple(map(float, row)) for row in one["samples"]) for one in members]
         return tuple(itertools.starmap(NumberExample, zip(rows, golden, strict=True)))

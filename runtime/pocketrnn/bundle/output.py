@@ -1,4 +1,4 @@
-"""The output of a classifier: labels, or values."""
+"""The output of a classifier: labels of a text, labels of its tokens, or values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final, Literal, cast
 
 from pocketrnn.errors import InputError
 
-__all__ = ["NO_PRIORS", "Activation", "LabelOutput", "Output", "Priors", "ValueOutput", "output_of"]
+__all__ = ["NO_PRIORS", "Activation", "LabelOutput", "Output", "Priors", "TagOutput", "ValueOutput", "output_of"]
 
 Activation = Literal["softmax", "sigmoid", "values"]
 # By name: how often labels are expected, in any unit.
@@ -34,6 +34,8 @@ class LabelOutput:
         >>> LabelOutput(("ham", "spam"), thresholds=(0.5, 0.9)).document["thresholds"]
         (0.5, 0.9)
     """
+
+    of_tokens: ClassVar[bool] = False
 
     labels: tuple[str, ...]
     activation: Literal["softmax", "sigmoid"] = "softmax"
@@ -64,6 +66,38 @@ class LabelOutput:
 
 
 @dataclass(frozen=True)
+class TagOutput:
+    """A label for each token of a text, of which one is right: what a tagger gives.
+
+    Attributes:
+        labels: the classes, in the order of the logits.
+
+    Raises:
+        InputError: there is one label.
+
+    Example:
+        >>> TagOutput(("O", "B-PER", "I-PER")).document["labels_of"]
+        'tokens'
+    """
+
+    of_tokens: ClassVar[bool] = True
+    activation: ClassVar[Literal["softmax"]] = "softmax"
+    thresholds: ClassVar[None] = None
+    priors: ClassVar[Priors] = NO_PRIORS
+
+    labels: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.labels) < 2:
+            raise InputError("There is one label." if self.labels else "There is no label.", "Give at least 2.")
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """Its members of classifier.json."""
+        return {"labels": self.labels, "activation": self.activation, "labels_of": "tokens"}
+
+
+@dataclass(frozen=True)
 class ValueOutput:
     """Values, which are the graph's numbers as they are: no label, no probability.
 
@@ -79,6 +113,7 @@ class ValueOutput:
         {'labels': ('speed',), 'activation': 'values', 'value_units': ('1/min',)}
     """
 
+    of_tokens: ClassVar[bool] = False
     activation: ClassVar[Literal["values"]] = "values"
     thresholds: ClassVar[None] = None
     priors: ClassVar[Priors] = NO_PRIORS
@@ -109,7 +144,7 @@ class ValueOutput:
         }
 
 
-Output = LabelOutput | ValueOutput
+Output = LabelOutput | TagOutput | ValueOutput
 
 
 def output_of(
@@ -118,6 +153,7 @@ def output_of(
     thresholds: tuple[float, ...] | None = None,
     value_units: tuple[str, ...] | None = None,
     priors: Priors = NO_PRIORS,
+    labels_of: str = "texts",
 ) -> Output:
     """The output that these members of classifier.json say.
 
@@ -138,4 +174,10 @@ def output_of(
         raise InputError(f"There are {len(value_units)} units, and labels have none.", "Leave them out.")
     if activation not in ("softmax", "sigmoid"):
         raise InputError(f"activation is {activation!r}.", "Use 'softmax', 'sigmoid' or 'values'.")
+    if labels_of == "tokens":
+        if activation != "softmax" or thresholds is not None or priors:
+            raise InputError(
+                "A token has one label, the likeliest.", "Leave thresholds, priors and several labels out."
+            )
+        return TagOutput(labels)
     return LabelOutput(labels, cast("Literal['softmax', 'sigmoid']", activation), thresholds, priors)

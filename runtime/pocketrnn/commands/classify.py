@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -19,12 +19,17 @@ if TYPE_CHECKING:
 
 __all__ = ["classify"]
 
+_NOT_FOR_TAGS: Final = ("--input", "--top", "--threshold", "--explain", "--stream", "--sequence-column")
+
 
 @click.command(
     cls=Command,
     short_help="Classify texts, lines of standard input, or a file of rows.",
     groups={
-        "Options": ("bundle", "top", "threshold", "among", "prior", "as_json", "explains", "as_stream", "as_tokens"),
+        "Options": (
+            *("bundle", "top", "threshold", "among", "prior", "as_json", "as_conll"),
+            *("explains", "as_stream", "as_tokens"),
+        ),
         "Files of rows": ("input", "output", "text_column", "sequence_column", "on_error", "force"),
         "Rare options": ("label_column", "probability_column", "input_format", "output_format", "encoding", "threads"),
     },
@@ -59,6 +64,13 @@ __all__ = ["classify"]
     help="Expect labels as often as this prior of the bundle says: web, of languages.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object for each text.")
+@click.option(
+    "--conll",
+    "as_conll",
+    is_flag=True,
+    help="Write a line for each token, with its label, and an empty line behind each text; for a bundle that labels "
+    "tokens.",
+)
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
@@ -101,6 +113,7 @@ def classify(
     among: str | None,
     prior: str | None,
     as_json: bool,
+    as_conll: bool,
     threads: int,
     explains: bool,
     as_stream: bool,
@@ -138,6 +151,10 @@ def classify(
     vocabulary, or of all its token ids. A bundle that was exported with the tokenizer external takes nothing else.
     --explain gives JSON then, and counts tokens in start and end.
 
+    With a bundle that labels tokens, each text is written with what its labels stand for in brackets: [PER Ada] lives
+    in [LOC Berlin]. With --json an answer has each token with its label, its probability and where it stands in the
+    text, and the spans; with --conll a line for each token, with the label _ where the text rules cut it off.
+
     With a bundle that takes sequences of numbers, TEXTS and lines are JSON lists of rows, one number for each channel;
     and the file of --input has a column for each channel and a row for each time step: one recording, answered window
     by window where the bundle has a window, or a sequence for each value of --sequence-column.
@@ -164,11 +181,12 @@ def classify(
     from pocketrnn.commands.labels_reached import check_separable
     from pocketrnn.text.text_input import TextInput
 
-    if files.are_given and (texts or as_stream or as_tokens or explains):
-        raise click.UsageError("TEXTS, --stream, --tokens and --explain are not for files; see --top.")
-    _check_options(top, threshold, explains=explains, as_stream=as_stream, as_tokens=as_tokens)
+    _check_options(files, texts, top, threshold, explains=explains, as_stream=as_stream, as_tokens=as_tokens)
     classifier = _choose_labels(Classifier.load(bundle, threads=threads, prior=prior), among)
     answers, of_texts = answers_of(classifier), isinstance(classifier.manifest.input, TextInput)
+    others = (files.are_given, top, threshold is not None, explains, as_stream, sequence_column)
+    if _tags(classifier, texts, others, (as_json, as_conll, as_tokens)):
+        return
     if not of_texts:
         from pocketrnn.commands.classify_recordings import check_options, classify_recordings
 
@@ -206,13 +224,22 @@ def classify(
 
 
 def _check_options(
-    top: int | None, threshold: float | None, *, explains: bool, as_stream: bool, as_tokens: bool
+    files: FileOptions,
+    texts: Sequence[str],
+    top: int | None,
+    threshold: float | None,
+    *,
+    explains: bool,
+    as_stream: bool,
+    as_tokens: bool,
 ) -> None:
     """Refuse options that exclude each other, whatever the classifier takes.
 
     Raises:
         click.UsageError: two of them do.
     """
+    if files.are_given and (texts or as_stream or as_tokens or explains):
+        raise click.UsageError("TEXTS, --stream, --tokens and --explain are not for files; see --top.")
     if as_stream and as_tokens:
         raise click.UsageError("--tokens is not for --stream, whose text is cut anywhere.")
     if explains and (as_stream or threshold is not None or top not in (None, 1)):
@@ -224,6 +251,27 @@ def _check_options(
 def _choose_labels(classifier: Classifier, labels: str | None) -> Classifier:
     """With the labels alone that --among names."""
     return classifier if labels is None else classifier.among([one.strip() for one in labels.split(",") if one.strip()])
+
+
+def _tags(classifier: Classifier, texts: Sequence[str], given: Sequence[object], how: tuple[bool, bool, bool]) -> bool:
+    """Whether the labels are of tokens: then all is answered. None of the options is `given` that are not for these."""
+    as_json, as_conll, as_tokens = how
+    if not classifier.manifest.output.of_tokens:
+        if as_conll:
+            raise click.UsageError(f"--conll is for labels of tokens, and {classifier.name} gives none.")
+        return False
+    from pocketrnn.classifier import answers_of
+    from pocketrnn.commands.classify_tags import classify_tags
+
+    for name, value in zip(_NOT_FOR_TAGS, given, strict=True):
+        if value:
+            raise click.UsageError(f"{classifier.name} gives a label for each token, for which {name} has no meaning.")
+    if as_conll and as_json:
+        raise click.UsageError("--json and --conll exclude each other.")
+    lists = "tokens or ids" if as_tokens else None
+    wanted = Wanted(answers_of(classifier), 1, False, None, as_json, False, lists)
+    classify_tags(classifier, texts, wanted, as_conll=as_conll)
+    return True
 
 
 def _answer_fragments(classifier: Classifier, fragments: Sequence[str], wanted: Wanted) -> None:

@@ -96,12 +96,12 @@ def _shown(manifest: Manifest, sizes: Mapping[str, int]) -> Iterator[str]:
 
 def _answers(manifest: Manifest) -> list[tuple[str, str]]:
     """The lines on a classifier's answers: labels and how probable they are, or values with their units."""
-    from pocketrnn.bundle.output import LabelOutput
+    from pocketrnn.bundle.output import ValueOutput
 
     output, count = manifest.output, len(manifest.labels)
-    if isinstance(output, LabelOutput):
-        names = ", ".join(output.labels)
-        return [("labels", f"{count}: {names}"), ("probabilities", f"{output.activation} of the logits")]
+    if not isinstance(output, ValueOutput):
+        names, of = ", ".join(output.labels), " of each token" if output.of_tokens else ""
+        return [(f"labels{of}", f"{count}: {names}"), ("probabilities", f"{output.activation} of the logits")]
     return [("values", f"{count}: {_with_units(output.names, output.units)}")]
 
 

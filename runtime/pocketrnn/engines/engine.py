@@ -126,7 +126,7 @@ class Answered(NamedTuple):
     """The logits of many texts.
 
     Attributes:
-        logits: float32 [texts, labels].
+        logits: float32 [texts, labels]; [tokens of all texts, labels] where the labels are of tokens.
         refused: the indices of texts that are not answered, in their order: the engine bounds what a text may take, and
             they would take more, or lead to larger whole numbers than it has. Their logits mean nothing.
     """
@@ -228,7 +228,7 @@ def answered(engine: Engine, name: str, rows: Sequence[NDArray[Any]]) -> Floats:
         rows: int64 [tokens] or float32 [time, channels] each, at least one of at least one step.
 
     Returns:
-        float32 [rows, labels].
+        float32 [rows, labels]; [tokens of all rows, labels] where the labels are of tokens.
 
     Raises:
         LimitError: one is not answered by the native engine, which allows no more work or larger whole numbers.

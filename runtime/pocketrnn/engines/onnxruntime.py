@@ -71,7 +71,7 @@ class OnnxRuntimeEngine:
         self._idle: list[_BoundRun] = []
         self._embedding_session: tuple[onnxruntime.InferenceSession, str] | None = None
         self._step_session: onnxruntime.InferenceSession | None = None
-        self._classes = len(manifest.labels)
+        self._classes, self._of_tokens = len(manifest.labels), manifest.output.of_tokens
         self._takes_lengths = "lengths" in manifest.graph.inputs
         self._lock = threading.RLock()
         self._session: onnxruntime.InferenceSession | None = self._opened()
@@ -201,9 +201,17 @@ class OnnxRuntimeEngine:
 
     def logits(self, steps: Steps, lengths: Ids) -> Answered:
         """The logits of many; see `Engine.logits`."""
-        logits = np.empty((len(lengths), self._classes), np.float32)
-        for rows, given in self._rectangles(steps, lengths):
-            logits[rows] = self._run_graph(given, lengths[rows])
+        rows_of_each = lengths if self._of_tokens else np.ones_like(lengths)
+        logits = np.empty((int(rows_of_each.sum()), self._classes), np.float32)
+        starts = np.cumsum(rows_of_each) - rows_of_each
+        for texts, given in self._rectangles(steps, lengths):
+            found = self._run_graph(given, lengths[texts])
+            if self._of_tokens:
+                places = starts[texts, None] + np.arange(given.shape[1])
+                inside = np.arange(given.shape[1]) < lengths[texts, None]
+                logits[places[inside]] = found[inside]
+            else:
+                logits[texts] = found
         return Answered(logits, [])
 
     def embeddings(self, steps: Steps, lengths: Ids) -> Answered:
@@ -263,9 +271,11 @@ class OnnxRuntimeEngine:
         return rows
 
     def _run_graph(self, given: Steps, lengths: Ids) -> Floats:
-        """One run of the graph: [batch, sequence, ...], int64 [batch] -> float32 [batch, labels]."""
+        """One run of the graph: [batch, sequence, ...], int64 [batch] -> float32 [batch, labels], or
+        [batch, sequence, labels]."""
         logits = self._output(self._whole(), "logits", given, lengths)
-        if logits.shape != (len(given), self._classes):
+        logits = self._of_all_steps(logits, given)
+        if logits.shape != self._shape(given):
             raise PocketRNNError(
                 f"The graph of {self._name} gave logits of shape {list(logits.shape)} for {len(given)} "
                 f"{self._words.row}s and {self._classes} labels.",
@@ -282,11 +292,22 @@ class OnnxRuntimeEngine:
             raise BundleError(
                 f"The graph of {self._name} cannot be run with {asked}: {first_line(error)}.", _EXPORT_AGAIN
             ) from None
-        if logits.shape != (1, self._classes):
+        if self._of_all_steps(logits, given).shape != (wanted := self._shape(given)):
             raise BundleError(
-                f"The graph of {self._name} gives logits of shape {list(logits.shape)}, not {[1, self._classes]}.",
+                f"The graph of {self._name} gives logits of shape {list(logits.shape)}, not {list(wanted)}.",
                 _EXPORT_AGAIN,
             )
+
+    def _of_all_steps(self, logits: Floats, given: Steps) -> Floats:
+        """The logits, with NaN for tokens that have none: a module that counts them itself may leave out the last."""
+        if not self._of_tokens or logits.ndim != 3 or logits.shape[1] >= given.shape[1]:
+            return logits
+        missing = given.shape[1] - logits.shape[1]
+        return np.pad(logits, ((0, 0), (0, missing), (0, 0)), constant_values=np.nan)
+
+    def _shape(self, given: Steps) -> tuple[int, ...]:
+        """The shape of the logits for steps [batch, sequence, ...]."""
+        return (*given.shape[: 2 if self._of_tokens else 1], self._classes)
 
 
 def _first_input(manifest: Manifest) -> tuple[Steps, str]:
@@ -413,9 +434,11 @@ def _check_signature(session: onnxruntime.InferenceSession, manifest: Manifest, 
             _EXPORT_AGAIN,
         )
     outputs = {node.name: (node.type, len(node.shape)) for node in session.get_outputs()}
-    if outputs != {"logits": ("tensor(float)", 2)}:
+    rank = 3 if manifest.output.of_tokens else 2
+    if outputs != {"logits": ("tensor(float)", rank)}:
         raise BundleError(
-            f"{path} has the outputs {_signature_of(outputs)}; a classifier gives logits (tensor(float), rank 2).",
+            f"{path} has the outputs {_signature_of(outputs)}; its classifier gives logits (tensor(float), rank "
+            f"{rank}).",
             _EXPORT_AGAIN,
         )
     fixed = {(0, manifest.graph.batch)}
@@ -428,7 +451,7 @@ def _check_signature(session: onnxruntime.InferenceSession, manifest: Manifest, 
     for node in session.get_inputs():
         if any(isinstance(size, int) and (axis, size) not in fixed for axis, size in enumerate(node.shape)):
             raise BundleError(f"{path} takes {node.name} of the fixed shape {node.shape} only.", _EXPORT_AGAIN)
-    classes = session.get_outputs()[0].shape[1]
+    classes = session.get_outputs()[0].shape[-1]
     if isinstance(classes, int) and classes != len(manifest.labels):
         raise BundleError(
             f"{path} gives {classes} logits, but classifier.json names {len(manifest.labels)} labels.", _EXPORT_AGAIN

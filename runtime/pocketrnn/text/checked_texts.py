@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from pocketrnn.errors import InputError, TextError
 from pocketrnn.text.pretokenized import ReadyTexts, Text
 
-__all__ = ["Chunk", "OnError", "checked_batches", "chunks"]
+__all__ = ["Chunk", "OnError", "checked_batches", "chunks", "iterated"]
 
 OnError = Literal["raise", "skip"]
 # Texts are answered this many at a time, so that a million texts do not stand in memory as ids. Runs are shaped as well
@@ -71,7 +71,7 @@ def chunks(texts: Iterable[Text], ready: ReadyTexts, *, on_error: OnError, threa
     """
     if on_error not in ("raise", "skip"):
         raise InputError(f"on_error is {on_error!r}.", "Use 'raise' or 'skip'.")
-    items = _iterator(texts)
+    items = iterated(texts)
     if not isinstance(texts, Sized):
         return _checked_chunks(items, ready, _LARGEST, on_error)
     everything = list(items)
@@ -123,7 +123,16 @@ def _chunk(items: Sequence[Text], ready: ReadyTexts, first: int, on_error: OnErr
     return Chunk(texts, skipped, first)
 
 
-def _iterator(texts: Iterable[Text]) -> Iterator[Text]:
+def iterated(texts: Iterable[Any]) -> Iterator[Any]:
+    """An iterator over texts.
+
+    Raises:
+        TextError: it is not a collection of texts in an order.
+
+    Example:
+        >>> list(iterated(["a", "b"]))
+        ['a', 'b']
+    """
     if isinstance(texts, (str, bytes)):
         raise TextError(
             f"This takes a list of texts, not one {type(texts).__name__}.", "Use classify for one text, or give a list."

@@ -69,17 +69,32 @@ class ReadyTexts:
             return self._encoder.encode(text) if self.splits else self._split(text, which)
         return self._checked(_values(text, which), which)
 
-    def tokens(self, text: object) -> list[str]:
+    def tokens(self, text: object, which: str = "The text") -> list[str]:
         """The tokens of one text that is given as tokens, or that the tokenizer splits into such.
+
+        Args:
+            text, which: as in `ids`.
 
         Raises:
             TextError: it is given as ids, or as `ids` says.
             InputError: the tokenizer fails, or gives ids.
         """
-        values = self._called(text) if isinstance(text, str) else _values(text, "The text")
-        self._checked(values, "The text")
+        values = self._called(text) if isinstance(text, str) else _values(text, which)
+        self._checked(values, which)
         if not all(isinstance(value, str) for value in values):
-            raise TextError("The words of a text that is given as ids are not known.", "Give its tokens.")
+            raise TextError(f"{which} is given as ids, so that its words are not known.", "Give its tokens.")
+        return values
+
+    def words(self, text: object, which: str = "The text") -> list[str]:
+        """The words of a text that is given as a list of them, whatever these are.
+
+        Raises:
+            TextError: it is neither a list nor an array, or holds something that is not a string.
+        """
+        values = _values(text, which)
+        for index, value in enumerate(values):
+            if not isinstance(value, str):
+                raise _odd(value, index, which, "words")
         return values
 
     def _split(self, text: str, which: str) -> list[int]:

@@ -197,7 +197,8 @@ def _cleaned(model: ir.Model, metadata: Mapping[str, str], names: Names) -> Onnx
     _name_axes(graph)
     _name_layers(graph)
     logits = graph.outputs[0].shape
-    if len(graph.outputs) != len(names.outputs) or logits is None or len(logits) != 2 or not isinstance(logits[1], int):
+    whole = logits is not None and len(logits) in (2, 3) and isinstance(logits[-1], int)
+    if len(graph.outputs) != len(names.outputs) or not whole:
         raise ExportError(
             f"The traced graph gives {len(graph.outputs)} outputs, the first of shape {logits}.",
             "Return one tensor of logits [batch, classes] from forward.",

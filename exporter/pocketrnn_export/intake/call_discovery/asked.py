@@ -36,6 +36,7 @@ class Asked:
         widths: how many tokens a text can have.
         values: whether its numbers are values, and not logits of labels.
         samples: whether its ids stand for rows of samples, so that none is a length, and none is told by the module.
+        of_tokens: whether it gives the numbers of the labels for each token.
     """
 
     module: nn.Module
@@ -49,6 +50,7 @@ class Asked:
     widths: Widths = field(default_factory=Widths)
     values: bool = False
     samples: bool = False
+    of_tokens: bool = False
 
     @property
     def tried_widths(self) -> list[tuple[int, ...]]:

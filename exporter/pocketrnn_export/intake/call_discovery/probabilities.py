@@ -51,7 +51,7 @@ _SAY: Final = "Say which: --gives logits or --gives probabilities, in Python giv
 
 @dataclass(frozen=True)
 class _Probed:
-    """Batches of texts with the answers [batch, units] of a module."""
+    """Batches of texts with the answers of a module, [batch, units], or [tokens, units] of those that label tokens."""
 
     batches: tuple[tuple[Tensor, Tensor], ...]
     answers: tuple[Tensor, ...]
@@ -137,7 +137,7 @@ def _probed(asked: Asked, convention: Convention) -> _Probed:
     for batch in tried:
         # A width that a convolution does not take.
         with contextlib.suppress(Exception, SystemExit):
-            answers.append(read_answer(asked, convention, *batch))
+            answers.append(read_answer(asked, convention, *batch).reshape(-1, convention.units))
             batches.append(batch)
     if not answers:
         # Whatever the module raises by now.
@@ -161,7 +161,7 @@ def _recognised(asked: Asked, convention: Convention, probed: _Probed) -> Activa
             for batch in probed.batches:
                 with torch.no_grad(), quietly_on_cpu(), left_as_it_was(asked.module), Passing(call):
                     answer = called_as(convention.function, asked.module, *batch)
-                logits.append(answer.float().reshape(len(batch[0]), -1))
+                logits.append(answer.float().reshape(-1, convention.units))
         if len(logits) != len(probed.batches):
             continue
         if _gives(probed.kind, logits, probed.answers):
@@ -361,7 +361,7 @@ def _answers(asked: Asked, convention: Convention, batches: Sequence[tuple[Tenso
     """The finite answers of a module, as far as it gives such."""
     for batch in batches:
         with contextlib.suppress(Exception, SystemExit):
-            answer = read_answer(asked, convention, *batch)
+            answer = read_answer(asked, convention, *batch).reshape(-1, convention.units)
             yield answer[torch.isfinite(answer).all(1)]
 
 

@@ -18,7 +18,18 @@ from torch import Tensor, nn
 from pocketrnn_export.intake.call_discovery.asked import Asked
 from pocketrnn_export.intake.call_discovery.computed_parts import Uncalled, computed_parts
 
-__all__ = ["Counts", "Known", "counts_of", "leaves_of", "no_place", "numbers_of_each", "places_of", "unread_in"]
+__all__ = [
+    "Counts",
+    "Known",
+    "Place",
+    "counts_of",
+    "is_of_texts",
+    "leaves_of",
+    "no_place",
+    "numbers_of_each",
+    "places_of",
+    "unread_in",
+]
 
 # So deep are lists, dicts and objects in an answer looked into.
 _DEEPEST: Final = 8
@@ -33,6 +44,11 @@ _CODE: Final = (
     nn.Module,
 )  # fmt: skip
 
+# The advice where a module may give labels and not their numbers.
+_DECODED: Final = (
+    " If a CRF decodes them, export what goes into it, the emissions, by the method that makes them: --call "
+    '"module.emissions(tokens)", say.'
+)
 # Tokens [batch, sequence], and what the module answers to them.
 Known = tuple[Tensor, Any]
 
@@ -85,28 +101,79 @@ def counts_of(asked: Asked, known: Sequence[Known]) -> Counts:
     )
 
 
-def places_of(asked: Asked, answers: Sequence[Any], rows: int, *, suffixes: bool) -> list[tuple[str, int]]:
-    """Where in an answer [rows, units] stands, with the units; several places that say the same count once."""
-    leaves = [dict(leaves_of(answer)) for answer in answers]
+@dataclass(frozen=True)
+class Place:
+    """Where in an answer the numbers are.
+
+    Attributes:
+        suffix: what is written behind the call to reach the tensor.
+        units: how many numbers it has for each text, or each token.
+        arranged: what is written behind that to bring its axes into their order.
+    """
+
+    suffix: str
+    units: int
+    arranged: str = ""
+
+
+def places_of(asked: Asked, known: Sequence[Known], *, suffixes: bool) -> list[Place]:
+    """The places of [rows, units] in an answer, or of [rows, sequence, units] in any order of the axes; several places
+    that say the same count once.
+
+    Args:
+        asked: the module, and what is known of it.
+        known: tokens of as many rows each, with the module's answers.
+        suffixes: whether parts of an answer are looked at.
+    """
+    leaves, rows = [dict(leaves_of(answer)) for _, answer in known], len(known[0][0])
     units = [asked.classes]
     if asked.classes == 2 and not asked.multi_label and not asked.values:
         units.append(1)
-    places = []
+    widths = [tokens.shape[1] for tokens, _ in known]
+    places: list[Place] = []
     for wanted in units:
-        found = [
-            (suffix, wanted)
-            for suffix in leaves[0]
-            if (suffixes or not suffix) and all(_holds(leaf.get(suffix), rows, wanted, asked) for leaf in leaves)
-        ]
+        asked_for = [suffix for suffix in leaves[0] if suffixes or not suffix]
+        if asked.of_tokens:
+            found = [
+                Place(suffix, wanted, arranged)
+                for suffix in asked_for
+                for arranged, shapes in _arrangements(rows, wanted, widths).items()
+                if all(
+                    tuple(leaf[suffix].shape) in of for leaf, of in zip(leaves, shapes, strict=True) if suffix in leaf
+                )
+                and all(suffix in leaf for leaf in leaves)
+            ]
+        else:
+            found = [
+                Place(suffix, wanted)
+                for suffix in asked_for
+                if all(_holds(leaf.get(suffix), rows, wanted, asked) for leaf in leaves)
+            ]
         # Beside the scores some give the labels themselves, as whole numbers.
         scores = [
-            (suffix, units)
-            for suffix, units in found
-            if not all(torch.equal(leaf[suffix], leaf[suffix].round()) for leaf in leaves)
+            place
+            for place in found
+            if not all(torch.equal(leaf[place.suffix], leaf[place.suffix].round()) for leaf in leaves)
         ]
         # Where there are two labels, one number and two may both be the answer.
         places += scores or found
     return places
+
+
+def _arrangements(rows: int, units: int, widths: Sequence[int]) -> dict[str, list[set[tuple[int, ...]]]]:
+    """The code that brings the numbers of tokens to [rows, sequence, units], with the shapes that it takes by width;
+    of one text to [sequence, units]."""
+    flat, across = f".reshape(tokens.size(0), -1, {units})", f".reshape(tokens.size(1), -1, {units}).transpose(0, 1)"
+    made: dict[str, list[set[tuple[int, ...]]]] = {
+        "": [{(rows, n, units)} | ({(n, units), (n, 1, units)} if rows == 1 else set()) for n in widths],
+        ".transpose(-1, -2)": [{(rows, units, n)} | ({(units, n)} if rows == 1 else set()) for n in widths],
+    }
+    if units == 1:
+        made[""] = [{*shapes, (rows, n)} for shapes, n in zip(made[""], widths, strict=True)]
+    if rows > 1:
+        made[".transpose(0, 1)"] = [{(n, rows, units)} | ({(n, rows)} if units == 1 else set()) for n in widths]
+        made[flat] = made[across] = [{(rows * n, units)} for n in widths]
+    return made
 
 
 def _holds(leaf: Tensor | None, rows: int, units: int, asked: Asked) -> bool:
@@ -226,7 +293,13 @@ def no_place(known: Sequence[Known], asked: Asked) -> tuple[str, str]:
     if isinstance(answer, Tensor) and not answer.is_floating_point():
         return (
             f"The module's forward gives a tensor of {answer.dtype}.",
-            "Return logits: scores before softmax, not labels.",
+            "Return logits: scores before softmax, not labels." + (_DECODED if asked.of_tokens else ""),
+        )
+    if not leaves and asked.of_tokens:
+        return (
+            f"The module's forward gives a {type(answer).__name__}, not a tensor of numbers for each token.",
+            "Return the numbers of the labels [batch, sequence, labels], or say where they are: --call, or "
+            f"call=.{_DECODED}",
         )
     if not leaves:
         return (
@@ -237,11 +310,13 @@ def no_place(known: Sequence[Known], asked: Asked) -> tuple[str, str]:
     if isinstance(answer, Tensor):
         shapes = f"a tensor of shape {list(answer.shape)}"
     gives = f"The module gives {shapes} for {texts} and {asked.classes} {asked.names}"
+    if asked.of_tokens:
+        return _no_place_of_tokens(gives, leaves, rows, asked)
     if any(_of_each_token(leaf, rows, width, asked.classes) for leaf in leaves.values()):
         return (
             f"{gives}: one answer for every token, as a module that labels each word does.",
-            "A bundle gives one answer for a text. If your code takes that from one of the steps, or from their mean, "
-            "say so as it does: --call, or call=.",
+            "To have each token labelled: --labels-of tokens, or labels_of='tokens'. A text has one answer else: if "
+            "your code takes that from one of the steps, or from their mean, say so as it does: --call, or call=.",
         )
     several = [leaf for leaf in leaves.values() if leaf.dim() == 3 and leaf.shape[-1] == asked.classes]
     if any(numbers_of_each(leaf, rows, values=asked.values) is None for leaf in several):
@@ -253,6 +328,37 @@ def no_place(known: Sequence[Known], asked: Asked) -> tuple[str, str]:
         f"{gives}.",
         "A bundle gives one answer for a text: return the numbers of the labels [batch, labels] from forward, or say "
         "where they are: --call, or call=.",
+    )
+
+
+def is_of_texts(known: Known, asked: Asked) -> bool:
+    """Whether a module that is to label tokens gives the numbers of the labels for each text.
+
+    Example:
+        >>> is_of_texts((tokens, logits_of_texts), asked)
+        True
+    """
+    tokens, answer = known
+    return asked.of_tokens and _has_one_of_each(dict(leaves_of(answer)), len(tokens), asked)
+
+
+def _has_one_of_each(leaves: Mapping[str, Tensor], rows: int, asked: Asked) -> bool:
+    return any(numbers_of_each(leaf, rows, values=False) == asked.classes for leaf in leaves.values())
+
+
+def _no_place_of_tokens(gives: str, leaves: Mapping[str, Tensor], rows: int, asked: Asked) -> tuple[str, str]:
+    """The problem with answers of which none is [batch, sequence, labels] in any order of the axes, and the advice."""
+    if _has_one_of_each(leaves, rows, asked):
+        return (
+            f"{gives}: one answer for a text, and not one for each of its tokens.",
+            "Export it as a classifier of texts: without --labels-of, or labels_of=.",
+        )
+    last = sorted({leaf.shape[-1] for leaf in leaves.values() if leaf.dim() >= 2})
+    several = " or ".join(map(str, last))
+    return (
+        f"{gives}, which are not numbers of {asked.classes} labels for each token.",
+        f"Give as many labels as a token has numbers{f' ({several})' if several else ''}, in their order; or say where "
+        f"these numbers are: --call, or call=.{_DECODED}",
     )
 
 

@@ -110,7 +110,7 @@ def _find_convention(asked: Asked) -> Convention:
                 if rows_of_rows := [holds for holds in holding if _takes_rows_of_rows(asked, holds)]:
                     raise documents(rows_of_rows[0].convention.line)
                 if len(holding) > 1:
-                    raise ambiguous([(one.convention.line.removesuffix(one.suffix), one.suffix) for one in holding])
+                    raise ambiguous([(one.call, one.convention.line[len(one.call) :]) for one in holding])
                 if holding:
                     return _with_notes(asked, holding[0], widths)
                 if any(failed.rank == INPUT_BESIDE for failed in failing):
@@ -215,7 +215,7 @@ def _same_answers(one: Holds, other: Holds, asked: Asked, widths: Sequence[int])
 
     def probabilities(holds: Holds, answer: Tensor) -> list[Tensor]:
         kind = "sigmoid" if asked.multi_label or holds.convention.units == 1 else "softmax"
-        return [answer, activated(kind, answer)]
+        return [answer, activated(kind, answer.reshape(-1, holds.convention.units)).reshape(answer.shape)]
 
     if one.convention.units != other.convention.units or not all(
         any(torch.allclose(x, y, atol=1e-5) for x in probabilities(one, a) for y in probabilities(other, b))

@@ -20,7 +20,7 @@ from pocketrnn_export.intake.call_discovery.answer_flow import FlowSeen, flow_of
 from pocketrnn_export.intake.call_discovery.asked import Asked
 from pocketrnn_export.intake.call_discovery.candidates import LENGTH_FIRST, Way
 from pocketrnn_export.intake.call_discovery.other_inputs import beside_the_text, constants_of
-from pocketrnn_export.intake.call_discovery.reading import Known, counts_of, leaves_of, no_place, places_of
+from pocketrnn_export.intake.call_discovery.reading import Known, counts_of, is_of_texts, leaves_of, no_place, places_of
 from pocketrnn_export.intake.call_discovery.refusals import Fails, raised
 from pocketrnn_export.intake.call_discovery.states import state_makers
 from pocketrnn_export.intake.call_discovery.which_output import left_out_of, refused_output
@@ -52,6 +52,9 @@ __all__ = [
     "unlike_lengths",
 ]
 
+# The rank of answers that are of texts, where those of tokens are asked for: they say more than a way by which each
+# token is a text.
+_OF_A_TEXT: Final = 3.6
 # Single precision sums a batch otherwise than one text; a module that mixes its texts differs by more.
 _SAME: Final = 1e-4
 # Rows of one product of matrices are rounded otherwise on some processors, up to 16 times float32's precision.
@@ -68,6 +71,11 @@ class Holds:
     leaks: bool = False
     way: Way | None = None
     suffix: str = ""
+
+    @property
+    def call(self) -> str:
+        """The line of the call, without what reaches a part of its answer."""
+        return self.convention.line if self.way is None else self.way.line
 
 
 def try_line(
@@ -111,25 +119,32 @@ def _tried(
         return
     rows = len(batches[0][0])
     known = [(tokens, answer) for (tokens, _), answer in zip(batches, answers, strict=True)]
-    places = places_of(asked, answers, rows, suffixes=way is not None)
+    places = places_of(asked, known, suffixes=way is not None)
     following: tuple[str, ...] = ()
-    if places:
+    if places and not asked.of_tokens:
         known += _at_other_lengths(asked, function, [tokens.shape[1] for tokens, _ in known], rows, within=way is None)
         following = counts_of(asked, known).following
-        places = [(suffix, units) for suffix, units in places if suffix not in following]
-    elif any(tuple(leaf.shape) == (rows,) for _, leaf in leaves_of(answers[0])):
+        places = [place for place in places if place.suffix not in following]
+    elif not places and any(tuple(leaf.shape) == (rows,) for _, leaf in leaves_of(answers[0])):
         # One number for each text, or for one text as many as there are texts: another number of texts tells.
         known += _answered(asked, function, [asked.batch(rows + 8, batches[0][0].shape[1])])
     if not places:
         # A row that begins with its length is the last way that is tried, and says less than the first.
         said = bool(following) and (way is None or way.plain != LENGTH_FIRST)
-        yield Fails(line, 4 if said else 2, *no_place(known, asked))
+        yield Fails(line, 4 if said else _OF_A_TEXT if is_of_texts(known[0], asked) else 2, *no_place(known, asked))
     found: list[Holds | Fails] = []
-    for suffix, units in places:
-        convention = Convention(line + suffix, _then(function, suffix), units, takes_lengths=True, one_text=one_text)
-        given = [dict(leaves_of(answer))[suffix].float().reshape(rows, units) for answer in answers]
+    for place in places:
+        suffix, written = place.suffix, place.suffix + place.arranged
+        convention = Convention(
+            line + written, _then(function, written), place.units, takes_lengths=True, one_text=one_text,
+            of_tokens=asked.of_tokens,
+        )  # fmt: skip
+        given = [
+            _part(answer, written, *batch).float().reshape(rows, -1)
+            for batch, answer in zip(batches, answers, strict=True)
+        ]
         alike = [holds for holds in holding if not holds.leaks and _are_answers_of(holds, given)]
-        of_this = [holds.suffix for holds in alike if holds.convention.line == line + holds.suffix]
+        of_this = [holds.suffix for holds in alike if holds.way is not None and holds.way.line == line]
         # The program says whether two outputs of one call are one: they may differ on rare texts.
         if (alike and not of_this) or any(is_one_answer(asked, function, batches[0], (suffix, one)) for one in of_this):
             continue
@@ -201,13 +216,17 @@ def _are_answers_of(holds: Holds, answers: Sequence[Tensor]) -> bool:
 def _then(function: Call, suffix: str) -> Call:
     if not suffix:
         return function
-    read = compiled(f"module{suffix}")
 
     def call(module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
-        # The suffix alone is compiled; what it reads takes the module's name.
-        return read(function(module, tokens, lengths), tokens, lengths)
+        return _part(function(module, tokens, lengths), suffix, tokens, lengths)
 
     return call
+
+
+def _part(answer: Any, written: str, tokens: Tensor, lengths: Tensor) -> Any:
+    """The part of an answer that is reached by what is written behind the call."""
+    # That alone is compiled; what it reads takes the module's name.
+    return compiled(f"module{written}")(answer, tokens, lengths) if written else answer
 
 
 def _holds(
@@ -227,9 +246,17 @@ def _holds(
         return Fails(
             line, 5, "The module gives other answers when it is run again on the same texts.", _of_random(asked, line)
         )
-    texts = torch.cat(answers)
+    texts = torch.cat([answer.reshape(-1, convention.units) for answer in answers])
     if torch.allclose(texts[1:], texts[:-1], rtol=_ROUNDING, atol=1e-7):
         return Fails(line, 3, "The module gives the same answer for every text.", "Check its weights, and its call.")
+    if asked.of_tokens and not _reads_other_tokens(asked, convention, batches[-1]):
+        return Fails(
+            line,
+            3,
+            "The module labels each token by itself: no other token of the text changes its numbers.",
+            "Give a module that reads the text; or say how it is called, --call or call=, if these tokens are taken "
+            "for texts of one.",
+        )
     convention = replace(convention, takes_lengths=_depends_on_lengths(asked, convention, batches))
     exact, fails_alone = _shapes_of_answers(asked, convention, batches[0])
     convention = replace(convention, exact=exact, beside_a_copy=fails_alone)
@@ -258,6 +285,20 @@ def _holds(
                     )
                 leaks = True
     return Holds(convention, answers, leaks)
+
+
+def _reads_other_tokens(asked: Asked, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
+    """Whether the first or the last token of a text changes the numbers of those between them."""
+    tokens, lengths = batch
+    other = asked.batch(len(tokens) + 1, tokens.shape[1])[0][1:]
+    own = read_answer(asked, convention, tokens, lengths).reshape(*tokens.shape, -1)[:, 1:-1]
+    for place in (0, -1):
+        changed = tokens.clone()
+        changed[:, place] = other[:, place]
+        given = read_answer(asked, convention, changed, lengths).reshape(*tokens.shape, -1)[:, 1:-1]
+        if not torch.allclose(given, own, rtol=_ROUNDING, atol=1e-7):
+            return True
+    return False
 
 
 def _mixes(
@@ -406,7 +447,7 @@ def _shapes_of_answers(asked: Asked, convention: Convention, batch: tuple[Tensor
         except (Exception, SystemExit):
             fails_alone = fails_alone or rows == 1
             continue
-        exact = exact and tuple(answer.shape) == (rows, convention.units)
+        exact = exact and tuple(answer.shape) == convention.shape(rows, tokens.shape[1])
     return exact, fails_alone
 
 
@@ -517,6 +558,12 @@ def _answers_around_the_ends(
     # Whatever a user's module raises.
     except (Exception, SystemExit):
         return None
+    if asked.of_tokens:
+        # Numbers past the end of a text are no answer to it.
+        own, changed, cut = (
+            numbers.reshape(rows, width, -1).masked_fill(past[:, :, None], 0.0).flatten(1)
+            for numbers in (own, changed, cut)
+        )
     return own, changed, cut
 
 
@@ -532,18 +579,19 @@ def answer_to(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor
 
 
 def _alone(asked: Asked, convention: Convention, tokens: Tensor, lengths: Tensor) -> Tensor:
-    """The numbers [1, units] that a module gives to one text; beside a copy of it, where it takes two at least."""
+    """The numbers [1, n] that a module gives to one text; beside a copy of it, where it takes two at least."""
     called = CallAdapter(asked.module, replace(convention, activation=None), passing=False)
-    answer: Tensor = answer_of(called, (tokens.clone(), lengths.clone())).float().reshape(1, convention.units)
+    answer: Tensor = answer_of(called, (tokens.clone(), lengths.clone())).float().reshape(1, -1)
     return answer
 
 
 def read_answer(
     asked: Asked, convention: Convention, tokens: Tensor, lengths: Tensor, *, twice: bool = False
 ) -> Tensor:
-    """The numbers [batch, units] that a module gives; where `twice`, at the second of two calls."""
+    """The numbers [batch, units], or [batch, sequence * units], that a module gives; where `twice`, at the second of
+    two calls."""
     with torch.no_grad(), quietly_on_cpu(), left_as_it_was(asked.module):
         for _ in range(1 + twice):
             answer = called_as(convention.function, asked.module, tokens.clone(), lengths.clone())
-    numbers: Tensor = answer.float().reshape(len(tokens), convention.units)
+    numbers: Tensor = answer.float().reshape(convention.shape(len(tokens), -1)).flatten(1)
     return numbers

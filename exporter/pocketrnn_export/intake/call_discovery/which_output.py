@@ -48,7 +48,7 @@ def refused_output(asked: Asked, flow: FlowSeen, known: Sequence[Known], line: s
         return NoAnswer(Fails(line, 4, problem, advice))
     own, counts = flow.leaves.get(suffix), counts_of(asked, known)
     for other in _others(flow, counts, suffix):
-        if counts.may_follow(suffix) and other.numbers is not None:
+        if counts.may_follow(suffix) and other.numbers is not None and not asked.of_tokens:
             why: str | None = "may hold one for each token: the module answers texts of that length only"
         else:
             why = None if own is None else _why_no_answer(flow, own, counts.fixed.get(suffix), other)

@@ -207,8 +207,8 @@ def _across_bounds(bounds: Iterable[tuple[int, int]], numbers: Iterable[int]) ->
 
 
 def _same_if_any(together: Any, alone: Any) -> bool:
-    """Whether the last row of a batch is the text alone, as far as both are answered."""
-    return together is None or alone is None or _same(together[-1:], alone)
+    """Whether the last rows of a batch are those of the text alone, as far as both are answered."""
+    return together is None or alone is None or _same(together[-len(alone) :], alone)
 
 
 def _sizes(texts: int, *, one_text: bool) -> Iterator[Sizes]:

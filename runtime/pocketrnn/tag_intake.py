@@ -1,0 +1,156 @@
+"""Texts as a classifier of tokens is given them: their tokens placed, made ids, and each token's label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Final, NoReturn
+
+import numpy as np
+
+from pocketrnn.bundle.refused_texts import SKIP_THEM, limit_error, with_text_named
+from pocketrnn.engines.engine import Floats, answered
+from pocketrnn.errors import InputError, LimitError, TextError, shown
+from pocketrnn.tags import Tag, Tags
+from pocketrnn.text.alignment import PlacedToken, PlacedTokens, placed_in_text, placed_tokens
+from pocketrnn.text.checked_texts import OnError, iterated
+from pocketrnn.text_intake import TextIntake
+
+__all__ = ["TagIntake"]
+
+# So many texts are placed and answered at a time.
+_TEXTS: Final = 512
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A text, and its tokens with their ids; None for one that is passed over."""
+
+    text: Any
+    placed: PlacedTokens | None
+
+
+class TagIntake(TextIntake):
+    """Makes tags of users' texts; the arguments are those of `TextIntake`.
+
+    A question about a text as a whole is refused.
+    """
+
+    def check_whole(self) -> NoReturn:
+        """Refuse to answer for a text as a whole.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(
+            f"{self._name} gives a label for each token, and none for a text.", "Use tag() or predict_tags()."
+        )
+
+    def logits_of_one(self, _text: object) -> list[float]:
+        """Refused, as `check_whole`."""
+        self.check_whole()
+
+    def chunks(self, *_: Any, **__: Any) -> Iterable[Any]:
+        """Refused, as `check_whole`."""
+        self.check_whole()
+
+    def batches(self, *_: Any, **__: Any) -> Iterator[Any]:
+        """Refused, as `check_whole`."""
+        self.check_whole()
+
+    def tags_of_one(self, text: object) -> Tags:
+        """The tags of one text.
+
+        Raises:
+            TextError: it is neither a string nor a list of tokens.
+            LimitError: it is beyond the graph's limits.
+            InputError: its tokens cannot be placed.
+        """
+        return self._answered([self._given(text)])[0]
+
+    def groups(self, texts: Iterable[object], on_error: OnError) -> Iterator[list[_Given]]:
+        """Texts, checked and placed, some hundred at a time.
+
+        Raises:
+            TextError, LimitError, InputError: as `tags_of_one`, where errors are raised; with the position of the text.
+        """
+        if on_error not in ("raise", "skip"):
+            raise InputError(f"on_error is {on_error!r}.", "Use 'raise' or 'skip'.")
+        numbered = enumerate(iterated(texts))
+        while some := list(islice(numbered, _TEXTS)):
+            yield [self._checked(i, text, on_error) for i, text in some]
+
+    def tags(self, given: list[_Given]) -> list[Tags | None]:
+        """The tags of each text of a group; None for one that is passed over."""
+        made = iter(self._answered([one for one in given if one.placed is not None]))
+        return [None if one.placed is None else next(made) for one in given]
+
+    def _checked(self, index: int, text: object, on_error: OnError) -> _Given:
+        which = f"The text at position {index} (counted from 0)"
+        try:
+            return self._given(text, which)
+        except (TextError, LimitError) as error:
+            if on_error == "skip":
+                return _Given(text, None)
+            if isinstance(error, LimitError):
+                raise with_text_named(error, which, SKIP_THEM) from None
+            raise TextError(error.problem, f"{error.remedy.removesuffix('.')}; or {SKIP_THEM}.") from None
+
+    def _given(self, text: object, which: str = "The text") -> _Given:
+        if isinstance(text, str) and self.ready.splits:
+            placed = placed_in_text(self.encoder, text)
+        elif isinstance(text, str):
+            placed = self._placed_by_tokenizer(text)
+        else:
+            # Checks that they are tokens, or words.
+            text = self.ready.tokens(text, which) if self.encoder.pieces is None else self.ready.words(text, which)
+            placed = placed_tokens(self.encoder, text)
+        if self._limits is not None and not self._limits.take(placed.ids, self._padding_id):
+            raise limit_error(self._name, self._limits, len(placed.ids))
+        return _Given(text, placed)
+
+    def _placed_by_tokenizer(self, text: str) -> PlacedTokens:
+        """A text that the caller's own tokenizer splits: its tokens stand in the text, one after the other."""
+        tokens, found, at = self.ready.tokens(text), [], 0
+        for token in tokens:
+            start = text.find(token, at)
+            if start < 0:
+                raise InputError(
+                    f"tokenizer gives {shown(token, 40)}, which does not stand in {shown(text, 40)} as it is.",
+                    "Give the list of the text's tokens in place of the text.",
+                )
+            at = start + len(token)
+            found.append((start, at))
+        placed = placed_tokens(self.encoder, tokens)
+        moved = [PlacedToken(one.token, found[one.start][0], found[one.start][1], one.step) for one in placed.tokens]
+        return PlacedTokens(placed.ids, tuple(moved))
+
+    def _answered(self, given: list[_Given]) -> list[Tags]:
+        placed = [one.placed for one in given if one.placed is not None]
+        if not placed:
+            return []
+        logits = answered(self._engine, self._name, [np.array(one.ids, np.int64) for one in placed])
+        ends = np.cumsum([len(one.ids) for one in placed])
+        parts = np.split(logits, ends[:-1])
+        return [self._tagged(one.text, tokens, part) for one, tokens, part in zip(given, placed, parts, strict=True)]
+
+    def _tagged(self, text: Any, placed: PlacedTokens, logits: Floats) -> Tags:
+        """The tags of a text, of float32 [ids, labels]."""
+        # A module that counts the tokens itself has no answer to the last, where they are what it takes for padding.
+        answered_steps = 1 + int(np.flatnonzero(~np.isnan(logits).all(axis=1)).max(initial=-1))
+        asked = [token for token in placed.tokens if token.step is not None and token.step < answered_steps]
+        own = logits[np.array([token.step for token in asked], np.int64)]
+        if not asked:
+            return Tags((), text, tuple((one.token, one.start, one.end) for one in placed.tokens))
+        self._answers.check_finite(own)
+        probabilities = self._answers.probabilities(own)
+        best = own.argmax(1).tolist()
+        likeliest = probabilities[np.arange(len(best)), best].tolist()
+        tags = tuple(
+            Tag(token.token, self._answers.labels[i], probability, token.start, token.end)
+            for token, i, probability in zip(asked, best, likeliest, strict=True)
+        )
+        tagged = set(asked)
+        rest = tuple((one.token, one.start, one.end) for one in placed.tokens if one not in tagged)
+        return Tags(tags, text, rest)
