@@ -85,13 +85,14 @@ def test_after_patience_it_reads_as_many_epochs_as_were_kept(tmp_path: Path) -> 
         assert torch.equal(made.module.state_dict()[name], tensor), name
 
 
-def test_it_reads_the_rows_that_were_held_out() -> None:
+def test_it_reads_the_rows_that_were_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
     # Every validation row is of one class, which its words tell; no training row is.
     data = easy_texts(60)
     held = LabelledTexts(["seldom never ever"] * 30, np.full(30, 2), data.labels, "held out")
     settings = replace(FITTED, epochs=6, min_freq=1, word_dropout=0.0)
     more = replace(data, texts=[*data.texts, "seldom never ever"], targets=np.append(data.targets, 0))
-    before = states_of(settings, more, validation=held, held_out=True)
+    monkeypatch.setattr(LabelledTexts, "parts", lambda *_: (more, held))
+    before = states_of(settings, more)
     assert before[5].best.metrics["validation_accuracy"] == 0.0
     encoder_rows = before[-1].best
     tokens = torch.tensor([[encoder_rows.vocabulary.index(word) for word in ("seldom", "never", "ever")]])

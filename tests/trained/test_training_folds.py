@@ -74,7 +74,7 @@ def test_the_mean_and_the_spread_are_those_of_the_folds() -> None:
     result = CrossValidation(tuple(Fold(2, a, a, a, a / 2) for a in (0.5, 0.9, 1.0)), several_labels=False)
     assert result.mean == pytest.approx(0.8)
     assert result.deviation == pytest.approx(np.std([0.5, 0.9, 1.0], ddof=1))
-    assert result.said == "3 folds: right of 80.0% ± 26.5 (standard deviation); the linear model of 40.0% ± 13.2."
+    assert result.said == "accuracy 80.0% ± 26.5% of 6 rows, by 3 folds; the linear model 40.0% ± 13.2%."
     assert result.metrics == {"folds": 3, "folds_accuracy": result.mean, "folds_accuracy_deviation": result.deviation}
 
 
@@ -88,8 +88,8 @@ def test_the_command_says_how_long_measures_and_keeps_the_classifier_of_all_rows
     assert done.exit_code == 0, done.output
     assert "2 folds take" in done.stderr
     assert "2 folds of all 60 rows follow, about 0:0" in done.stderr
-    assert "Fold 2 of 2: right of" in done.stderr
-    assert "Cross-validation by 2 folds: right of" in done.stdout
+    assert "Fold 2 of 2: accuracy" in done.stderr
+    assert "Cross-validation: accuracy" in done.stdout
     report = (tmp_path / "c/report.md").read_text()
     assert "| fold | rows | accuracy | mean F1 | linear model |" in report
     kept = checkpoints.read(tmp_path / "c")

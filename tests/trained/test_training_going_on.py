@@ -17,8 +17,8 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import DataError, InputError
 from pocketrnn_training import fit, run_folder
 from pocketrnn_training.classifiers import checkpoint as checkpoints
-from pocketrnn_training.classifiers.architecture import LINEAR
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
+from pocketrnn_training.classifiers.linear import LINEAR
 from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.preparation.going_on import Start, settings_of, with_labels_of
 from pocketrnn_training.rows.data import LabelledTexts

@@ -142,9 +142,9 @@ def test_the_command_says_the_accuracy_of_the_folds_with_its_spread(tmp_path: Pa
     done = CliRunner().invoke(main, ["train", file, "-o", str(tmp_path / "c"), "--kernels", "84"])
     assert done.exit_code == 0, done.output
     assert "±" in done.output
-    assert "by 5 folds" in done.output
+    assert "of 40 rows, by 5 folds" in done.output
     report = (tmp_path / "c" / "report.md").read_text()
-    for said in ("5 folds of all 40 rows", "84 random kernels", "A random forest", "of the other folds"):
+    for said in ("of 40 rows, by 5 folds", "84 random kernels", "A random forest", "of the other folds"):
         assert said in report
     assert "learning_curve.png" not in report
     assert "| hidden" not in report

@@ -10,13 +10,17 @@ import pytest
 import torch
 from training_data import LABELS, QUICK, SMALL, easy_texts
 
+from pocketrnn.classifier import Classifier
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn_export.bundle import export
-from pocketrnn_export.trained import arguments_of
+from pocketrnn_export.packing import pack
+from pocketrnn_export.trained import arguments_of, export_trained
 from pocketrnn_training.classifiers import checkpoint as checkpoints
-from pocketrnn_training.classifiers.architecture import LINEAR, LinearScores, RecurrentClassifier
+from pocketrnn_training.classifiers.architecture import RecurrentClassifier
 from pocketrnn_training.classifiers.inference import encoded_rows, logits_of
+from pocketrnn_training.classifiers.linear import LINEAR, LinearArchitecture, LinearScores
 from pocketrnn_training.measures.calibration import apply_temperature
+from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.rows.batches import EncodedTexts
 from pocketrnn_training.rows.data import LabelledTexts
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers
@@ -45,7 +49,7 @@ def test_a_module_says_what_the_fit_says_however_its_rows_are_padded(pieces: boo
     shapes = ((11, 3), (16, 3), (known.joints, 3), (3,))
     sizes = rng.uniform(1, 9, (11, 1)).astype(np.float32)
     part = LinearPart(known, sizes, *(rng.standard_normal(shape).astype(np.float32) for shape in shapes))
-    scores = LinearScores(replace(SMALL, vocabulary_size=11, pairs=16, joints=known.joints, classes=3))
+    scores = LinearScores(LinearArchitecture(11, 3, SMALL.padding_id, pairs=16, joints=known.joints))
     scores.load_state_dict(part.tensors(2.0))
     tokens, lengths = rows.batch(np.arange(len(rows.lengths)), 1)
     found = scores(torch.from_numpy(tokens), torch.from_numpy(lengths))
@@ -180,6 +184,22 @@ def test_going_on_fits_it_anew_with_the_new_words() -> None:
 def test_too_many_classes_have_none() -> None:
     assert pairs_for(15_000, 1000) == 0
     assert pairs_for(2000, 77) * 77 * 4 <= 2**21
+
+
+def test_as_the_whole_classifier_it_is_read_exported_and_packed(tmp_path: Path) -> None:
+    data = easy_texts(100)
+    best = train(data, replace(ONE, compare=None, tokenizer="basic_english"))
+    assert isinstance(best.architecture, LinearArchitecture)
+    checkpoints.write(best, tmp_path / "c")
+    assert checkpoints.read(tmp_path / "c").architecture == best.architecture
+    export_trained(checkpoints.read(tmp_path / "c"), tmp_path / "b")
+    pack(tmp_path / "b", tmp_path / "c.prnn")
+    expected = evaluate(best, data)
+    for made in (tmp_path / "b", tmp_path / "c.prnn"):
+        assert evaluate(Classifier.load(made), data).confusion == expected.confusion
+    module, described = arguments_of(best)
+    with pytest.raises(ExportError, match="--no-linear"):
+        export(module, tmp_path / "s", **described, streaming=True)
 
 
 def test_it_is_not_exported_for_streaming(tmp_path: Path) -> None:

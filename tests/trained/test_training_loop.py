@@ -295,9 +295,10 @@ def test_logits_are_in_the_order_of_the_rows(packed: bool) -> None:
 @pytest.mark.parametrize(
     ("rows", "classes", "epochs"),
     [
-        (10, 10, 60),
-        (10, 2, 60),
-        (500, 6, 20),
+        (10, 10, 20),
+        (10, 2, 20),
+        (150, 6, 16),
+        (500, 6, 8),
         (1_200, 10, 9),
         (5_000, 6, 8),
         (9_000, 77, 13),
@@ -312,7 +313,7 @@ def test_a_small_set_is_read_more_often_than_a_large_one(rows: int, classes: int
 
 
 def test_what_is_not_set_is_decided_by_the_rows_and_the_state() -> None:
-    assert [TextSettings().batch_size_for(rows) for rows in (19_999, 20_000)] == [64, 128]
+    assert [TextSettings().batch_size_for(rows) for rows in (499, 500, 1_000, 19_999, 20_000)] == [16, 32, 64, 64, 128]
     assert TextSettings(batch_size=7).batch_size_for(20_000) == 7
     small = {"hidden_dim": 32, "bidirectional": False}
     assert TextSettings().dropout_for(8) == 0.5
@@ -322,5 +323,5 @@ def test_what_is_not_set_is_decided_by_the_rows_and_the_state() -> None:
     decided = TextSettings(epoch_size=30_000).decided(10, 4)
     assert (decided.batch_size, decided.epochs, decided.dropout) == (128, 4, 0.5)
     checkpoint = train(easy_texts(60), replace(QUICK, batch_size=None, dropout=None, epochs=1))
-    assert [checkpoint.training[name] for name in ("batch_size", "dropout", "epochs")] == [64, 0.0, 1]
+    assert [checkpoint.training[name] for name in ("batch_size", "dropout", "epochs")] == [16, 0.0, 1]
     assert checkpoint.architecture.dropout == 0.0

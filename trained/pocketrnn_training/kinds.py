@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pocketrnn_training.baselines.baseline import Baseline
 from pocketrnn_training.baselines.convolution_baseline import sequence_baseline
-from pocketrnn_training.baselines.linear_baseline import linear_baseline
+from pocketrnn_training.baselines.linear_baseline import text_baseline
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.preparation.sequence_preparation import prepare_sequences
 from pocketrnn_training.preparation.task import Task
@@ -42,7 +42,7 @@ class Kind:
 
 
 _KINDS: Final = (
-    Kind(LabelledTexts, TextSettings, prepare, lambda training, validation, _: linear_baseline(training, validation)),
+    Kind(LabelledTexts, TextSettings, prepare, text_baseline),
     Kind(LabelledSequences, NumberSettings, prepare_sequences, sequence_baseline),
 )
 

@@ -28,7 +28,6 @@ from pocketrnn_training.rows.data import with_unlabelled
 from pocketrnn_training.rows.data_source import DataSource
 from pocketrnn_training.rows.labelled_rows import LabelledRows, fold_of_rows
 from pocketrnn_training.settings.every_run import Settings
-from pocketrnn_training.texts.part_weights import told_by_folds
 from pocketrnn_training.training import TrainingState, train
 
 __all__ = ["TrainingRun"]
@@ -144,8 +143,6 @@ class TrainingRun:
     def _train(self, report: Callable[[Progress | Epoch | Notice], None]) -> Checkpoint:
         data = self._all_rows()
         given = self.source.read_more(self.validation, data) if self.validation else None
-        # Split here, since the report needs the validation rows, too.
-        training_data, validation_data = data.parts(given, self.settings)
         if self.folds is not None:
             # Before the training, which may take long: whether there can be such folds.
             fold_of_rows(data, self.folds, np.random.default_rng(0))
@@ -161,11 +158,10 @@ class TrainingRun:
         start = time.monotonic()
         best = self._remembering(
             train(
-                training_data,
+                data,
                 self.settings,
                 name=(self.name or name_of(self.output) or "classifier")[:_NAME_CHARACTERS],
-                validation=validation_data,
-                held_out=not self.validation,
+                validation=given,
                 word_vectors=self.word_vectors,
                 examples=None if self.examples else (),
                 report=note,
@@ -177,6 +173,9 @@ class TrainingRun:
         state = self.state
         assert state is not None  # noqa: S101 - it was kept after the first epoch at the latest
         answers = reports.ValidationAnswers.of_state(state)
+        # The same parts as the training had.
+        of_folds = best.measured_by_folds
+        training_data, validation_data = (data, data) if of_folds else data.parts(given, self.settings)
         baseline = _compared(training_data, validation_data, best, report)
         if self.folds is not None:
             best = self._in_folds(best, data, self.folds, time.monotonic() - start, report)
@@ -243,30 +242,12 @@ def _compared(
 ) -> Baseline | None:
     """The baseline: a simple model, fitted and measured on the same rows."""
     report(Step("A simple model is fitted on the same rows, to compare with."))
-    candidate = told_by_folds(best.data)
-    if candidate is None:
-        baseline = kind_of(training).baseline(training, validation, best)
-    else:
-        baseline = _baseline_by_folds(training, best, candidate.folds)
+    baseline = kind_of(training).baseline(training, validation, best)
     if baseline is not None:
         report(Step(f"The {baseline.NAME} {baseline.said}."))
     else:
         report(Step("There is no such model: the rows have one class or no word, or it would be too large."))
     return baseline
-
-
-def _baseline_by_folds(data: LabelledRows, best: Checkpoint, folds: int) -> Baseline | None:
-    """The same by the folds by which the parts of the classifier were weighed."""
-    fold_of = fold_of_rows(data, folds, np.random.default_rng(best.training["seed"]))
-    found = []
-    for fold in range(folds):
-        others, rows = (data.rows(np.flatnonzero(some)) for some in (fold_of != fold, fold_of == fold))
-        one = kind_of(data).baseline(others, rows, best)
-        if one is None:
-            return None
-        found.append(one)
-    accuracy = np.average([one.accuracy for one in found], weights=np.bincount(fold_of))
-    return replace(found[0], accuracy=float(accuracy), folds=folds)
 
 
 def _state_to_resume(output: Path, settings: Settings) -> TrainingState:

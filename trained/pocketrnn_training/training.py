@@ -15,13 +15,13 @@ import torch
 from lightning_fabric import Fabric
 
 from pocketrnn.errors import InputError
-from pocketrnn_training.candidates.comparison import compared, may_compare
-from pocketrnn_training.candidates.kernel_fit import fit_kernels
+from pocketrnn_training.candidates.at_once import fit_at_once, is_fitted_at_once
+from pocketrnn_training.candidates.candidate import candidates_of
+from pocketrnn_training.candidates.comparison import Comparison, compared, may_compare, may_measure
 from pocketrnn_training.classifiers.checkpoint import Checkpoint, rules_documents
-from pocketrnn_training.classifiers.kernels import KernelArchitecture
 from pocketrnn_training.kinds import kind_of
 from pocketrnn_training.loop.duration import about_duration
-from pocketrnn_training.loop.final_fit import FinalFit
+from pocketrnn_training.loop.final_fit import FinalFit, OnlyFit
 from pocketrnn_training.loop.processes import Loop, fabric_quiet, in_processes
 from pocketrnn_training.loop.training_loop import TrainingError, TrainingLoop, TrainingState
 from pocketrnn_training.preparation.task import Beside, Task
@@ -31,14 +31,11 @@ from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers
 from pocketrnn_training.settings.every_run import ANY_TIME, Settings
 from pocketrnn_training.settings.text_settings import TextSettings
-from pocketrnn_training.texts.part_weights import Candidate, candidates_of, document_of
 
 __all__ = ["TrainingError", "TrainingState", "train"]
 
 # The linear part knows the training rows by heart, so that figures of both parts on them would say nothing.
-_OF_BOTH_PARTS: Final = (
-    "A linear part is fitted already: training figures are of the recurrent part alone, validation figures of both."
-)
+_OF_BOTH_PARTS: Final = "A linear part is fitted already: training figures are of the recurrent part alone{}."
 
 
 def train(
@@ -47,7 +44,6 @@ def train(
     *,
     name: str = "classifier",
     validation: LabelledRows | None = None,
-    held_out: bool = False,
     teacher: TeacherAnswers | None = None,
     word_vectors: Path | None = None,
     examples: Sequence[str] | None = None,
@@ -74,7 +70,6 @@ def train(
         settings: the choices: `TextSettings` for texts, `NumberSettings` for sequences of numbers.
         name: the name of the classifier.
         validation: rows to validate with, with the labels of `data`; without them a part of `data` is held out.
-        held_out: the validation rows are of the same data, which the final fit may read (`Settings.final_fit`).
         teacher: a teacher's answers for the rows of `data` (`read_teacher`, `TeacherAnswers.of`); rows that it answers
             need no label.
         word_vectors: a file in GloVe's format that the embedding starts from. Words that it lacks start at random.
@@ -109,25 +104,28 @@ def train(
     settings.check_beside(teacher=teacher, word_vectors=word_vectors, before=before)
     fabric = _fabric(settings)
     beside = Beside(teacher, word_vectors, before)
-    of_same_data = validation is None or held_out
+    of_same_data = validation is None
     _check_final_fit(settings, may=of_same_data)
-    settings, candidates = _compared(data, validation, settings, beside, resume, report)
+    found = _compared(data, validation, settings, beside, resume, report)
+    if found is not None:
+        settings = replace(settings, tokenizer=found.taken.tokenizer)  # type: ignore[call-arg]
+        validation = validation if found.folds is None else data
     task, decided = kind.prepare(data, validation, settings, report, examples=examples, beside=beside)
-    if candidates:
-        task = replace(task, parts=candidates[0].weights, about=task.about | document_of(candidates))
+    if found is not None:
+        task = found.applied(task)
     may_fit_all = of_same_data and task.teaching is None
     _check_final_fit(settings, may=may_fit_all)
     settings = replace(decided, final_fit=decided.final_fit and may_fit_all)
     loop = TrainingLoop(task, settings, name, _digest(task, settings), resume)
     if resume is not None and resume.task != loop.digest:
         raise _another_run(resume, settings)
-    if isinstance(task.architecture, KernelArchitecture):
-        return fit_kernels(loop, report, keep)
+    if is_fitted_at_once(task):
+        return fit_at_once(loop, report, keep)
     with fabric_quiet(), _generators_restored():
         alone = fabric if settings.processes == 1 else _fabric(replace(settings, processes=1))
         report(Step(about_duration(loop, alone)))
     if task.linear is not None:
-        report(Step(_OF_BOTH_PARTS))
+        report(Step(_OF_BOTH_PARTS.format(", validation figures of both" if task.folds is None else "")))
     return _best_of(loop, report, keep)
 
 
@@ -146,18 +144,20 @@ def _compared(
     beside: Beside,
     resume: TrainingState | None,
     report: Callable[[Progress | Epoch | Notice], None],
-) -> tuple[Settings, tuple[Candidate, ...]]:
-    """The ways to cut the texts, compared by folds, or those of the run to resume, and the settings with the best; none
-    where nothing is compared."""
+) -> Comparison | None:
+    """What folds choose, or chose of the run to resume; None where nothing is compared."""
     if not (isinstance(data, LabelledTexts) and isinstance(settings, TextSettings)):
-        return settings, ()
+        return None
     assert isinstance(validation, LabelledTexts | None)  # noqa: S101 - others were refused
-    candidates: tuple[Candidate, ...] = ()
+    if not may_compare(data, settings, beside):
+        return None
+    if validation is None and may_measure(data, settings, beside):
+        # What is measured so is kept at its end only: there is nothing to resume but a run that is over.
+        return compared(data, settings, _run, report, measure=True)
     if resume is not None:
         candidates = candidates_of(resume.best.data)
-    elif may_compare(data, settings, beside):
-        candidates = compared(data.parts(validation, settings)[0], settings, _run, report)
-    return (replace(settings, tokenizer=candidates[0].tokenizer) if candidates else settings), candidates
+        return Comparison(candidates) if candidates else None
+    return compared(data.parts(validation, settings)[0], settings, _run, report)
 
 
 def _another_run(state: TrainingState, settings: Settings) -> InputError:
@@ -177,6 +177,7 @@ def _best_of(
 ) -> Checkpoint:
     """Run the loop, in this process or in several, then the final fit, and return the checkpoint that comes of it."""
     state = loop.resume
+    work: Loop = loop if loop.task.folds is None else OnlyFit(loop)
 
     def emit(event: Progress | Epoch | Notice | TrainingState) -> None:
         nonlocal state
@@ -187,8 +188,10 @@ def _best_of(
             report(event)
 
     if state is None or not state.fitted:
-        _run(loop, loop.settings, emit)
+        _run(work, loop.settings, emit)
     assert state is not None  # noqa: S101 - it was kept after the first epoch at the latest
+    if loop.task.folds is not None:
+        return state.best
     epochs = loop.epochs if loop.keeps_last else int(state.best.metrics["epoch"])
     if loop.settings.final_fit and state.fitted < epochs:
         whole = loop.with_task(loop.task.with_validation_rows()).with_epochs(epochs)

@@ -24,6 +24,7 @@ from pocketrnn_export.proof.cases import Ids
 from pocketrnn_export.proof.comparing import session_of
 from pocketrnn_export.proof.float64_graph import Doubles, Run64, evaluator, in_float64
 from pocketrnn_training.classifiers.architecture import RecurrentClassifier
+from pocketrnn_training.classifiers.linear import LinearClassifier
 
 __all__ = ["STEP", "STEP_FILE", "step_form"]
 
@@ -68,7 +69,7 @@ def _check(module: nn.Module, rules: AnyTextRules) -> None:
     """
     if isinstance(module, RecurrentClassifier) and module.architecture.bidirectional:
         raise bidirectional("text", "word")
-    if isinstance(module, RecurrentClassifier) and module.linear is not None:
+    if isinstance(module, RecurrentClassifier | LinearClassifier) and module.linear is not None:
         raise ExportError(
             "A classifier with a linear part cannot be exported for streaming.",
             "Train one with `pocketrnn train --one-direction --no-linear`, or leave streaming out.",

@@ -1,45 +1,54 @@
-"""Words or pieces, and how much each part weighs: compared by folds, in which each row is answered unseen.
+"""Words or pieces, with a recurrent part or without, and how much each part weighs: compared by folds.
 
 A tenth of the rows cannot tell: of 360 rows, the standard error of an accuracy is 2.4 points. Where rows are few,
 training is cheap, so that each way of cutting the texts is trained on the rows of all folds but one, and answers the
-rows of that one. The weights of both parts are fitted on these answers (`pocketrnn_training.texts.part_weights`).
+rows of that one, which it has not seen. The weights of both parts are fitted on these answers
+(`pocketrnn_training.texts.part_weights`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
 from pocketrnn.errors import DataError
+from pocketrnn_training.candidates.candidate import Candidate, document_of
+from pocketrnn_training.classifiers.architecture import Architecture
 from pocketrnn_training.classifiers.inference import logits_of
 from pocketrnn_training.loop.learner import Learner
 from pocketrnn_training.loop.processes import Loop
 from pocketrnn_training.loop.threads import limited
 from pocketrnn_training.loop.training_loop import TrainingLoop
+from pocketrnn_training.measures.fold_scores import FoldScores
 from pocketrnn_training.preparation.task import Beside, Task
 from pocketrnn_training.preparation.text_preparation import prepare
 from pocketrnn_training.progress import Notice, Step
 from pocketrnn_training.rows.data import LabelledTexts
 from pocketrnn_training.rows.labelled_rows import fold_of_rows
-from pocketrnn_training.settings.every_run import Settings
+from pocketrnn_training.settings.every_run import FEW_VALIDATION_ROWS, Settings
 from pocketrnn_training.settings.text_settings import BPE, WORDS, TextSettings
-from pocketrnn_training.texts.part_weights import Candidate, PartWeights, fitted_weights
+from pocketrnn_training.texts.part_weights import PartWeights, fitted_weights
 
-__all__ = ["compared", "may_compare"]
+__all__ = ["Comparison", "compared", "may_compare", "may_measure"]
+
+Floats = npt.NDArray[np.float64]
 
 # Called with work, its settings and what it emits to.
 Run = Callable[[Loop, Settings, Callable[[Any], None]], None]
 
 _FOLDS: Final = 4
-# After so many folds the likelier way goes on alone, where there are enough rows to tell.
+# After so many folds the likelier way goes on alone, and only if it is better than the linear part alone.
 _FOLDS_OF_ALL: Final = 2
-_ENOUGH_ROWS: Final = 1_000
+# Standard errors by which one way is worse than another when nothing more is asked of it.
+_CLEARLY: Final = 2
 # From so many rows on, validation rows say enough, and the folds take too long.
 _MANY_ROWS: Final = 10_000
 # With fewer different rows, folds say nothing.
@@ -70,37 +79,104 @@ def may_compare(data: LabelledTexts, settings: TextSettings, beside: Beside) -> 
     return bool(decided.linear) and len(np.unique(data.groups)) >= _FEWEST_ROWS // 2
 
 
+def may_measure(data: LabelledTexts, settings: TextSettings, beside: Beside) -> bool:
+    """Whether folds of all rows are to measure the classifier, too: where the rows that would be held out are too few.
+
+    Args:
+        data: the rows.
+        settings: the choices, as they were given.
+        beside: what is learnt from beside the rows.
+    """
+    few = len(data) * settings.validation_share < FEW_VALIDATION_ROWS
+    # Validation rows are to end the training there.
+    return few and settings.patience is None and may_compare(data, settings, beside)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The candidates of a run, the one that is taken first, and the answers of folds by which it is measured.
+
+    Attributes:
+        candidates: what was compared.
+        folds: int64 [rows], the fold of each training row, where all rows are in folds; None where rows are held out.
+        unseen: float32 [rows, classes], what the candidate that is taken says of each row, fitted on other folds; None
+            without folds.
+    """
+
+    candidates: tuple[Candidate, ...]
+    folds: npt.NDArray[np.int64] | None = None
+    unseen: Tensor | None = None
+
+    @property
+    def taken(self) -> Candidate:
+        """The candidate that answers rows that it has not seen best."""
+        return self.candidates[0]
+
+    def applied(self, task: Task) -> Task:
+        """A task with the parts of the candidate that is taken, and their weights."""
+        architecture = task.architecture
+        if self.taken.is_linear and isinstance(architecture, Architecture):
+            architecture = architecture.linear_part_alone
+        about = task.about | document_of(self.candidates)
+        return replace(
+            task,
+            architecture=architecture,
+            parts=self.taken.weights,
+            about=about,
+            folds=self.folds,
+            unseen=self.unseen,
+        )
+
+
 def compared(
-    data: LabelledTexts, settings: TextSettings, run: Run, report: Callable[[Notice], None]
-) -> tuple[Candidate, ...]:
-    """The ways to cut the texts, the best first; none where no way can be trained.
+    data: LabelledTexts, settings: TextSettings, run: Run, report: Callable[[Notice], None], *, measure: bool = False
+) -> Comparison | None:
+    """The ways to make a classifier, compared; None where no way can be trained.
+
+    The linear parts of all ways are fitted first, since they take little time. The recurrent part is trained only
+    where it may change the choice: not of a way whose linear part is clearly worse, and on two folds more only where
+    it has lowered the loss of the first two.
 
     Args:
         data: the training rows.
         settings: the choices, as they were given.
         run: does the work of a loop.
-        report: called with a `Step` about each way.
+        report: called with a `Step` about each candidate, and with a notice of the choice.
+        measure: the answers of the folds are to measure the classifier, too.
     """
     fold_of = fold_of_rows(data, _FOLDS, np.random.default_rng(settings.seed))
-    ways = [_Way(tokenizer, data, settings, fold_of) for tokenizer in _tokenizers(settings)]
-    what = "how texts are cut and " if len(ways) > 1 else ""
+    tokenizers = _tokenizers(settings)
+    what = "how texts are cut and " if len(tokenizers) > 1 else ""
     report(Step(f"Before the training, {_FOLDS} folds of the rows choose {what}what each part weighs."))
-    found: list[Candidate] = []
+    ways = [way for one in tokenizers if (way := _Way.read(one, data, settings, fold_of)) is not None]
+    if not ways:
+        return None
+    ways.sort(key=lambda way: way.linear.losses.mean())
+    rivals = [way for way in ways if not _is_clearly_less(ways[0].linear.losses, way.linear.losses)]
     for fold in range(_FOLDS):
-        ways = [way for way in ways if way.answers_fold(fold, run)]
-        if fold + 1 == _FOLDS_OF_ALL and len(data) >= _ENOUGH_ROWS:
-            found = _in_order(ways)
-            ways = [way for way in ways if way.tokenizer == found[0].tokenizer] if found else []
-    found = [*_in_order(ways), *found[1:]]
-    for candidate in found:
-        report(Step(f"{_named(candidate)}: {candidate.reached}; {candidate.parts_said}."))
-    if len(found) > 1:
-        report(Notice(f"{_named(found[0])} answer rows that they have not seen best, so that texts are cut into them."))
-    return tuple(found)
-
-
-def _named(candidate: Candidate) -> str:
-    return "Pieces of words" if candidate.tokenizer == BPE else "Words"
+        for way in rivals:
+            way.learn(fold, run)
+        if fold + 1 == _FOLDS_OF_ALL and rivals:
+            best = min(rivals, key=lambda way: way.both.losses.mean())
+            rivals = [best] if _mean_gain(best.both.losses, ways[0].linear_of(fold + 1).losses)[0] > 0 else []
+    taken, is_linear = ways[0], True
+    for way in rivals:
+        gain, error = _mean_gain(way.both.losses, ways[0].linear.losses)
+        if gain > error:
+            taken, is_linear = way, False
+    first = taken.candidate(recurrent=not is_linear)
+    others = [way.candidate(recurrent=one) for way in ways for one in (True, False) if way.has(recurrent=one)]
+    candidates = (first, *(other for other in sorted(others, key=lambda other: other.loss) if other != first))
+    for candidate in candidates:
+        report(Step(f"{candidate.said}."))
+    said = f"The folds choose {first.named}"
+    report(Notice(f"{said}: a recurrent part brings no more than chance." if is_linear else f"{said}."))
+    if not measure:
+        return Comparison(candidates)
+    answered = taken.linear if is_linear else taken.both
+    unseen = np.empty_like(answered.logits)
+    unseen[answered.rows] = answered.logits
+    return Comparison(candidates, fold_of, torch.from_numpy(unseen.astype(np.float32)))
 
 
 def _tokenizers(settings: TextSettings) -> tuple[str, ...]:
@@ -109,8 +185,44 @@ def _tokenizers(settings: TextSettings) -> tuple[str, ...]:
     return (WORDS, BPE) if settings.tokenizer is None else (settings.tokenizer,)
 
 
-def _in_order(ways: list[_Way]) -> list[Candidate]:
-    return sorted((way.candidate() for way in ways), key=lambda one: one.loss)
+def _mean_gain(losses: Floats, others: Floats) -> tuple[float, float]:
+    """By how much losses are smaller than others of the same rows, in the mean, and the standard error of that."""
+    gains = others - losses
+    return float(gains.mean()), float(gains.std(ddof=1) / len(gains) ** 0.5)
+
+
+def _is_clearly_less(losses: Floats, others: Floats) -> bool:
+    gain, error = _mean_gain(losses, others)
+    return gain > _CLEARLY * error
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """The answers of a way to the rows of some folds, each with weights of the parts that were fitted on the other folds.
+
+    Attributes:
+        rows: int64 [answered], the rows.
+        logits: float64 [answered, classes].
+        losses: float64 [answered].
+        scores: the accuracies of the folds.
+    """
+
+    rows: npt.NDArray[np.int64]
+    logits: Floats
+    losses: Floats
+    scores: FoldScores
+
+
+@dataclass
+class _Fold:
+    """A fold as one way reads it: its rows, its task, the logits of the linear part, and of the recurrent one, once it
+    is trained."""
+
+    rows: npt.NDArray[np.int64]
+    task: Task
+    settings: TextSettings
+    linear: Floats
+    recurrent: Floats | None = None
 
 
 @dataclass
@@ -118,65 +230,100 @@ class _Way:
     """One way of cutting the texts, and its answers so far."""
 
     tokenizer: str
-    data: LabelledTexts
-    settings: TextSettings
-    fold_of: npt.NDArray[np.int64]
-    # The rows of each fold so far, and the logits of both parts.
-    answers: list[tuple[npt.NDArray[np.int64], npt.NDArray[Any], npt.NDArray[Any]]] = field(default_factory=list)
+    targets: npt.NDArray[np.int64]
+    folds: list[_Fold]
 
-    def answers_fold(self, fold: int, run: Run) -> bool:
-        """Answer the rows of a fold; whether the others can be learnt from."""
-        of_words = self.tokenizer != BPE
+    @classmethod
+    def read(
+        cls, tokenizer: str, data: LabelledTexts, settings: TextSettings, fold_of: npt.NDArray[np.int64]
+    ) -> Self | None:
+        """The way with the linear part of each fold, fitted on the others; None where one of them cannot be fitted."""
         settings = replace(
-            self.settings,
-            tokenizer=self.tokenizer,
+            settings,
+            tokenizer=tokenizer,
             # A fold is known by as many words as the whole.
-            min_freq=self.settings.min_freq_for(len(self.data), of_words=of_words),
+            min_freq=settings.min_freq_for(len(data), of_words=tokenizer != BPE),
             final_fit=False,
         )
-        others, rows = np.flatnonzero(self.fold_of != fold), np.flatnonzero(self.fold_of == fold)
-        try:
-            task, decided = prepare(self.data.rows(others), self.data.rows(rows), settings, lambda _: None, examples=())
-        except DataError:
-            return False
-        if task.linear is None:
-            return False
+        folds = []
+        for fold in range(_FOLDS):
+            others, rows = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
+            try:
+                task, decided = prepare(data.rows(others), data.rows(rows), settings, lambda _: None, examples=())
+            except DataError:
+                return None
+            if task.linear is None:
+                return None
+            logits = task.linear.logits(task.validation_rows).astype(np.float64)
+            folds.append(_Fold(rows, task, decided, logits))
+        return cls(tokenizer, data.targets, folds)
+
+    def learn(self, fold: int, run: Run) -> None:
+        """Train the recurrent part of a fold."""
+        one = self.folds[fold]
         answered: list[Tensor] = []
-        loop = TrainingLoop(task, decided, "fold", "")
-        run(_FoldFit(loop), decided, lambda event: answered.append(event) if isinstance(event, Tensor) else None)
-        self.answers.append((rows, answered[0].numpy(), task.linear.logits(task.validation_rows)))
-        return True
+        work = _FoldFit(TrainingLoop(one.task, one.settings, "fold", ""))
+        run(work, one.settings, lambda event: answered.append(event) if isinstance(event, Tensor) else None)
+        one.recurrent = answered[0].double().numpy()
 
-    def candidate(self) -> Candidate:
-        """The candidate's result on the folds so far."""
-        from scipy.special import log_softmax
+    def has(self, *, recurrent: bool) -> bool:
+        """Whether there are such answers."""
+        return not recurrent or self.folds[0].recurrent is not None
 
-        targets = [self.data.targets[rows] for rows, *_ in self.answers]
-        right, losses = [], []
-        for fold, (_, recurrent, linear) in enumerate(self.answers):
-            weights = self._weights([i for i in range(len(self.answers)) if i != fold])
-            logits = weights.total(recurrent.astype(np.float64), linear)
-            right.append(logits.argmax(axis=1) == targets[fold])
-            losses.append(-log_softmax(logits, axis=1)[np.arange(len(logits)), targets[fold]])
-        weights = self._weights(range(len(self.answers)))
-        parts = (np.concatenate([answer[part] for answer in self.answers]) for part in (1, 2))
-        alone = [float((part.argmax(axis=1) == np.concatenate(targets)).mean()) for part in parts]
+    @property
+    def both(self) -> _Answered:
+        """The answers of both parts, of the folds whose recurrent part was trained."""
+        return self._answered([fold for fold in self.folds if fold.recurrent is not None], recurrent=True)
+
+    @cached_property
+    def linear(self) -> _Answered:
+        """The answers of the linear part alone."""
+        return self.linear_of(len(self.folds))
+
+    def linear_of(self, folds: int) -> _Answered:
+        """The same of the first folds."""
+        return self._answered(self.folds[:folds], recurrent=False)
+
+    def candidate(self, *, recurrent: bool) -> Candidate:
+        """The result with both parts, or of the linear part alone."""
+        answered = self.both if recurrent else self.linear
+        folds = [fold for fold in self.folds if not recurrent or fold.recurrent is not None]
+        weights, of_recurrent = self._weights(folds, recurrent=recurrent), None
+        if recurrent:
+            right = np.concatenate([f.recurrent.argmax(axis=1) == self.targets[f.rows] for f in folds])  # type: ignore[union-attr]
+            of_recurrent = float(right.mean())
         return Candidate(
             tokenizer=self.tokenizer,
             recurrent_weight=weights.recurrent,
             linear_weight=weights.linear,
-            rows=len(np.concatenate(targets)),
-            folds=len(self.answers),
-            accuracy=float(np.concatenate(right).mean()),
-            deviation=float(np.std([one.mean() for one in right], ddof=1)),
-            loss=float(np.concatenate(losses).mean()),
-            recurrent_accuracy=alone[0],
-            linear_accuracy=alone[1],
+            rows=answered.scores.rows,
+            folds=answered.scores.folds,
+            accuracy=answered.scores.mean,
+            deviation=answered.scores.deviation,
+            loss=float(answered.losses.mean()),
+            recurrent_accuracy=of_recurrent,
         )
 
-    def _weights(self, folds: Any) -> PartWeights:
-        rows, recurrent, linear = (np.concatenate(some) for some in zip(*(self.answers[i] for i in folds), strict=True))
-        return fitted_weights(recurrent, linear, self.data.targets[rows])
+    def _answered(self, folds: Sequence[_Fold], *, recurrent: bool) -> _Answered:
+        from scipy.special import log_softmax
+
+        found = []
+        for fold in folds:
+            weights = self._weights([other for other in folds if other is not fold], recurrent=recurrent)
+            found.append(weights.total(fold.recurrent if recurrent else 0.0, fold.linear))
+        rows, logits = np.concatenate([fold.rows for fold in folds]), np.concatenate(found)
+        targets = self.targets[rows]
+        number = np.repeat(np.arange(len(folds)), [len(fold.rows) for fold in folds])
+        scores = FoldScores.of_right(logits.argmax(axis=1) == targets, number)
+        return _Answered(rows, logits, -log_softmax(logits, axis=1)[np.arange(len(rows)), targets], scores)
+
+    def _weights(self, folds: Sequence[_Fold], *, recurrent: bool) -> PartWeights:
+        of_recurrent = [fold.recurrent for fold in folds if recurrent and fold.recurrent is not None]
+        return fitted_weights(
+            np.concatenate(of_recurrent) if of_recurrent else None,
+            np.concatenate([fold.linear for fold in folds]),
+            self.targets[np.concatenate([fold.rows for fold in folds])],
+        )
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,9 @@
-"""The fit of a classifier of random kernels: how they are drawn, the linear model of their shares, and its measure."""
+"""The fit of a classifier of random kernels: how they are drawn, and the linear model of their shares."""
 
 from __future__ import annotations
 
 import itertools
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -14,25 +12,13 @@ import torch
 from scipy.linalg import eigh
 from torch.nn.functional import conv1d
 
-from pocketrnn_training.classifiers.checkpoint import FITTED_ROWS, Checkpoint
-from pocketrnn_training.classifiers.inference import batch_of, logits_of
+from pocketrnn_training.classifiers.inference import batch_of
 from pocketrnn_training.classifiers.kernels import BANK, KERNEL_STEPS, KernelArchitecture, KernelClassifier
-from pocketrnn_training.loop.threads import limited
-from pocketrnn_training.loop.training_loop import (
-    VALIDATION_LENGTHS,
-    VALIDATION_LOGITS,
-    TrainingLoop,
-    TrainingState,
-)
 from pocketrnn_training.measures.calibration import fitted_temperature
-from pocketrnn_training.measures.logit_measures import f1_of, mean_loss, right_rows
 from pocketrnn_training.preparation.task import Task
-from pocketrnn_training.progress import Epoch, Notice, Progress, Step
 from pocketrnn_training.rows.batches import EncodedRows
-from pocketrnn_training.settings.number_settings import OF_LAYERS
-from pocketrnn_training.texts.part_weights import ALONE
 
-__all__ = ["Ridge", "fit_kernels", "fitted_classifier", "ridge"]
+__all__ = ["Ridge", "fitted_classifier", "ridge"]
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -54,68 +40,6 @@ _LEAST_DEVIATION: Final = 1e-2
 _AS_LOGITS: Final = 5.0
 _NOT_SINGULAR: Final = 1e-10
 _BATCH_NUMBERS: Final = 1 << 16
-
-
-def fit_kernels(
-    loop: TrainingLoop,
-    report: Callable[[Progress | Epoch | Notice], None],
-    keep: Callable[[TrainingState], None],
-) -> Checkpoint:
-    """Fit and measure a classifier of random kernels, and return its checkpoint.
-
-    Where the task has folds, each row is answered by a classifier that was fitted on the rows of the other folds, and
-    the one that is kept is fitted on all rows. Else it is fitted on the training rows and measured on the validation
-    rows; and, where there is to be a final fit, fitted once more on both.
-    """
-    task, seed = loop.task, loop.settings.seed
-    start = time.perf_counter()
-    with limited(loop.settings.threads), torch.inference_mode():
-        if task.folds is None:
-            module = fitted_classifier(task, seed)
-            logits = logits_of(module, task.validation_rows, 1)
-            whole = task.with_validation_rows()
-        else:
-            count = int(task.folds.max()) + 1
-            report(Step(f"It is measured by {count} folds of all {len(task.targets):,} rows, then fitted on all."))
-            logits, whole = _by_folds(task, seed), task
-        fits_all = task.folds is not None or bool(loop.settings.final_fit)
-        if fits_all:
-            module = fitted_classifier(whole, seed)
-    targets = torch.from_numpy(task.validation_targets)
-    loss, accuracy = mean_loss(logits, targets), float(right_rows(logits, targets).double().mean())
-    epoch = Epoch(1, loss, accuracy, loss, accuracy, f1_of(logits, targets), time.perf_counter() - start, best=True)
-    best = loop.checkpoint(module, ALONE, logits, None, epoch)
-    # There are no epochs.
-    metrics = {name: value for name, value in best.metrics.items() if name != "epoch"}
-    data = dict(best.data) | ({FITTED_ROWS: len(whole.targets)} if fits_all else {})
-    training = {name: value for name, value in best.training.items() if name not in OF_LAYERS}
-    best = replace(best, metrics=metrics | _spread(task, logits), data=data, training=training)
-    tensors = {VALIDATION_LOGITS: logits, VALIDATION_LENGTHS: torch.from_numpy(task.validation_rows.lengths)}
-    keep(TrainingState(loop.digest, (), best, tensors))
-    return best
-
-
-def _by_folds(task: Task, seed: int) -> torch.Tensor:
-    """float32 [rows, classes]: what is said of each row by a classifier of the rows of other folds."""
-    assert task.folds is not None  # noqa: S101 - it is asked for only where there are folds
-    logits = torch.zeros(len(task.targets), task.architecture.classes)
-    for fold in range(int(task.folds.max()) + 1):
-        rows, others = (np.flatnonzero(some) for some in (task.folds == fold, task.folds != fold))
-        logits[rows] = logits_of(fitted_classifier(task.of_rows(others), seed), task.rows.chosen(rows), 1)
-    return logits
-
-
-def _spread(task: Task, logits: torch.Tensor) -> dict[str, float]:
-    """The accuracy of the folds, if there are some, as a checkpoint keeps it."""
-    if task.folds is None:
-        return {}
-    right = logits.argmax(dim=1).numpy() == task.targets
-    shares = np.array([right[task.folds == fold].mean() for fold in range(int(task.folds.max()) + 1)])
-    return {
-        "folds": len(shares),
-        "folds_accuracy": float(shares.mean()),
-        "folds_accuracy_deviation": float(shares.std(ddof=1)),
-    }
 
 
 def fitted_classifier(task: Task, seed: int) -> KernelClassifier:

@@ -9,23 +9,19 @@ from typing import Final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout, embedding, pad
+from torch.nn.functional import dropout, pad
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from pocketrnn.errors import InputError
 from pocketrnn_training.classifiers import unpacked
 from pocketrnn_training.classifiers.kernels import KernelArchitecture, KernelClassifier
+from pocketrnn_training.classifiers.linear import LinearArchitecture, LinearClassifier, LinearScores, check_tables
 from pocketrnn_training.settings.every_run import CELLS, POOLINGS, QRNN
-from pocketrnn_training.texts.linear_part import pair_codes
 
 __all__ = [
-    "CODES_OF_JOINTS",
-    "LINEAR",
-    "SIZES",
     "AnyArchitecture",
     "AnyClassifier",
     "Architecture",
-    "LinearScores",
     "RecurrentClassifier",
     "SequenceArchitecture",
     "SequenceClassifier",
@@ -37,11 +33,6 @@ __all__ = [
 # Far more than a recurrent classifier needs, and small enough that a larger value gives an error and not a crash.
 _LARGEST_DIM: Final = 65_536
 _MOST_LAYERS: Final = 64
-_MOST_PAIRS: Final = 1 << 24
-# The begin of the names of the linear part's weights.
-LINEAR: Final = "linear."
-CODES_OF_JOINTS: Final = f"{LINEAR}codes_of_joints"
-SIZES: Final = f"{LINEAR}sizes"
 # All steps of a text lack the same numbers of the embeddings, so that they bear less of it than a state.
 _OF_EMBEDDINGS: Final = 0.6
 
@@ -97,12 +88,7 @@ class Architecture:
 
     def __post_init__(self) -> None:
         _check(self, "vocabulary_size", "embedding_dim")
-        for name in ("pairs", "joints"):
-            rows = getattr(self, name)
-            if not 0 <= rows <= _MOST_PAIRS or rows == 1:
-                raise InputError(f"{name} is {rows}.", f"Use 0, or a number from 2 to {_MOST_PAIRS}.")
-        if self.joints and not self.pairs:
-            raise InputError(f"joints is {self.joints}, and there are no pairs.", "Use 0, or give pairs, too.")
+        check_tables(self.pairs, self.joints)
         if self.pairs and not self.packed:
             raise InputError(
                 "A linear part reads a text by its length, and the classifier is not packed.", "Use one of both."
@@ -112,6 +98,11 @@ class Architecture:
                 f"padding_id is {self.padding_id}, but the embedding has {self.vocabulary_size} rows.",
                 "Use the id of a token of the vocabulary.",
             )
+
+    @property
+    def linear_part_alone(self) -> LinearArchitecture:
+        """The linear part as a classifier."""
+        return LinearArchitecture(self.vocabulary_size, self.classes, self.padding_id, self.pairs, self.joints)
 
     @property
     def input_dim(self) -> int:
@@ -229,7 +220,7 @@ class SequenceArchitecture:
         return _said(self)
 
 
-AnyArchitecture = Architecture | SequenceArchitecture | KernelArchitecture
+AnyArchitecture = Architecture | LinearArchitecture | SequenceArchitecture | KernelArchitecture
 
 
 _RecurrentArchitecture = Architecture | SequenceArchitecture
@@ -303,55 +294,6 @@ class _Reading(nn.Module):
         return outputs.amax(dim=1)
 
 
-class LinearScores(nn.Module):
-    """Scores of the tokens of a text and of neighbours in it, as `linear_part.LinearPart`.
-
-    Attributes:
-        words: float32 [vocabulary_size, classes].
-        pairs: float32 [pairs, classes].
-        joints: float32 [joints, classes]; None without such a table.
-        bias: float32 [classes].
-        codes_of_joints: int64 [vocabulary_size, 2], what a token adds to the number of a joint, as the first token and
-            as the second.
-        sizes: float32 [vocabulary_size, 1], by the root of whose sum over the tokens the scores are divided.
-    """
-
-    codes: Tensor
-    codes_of_joints: Tensor
-    sizes: Tensor
-
-    def __init__(self, architecture: Architecture) -> None:
-        super().__init__()
-        a = architecture
-        self.padding_id = a.padding_id
-        self.words = nn.Parameter(torch.zeros(a.vocabulary_size, a.classes))
-        self.pairs = nn.Parameter(torch.zeros(a.pairs, a.classes))
-        self.bias = nn.Parameter(torch.zeros(a.classes))
-        self.joints: nn.Parameter | None = None
-        if a.joints:
-            self.joints = nn.Parameter(torch.zeros(a.joints, a.classes))
-            self.register_buffer("codes_of_joints", torch.zeros(a.vocabulary_size, 2, dtype=torch.int64))
-        self.register_buffer("sizes", torch.ones(a.vocabulary_size, 1))
-        # They follow from the numbers of tokens and pairs.
-        self.register_buffer("codes", torch.from_numpy(pair_codes(a.vocabulary_size, a.pairs)), persistent=False)
-
-    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """The scores of tokens int64 [batch, sequence] with lengths int64 [batch], float32 [batch, classes]."""
-        padding = (torch.arange(tokens.size(1), device=tokens.device) >= lengths.unsqueeze(1)).unsqueeze(2)
-        before = pad(tokens, (1, 0), value=self.padding_id)[:, :-1]
-
-        def total(numbers: Tensor, table: Tensor) -> Tensor:
-            return embedding(numbers, table).masked_fill(padding, 0.0).sum(dim=1)
-
-        def of_neighbours(codes: Tensor) -> Tensor:
-            return embedding(before, codes)[:, :, 0] + embedding(tokens, codes)[:, :, 1]
-
-        scores = total(tokens, self.words) + total(of_neighbours(self.codes), self.pairs)
-        if self.joints is not None:
-            scores = scores + total(of_neighbours(self.codes_of_joints), self.joints)
-        return self.bias + scores / total(tokens, self.sizes).sqrt()
-
-
 class RecurrentClassifier(_Reading):
     """Embedding, recurrent layers, pooling, a linear layer; and a linear part, if there is one, beside all of it.
 
@@ -378,7 +320,7 @@ class RecurrentClassifier(_Reading):
         self._add_layers(architecture)
         self.linear: LinearScores | None = None
         if architecture.pairs:
-            self.linear = LinearScores(architecture)
+            self.linear = LinearScores(architecture.linear_part_alone)
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
         """The logits of a batch.
@@ -460,7 +402,7 @@ class SequenceClassifier(_Reading):
         return self._logits(filtered, (lengths - 1) // self.architecture.stride + 1)
 
 
-AnyClassifier = RecurrentClassifier | SequenceClassifier | KernelClassifier
+AnyClassifier = RecurrentClassifier | LinearClassifier | SequenceClassifier | KernelClassifier
 
 
 def classifier_of(architecture: AnyArchitecture) -> AnyClassifier:
@@ -472,6 +414,8 @@ def classifier_of(architecture: AnyArchitecture) -> AnyClassifier:
     """
     if isinstance(architecture, KernelArchitecture):
         return KernelClassifier(architecture)
+    if isinstance(architecture, LinearArchitecture):
+        return LinearClassifier(architecture)
     if isinstance(architecture, SequenceArchitecture):
         return SequenceClassifier(architecture)
     return RecurrentClassifier(architecture)

@@ -26,8 +26,6 @@ from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import AnyTextRules, TextRules, rules_document, rules_of
 from pocketrnn.text.subwords import check_fit
 from pocketrnn_training.classifiers.architecture import (
-    CODES_OF_JOINTS,
-    SIZES,
     AnyArchitecture,
     AnyClassifier,
     Architecture,
@@ -37,6 +35,7 @@ from pocketrnn_training.classifiers.architecture import (
 )
 from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, MAKE_AGAIN, WEIGHTS, content
 from pocketrnn_training.classifiers.kernels import KernelArchitecture
+from pocketrnn_training.classifiers.linear import CODES_OF_JOINTS, SIZES, LinearArchitecture
 from pocketrnn_training.settings.every_run import QRNN
 
 __all__ = [
@@ -146,6 +145,16 @@ class Checkpoint:
             False
         """
         return bool(self.data.get(BY_FOLDS))
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether it is a linear model alone: its folds chose no recurrent part beside it.
+
+        Example:
+            >>> read_checkpoint(Path("reviews.checkpoint")).is_linear
+            False
+        """
+        return isinstance(self.architecture, LinearArchitecture)
 
     def __post_init__(self) -> None:
         if self.thresholds is not None and len(self.thresholds) != len(self.labels):
@@ -314,7 +323,8 @@ def _shape_and_rules(document: dict[str, Any]) -> tuple[AnyArchitecture, AnyText
     if "numbers" in document:
         kind = KernelArchitecture if "dilations" in members else SequenceArchitecture
         return kind(**members), NumberInput.of(document["numbers"])
-    return Architecture(**members), rules_of(document["text"])
+    of_text = Architecture if "cell" in members else LinearArchitecture
+    return of_text(**members), rules_of(document["text"])
 
 
 def _whole_numbers(members: dict[str, Any], *but: str) -> dict[str, Any]:
@@ -344,9 +354,11 @@ def _without_weights(architecture: AnyArchitecture) -> AnyClassifier:
 def _weights_fault(state: Mapping[str, torch.Tensor], architecture: AnyArchitecture) -> str | None:
     # A config.json with a million layers, or with a size above int64, is refused before the module is built.
     a, numbers = architecture, sum(tensor.numel() for tensor in state.values())
-    joints = 0 if isinstance(a, KernelArchitecture) else a.joints
+    joints = a.joints if isinstance(a, Architecture | LinearArchitecture) else 0
     if isinstance(a, KernelArchitecture):
         layers, largest = len(a.dilations), max(a.channels, a.classes)
+    elif isinstance(a, LinearArchitecture):
+        layers, largest = 1, max(a.vocabulary_size, a.pairs, joints, a.classes)
     else:
         before = a.channels if isinstance(a, SequenceArchitecture) else a.vocabulary_size
         layers, largest = a.layers, max(before, a.pairs, joints, a.input_dim, a.hidden_dim, a.classes)
@@ -361,17 +373,13 @@ def _weights_fault(state: Mapping[str, torch.Tensor], architecture: AnyArchitect
             return f"the tensor {name} has the shape {list(found.shape)}, not {list(tensor.shape)}"
         if found.dtype != tensor.dtype:
             return f"the tensor {name} has the type {found.dtype}, not {tensor.dtype}"
-        if (
-            name == CODES_OF_JOINTS
-            and isinstance(a, Architecture)
-            and (found.min() < 0 or found.amax(0).sum() >= a.joints)
-        ):
-            return f"the tensor {name} holds numbers that are not those of {a.joints} joints"
+        if name == CODES_OF_JOINTS and (found.min() < 0 or found.amax(0).sum() >= joints):
+            return f"the tensor {name} holds numbers that are not those of {joints} joints"
         if name == SIZES and bool((found <= 0).any()):
             return f"the tensor {name} holds a value that is not above 0"
         if not bool(torch.isfinite(found).all()):
             return f"the tensor {name} holds a value that is not a finite number"
-        if not isinstance(a, KernelArchitecture) and a.cell == QRNN and is_recurrent_weight(name) and bool(found.any()):
+        if getattr(a, "cell", None) == QRNN and is_recurrent_weight(name) and bool(found.any()):
             return f"the tensor {name} holds another number than 0, and the cell is {QRNN}"
     if unknown := sorted(state.keys() - expected.keys()):
         return f"the tensor {unknown[0]} is not part of the architecture"

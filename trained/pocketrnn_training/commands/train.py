@@ -589,7 +589,7 @@ def _tell_result(run: TrainingRun, best: Checkpoint) -> None:
     """Write the result of the run to standard output."""
     tell(f"The checkpoint and its report are in {run.output}: {_summary(best)}.")
     if run.cross_validation is not None:
-        tell(f"Cross-validation by {run.cross_validation.said}")
+        tell(f"Cross-validation: {run.cross_validation.said}")
     if best.examples and run.examples:
         what = "texts" if best.vocabulary else "sequences"
         tell(
@@ -638,18 +638,18 @@ def _displayed_run(run: TrainingRun, logger: str | None, *, quiet: bool) -> Chec
 
 def _summary(checkpoint: Checkpoint) -> str:
     from pocketrnn_training.classifiers.checkpoint import FITTED_ROWS
-    from pocketrnn_training.texts.part_weights import told_by_folds
+    from pocketrnn_training.measures.fold_scores import FoldScores
 
     metrics, rows = checkpoint.metrics, checkpoint.data["validation_rows"]
-    found = f"accuracy {metrics['validation_accuracy']:.1%} on {rows:,} validation rows"
-    if (candidate := told_by_folds(checkpoint.data)) is not None:
-        found = candidate.reached
     if checkpoint.activation == "sigmoid":
         f1 = f"micro F1 {metrics['validation_micro_f1']:.1%}, macro F1 {metrics['validation_macro_f1']:.1%}"
         found = f"{f1} on {rows:,} validation rows"
-    if checkpoint.measured_by_folds:
-        spread = 100 * metrics["folds_accuracy_deviation"]
-        found = f"accuracy {metrics['validation_accuracy']:.1%} ± {spread:.1f}, by {metrics['folds']} folds"
+    elif checkpoint.measured_by_folds:
+        found = FoldScores.of_metrics(metrics, rows).said
+    else:
+        found = f"accuracy {metrics['validation_accuracy']:.1%} on {rows:,} validation rows"
+    if checkpoint.is_linear:
+        found = f"a linear model, which the folds chose, {found}"
     said = f"{found}, after epoch {metrics['epoch']}" if "epoch" in metrics else found
     fitted = checkpoint.data.get(FITTED_ROWS)
     return said if fitted is None else f"{said}; then fitted once more, on all {fitted:,} rows"

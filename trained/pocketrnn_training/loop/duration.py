@@ -40,9 +40,11 @@ def about_duration(loop: TrainingLoop, fabric: Fabric) -> str:
         for _ in range(_TIMED_STEPS):
             learner.step(batch, 0.0)
         seconds = (time.perf_counter() - start) / _TIMED_STEPS * epoch_size / len(rows) / settings.processes
-    fits = f"{_epochs(loop)} of {epoch_size:,} rows, {'the last' if loop.keeps_last else 'the best'} counts"
+    fits = f"{_epochs(loop)} of {epoch_size:,} rows"
     epochs, done = loop.epochs, 0
-    if settings.final_fit:
+    if task.folds is None:
+        fits += f", {'the last' if loop.keeps_last else 'the best'} counts"
+    if settings.final_fit and task.folds is None:
         fits += f"; then as many {'' if loop.keeps_last else 'as were kept, '}on all rows"
         epochs *= 2
     if loop.resume is not None:

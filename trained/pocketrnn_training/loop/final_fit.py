@@ -1,13 +1,15 @@
-"""The last fit of a run: on all rows, those too that were held out for validation.
+"""The fits on all rows: the last one of a run, and the only one of a run that is measured by folds.
 
-The results of validating the first fit hold for it: the accuracy, the temperature of the probabilities, the tokenizer.
-It has the same cycle of epochs and the same vocabulary, and its last epoch is kept, since no row is left that could
-choose one. So of the first fit the last epoch is kept, too. Where `patience` is to end that, its best epoch is kept,
-and this fit has as many epochs, in a cycle of its own, in which the learning rate falls to 0.
+The last fit reads those rows, too, that were held out for validation. The results of validating the first fit hold for
+it: the accuracy, the temperature of the probabilities, the tokenizer. It has the same cycle of epochs and the same
+vocabulary, and its last epoch is kept, since no row is left that could choose one. So of the first fit the last epoch
+is kept, too. Where `patience` is to end that, its best epoch is kept, and this fit has as many epochs, in a cycle of
+its own, in which the learning rate falls to 0.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
@@ -29,7 +31,7 @@ from pocketrnn_training.measures.calibration import apply_temperature
 from pocketrnn_training.preparation.task import Task
 from pocketrnn_training.texts.part_weights import PartWeights
 
-__all__ = ["FinalFit"]
+__all__ = ["FinalFit", "OnlyFit"]
 
 
 @dataclass(frozen=True)
@@ -91,3 +93,51 @@ class FinalFit:
         kept = copied(module, self.task, self._parts)
         apply_temperature(kept, float(best.metrics["temperature"]))
         return replace(best, module=kept, data={**best.data, FITTED_ROWS: len(self.task.targets)})
+
+
+@dataclass(frozen=True)
+class OnlyFit:
+    """The fit of both parts on all rows, of which folds have told already how good it is; the same in every process.
+
+    Attributes:
+        loop: the loop, whose task has folds and what they say of each row.
+    """
+
+    loop: TrainingLoop
+
+    @property
+    def task(self) -> Task:
+        """The prepared data."""
+        return self.loop.task
+
+    def with_task(self, task: Task) -> OnlyFit:
+        """The same fit on another task."""
+        return replace(self, loop=self.loop.with_task(task))
+
+    def fit(
+        self,
+        fabric: Fabric,
+        emit: Emit,
+        stopped: Callable[[], bool],
+    ) -> None:
+        """Train until the last epoch.
+
+        Args:
+            fabric: the device and the processes.
+            emit: called with the progress, and with the state after the last epoch.
+            stopped: asked before each step, in every process; if true, the training ends there.
+
+        Raises:
+            TrainingError: the loss is no longer a number.
+        """
+        loop, task, start = self.loop, self.task, time.perf_counter()
+        assert task.parts is not None  # noqa: S101 - the folds have told
+        assert task.unseen is not None  # noqa: S101 - the same
+        with limited(loop.settings.threads):
+            learner = Learner(task, loop.settings, fabric)
+            for epoch in range(1, loop.epochs + 1):
+                if loop.run_epoch(learner, epoch, fabric, emit, stopped) is None:
+                    return
+            kept = copied(learner.module, task, task.parts)
+            seconds, rows = time.perf_counter() - start, len(task.targets)
+            emit(loop.state_without_epochs(kept, task.parts, task.unseen, seconds, rows))

@@ -14,21 +14,23 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from pocketrnn.errors import PocketRNNError
-from pocketrnn_training.classifiers.architecture import LINEAR, AnyClassifier, RecurrentClassifier, classifier_of
-from pocketrnn_training.classifiers.checkpoint import Checkpoint
+from pocketrnn_training.classifiers.architecture import AnyClassifier, RecurrentClassifier, classifier_of
+from pocketrnn_training.classifiers.checkpoint import FITTED_ROWS, Checkpoint
 from pocketrnn_training.classifiers.inference import logits_of
+from pocketrnn_training.classifiers.linear import LINEAR
 from pocketrnn_training.loop.learner import Learner, read_batch
 from pocketrnn_training.loop.metrics import RunningMetrics
 from pocketrnn_training.loop.threads import limited
 from pocketrnn_training.measures.calibration import apply_temperature, calibration_error, fitted_temperature
 from pocketrnn_training.measures.evaluation import score_several
+from pocketrnn_training.measures.fold_scores import FoldScores
 from pocketrnn_training.measures.logit_measures import f1_of, guessing_loss, mean_loss, right_rows
 from pocketrnn_training.measures.thresholds import chosen_thresholds, cross_fitted, none_of_these
 from pocketrnn_training.preparation.task import Task
 from pocketrnn_training.progress import Epoch, Notice, Progress
 from pocketrnn_training.rows.batches import EncodedRows, random_batches, rows_of_epoch, similar_length_batches
-from pocketrnn_training.settings.every_run import Settings
-from pocketrnn_training.texts.part_weights import ALONE, BY_DEFAULT, FEWEST_ROWS, PartWeights, fitted_weights
+from pocketrnn_training.settings.every_run import FEW_VALIDATION_ROWS, Settings
+from pocketrnn_training.texts.part_weights import ALONE, BY_DEFAULT, PartWeights, fitted_weights
 from pocketrnn_training.texts.spelling import SpelledEmbedding
 
 __all__ = [
@@ -153,7 +155,8 @@ class TrainingLoop:
             history.append(self._validated(validation_logits, epoch, metrics, history))
             if history[-1].best or self.keeps_last:
                 outside = self._outside_logits(learner.module, parts, batch_size, fabric)
-                best = self.checkpoint(learner.module, parts, validation_logits, outside, history[-1])
+                kept = copied(learner.module, task, parts)
+                best = self._checkpoint(kept, parts, validation_logits, outside, history[-1])
                 best_logits = validation_logits
             assert best is not None  # noqa: S101 - the first epoch is always the best so far
             assert best_logits is not None  # noqa: S101
@@ -169,7 +172,7 @@ class TrainingLoop:
         targets = self.task.validation_targets
         if linear is None:
             return ALONE
-        if self.task.parts is not None or len(targets) < FEWEST_ROWS:
+        if self.task.parts is not None or len(targets) < FEW_VALIDATION_ROWS:
             return self.task.parts or BY_DEFAULT
         return fitted_weights(recurrent.numpy(), linear.numpy(), targets)
 
@@ -226,7 +229,8 @@ class TrainingLoop:
         batches = self._batches(read.rows, epoch, epoch_size, fabric.world_size, np.random.default_rng(order))
         learner.start_epoch(int(dropped.generate_state(fabric.global_rank + 1, np.uint64)[-1] >> 1))
         metrics = RunningMetrics(fabric, settings.report_every)
-        all_epochs = before + self.epochs * (2 if settings.final_fit and not before else 1)
+        again = settings.final_fit and not before and self.task.folds is None
+        all_epochs = before + self.epochs * (2 if again else 1)
         row = 0
         for rows in batches:
             if stopped():
@@ -297,20 +301,44 @@ class TrainingLoop:
             f"guessing is {guessing:.2f}. Train again with a lower learning rate."
         )
 
-    def checkpoint(
-        self, module: AnyClassifier, parts: PartWeights, logits: Tensor, outside: Tensor | None, epoch: Epoch
+    def state_without_epochs(
+        self, module: AnyClassifier, parts: PartWeights, logits: Tensor, seconds: float, fitted_rows: int | None
+    ) -> TrainingState:
+        """The state of a run in which no epoch was validated.
+
+        Args:
+            module: the whole classifier, on the CPU; changed: it is calibrated.
+            parts: what its parts weigh.
+            logits: float32 [validation rows, classes], what a classifier that has not seen a row says of it.
+            seconds: how long the fit took.
+            fitted_rows: how many rows the module was fitted on, if not on the training rows alone.
+        """
+        task, targets = self.task, torch.from_numpy(self.task.validation_targets)
+        right = right_rows(logits, targets)
+        loss, accuracy = mean_loss(logits, targets), float(right.double().mean())
+        outside = None if task.outside_rows is None else logits_of(module, task.outside_rows, 1)
+        epoch = Epoch(1, loss, accuracy, loss, accuracy, f1_of(logits, targets), seconds, best=True)
+        best = self._checkpoint(module, parts, logits, outside, epoch)
+        metrics = {name: value for name, value in best.metrics.items() if name != "epoch"}
+        if task.folds is not None:
+            metrics |= FoldScores.of_right(right.numpy(), task.folds).metrics
+        data = dict(best.data) | ({} if fitted_rows is None else {FITTED_ROWS: fitted_rows})
+        tensors = {VALIDATION_LOGITS: logits, VALIDATION_LENGTHS: torch.from_numpy(task.validation_rows.lengths)}
+        return TrainingState(self.digest, (), replace(best, metrics=metrics, data=data), tensors)
+
+    def _checkpoint(
+        self, kept: AnyClassifier, parts: PartWeights, logits: Tensor, outside: Tensor | None, epoch: Epoch
     ) -> Checkpoint:
-        """A copy of the module, calibrated by its validation logits, with all that is known of it."""
+        """A classifier, calibrated by its validation logits, with all that is known of it."""
         task, targets = self.task, torch.from_numpy(self.task.validation_targets)
         temperature = fitted_temperature(logits, targets)
-        kept = copied(module, task, parts)
         apply_temperature(kept, temperature)
         thresholds, measured = self._thresholds(
             logits / temperature, None if outside is None else outside / temperature
         )
         return Checkpoint(
             name=self.name,
-            architecture=task.architecture,
+            architecture=kept.architecture,
             rules=task.rules,
             labels=task.labels,
             vocabulary=task.vocabulary,

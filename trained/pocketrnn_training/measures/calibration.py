@@ -13,7 +13,8 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from pocketrnn_training.classifiers.architecture import AnyClassifier, RecurrentClassifier
+from pocketrnn_training.classifiers.architecture import AnyClassifier
+from pocketrnn_training.classifiers.linear import LINEAR
 from pocketrnn_training.measures.logit_measures import mean_loss
 
 __all__ = ["apply_temperature", "calibration_error", "fitted_temperature"]
@@ -44,11 +45,9 @@ def apply_temperature(module: AnyClassifier, temperature: float) -> None:
     Then every runtime in every language gives the calibrated probability, without a rule of its own.
     """
     with torch.no_grad():
-        module.fc.weight.div_(temperature)
-        module.fc.bias.div_(temperature)
-        if isinstance(module, RecurrentClassifier) and module.linear is not None:
-            for table in module.linear.parameters():
-                table.div_(temperature)
+        for name, weight in module.named_parameters():
+            if name.startswith(("fc.", LINEAR)):
+                weight.div_(temperature)
 
 
 def calibration_error(logits: Tensor, targets: Tensor, bins: int = 15) -> float:

@@ -19,8 +19,9 @@ from pocketrnn.errors import DataError, InputError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.tables.checks import listed
 from pocketrnn.text import SUBWORDS, TextEncoder
-from pocketrnn_training.classifiers.architecture import LINEAR, Architecture
+from pocketrnn_training.classifiers.architecture import Architecture
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
+from pocketrnn_training.classifiers.linear import LINEAR
 from pocketrnn_training.measures.logit_measures import log_odds_of_shares
 from pocketrnn_training.rows.data import LabelledTexts, class_targets
 from pocketrnn_training.settings.every_run import Settings
@@ -106,12 +107,13 @@ def settings_of(checkpoint: Checkpoint, settings: _S) -> _S:
     """The settings with the tokenizer and the shape of a checkpoint.
 
     Raises:
-        InputError: another tokenizer or shape is asked for, or the checkpoint is of numbers.
+        InputError: another tokenizer or shape is asked for, or the checkpoint is of numbers or a linear model.
     """
     rules, shape = checkpoint.rules, checkpoint.architecture
-    if isinstance(rules, NumberInput):
+    if isinstance(rules, NumberInput) or checkpoint.is_linear:
+        what = "a linear model" if checkpoint.is_linear else "a classifier of sequences of numbers"
         raise InputError(
-            f"{checkpoint.name} is a classifier of sequences of numbers, from which no training goes on.",
+            f"{checkpoint.name} is {what}, from which no training goes on.",
             "Train anew, on the old rows and the new ones.",
         )
     kept: dict[str, Any] = {name: getattr(shape, name) for name in _OF_SHAPE}

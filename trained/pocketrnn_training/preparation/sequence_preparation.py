@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pocketrnn.errors import DataError, SequenceError
 from pocketrnn.numbers.range_watch import range_of
 from pocketrnn_training.classifiers.architecture import SequenceArchitecture
-from pocketrnn_training.classifiers.checkpoint import BY_FOLDS, MADE_SIGNALS
+from pocketrnn_training.classifiers.checkpoint import MADE_SIGNALS
 from pocketrnn_training.classifiers.kernels import KernelArchitecture, kernel_dilations
 from pocketrnn_training.preparation.augmentation import Augmentation
 from pocketrnn_training.preparation.task import Beside, Task, about_rows
@@ -22,6 +22,7 @@ from pocketrnn_training.progress import Notice
 from pocketrnn_training.rows.batches import EncodedSequences
 from pocketrnn_training.rows.labelled_rows import fold_of_rows
 from pocketrnn_training.rows.sequences import LabelledSequences, mean_and_scale
+from pocketrnn_training.settings.every_run import FEW_VALIDATION_ROWS
 from pocketrnn_training.settings.number_settings import NumberSettings
 
 __all__ = ["prepare_sequences"]
@@ -29,8 +30,6 @@ __all__ = ["prepare_sequences"]
 _EXAMPLES: Final = 8
 # The most numbers of an example; every bundle that is made of the checkpoint holds some examples.
 _EXAMPLE_NUMBERS: Final = 4096
-# With fewer validation rows, a notice says how much one of them changes.
-_FEW: Final = 200
 _FOLDS: Final = 5
 
 
@@ -81,7 +80,6 @@ def prepare_sequences(
         examples=_examples(validation) if examples is None else (),
         about={
             **about_rows(data, validation),
-            **({"rows": len(data), BY_FOLDS: True} if by_folds else {}),
             **({} if examples is None else {"examples": MADE_SIGNALS}),
         },
         groups=data.recordings,
@@ -117,14 +115,14 @@ def _notices(data: LabelledSequences, validation: LabelledSequences, settings: N
     if copies := len(known) - len(set(known)):
         notices.append(f"{copies:,} of {len(data):,} training sequences repeat another.")
     if validation is data:
-        return [*notices, *notices_of_classes(data.labels, data.counts(), data.counts(), skewed=skewed)]
+        return [*notices, *notices_of_classes(data.labels, data.counts(), None, skewed=skewed)]
     trained, asked = set(known), _digests(validation.sequences)
     if leaked := [row for row, digest in enumerate(asked) if digest in trained]:
         notices.append(
             f"{len(leaked):,} of {len(validation):,} validation sequences are trained on, such as "
             f"{validation.names[leaked[0]]}: new ones may be answered less well than these."
         )
-    if len(validation) < _FEW:
+    if len(validation) < FEW_VALIDATION_ROWS:
         notices.append(
             f"There are only {len(validation)} validation rows, of which each is {100 / len(validation):.1f} points of "
             "the accuracy. Where no validation rows are given, --folds 5 measures all rows."

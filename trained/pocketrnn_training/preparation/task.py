@@ -14,7 +14,7 @@ from torch import Tensor
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import AnyTextRules
 from pocketrnn_training.classifiers.architecture import AnyArchitecture
-from pocketrnn_training.classifiers.checkpoint import Checkpoint
+from pocketrnn_training.classifiers.checkpoint import BY_FOLDS, Checkpoint
 from pocketrnn_training.preparation.augmentation import Changes
 from pocketrnn_training.preparation.distillation import Teaching
 from pocketrnn_training.rows.batches import EncodedRows, joined
@@ -75,6 +75,8 @@ class Task:
         groups: int64 [training rows]: rows of one number are windows of one recording; or None where each stands alone.
         folds: int64 [training rows], the fold of each row; or None where other rows validate. With folds, the
             validation rows are the training rows.
+        unseen: float32 [training rows, classes], what classifiers of the other folds say of each row, where that is
+            known; or None.
     """
 
     rules: AnyTextRules | NumberInput
@@ -101,6 +103,7 @@ class Task:
     outside_rows: EncodedRows | None = None
     groups: npt.NDArray[np.int64] | None = None
     folds: npt.NDArray[np.int64] | None = None
+    unseen: Tensor | None = None
 
     @property
     def several_labels(self) -> bool:
@@ -121,11 +124,14 @@ class Task:
 
 
 def about_rows(data: LabelledRows, validation: LabelledRows) -> dict[str, Any]:
-    """A checkpoint's entries on the training rows and the validation rows that it was made of."""
+    """A checkpoint's entries on the training rows and the validation rows that it was made of; those of folds are the
+    same."""
+    by_folds = validation is data
     return {
         "source": data.source,
         "licence": data.licence,
-        "rows": len(data) + len(validation),
+        "rows": len(data) + (0 if by_folds else len(validation)),
         "training_rows": len(data),
         "validation_rows": len(validation),
+        **({BY_FOLDS: True} if by_folds else {}),
     }

@@ -227,6 +227,9 @@ def _notices(data: LabelledTexts, validation: LabelledTexts, settings: TextSetti
         how = "are labelled in several ways" if data.several_labels else "have several labels"
         notices.append(f"{len(conflicts):,} texts of the training rows {how}, such as {shown(text)}.")
     notices += _notices_of_labels(data)
+    skewed = settings.class_weights == "none" and not data.several_labels
+    if validation is data:
+        return [*notices, *notices_of_classes(data.labels, data.counts(), None, skewed=skewed)]
     leaked = np.flatnonzero(np.isin(validation.groups, hashes))
     if len(leaked):
         text = validation.texts[int(leaked[0])]
@@ -234,30 +237,34 @@ def _notices(data: LabelledTexts, validation: LabelledTexts, settings: TextSetti
             f"{len(leaked):,} of {len(validation):,} validation rows have a text that is trained on, such as "
             f"{shown(text)}: new texts may be answered less well than these."
         )
-    skewed = settings.class_weights == "none" and not data.several_labels
     return [*notices, *notices_of_classes(data.labels, data.counts(), validation.counts(), skewed=skewed)]
 
 
 def notices_of_classes(
-    labels: tuple[str, ...], trained: npt.NDArray[np.int64], validated: npt.NDArray[np.int64], *, skewed: bool
+    labels: tuple[str, ...], trained: npt.NDArray[np.int64], validated: npt.NDArray[np.int64] | None, *, skewed: bool
 ) -> list[str]:
     """The oddities of the rows of each class, in words.
 
     Args:
         labels: the classes.
         trained: int64 [classes], their training rows.
-        validated: int64 [classes], their validation rows.
+        validated: int64 [classes], their validation rows; None where folds measure the training rows.
         skewed: say where one class has far more training rows than another.
     """
-    notices = _notices_of_spelling(labels, trained + validated)
-    alone = (trained == 1) & (validated == 0)
-    if alone.any():
-        some = [label for label, is_alone in zip(labels, alone.tolist(), strict=True) if is_alone]
-        which = (
-            f"The class {some[0]!r} has" if len(some) == 1 else f"Each of {len(some):,} classes ({listed(some)}) has"
-        )
-        notices.append(f"{which} 1 row, which is trained on: no validation row is left to measure it with.")
-    for counts, part in ((trained, "training"), (validated + alone, "validation")):
+    notices = _notices_of_spelling(labels, trained if validated is None else trained + validated)
+    parts = [(trained, "training")]
+    if validated is not None:
+        alone = (trained == 1) & (validated == 0)
+        if alone.any():
+            some = [label for label, is_alone in zip(labels, alone.tolist(), strict=True) if is_alone]
+            which = (
+                f"The class {some[0]!r} has"
+                if len(some) == 1
+                else f"Each of {len(some):,} classes ({listed(some)}) has"
+            )
+            notices.append(f"{which} 1 row, which is trained on: no validation row is left to measure it with.")
+        parts.append((validated + alone, "validation"))
+    for counts, part in parts:
         if missing := [label for label, count in zip(labels, counts, strict=True) if not count]:
             named = ", ".join(map(repr, missing[:5])) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
             notices.append(f"No {part} row is of the class {named}.")

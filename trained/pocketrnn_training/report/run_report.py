@@ -15,16 +15,17 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from pocketrnn_training.baselines.baseline import Baseline
+from pocketrnn_training.candidates.candidate import Candidate, candidates_of
 from pocketrnn_training.classifiers.checkpoint import FITTED_ROWS, Checkpoint
 from pocketrnn_training.classifiers.inference import encoded_rows, logits_of
 from pocketrnn_training.folds import CrossValidation
 from pocketrnn_training.loop.training_loop import VALIDATION_LENGTHS, VALIDATION_LOGITS, TrainingState
 from pocketrnn_training.measures.evaluation import Evaluation, score, score_several
+from pocketrnn_training.measures.fold_scores import FoldScores
 from pocketrnn_training.measures.thresholds import cross_fitted
 from pocketrnn_training.progress import Epoch, Notice
 from pocketrnn_training.report.report_page import report_page
 from pocketrnn_training.rows.labelled_rows import LabelledRows
-from pocketrnn_training.texts.part_weights import Candidate, candidates_of, told_by_folds
 
 __all__ = ["PAGE", "REPORT", "Found", "ValidationAnswers", "write"]
 
@@ -129,7 +130,7 @@ def write(
     _by_length(bins, validation.STEPS).savefig(folder / "accuracy_by_length.png")
     lines = [
         *_head(checkpoint, result, validation.ROW),
-        *_baseline_lines(result, found.baseline, told_by_folds(checkpoint.data)),
+        *_baseline_lines(result, found.baseline),
         *_candidate_lines(candidates_of(checkpoint.data)),
         *_fold_lines(found.cross_validation),
         *(_curve_lines(history, checkpoint) if history else ()),
@@ -154,9 +155,6 @@ def _head(checkpoint: Checkpoint, result: Evaluation, what: str) -> Iterator[str
         yield "Each half of the rows is measured with thresholds that were chosen on the other half; the checkpoint"
         yield "keeps thresholds that were chosen on all of them."
     else:
-        if (candidate := told_by_folds(checkpoint.data)) is not None:
-            yield f"**{candidate.reached.capitalize()}**. The validation rows are too few to tell."
-            yield ""
         yield from _accuracy_lines(checkpoint, result)
     if (fitted := checkpoint.data.get(FITTED_ROWS)) is not None:
         yield "All figures here are of a classifier that had not read these rows. It was then fitted once more,"
@@ -186,21 +184,18 @@ def _head(checkpoint: Checkpoint, result: Evaluation, what: str) -> Iterator[str
 def _accuracy_lines(checkpoint: Checkpoint, result: Evaluation) -> Iterator[str]:
     metrics = checkpoint.metrics
     if checkpoint.measured_by_folds:
-        spread = f"**{result.accuracy:.1%} ± {100 * metrics['folds_accuracy_deviation']:.1f}**"
-        yield f"Accuracy by {metrics['folds']} folds of all {result.rows:,} rows: {spread}, mean F1"
-        yield f"{result.macro_f1:.1%}; ± is the standard deviation of the folds. Each row was answered by a classifier"
-        yield "of the rows of the other folds."
+        said = FoldScores.of_metrics(metrics, result.rows).said
+        yield f"**{said.capitalize()}**, mean F1 {result.macro_f1:.1%}; ± is the standard deviation of the folds."
+        yield "Each row was answered by a classifier of the rows of the other folds."
         return
     epoch = f", after epoch {metrics['epoch']}" if "epoch" in metrics else ""
     yield f"Right of {result.rows:,} validation rows: **{result.accuracy:.2%}**, mean F1 {result.macro_f1:.2%}{epoch}."
 
 
-def _baseline_lines(result: Evaluation, baseline: Baseline | None, candidate: Candidate | None) -> Iterator[str]:
+def _baseline_lines(result: Evaluation, baseline: Baseline | None) -> Iterator[str]:
     if baseline is None:
         return
-    if candidate is not None:
-        ours, how = candidate.accuracy, "has an accuracy of **{:.2%}** on the rows of the same folds"
-    elif baseline.micro_f1 is None:
+    if baseline.micro_f1 is None:
         ours, how = result.accuracy, "has an accuracy of **{:.2%}** on the same rows"
     else:
         ours, how = result.micro_f1, "one for each label, has a micro F1 of **{:.2%}** on the same rows"
@@ -215,30 +210,28 @@ def _candidate_lines(candidates: Sequence[Candidate]) -> Iterator[str]:
     if not candidates:
         return
     yield from ("", "## What was compared", "")
-    yield "Before the training, each fold of the training rows was answered by a classifier of the other folds. The"
-    yield "weights of the recurrent and of the linear part, by which their logits are multiplied, were fitted on these"
-    yield "answers. The accuracy of both parts is with weights that were fitted on the other folds. The way with the"
-    yield "smallest loss was taken."
-    yield from (
-        "",
-        "| tokens | rows | folds | both parts | deviation | loss | recurrent part alone | linear part alone |",
-    )
-    yield "|---|---:|---:|---:|---:|---:|---:|---:|"
+    yield "Before the training, each fold of the rows was answered by a classifier of the other folds. The weights"
+    yield "of both parts, by which their logits are multiplied, were fitted on these answers; each accuracy is with"
+    yield "weights that were fitted on the other folds. The first line is the one that was taken: that with the"
+    yield "smallest loss, or the linear part alone, where no other loss is smaller by more than its standard error."
+    yield "Where a way's linear part is clearly worse than the other's, its recurrent part was not trained."
+    yield from ("", "| tokens | parts | rows | folds | accuracy | deviation | loss | weights | recurrent part alone |")
+    yield "|---|---|---:|---:|---:|---:|---:|---:|---:|"
     for c in candidates:
+        parts, weights, alone = "linear", f"{c.linear_weight:.3f}", ""
+        if c.recurrent_accuracy is not None:
+            parts, weights, alone = "both", f"{c.recurrent_weight:.3f}, {weights}", f"{c.recurrent_accuracy:.2%}"
         yield (
-            f"| {_plain(c.tokenizer)} | {c.rows:,} | {c.folds} | {c.accuracy:.2%} | {100 * c.deviation:.2f} | "
-            f"{c.loss:.4f} | {c.recurrent_accuracy:.2%} | {c.linear_accuracy:.2%} |"
+            f"| {_plain(c.tokenizer)} | {parts} | {c.rows:,} | {c.folds} | {c.accuracy:.2%} | {c.deviation:.2%} | "
+            f"{c.loss:.4f} | {weights} | {alone} |"
         )
-    taken = candidates[0]
-    yield ""
-    yield f"The recurrent part weighs {taken.recurrent_weight:.3f} and the linear part {taken.linear_weight:.3f}."
 
 
 def _fold_lines(result: CrossValidation | None) -> Iterator[str]:
     if result is None:
         return
     yield from ("", "## Cross-validation", "")
-    yield f"**{result.said}** Each fold is measured by a classifier of the same settings that was trained on"
+    yield f"Result: **{result.said}** Each fold is measured by a classifier of the same settings that was trained on"
     yield "the rows of the others. The classifier of this report read all rows; it is none of those."
     what = "micro F1" if result.several_labels else "accuracy"
     yield from ("", f"| fold | rows | {what} | mean F1 | linear model |", "|---:|---:|---:|---:|---:|")
@@ -249,7 +242,7 @@ def _fold_lines(result: CrossValidation | None) -> Iterator[str]:
 
 def _curve_lines(history: Sequence[Epoch], checkpoint: Checkpoint) -> Iterator[str]:
     yield from ("", "## Learning curve", "", "![learning curve](learning_curve.png)", "")
-    if checkpoint.architecture.pairs:
+    if getattr(checkpoint.architecture, "pairs", 0):
         yield "Training figures are of the recurrent part alone, validation figures of both parts: the linear part was"
         yield from ("fitted on the training rows before.", "")
     yield "| epoch | training loss | training accuracy | validation loss | validation accuracy | F1 | seconds | |"

@@ -9,6 +9,7 @@ from typing import ClassVar, Final
 from pocketrnn.errors import InputError
 from pocketrnn_training.settings.every_run import (
     A_SHARE,
+    FEW_VALIDATION_ROWS,
     LABEL_SMOOTHING,
     MANY_ROWS,
     Settings,
@@ -25,8 +26,6 @@ _LEAST_SEQUENCES: Final = 480
 _MANY_SEQUENCES: Final = 2_000
 _SMALL_BATCH: Final = 16
 _KERNELS: Final = 1_008
-# With fewer validation rows, one of them is half a point of the accuracy and more: folds measure all rows.
-_FEW_VALIDATION_ROWS: Final = 200
 # The choices of recurrent layers, and of what stands before them; one that is named asks for such layers.
 OF_LAYERS: Final = (
     *("cell", "hidden_dim", "layers", "bidirectional", "dropout", "pooling", "convolution", "stride", "filters"),
@@ -107,7 +106,7 @@ class NumberSettings(Settings):
             >>> NumberSettings().by_folds(36), NumberSettings().by_folds(5000), NumberSettings(kernels=0).by_folds(36)
             (True, False, False)
         """
-        return self.kernels_asked_for > 0 and rows * self.validation_share < _FEW_VALIDATION_ROWS
+        return self.kernels_asked_for > 0 and rows * self.validation_share < FEW_VALIDATION_ROWS
 
     def epochs_for(self, rows: int, classes: int) -> int:  # noqa: ARG002 - sequences are few, whatever they are
         """The largest number of epochs.

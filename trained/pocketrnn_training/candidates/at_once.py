@@ -1,0 +1,84 @@
+"""The fit of a classifier that is not learnt in epochs: of random kernels, or a linear part alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from pocketrnn_training.candidates.kernel_fit import fitted_classifier
+from pocketrnn_training.classifiers.architecture import AnyClassifier
+from pocketrnn_training.classifiers.checkpoint import Checkpoint
+from pocketrnn_training.classifiers.inference import logits_of
+from pocketrnn_training.classifiers.kernels import KernelArchitecture
+from pocketrnn_training.classifiers.linear import LinearArchitecture, LinearClassifier
+from pocketrnn_training.loop.threads import limited
+from pocketrnn_training.loop.training_loop import TrainingLoop, TrainingState
+from pocketrnn_training.preparation.task import Task
+from pocketrnn_training.progress import Epoch, Notice, Progress, Step
+from pocketrnn_training.settings.number_settings import OF_LAYERS
+from pocketrnn_training.texts.part_weights import ALONE
+
+__all__ = ["fit_at_once", "is_fitted_at_once"]
+
+
+def is_fitted_at_once(task: Task) -> bool:
+    """Whether the classifier of a task is one without epochs."""
+    return isinstance(task.architecture, KernelArchitecture | LinearArchitecture)
+
+
+def fit_at_once(
+    loop: TrainingLoop,
+    report: Callable[[Progress | Epoch | Notice], None],
+    keep: Callable[[TrainingState], None],
+) -> Checkpoint:
+    """Fit and measure a classifier that needs no epochs, and return its checkpoint.
+
+    Where the task has folds, each row is answered by a classifier that was fitted on the rows of the other folds, and
+    the one that is kept is fitted on all rows. Else it is fitted on the training rows and measured on the validation
+    rows; and, where there is to be a final fit, fitted once more on both.
+    """
+    task, seed, start = loop.task, loop.settings.seed, time.perf_counter()
+    with limited(loop.settings.threads), torch.no_grad():
+        if task.folds is None:
+            module = _fitted(task, seed)
+            logits = logits_of(module, task.validation_rows, 1)
+            whole = task.with_validation_rows()
+        else:
+            count, whole = int(task.folds.max()) + 1, task
+            report(Step(f"It is measured by {count} folds of all {len(task.targets):,} rows, then fitted on all."))
+            logits = _by_folds(task, seed) if task.unseen is None else task.unseen
+        fits_all = task.folds is not None or bool(loop.settings.final_fit)
+        if fits_all:
+            module = _fitted(whole, seed)
+    rows, seconds = (len(whole.targets) if fits_all else None), time.perf_counter() - start
+    state = loop.state_without_epochs(module, task.parts or ALONE, logits, seconds, rows)
+    training = {name: value for name, value in state.best.training.items() if name not in OF_LAYERS}
+    state = replace(state, best=replace(state.best, training=training))
+    keep(state)
+    return state.best
+
+
+def _fitted(task: Task, seed: int) -> AnyClassifier:
+    """A classifier of the training rows of a task, in evaluation mode."""
+    if isinstance(task.architecture, KernelArchitecture):
+        return fitted_classifier(task, seed)
+    assert isinstance(task.architecture, LinearArchitecture)  # noqa: S101 - see `is_fitted_at_once`
+    assert task.linear is not None  # noqa: S101 - it is the classifier
+    assert task.parts is not None  # noqa: S101 - the folds have told
+    module = LinearClassifier(task.architecture)
+    module.linear.load_state_dict(task.linear.tensors(task.parts.linear))
+    return module.eval()
+
+
+def _by_folds(task: Task, seed: int) -> torch.Tensor:
+    """float32 [rows, classes]: what is said of each row by a classifier of the rows of other folds."""
+    assert task.folds is not None  # noqa: S101 - it is asked for only where there are folds
+    logits = torch.zeros(len(task.targets), task.architecture.classes)
+    for fold in range(int(task.folds.max()) + 1):
+        rows, others = (np.flatnonzero(some) for some in (task.folds == fold, task.folds != fold))
+        logits[rows] = logits_of(_fitted(task.of_rows(others), seed), task.rows.chosen(rows), 1)
+    return logits

@@ -1,0 +1,101 @@
+"""One way to make a classifier of texts, and what it reaches on rows that it has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from pocketrnn_training.measures.fold_scores import FoldScores
+from pocketrnn_training.settings.text_settings import BPE
+from pocketrnn_training.texts.part_weights import PartWeights
+
+__all__ = ["Candidate", "candidates_of", "document_of"]
+
+# The name of the candidates in `Checkpoint.data`.
+_CANDIDATES: Final = "candidates"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A way of cutting the texts with both parts or with the linear part alone, measured by folds.
+
+    Attributes:
+        tokenizer: how texts are cut.
+        recurrent_weight: what the recurrent part weighs; 0 where there is none.
+        linear_weight: what the linear part weighs.
+        rows: how many rows were answered.
+        folds: how many folds they are of.
+        accuracy: the mean accuracy of the folds, with weights that were fitted on the other folds.
+        deviation: the standard deviation of the accuracies of the folds.
+        loss: the mean loss of a row, with the same weights.
+        recurrent_accuracy: the accuracy of the recurrent part alone; None where there is none.
+    """
+
+    tokenizer: str
+    recurrent_weight: float
+    linear_weight: float
+    rows: int
+    folds: int
+    accuracy: float
+    deviation: float
+    loss: float
+    recurrent_accuracy: float | None = None
+
+    @property
+    def weights(self) -> PartWeights:
+        """The weight of each part."""
+        return PartWeights(self.recurrent_weight, self.linear_weight)
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether it is the linear part alone."""
+        return self.recurrent_accuracy is None
+
+    @property
+    def named(self) -> str:
+        """Its tokens and its parts, in words.
+
+        Example:
+            >>> Candidate("bpe", 0.0, 1.9, 150, 4, 0.714, 0.011, 0.77).named
+            'pieces of words, the linear part alone'
+        """
+        tokens = "pieces of words" if self.tokenizer == BPE else "words"
+        return f"{tokens}, {'the linear part alone' if self.is_linear else 'both parts'}"
+
+    @property
+    def scores(self) -> FoldScores:
+        """Its accuracy with its spread."""
+        return FoldScores(self.accuracy, self.deviation, self.folds, self.rows)
+
+    @property
+    def said(self) -> str:
+        """Its name and its accuracy, in words.
+
+        Example:
+            >>> Candidate("bpe", 0.4, 1.9, 3271, 4, 0.714, 0.011, 0.77, 0.69).said
+            'Pieces of words, both parts: accuracy 71.4% ± 1.1% of 3,271 rows, by 4 folds; they weigh 0.40 and 1.90'
+        """
+        weigh = "" if self.is_linear else f"; they weigh {self.recurrent_weight:.2f} and {self.linear_weight:.2f}"
+        return f"{self.named.capitalize()}: {self.scores.said}{weigh}"
+
+
+def candidates_of(data: Mapping[str, Any]) -> tuple[Candidate, ...]:
+    """The candidates that a checkpoint tells of in its `data`, the one that was taken first; none where nothing was
+    compared.
+
+    Example:
+        >>> candidates_of({"source": "reviews.csv"})
+        ()
+    """
+    return tuple(Candidate(**one) for one in data.get(_CANDIDATES, ()))
+
+
+def document_of(candidates: Sequence[Candidate]) -> dict[str, Any]:
+    """The same as a part of `Checkpoint.data`.
+
+    Example:
+        >>> document_of([])
+        {}
+    """
+    return {_CANDIDATES: [asdict(one) for one in candidates]} if candidates else {}

@@ -1,0 +1,78 @@
+"""The accuracy of folds, each answered by a classifier of the others: its mean, its spread, and how they are said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["FoldScores"]
+
+
+@dataclass(frozen=True)
+class FoldScores:
+    """The accuracies that classifiers of the other folds reach on each fold, in short.
+
+    Attributes:
+        mean: the mean of the folds' accuracies; where a row can have several labels, of their micro F1.
+        deviation: their standard deviation (of a sample: divided by one less than the number of folds).
+        folds: how many there are.
+        rows: how many rows are in them, together.
+        several_labels: whether a row can have several labels.
+    """
+
+    mean: float
+    deviation: float
+    folds: int
+    rows: int
+    several_labels: bool = False
+
+    @classmethod
+    def of(cls, scores: npt.NDArray[np.float64], rows: int, *, several_labels: bool = False) -> Self:
+        """The mean and spread of the score of each fold, float64 [folds].
+
+        Example:
+            >>> FoldScores.of(np.array([0.9, 0.86]), rows=50).said
+            'accuracy 88.0% ± 2.8% of 50 rows, by 2 folds'
+        """
+        return cls(float(scores.mean()), float(scores.std(ddof=1)), len(scores), rows, several_labels)
+
+    @classmethod
+    def of_right(cls, right: npt.NDArray[np.bool_], fold_of: npt.NDArray[np.int64]) -> Self:
+        """The same by the rows that were answered right, bool [rows], and the fold of each, int64 [rows].
+
+        Example:
+            >>> FoldScores.of_right(np.array([True, True, False, True]), np.array([0, 0, 1, 1])).mean
+            0.75
+        """
+        return cls.of(np.array([right[fold_of == fold].mean() for fold in np.unique(fold_of)]), len(right))
+
+    @classmethod
+    def of_metrics(cls, metrics: Mapping[str, Any], rows: int) -> Self:
+        """Those of the figures that a checkpoint keeps: `metrics`.
+
+        Example:
+            >>> FoldScores.of_metrics({"folds": 2, "folds_accuracy": 0.9, "folds_accuracy_deviation": 0.1}, 50).mean
+            0.9
+        """
+        return cls(metrics["folds_accuracy"], metrics["folds_accuracy_deviation"], metrics["folds"], rows)
+
+    @property
+    def said(self) -> str:
+        """The measurement as a part of a sentence; ± is the standard deviation of the folds."""
+        what = "micro F1" if self.several_labels else "accuracy"
+        return f"{what} {self.mean:.1%} ± {self.deviation:.1%} of {self.rows:,} rows, by {self.folds} folds"
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The figures that a checkpoint keeps.
+
+        Example:
+            >>> FoldScores(0.88, 0.02, 4, 150).metrics
+            {'folds': 4, 'folds_accuracy': 0.88, 'folds_accuracy_deviation': 0.02}
+        """
+        of = "micro_f1" if self.several_labels else "accuracy"
+        return {"folds": self.folds, f"folds_{of}": self.mean, f"folds_{of}_deviation": self.deviation}
