@@ -145,7 +145,7 @@ def _compared(
     resume: TrainingState | None,
     report: Callable[[Progress | Epoch | Notice], None],
 ) -> Comparison | None:
-    """What folds choose, or chose of the run to resume; None where nothing is compared."""
+    """The choice of folds, as it is or was made of the run to resume; None where nothing is compared."""
     if not (isinstance(data, LabelledTexts) and isinstance(settings, TextSettings)):
         return None
     assert isinstance(validation, LabelledTexts | None)  # noqa: S101 - others were refused

@@ -198,7 +198,7 @@ def _is_clearly_less(losses: Floats, others: Floats) -> bool:
 
 @dataclass(frozen=True)
 class _Answered:
-    """The answers of a way to the rows of some folds, each with weights of the parts that were fitted on the other folds.
+    """The answers of a way to the rows of some folds, each with weights of the parts fitted on the other folds.
 
     Attributes:
         rows: int64 [answered], the rows.
