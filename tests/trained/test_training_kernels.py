@@ -19,14 +19,21 @@ from pocketrnn.errors import CheckpointError, ExportError, InputError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export import export_trained
 from pocketrnn_export.numbers.number_step import step_graph
+from pocketrnn_export.packing import pack
 from pocketrnn_training.baselines.statistics_baseline import statistics_baseline
 from pocketrnn_training.candidates.kernel_fit import ridge
 from pocketrnn_training.classifiers import checkpoint as checkpoints
 from pocketrnn_training.classifiers.inference import logits_of
-from pocketrnn_training.classifiers.kernels import KernelArchitecture, KernelClassifier, kernel_dilations
+from pocketrnn_training.classifiers.kernels import (
+    KernelArchitecture,
+    KernelClassifier,
+    at_own_scale,
+    kernel_dilations,
+)
 from pocketrnn_training.fitting import fit
 from pocketrnn_training.measures.evaluation import evaluate
 from pocketrnn_training.rows.batches import EncodedSequences
+from pocketrnn_training.rows.sequences import LabelledSequences
 from pocketrnn_training.settings.number_settings import NumberSettings
 from pocketrnn_training.training import train
 
@@ -74,9 +81,11 @@ def test_many_rows_are_measured_by_a_part_that_is_held_out_and_then_all_are_fitt
     assert (other.data["validation_rows"], "fitted_rows" in other.data) == (20, False)
 
 
-def test_padding_and_the_rows_beside_it_change_no_answer_of_a_row() -> None:
+@pytest.mark.parametrize("own_scale", [False, True])
+def test_padding_and_the_rows_beside_it_change_no_answer_of_a_row(own_scale: bool) -> None:
     torch.manual_seed(0)
-    module = KernelClassifier(KernelArchitecture(channels=2, dilations=(1, 3), classes=3)).eval()
+    shape = KernelArchitecture(channels=2, dilations=(1, 3), classes=3, own_scale=own_scale)
+    module = KernelClassifier(shape).eval()
     rng = np.random.default_rng(0)
     rows = EncodedSequences.of([rng.normal(size=(n, 2)) for n in (1, 2, 9, 30, 4)], NumberInput(("a", "b")))
     together = logits_of(module, rows, 16)
@@ -135,6 +144,41 @@ def test_a_checkpoint_is_read_as_it_was_written_and_a_contradiction_is_refused(t
         path.write_text(json.dumps(whole | {"architecture": whole["architecture"] | architecture}))
         with pytest.raises(CheckpointError, match=said):
             checkpoints.read(tmp_path / "c")
+
+
+def of_every_size(rows: int = 60, seed: int = 0) -> LabelledSequences:
+    """Rows whose shape tells the class, and whose sizes differ a thousandfold."""
+    data = easy_sequences(rows, seed)
+    sizes = 10 ** np.random.default_rng(seed).uniform(-3, 0, rows)
+    return replace(data, sequences=[size * row for size, row in zip(sizes, data.sequences, strict=True)])
+
+
+def test_rows_of_sizes_that_differ_much_are_read_at_their_own_scale(tmp_path: Path) -> None:
+    notes: list[str] = []
+    made = train(of_every_size(), FEW, report=noting(notes))
+    assert isinstance(made.architecture, KernelArchitecture)
+    assert made.architecture.own_scale
+    assert any("own deviation" in note for note in notes)
+    assert evaluate(made, of_every_size(seed=1)).accuracy > 0.9
+    assert made.metrics["validation_accuracy"] > 0.9
+    checkpoints.write(made, tmp_path / "c")
+    assert checkpoints.read(tmp_path / "c").architecture == made.architecture
+    export_trained(made, tmp_path / "b")
+    pack(tmp_path / "b", tmp_path / "c.prnn")
+    asked = of_every_size(30, seed=2)
+    expected = evaluate(made, asked).confusion
+    for file in (tmp_path / "b", tmp_path / "c.prnn"):
+        assert evaluate(Classifier.load(file), asked).confusion == expected
+
+
+def test_rows_of_one_size_are_read_as_they_are_and_a_row_that_never_changes_has_a_steady_answer() -> None:
+    made = train(easy_sequences(), FEW)
+    assert isinstance(made.architecture, KernelArchitecture)
+    assert not made.architecture.own_scale
+    still = torch.full((1, 1, 7), 1234.567)
+    scaled, sizes = at_own_scale(still, torch.zeros(1, 1, 7, dtype=torch.bool), torch.tensor([7]))
+    assert not scaled.any()
+    assert sizes.tolist() == [[pytest.approx(1e-3), pytest.approx(1234.567)]]
 
 
 def test_the_command_says_the_accuracy_of_the_folds_with_its_spread(tmp_path: Path) -> None:

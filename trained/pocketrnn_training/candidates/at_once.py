@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from pocketrnn_training.candidates.kernel_fit import fitted_classifier
+from pocketrnn_training.candidates.kernel_fit import fitted_kernels
 from pocketrnn_training.classifiers.architecture import AnyClassifier
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.classifiers.inference import logits_of
@@ -53,7 +53,7 @@ def fit_at_once(
             logits = _by_folds(task, seed) if task.unseen is None else task.unseen
         fits_all = task.folds is not None or bool(loop.settings.final_fit)
         if fits_all:
-            module = _fitted(whole, seed)
+            module = _fitted(whole, seed, report)
     rows, seconds = (len(whole.targets) if fits_all else None), time.perf_counter() - start
     state = loop.state_without_epochs(module, task.parts or ALONE, logits, seconds, rows)
     training = {name: value for name, value in state.best.training.items() if name not in OF_LAYERS}
@@ -62,10 +62,17 @@ def fit_at_once(
     return state.best
 
 
-def _fitted(task: Task, seed: int) -> AnyClassifier:
+def _fitted(task: Task, seed: int, report: Callable[[Notice], None] = lambda _: None) -> AnyClassifier:
     """A classifier of the training rows of a task, in evaluation mode."""
     if isinstance(task.architecture, KernelArchitecture):
-        return fitted_classifier(task, seed)
+        found = fitted_kernels(task, seed)
+        if found.module.architecture.own_scale:
+            share, other = found.right / found.rows, found.other / found.rows
+            said = (
+                f"Each row is divided by its own deviation: models that have not seen a row have {share:.1%} right so, "
+            )
+            report(Notice(f"{said}and {other:.1%} without."))
+        return found.module
     assert isinstance(task.architecture, LinearArchitecture)  # noqa: S101 - see `is_fitted_at_once`
     assert task.linear is not None  # noqa: S101 - it is the classifier
     assert task.parts is not None  # noqa: S101 - the folds have told

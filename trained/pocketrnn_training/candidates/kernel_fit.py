@@ -1,9 +1,9 @@
-"""The fit of a classifier of random kernels: how they are drawn, and the linear model of their shares."""
+"""The fit of a classifier of random kernels: how they are drawn, the scale of the rows, the linear model of shares."""
 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -13,12 +13,19 @@ from scipy.linalg import eigh
 from torch.nn.functional import conv1d
 
 from pocketrnn_training.classifiers.inference import batch_of
-from pocketrnn_training.classifiers.kernels import BANK, KERNEL_STEPS, KernelArchitecture, KernelClassifier
+from pocketrnn_training.classifiers.kernels import (
+    BANK,
+    KERNEL_STEPS,
+    SIZE_RAMPS,
+    KernelArchitecture,
+    KernelClassifier,
+    at_own_scale,
+)
 from pocketrnn_training.measures.calibration import fitted_temperature
 from pocketrnn_training.preparation.task import Task
 from pocketrnn_training.rows.batches import EncodedRows
 
-__all__ = ["Ridge", "fitted_classifier", "ridge"]
+__all__ = ["KernelFit", "Ridge", "fitted_kernels", "ridge"]
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -42,8 +49,28 @@ _NOT_SINGULAR: Final = 1e-10
 _BATCH_NUMBERS: Final = 1 << 16
 
 
-def fitted_classifier(task: Task, seed: int) -> KernelClassifier:
-    """A classifier of the training rows of a task, in evaluation mode.
+@dataclass(frozen=True)
+class KernelFit:
+    """A classifier of random kernels, and how it compares with the one that it was chosen from.
+
+    Attributes:
+        module: the classifier, in evaluation mode.
+        right: how many of the rows it classifies correctly, by models that did not see them.
+        other: how many the other one does, with or without rows at their own scale.
+        rows: how many rows there are.
+    """
+
+    module: KernelClassifier
+    right: int
+    other: int
+    rows: int
+
+
+def fitted_kernels(task: Task, seed: int) -> KernelFit:
+    """A classifier of the training rows of a task.
+
+    Rows are divided by their own deviations, where a model of such rows classifies more of those correctly that it has
+    not seen, by more than chance: the root of the number of rows that only one of both classifies correctly.
 
     Args:
         task: the rows, their classes and weights, and the shape.
@@ -54,11 +81,24 @@ def fitted_classifier(task: Task, seed: int) -> KernelClassifier:
     rng = np.random.default_rng(seed)
     if len(task.targets) > _MOST_ROWS:
         task = task.of_rows(np.sort(rng.choice(len(task.targets), _MOST_ROWS, replace=False)))
+    plain, own = (_fitted(replace(architecture, own_scale=scale), task, rng) for scale in (False, True))
+    right, of_own = (model.unseen.argmax(axis=1) == task.targets for _, model in (plain, own))
+    more = int(of_own.sum()) - int(right.sum())
+    counts = (int(right.sum()), int(of_own.sum()))
+    chosen, counts = (own, counts[::-1]) if more > np.sqrt((right != of_own).sum()) else (plain, counts)
+    return KernelFit(_with_model(*chosen, task), *counts, len(task.targets))
+
+
+def _fitted(architecture: KernelArchitecture, task: Task, rng: np.random.Generator) -> tuple[KernelClassifier, Ridge]:
     module = _drawn(architecture, task.rows, rng)
     shares = _shares(module, task.rows)
     groups = np.arange(len(shares)) if task.groups is None else task.groups
-    classes = architecture.classes
-    model = ridge(shares, task.targets, classes, task.class_weights[task.targets].astype(np.float64), groups)
+    row_weights = task.class_weights[task.targets].astype(np.float64)
+    return module, ridge(shares, task.targets, architecture.classes, row_weights, groups)
+
+
+def _with_model(module: KernelClassifier, model: Ridge, task: Task) -> KernelClassifier:
+    """The module with the linear model of its shares, calibrated by what that says of rows that it did not see."""
     scores = torch.from_numpy(_AS_LOGITS * model.unseen)
     factor = _AS_LOGITS / fitted_temperature(scores, torch.from_numpy(task.targets))
     with torch.no_grad():
@@ -71,6 +111,8 @@ def fitted_classifier(task: Task, seed: int) -> KernelClassifier:
 def _drawn(architecture: KernelArchitecture, rows: EncodedRows, rng: np.random.Generator) -> KernelClassifier:
     """A module with its kernels and their thresholds, which are quantiles of what they make of some of the rows."""
     module = KernelClassifier(architecture).eval()
+    if module.size_rates is not None:
+        rows = _ramps_of_sizes(module, rows)
     patterns = np.full((84, KERNEL_STEPS), -1.0, np.float32)
     for pattern, twos in zip(patterns, itertools.combinations(range(KERNEL_STEPS), 3), strict=True):
         pattern[list(twos)] = 2.0
@@ -100,6 +142,26 @@ def _drawn(architecture: KernelArchitecture, rows: EncodedRows, rng: np.random.G
     return module
 
 
+def _ramps_of_sizes(module: KernelClassifier, rows: EncodedRows) -> EncodedRows:
+    """Let the ramps of deviations and means part the rows evenly, and return the rows at their own scale."""
+    scaled, sizes = [], []
+    for start, end in itertools.pairwise(rows.offsets.tolist()):
+        read = torch.from_numpy(np.asarray(rows.values[start:end])).T.unsqueeze(0)
+        after = torch.zeros(1, 1, end - start, dtype=torch.bool)
+        made, size = at_own_scale(read, after, torch.tensor([end - start]))
+        scaled.append(made[0].T.numpy())
+        sizes.append(size[0].double().numpy())
+    edges = np.quantile(np.array(sizes), np.linspace(0, 1, SIZE_RAMPS + 1), axis=0)
+    lows, highs = edges[:-1], edges[1:]
+    # A steeper ramp would show how the sizes are rounded.
+    widths = np.maximum(highs - lows, _STEEPEST * (1e-2 + np.abs(lows)))
+    assert module.size_rates is not None  # noqa: S101 - it is called where there are some
+    with torch.no_grad():
+        module.size_rates.copy_(torch.from_numpy(1 / widths))
+        module.size_offsets.copy_(torch.from_numpy(-lows / widths))
+    return type(rows)(np.concatenate(scaled), rows.offsets)
+
+
 def _ramps(
     weights: npt.NDArray[np.float32],
     dilation: int,
@@ -127,8 +189,8 @@ def _ramps(
 
 
 def _shares(module: KernelClassifier, rows: EncodedRows) -> Floats:
-    """float64 [rows, kernels]: what the linear model is fitted on."""
-    found = np.empty((len(rows.lengths), module.architecture.kernels))
+    """float64 [rows, features]: what the linear model is fitted on."""
+    found = np.empty((len(rows.lengths), module.architecture.features))
     order = np.argsort(rows.lengths, kind="stable")
     size = max(1, _BATCH_NUMBERS // max(1, int(rows.lengths.max())))
     with torch.inference_mode():

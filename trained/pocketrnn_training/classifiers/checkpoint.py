@@ -65,8 +65,8 @@ BY_FOLDS: Final = "by_folds"
 FORMAT: Final = "pocketrnn-checkpoint"
 # A checkpoint of another version was made by another release.
 VERSION: Final = 1
-# Sizes of an architecture that are written only where they are not 0.
-_MISSING_IF_0: Final = ("pairs", "joints")
+# Members of an architecture that are written only where they are not 0 or false.
+_MISSING_IF_0: Final = ("pairs", "joints", "own_scale")
 
 
 @dataclass(frozen=True)

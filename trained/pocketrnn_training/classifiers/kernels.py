@@ -4,6 +4,9 @@ Dempster, Schmidt and Webb, "MiniRocket: a very fast (almost) deterministic tran
 2021, https://arxiv.org/abs/2012.08791: convolutions by kernels of nine steps, of which three weigh 2 and six -1; for
 each the share of steps at which it is above a threshold; a linear model. Here a kernel counts a step by a ramp around
 its threshold and not by a comparison, so that rounding moves an answer by as little as anywhere else.
+
+Where rows differ in size, each is divided by its own deviation first. Its deviation and its mean, which that loses, are
+told beside the shares, by ramps too.
 """
 
 from __future__ import annotations
@@ -17,11 +20,23 @@ from torch import Tensor, nn
 
 from pocketrnn.errors import InputError
 
-__all__ = ["BANK", "KERNEL_STEPS", "KernelArchitecture", "KernelClassifier", "kernel_dilations"]
+__all__ = [
+    "BANK",
+    "KERNEL_STEPS",
+    "SIZE_RAMPS",
+    "KernelArchitecture",
+    "KernelClassifier",
+    "at_own_scale",
+    "kernel_dilations",
+]
 
 # The kernels of one dilation and one sum of channels: few, so that a microcontroller can hold what they make of a row.
 BANK: Final = 42
 KERNEL_STEPS: Final = 9
+# The ramps of the deviation of a channel, and of its mean.
+SIZE_RAMPS: Final = 8
+# The deviation of all rows is about 1. Nothing is blown up by more than the inverse of this.
+_LEAST_SIZE: Final = 1e-3
 _LARGEST_DIM: Final = 65_536
 # How many dilations there are at most; the largest lets a kernel span a row of the median length.
 _DILATIONS: Final = 12
@@ -35,6 +50,7 @@ class KernelArchitecture:
         channels: how many numbers a step has.
         dilations: of each bank of `BANK` kernels, how many steps lie between two weights of a kernel, and one more.
         classes: the number of logits.
+        own_scale: each row is divided by its own deviation.
 
     Raises:
         InputError: a value is out of its range.
@@ -47,6 +63,7 @@ class KernelArchitecture:
     channels: int
     dilations: tuple[int, ...]
     classes: int
+    own_scale: bool = False
 
     def __post_init__(self) -> None:
         # As JSON has them: a list, perhaps of 1.0.
@@ -64,6 +81,11 @@ class KernelArchitecture:
     def kernels(self) -> int:
         """How many kernels there are."""
         return BANK * len(self.dilations)
+
+    @property
+    def features(self) -> int:
+        """How many numbers of a row the linear layer is given."""
+        return self.kernels + (2 * SIZE_RAMPS * self.channels if self.own_scale else 0)
 
     @property
     def padding(self) -> float:
@@ -89,9 +111,10 @@ class KernelArchitecture:
             '84 random kernels of 9 steps, 1 to 2 apart, and a linear layer, 1 channel, 2 classes'
         """
         plural = "" if self.channels == 1 else "s"
+        scale = ", each row divided by its own deviation" if self.own_scale else ""
         return (
             f"{self.kernels:,} random kernels of {KERNEL_STEPS} steps, {min(self.dilations)} to {max(self.dilations)} "
-            f"apart, and a linear layer, {self.channels} channel{plural}, {self.classes} classes"
+            f"apart, and a linear layer, {self.channels} channel{plural}{scale}, {self.classes} classes"
         )
 
 
@@ -114,9 +137,13 @@ class KernelClassifier(nn.Module):
         self.banks = nn.ModuleList(
             nn.Conv1d(1, BANK, KERNEL_STEPS, dilation=d, padding=KERNEL_STEPS // 2 * d) for d in a.dilations
         )
-        # The kernels' mean on the training rows: the sums of the linear layer stay small, and are rounded less.
-        self.means = nn.Parameter(torch.zeros(a.kernels))
-        self.fc = nn.Linear(a.kernels, a.classes)
+        self.size_rates: nn.Parameter | None = None
+        if a.own_scale:
+            self.size_rates = nn.Parameter(torch.ones(SIZE_RAMPS, 2 * a.channels))
+            self.size_offsets = nn.Parameter(torch.zeros(SIZE_RAMPS, 2 * a.channels))
+        # The mean of each on the training rows: the sums of the linear layer stay small, and are rounded less.
+        self.means = nn.Parameter(torch.zeros(a.features))
+        self.fc = nn.Linear(a.features, a.classes)
 
     def forward(self, samples: Tensor, lengths: Tensor) -> Tensor:
         """The logits of a batch.
@@ -136,17 +163,49 @@ class KernelClassifier(nn.Module):
         return logits
 
     def shares(self, samples: Tensor, lengths: Tensor) -> Tensor:
-        """float32 [batch, kernels], from 0 to 1: the share of the steps at which each kernel responds."""
+        """float32 [batch, features], from 0 to 1: the share of the steps at which each kernel responds; and, where each
+        row has its own scale, the ramps of its deviations and means."""
         steps = torch.arange(samples.size(1), device=samples.device)
         after = (steps >= lengths.unsqueeze(1)).unsqueeze(1)
         read = samples.transpose(1, 2).masked_fill(after, 0.0)
+        sizes: list[Tensor] = []
+        if self.size_rates is not None:
+            read, size = at_own_scale(read, after, lengths)
+            sizes.append((size.unsqueeze(1) * self.size_rates + self.size_offsets).clamp(0.0, 1.0).flatten(1))
         if self.sums is not None:
             read = self.sums(read)
         found = []
         for i, bank in enumerate(self.banks):
             responses = bank(read if self.sums is None else read[:, i : i + 1]).clamp(0.0, 1.0)
             found.append(responses.masked_fill(after, 0.0).sum(dim=2) / lengths.unsqueeze(1))
-        return torch.cat(found, dim=1)
+        return torch.cat(found + sizes, dim=1)
+
+
+def at_own_scale(read: Tensor, after: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows divided by their own deviations, without their means; and both.
+
+    Args:
+        read: float32 [batch, channels, time].
+        after: bool [batch, 1, time], the steps after the end of a row.
+        lengths: int64 [batch].
+
+    Returns:
+        float32 [batch, channels, time], 0 after the end of a row; and float32 [batch, 2 * channels], the deviations,
+        then the means.
+
+    Example:
+        >>> read, after = torch.tensor([[[1.0, 3.0]]]), torch.zeros(1, 1, 2, dtype=torch.bool)
+        >>> [found.round(decimals=2).tolist() for found in at_own_scale(read, after, torch.tensor([2]))]
+        [[[[-1.0, 1.0]]], [[1.0, 2.0]]]
+    """
+    count = lengths.view(-1, 1, 1)
+    # From the first step on: a row that never changes is 0 then, and not the rounding of its mean.
+    first = read[:, :, :1]
+    moved = (read - first).masked_fill(after, 0.0)
+    mean = moved.sum(dim=2, keepdim=True) / count
+    centred = (moved - mean).masked_fill(after, 0.0)
+    size = (centred.square().sum(dim=2, keepdim=True) / count + _LEAST_SIZE**2).sqrt()
+    return centred / size, torch.cat((size, first + mean), dim=1).squeeze(2)
 
 
 def kernel_dilations(kernels: int, steps: int) -> tuple[int, ...]:
