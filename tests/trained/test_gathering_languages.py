@@ -6,8 +6,10 @@ import gzip
 import json
 import random
 import runpy
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 
+from pocketrnn import Classifier
 from pocketrnn.bundle import manifest as manifests
 from pocketrnn.bundle.zoo import bundle_folder
 from pocketrnn_training import LabelledTexts
@@ -47,7 +50,19 @@ def repository(folder: Path, files: dict[str, str]) -> None:
 
 @pytest.mark.parametrize(
     ("code", "label"),
-    [("deu", "de"), ("pt-br", "pt"), ("no", "nb"), ("nn-NO", "nn"), ("bos", "bs"), ("fij", "und"), ("nds", None)],
+    [
+        ("deu", "de"),
+        ("pt-br", "pt"),
+        ("no", "nb"),
+        ("nn-NO", "nn"),
+        ("bos", "bs"),
+        ("fij", "und"),
+        ("nds", "und"),
+        ("sh", None),
+        ("be-tarask", None),
+        ("fao", None),
+        ("oc", None),
+    ],
 )
 def test_a_code_of_a_language_is_one_of_ours_a_far_one_or_left_out(
     gather: dict[str, Any], code: str, label: str | None
@@ -71,8 +86,13 @@ def test_a_row_in_another_script_or_of_no_letters_is_dropped(gather: dict[str, A
 
 def test_rows_of_test_data_and_treebanks_for_non_commercial_use_are_left_out(tmp_path: Path) -> None:
     treebank = "# text = Das ist ein Satz.\n1\tDas\n\n# text = Noch ein Satz.\n"
-    repository(tmp_path / UD / "UD_German-Free", {"README.md": "License: CC BY-SA 4.0\n", "a.conllu": treebank})
-    repository(tmp_path / UD / "UD_German-NC", {"README.md": "License: CC BY-NC 4.0\n", "a.conllu": treebank})
+    free = {"README.md": "License: CC BY-SA 4.0\n", "de_free-ud-test.conllu": treebank}
+    sorbian = {"hsb_free-ud-test.conllu": "# text = To bě srjedź meje.\n", "README.md": free["README.md"]}
+    faroese = {"fo_free-ud-test.conllu": "# text = Hetta er føroyskt.\n", "README.md": free["README.md"]}
+    repository(tmp_path / UD / "UD_German-Free", free)
+    repository(tmp_path / UD / "UD_Upper_Sorbian-Free", sorbian)
+    repository(tmp_path / UD / "UD_Faroese-Free", faroese)
+    repository(tmp_path / UD / "UD_German-NC", {**free, "README.md": "License: CC BY-NC 4.0\n"})
     repository(tmp_path / "lingua", {"language-testdata/sentences/de.txt": "noch ein satz\n"})
     command = [
         sys.executable,
@@ -86,9 +106,11 @@ def test_rows_of_test_data_and_treebanks_for_non_commercial_use_are_left_out(tmp
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "UD_German-NC is left out" in done.stderr
-    assert (tmp_path / "out" / "treebanks.tsv").read_text() == "de\ttext\t1\tDas ist ein Satz.\n"
+    assert (tmp_path / "out" / "treebanks.tsv").read_text() == (
+        "de\ttext\t1\tDas ist ein Satz.\nund\ttext\t1\tTo bě srjedź meje.\n"
+    )
     about = json.loads((tmp_path / "out" / "sources.json").read_text())["treebanks"]
-    assert (about["texts"], about["also_in_test_data"]) == (1, 1)
+    assert (about["texts"], about["also_in_test_data"]) == (2, 1)
 
 
 def test_neighbours_draw_from_the_sources_that_all_of_them_have(train: dict[str, Any]) -> None:
@@ -143,10 +165,52 @@ def test_texts_of_other_languages_with_the_words_of_one_of_ours_are_not_far(trai
     assert train["far_texts"](languages) == {"rights": ["Tamurt n Leqbayel"]}
 
 
+def test_a_disguised_text_is_in_none_of_our_languages(train: dict[str, Any]) -> None:
+    languages = {label: train["Drawn"](label, random.Random(0)) for label in train["LABELS"]}
+    text = "the quick brown fox jumps over the lazy dog"
+    for drawn in languages.values():
+        drawn.texts["ntrex"] = [text]
+        drawn.known = frozenset(text.split())
+        drawn.ready([])
+    for number in range(40):
+        words = train["words_of"](train["disguised"](languages, random.Random(number)))
+        assert sum(word in text.split() for word in words) <= train["MOST_SHARED"] * len(words)
+
+
+def test_rows_of_no_language_that_a_teacher_takes_for_one_are_not_taught_by_it(
+    train: dict[str, Any], tmp_path: Path
+) -> None:
+    labels, und = train["LABELS"], train["LABELS"].index("und")
+    texts = ["Where is the station?", "To bě srjedź meje a wšitke domy.", "3.14159 / 2024-11-05 = 77%"]
+    data = LabelledTexts(texts, np.array([labels.index("en"), und, und]), labels, "written here")
+    favourites = Classifier.load("languages").predict(texts)
+    answered = train["taught"](data, "languages").answered.tolist()
+    assert answered == [True, favourites[1] == "und", True]
+
+
+def test_a_run_of_another_shape_begins_with_the_embedding(train: dict[str, Any]) -> None:
+    before = train["checkpoint_of"](bundle_folder("languages"))
+    same = replace(train["SETTINGS"], cell=before.architecture.cell, hidden_dim=before.architecture.hidden_dim)
+    assert train["begun"](before, same) is before
+    other = train["begun"](before, replace(same, hidden_dim=8))
+    assert other.architecture == replace(before.architecture, hidden_dim=8)
+    assert torch.equal(other.module.embedding.weight, before.module.embedding.weight)
+    assert other.module.fc.weight.shape[1] == 8
+
+
+def test_the_prior_of_the_web_is_written_into_a_bundle(train: dict[str, Any], tmp_path: Path) -> None:
+    bundle = tmp_path / "languages"
+    shutil.copytree(bundle_folder("languages"), bundle)
+    train["name_prior"](bundle)
+    prior = manifests.read(bundle).output.priors["web"]
+    assert prior["en"] > prior["es"] > prior["bs"] > prior["und"]
+    assert Classifier.load(bundle, prior="web").classify("Hello").label == "en"
+
+
 def test_a_training_goes_on_from_the_weights_of_the_bundle(train: dict[str, Any]) -> None:
     folder = bundle_folder("languages")
     manifest = manifests.read(folder)
-    module = train["checkpoint_of"](folder, train["SETTINGS"]).module
+    module = train["checkpoint_of"](folder).module
     for example in manifest.examples[::8]:
         with torch.inference_mode():
             logits = module(torch.tensor([example.ids]), torch.tensor([len(example.ids)]))
@@ -258,7 +322,7 @@ def test_lines_of_programs_with_words_of_languages_are_in_none(train: dict[str, 
 
 
 def test_the_weights_of_the_last_epoch_are_mixed_with_those_before(train: dict[str, Any]) -> None:
-    before = train["checkpoint_of"](bundle_folder("languages"), train["SETTINGS"])
+    before = train["checkpoint_of"](bundle_folder("languages"))
     temperature = before.metrics["temperature"]
     # An epoch that learnt nothing: the weights before it, of which the last layer is not divided by the temperature.
     old = {name: weight.clone() for name, weight in before.module.state_dict().items()}
