@@ -24,9 +24,9 @@ _SMALLEST: Final = 5
 # which a module is compared with its program: 512 and 64 take about 2 s of every export. A test of such lengths or
 # batches has no short proofs.
 _WHOLE: Final = {
-    "tracing.checks.every_size": {"MOST_TOKENS": 40, "MOST_TEXTS": 25},
-    "tracing.checks.every_step": {"MOST_STEPS": 200},
-    "proof.cases": {"SEQUENCES": (1, 2, 17, 64, 257), "LONGEST": 3_000, "_DRAWN": 16, "_REPEATED": (1, 7, 30, 300)},
+    "proof.every_size": {"MOST_TOKENS": 40, "MOST_TEXTS": 25},
+    "proof.every_step": {"MOST_STEPS": 200},
+    "comparing.cases": {"SEQUENCES": (1, 2, 17, 64, 257), "LONGEST": 3_000, "_DRAWN": 16, "_REPEATED": (1, 7, 30, 300)},
     "intake.kept_state": {"LONGEST": 3_000},
     "intake.as_given": {"_SECONDS": 1.0},
     # A refusal is one export then, and not one for each rule.
@@ -34,11 +34,11 @@ _WHOLE: Final = {
 }
 # Without the longest rows, which are half of the time. Whole proofs test the findings of these rows.
 _FAST: Final = {
-    "proof.cases": {"SEQUENCES": (1, 2, 17, 64), "LONGEST": 300, "_DRAWN": 6, "_REPEATED": (1, 7, 30)},
+    "comparing.cases": {"SEQUENCES": (1, 2, 17, 64), "LONGEST": 300, "_DRAWN": 6, "_REPEATED": (1, 7, 30)},
     "intake.kept_state": {"LONGEST": 300},
     "intake.as_given": {"_SECONDS": 0.1},
 }
-_SHORT: Final = {**_WHOLE, **_FAST, "tracing.checks.every_size": {"MOST_TOKENS": 12, "MOST_TEXTS": 6}}
+_SHORT: Final = {**_WHOLE, **_FAST, "proof.every_size": {"MOST_TOKENS": 12, "MOST_TEXTS": 6}}
 # How often all weights are moved to see how far rounding may move an answer.
 _DRAWS, _FEW_DRAWS = 8, 2
 
@@ -108,7 +108,8 @@ def _sizes(sizes: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
 @contextmanager
 def _proofs(of: Callable[[_Cases], _Cases], draws: int) -> Iterator[None]:
     # Not above: conftest.py imports this file, also where there is no PyTorch.
-    from pocketrnn_export.proof import cases, chosen_cases, spread
+    from pocketrnn_export.comparing import cases, spread
+    from pocketrnn_export.proof import chosen_cases
 
     with pytest.MonkeyPatch.context() as patch:
         for name in _CHOSEN:

@@ -23,6 +23,7 @@ from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import LOGGER, TEXT_RULES, TextVerdict, graph_sentence, text_verdict
 from pocketrnn_export.bundle_proof import ProofPlan, proof_cases, refuse_mixed_texts, texts_within
 from pocketrnn_export.bundle_writer import versions, write_bundle
+from pocketrnn_export.comparing.cases import MADE_TEXTS, made_texts, texts_for_proof
 from pocketrnn_export.description import Description, LabelsOf, checked_labels, checked_name, text_output
 from pocketrnn_export.diagnose.faulty_rules import without_faulty_rules
 from pocketrnn_export.export_arguments import (
@@ -49,7 +50,6 @@ from pocketrnn_export.numbers.number_arguments import (
 from pocketrnn_export.numbers.number_export import export_numbers_of
 from pocketrnn_export.one_export import Wanted, check_wanted, one_export_at_a_time, or_one_text, told_in_a_sentence
 from pocketrnn_export.progress import told_on_stderr
-from pocketrnn_export.proof.cases import MADE_TEXTS, made_texts, texts_for_proof
 from pocketrnn_export.proof.chosen_cases import noted_sizes, widths_of
 from pocketrnn_export.proof.loud_ids import loud_ids
 from pocketrnn_export.tracing.sizes.questions import UntraceableError

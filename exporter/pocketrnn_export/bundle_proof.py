@@ -15,19 +15,19 @@ from numpy.typing import NDArray
 from pocketrnn.bundle.manifest import Comparison, Graph, Limits, Parity
 from pocketrnn.errors import ParityError
 from pocketrnn.text import AnyTextRules
+from pocketrnn_export.comparing.cases import Case, bound_cases
+from pocketrnn_export.comparing.comparing import Compared, Reference, compare, run_of
+from pocketrnn_export.comparing.exact import graph_proof
+from pocketrnn_export.comparing.verdict import passes, proven, write_report
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.intake.as_given import AsGiven
 from pocketrnn_export.intake.exportable import ExportableModule
 from pocketrnn_export.module_runs.whole_copy import copied_again
-from pocketrnn_export.proof.cases import Case, bound_cases
 from pocketrnn_export.proof.chosen_cases import cases_for
-from pocketrnn_export.proof.comparing import Compared, Reference, compare, run_of
-from pocketrnn_export.proof.exact import graph_proof
+from pocketrnn_export.proof.every_size import check_beside_others
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
-from pocketrnn_export.proof.verdict import passes, proven, write_report
-from pocketrnn_export.tracing.checks.every_size import check_beside_others
-from pocketrnn_export.tracing.checks.same_operators import refuse_other_operators
+from pocketrnn_export.proof.same_operators import refuse_other_operators
 from pocketrnn_export.vocabularies.owners_answers import Answered
 
 __all__ = [
@@ -75,7 +75,7 @@ class ProofPlan:
         texts: also answered by the runtime, from the written bundle. The golden examples are taken from them.
         private: those of the texts that become no golden example.
         rows_alone: whether no row's answer depends on the other rows of a case, nor on its padding.
-        tolerance: as for `proof.verdict.passes`.
+        tolerance: as for `comparing.verdict.passes`.
         report: a file to write every single case to, also where the proof fails.
         earlier: the proof of what the reference itself was made from, which stays part of the bundle's proof.
         given: the user's own module, where the reference is a copy of it.

@@ -17,11 +17,11 @@ from pocketrnn.bundle.manifest import CLASSIFIER_JSON, Example, Manifest, Number
 from pocketrnn.classifier import Classifier
 from pocketrnn.verdicts import TEXT_RULES, AnswersCompared
 from pocketrnn_export.bundle_proof import ProofPlan, compared_in_float64, first_verdict, provable, verdict
+from pocketrnn_export.comparing.cases import Case, Logits, text_cases
+from pocketrnn_export.comparing.float64_operators import one_thread
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form
-from pocketrnn_export.proof.cases import Case, Logits, text_cases
 from pocketrnn_export.proof.end_to_end import end_to_end, rows_end_to_end
-from pocketrnn_export.proof.float64_operators import one_thread
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.vocabularies.owners_answers import compared_answers
 

@@ -29,6 +29,8 @@ from pocketrnn.text.pretokenized import Text
 from pocketrnn.verdicts import COMPRESSED
 from pocketrnn_export.bundle_proof import ProofPlan, texts_within
 from pocketrnn_export.bundle_writer import versions, write_bundle
+from pocketrnn_export.comparing.cases import Case, text_cases, texts_for_proof
+from pocketrnn_export.comparing.comparing import graph_reference, run_of_onnx
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.edge import edge_form
 from pocketrnn_export.forms.form import Form
@@ -37,9 +39,7 @@ from pocketrnn_export.forms.quantized import STORAGES, Storage, quantized
 from pocketrnn_export.forms.step import step_form
 from pocketrnn_export.labels_given import check_data, compared_by_labels, labels_given, labels_named, margins
 from pocketrnn_export.progress import told_on_stderr
-from pocketrnn_export.proof.cases import Case, text_cases, texts_for_proof
 from pocketrnn_export.proof.chosen_cases import cases_for_graph
-from pocketrnn_export.proof.comparing import graph_reference, run_of_onnx
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 from pocketrnn_export.vocabularies.external import cut_ids
 

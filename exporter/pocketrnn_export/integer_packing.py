@@ -14,11 +14,11 @@ from pocketrnn.bundle.manifest import INTEGERS, Comparison, Manifest, Parity
 from pocketrnn.bundle.packed_file import PackedProgram
 from pocketrnn.errors import InputError
 from pocketrnn.verdicts import IntegerVerdict
+from pocketrnn_export.comparing.cases import Case, Run
+from pocketrnn_export.comparing.comparing import LEAST_TOLERANCE, Compared, Reference
 from pocketrnn_export.forms.packed_file.integer_program import IntegerForm, with_integers
 from pocketrnn_export.forms.packed_file.packed_program import Program
 from pocketrnn_export.labels_given import compared_by_labels
-from pocketrnn_export.proof.cases import Case, Run
-from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Compared, Reference
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
 __all__ = [

@@ -13,8 +13,8 @@ from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Manifest
 from pocketrnn.errors import InputError
 from pocketrnn.tables.checks import check_labels
-from pocketrnn_export.proof.cases import Case, Ids, Logits, Run
-from pocketrnn_export.proof.comparing import Compared, compare
+from pocketrnn_export.comparing.cases import Case, Ids, Logits, Run
+from pocketrnn_export.comparing.comparing import Compared, compare
 
 if TYPE_CHECKING:
     from pocketrnn_training.rows.data import LabelledTexts

@@ -12,10 +12,10 @@ from pocketrnn.errors import InputError
 from pocketrnn.verdicts import graph_name
 from pocketrnn_export.bundle_proof import ProofPlan
 from pocketrnn_export.bundle_writer import write_bundle
+from pocketrnn_export.comparing.comparing import graph_reference
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.ort_format import OPERATORS_FILE, operators_of, ort_graph, ort_step_graph
 from pocketrnn_export.proof.chosen_cases import cases_for_graph
-from pocketrnn_export.proof.comparing import graph_reference
 
 __all__ = ["mobile"]
 

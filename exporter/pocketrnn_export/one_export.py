@@ -14,11 +14,11 @@ import torch
 from torch import nn
 
 from pocketrnn.errors import ExportError, InputError, PocketRNNError, Terminated, first_line, shown
+from pocketrnn_export.comparing.float64_operators import one_thread
+from pocketrnn_export.comparing.verdict import write_report
 from pocketrnn_export.diagnose.refusal import with_its_line
 from pocketrnn_export.intake.convention import Call
 from pocketrnn_export.intake.exportable import ExportableModule
-from pocketrnn_export.proof.float64_operators import one_thread
-from pocketrnn_export.proof.verdict import write_report
 from pocketrnn_export.tracing.sizes.questions import UntraceableError
 
 __all__ = ["Wanted", "check_wanted", "one_export_at_a_time", "or_one_text", "told_in_a_sentence"]

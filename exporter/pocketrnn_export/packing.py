@@ -38,6 +38,10 @@ from pocketrnn_export.board_memory import memory_of
 from pocketrnn_export.bundle_proof import ProofPlan, compared_on_cases, lines_of_numbers, texts_within, verdict
 from pocketrnn_export.bundle_writer import versions
 from pocketrnn_export.c_array import array_name, to_c_array
+from pocketrnn_export.comparing.cases import Case, Ids, Logits, text_cases, texts_for_proof
+from pocketrnn_export.comparing.comparing import Compared, Reference, compare, graph_reference
+from pocketrnn_export.comparing.float64_operators import one_thread
+from pocketrnn_export.comparing.verdict import proven
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.onnx.kept_nans import LAYERS, without_guards
@@ -67,14 +71,10 @@ from pocketrnn_export.numbers.number_export import told_of_numbers
 from pocketrnn_export.numbers.number_packing import number_proof, number_rules_compared
 from pocketrnn_export.numbers.number_step import check_carrying, step_graph
 from pocketrnn_export.progress import told_on_stderr
-from pocketrnn_export.proof.cases import Case, Ids, Logits, text_cases, texts_for_proof
 from pocketrnn_export.proof.chosen_cases import cases_for_graph, widths_of
-from pocketrnn_export.proof.comparing import Compared, Reference, compare, graph_reference
 from pocketrnn_export.proof.end_to_end import end_to_end
-from pocketrnn_export.proof.float64_operators import one_thread
 from pocketrnn_export.proof.integer_products import products_compared
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
-from pocketrnn_export.proof.verdict import proven
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

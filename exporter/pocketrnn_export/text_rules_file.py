@@ -14,8 +14,8 @@ from pocketrnn.engines.native import native_module
 from pocketrnn.errors import BundleError, InputError, ParityError, shown
 from pocketrnn.text import EXTERNAL, TextEncoder
 from pocketrnn.text.text_input import TextInput
+from pocketrnn_export.comparing.cases import texts_for_proof
 from pocketrnn_export.progress import told_on_stderr
-from pocketrnn_export.proof.cases import texts_for_proof
 
 __all__ = ["pack_text_rules"]
 

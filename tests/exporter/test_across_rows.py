@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from pocketrnn_export import export
-from pocketrnn_export.tracing.checks.across_rows import place_across_rows
-from pocketrnn_export.tracing.right_program import right_program
+from pocketrnn_export.proof.across_rows import place_across_rows
+from pocketrnn_export.proof.right_program import right_program
 from pocketrnn_export.tracing.sizes.questions import UntraceableError
 
 WORDS = 20

@@ -11,7 +11,7 @@ from sampling import mostly_slow
 
 from pocketrnn import verify
 from pocketrnn_export import export
-from pocketrnn_export.proof import cases
+from pocketrnn_export.comparing import cases
 from pocketrnn_training.classifiers.architecture import CELLS, Architecture, RecurrentClassifier
 
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(48))]

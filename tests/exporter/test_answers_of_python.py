@@ -27,8 +27,8 @@ from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
 from pocketrnn_export.diagnose.refusal import with_its_line
-from pocketrnn_export.tracing.checks.pytorch_run import run_in_pytorch
-from pocketrnn_export.tracing.right_program import right_program
+from pocketrnn_export.proof.pytorch_run import run_in_pytorch
+from pocketrnn_export.proof.right_program import right_program
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(18))]

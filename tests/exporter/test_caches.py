@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from pocketrnn import Classifier
 from pocketrnn_export import export
-from pocketrnn_export.tracing.checks.pytorch_run import run_in_pytorch
-from pocketrnn_export.tracing.right_program import right_program
+from pocketrnn_export.proof.pytorch_run import run_in_pytorch
+from pocketrnn_export.proof.right_program import right_program
 
 WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(18))]
 

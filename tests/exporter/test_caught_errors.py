@@ -12,9 +12,9 @@ from sampling import mostly_slow
 from torch import nn
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export.comparing.cases import hazard_cases
 from pocketrnn_export.intake.padding_effect import answered_alone
-from pocketrnn_export.proof.cases import hazard_cases
-from pocketrnn_export.tracing.right_program import right_program
+from pocketrnn_export.proof.right_program import right_program
 
 
 def program_of(kind: type[nn.Module]) -> None:

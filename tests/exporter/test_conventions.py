@@ -19,9 +19,9 @@ from pocketrnn import Classifier
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
+from pocketrnn_export.comparing.cases import Widths
 from pocketrnn_export.intake.convention import compiled
 from pocketrnn_export.intake.exportable import ExportableModule, prepare
-from pocketrnn_export.proof.cases import Widths
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(zoo.WORDS - 2))]

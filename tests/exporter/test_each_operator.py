@@ -11,9 +11,9 @@ from onnxscript import opset18
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export.comparing.comparing import session_of
 from pocketrnn_export.forms.onnx import onnx_trace
 from pocketrnn_export.forms.onnx.onnx_graph import onnx_graph
-from pocketrnn_export.proof.comparing import session_of
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 EXAMPLE = (torch.randint(2, 40, (3, 7)),)

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from pocketrnn.errors import ExportError, PocketRNNError
 from pocketrnn_export import export
 from pocketrnn_export.diagnose.refusal import with_its_line
-from pocketrnn_export.tracing.checks import every_size
-from pocketrnn_export.tracing.checks.asked_module import AskedModule
-from pocketrnn_export.tracing.checks.pytorch_run import run_in_pytorch
+from pocketrnn_export.proof import every_size
+from pocketrnn_export.proof.asked_module import AskedModule
+from pocketrnn_export.proof.pytorch_run import run_in_pytorch
+from pocketrnn_export.proof.right_program import right_program
 from pocketrnn_export.tracing.layers.stateless import stateless_layers
-from pocketrnn_export.tracing.right_program import right_program
 
 EXAMPLE = (torch.randint(2, 40, (3, 7)),)
 

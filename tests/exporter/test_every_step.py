@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
-from pocketrnn_export.tracing.checks import every_step
-from pocketrnn_export.tracing.checks.pytorch_run import run_in_pytorch
-from pocketrnn_export.tracing.right_program import right_program
+from pocketrnn_export.proof import every_step
+from pocketrnn_export.proof.pytorch_run import run_in_pytorch
+from pocketrnn_export.proof.right_program import right_program
 
 EXAMPLE = (torch.randint(2, 40, (3, 7)),)
 # Maps (number of the step, its word [batch, 6], state [batch, 5]) to the word and the state for the cell.

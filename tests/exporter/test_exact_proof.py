@@ -22,15 +22,9 @@ from torch import nn
 from torch.nn import functional
 
 from pocketrnn.errors import ExportError, ParityError
-from pocketrnn_export.forms.edge import edge_graph
-from pocketrnn_export.forms.onnx.onnx_graph import onnx_graph, traced_alike
-from pocketrnn_export.forms.quantized import Storage, quantized
-from pocketrnn_export.forms.torchscript import traced as torchscript
-from pocketrnn_export.intake.exportable import ExportableModule, prepare
-from pocketrnn_export.proof.cases import Case, drawn_cases, each_row, shape_grid
-from pocketrnn_export.proof.comparing import difference, run_of, run_of_onnx
-from pocketrnn_export.proof.every_id import cases_of_every_id
-from pocketrnn_export.proof.exact import (
+from pocketrnn_export.comparing.cases import Case, drawn_cases, each_row, shape_grid
+from pocketrnn_export.comparing.comparing import difference, run_of, run_of_onnx
+from pocketrnn_export.comparing.exact import (
     SPREADS,
     agreement,
     exact_proof,
@@ -38,11 +32,17 @@ from pocketrnn_export.proof.exact import (
     nearness,
     tolerance_for,
 )
-from pocketrnn_export.proof.float64_graph import evaluator, float64_run_of_onnx, in_float64
-from pocketrnn_export.proof.float64_module import doubled, float64_run_of
-from pocketrnn_export.proof.float64_operators import OPERATORS
-from pocketrnn_export.proof.same_graph import difference_beyond_rounding
-from pocketrnn_export.proof.spread import Exact, exact_answers, moved_graphs, moved_modules
+from pocketrnn_export.comparing.float64_graph import evaluator, float64_run_of_onnx, in_float64
+from pocketrnn_export.comparing.float64_module import doubled, float64_run_of
+from pocketrnn_export.comparing.float64_operators import OPERATORS
+from pocketrnn_export.comparing.same_graph import difference_beyond_rounding
+from pocketrnn_export.comparing.spread import Exact, exact_answers, moved_graphs, moved_modules
+from pocketrnn_export.forms.edge import edge_graph
+from pocketrnn_export.forms.onnx.onnx_graph import onnx_graph, traced_alike
+from pocketrnn_export.forms.quantized import Storage, quantized
+from pocketrnn_export.forms.torchscript import traced as torchscript
+from pocketrnn_export.intake.exportable import ExportableModule, prepare
+from pocketrnn_export.proof.every_id import cases_of_every_id
 
 IDS, CLASSES = user_modules.WORDS, user_modules.CLASSES
 Change = Callable[[onnx.ModelProto], None]

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pocketrnn_export import export
+from pocketrnn_export.comparing.comparing import session_of
+from pocketrnn_export.comparing.departure import departure
+from pocketrnn_export.comparing.float64_module import doubled
 from pocketrnn_export.forms.onnx.exact_rewriting import REWRITE_RULES, optimize
 from pocketrnn_export.forms.onnx.folded_constants import rounded_constants
 from pocketrnn_export.forms.onnx.onnx_graph import onnx_graph
 from pocketrnn_export.intake.user_frames import users_line
-from pocketrnn_export.proof.comparing import session_of
-from pocketrnn_export.proof.departure import departure
-from pocketrnn_export.proof.float64_module import doubled
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 NEUTRAL = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0}

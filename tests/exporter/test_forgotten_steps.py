@@ -14,7 +14,7 @@ from torch import nn
 from pocketrnn import Classifier
 from pocketrnn.classifier import logits_of_steps
 from pocketrnn_export import export
-from pocketrnn_export.tracing.checks.lasting_states import with_lasting_states
+from pocketrnn_export.proof.lasting_states import with_lasting_states
 
 
 @pytest.mark.parametrize("kind", mostly_slow(list(zoo.FORGET), 4))

@@ -18,13 +18,13 @@ from pocketrnn.text import TextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.bundle_proof import ProofPlan
 from pocketrnn_export.bundle_writer import write_bundle
+from pocketrnn_export.comparing.cases import Ids
+from pocketrnn_export.comparing.comparing import Logits, run_of_onnx
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.onnx.onnx_graph import ONNX, onnx_graph
 from pocketrnn_export.intake.exportable import ExportableModule, prepare
-from pocketrnn_export.proof.cases import Ids
 from pocketrnn_export.proof.chosen_cases import cases_for
-from pocketrnn_export.proof.comparing import Logits, run_of_onnx
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 WORDS = user_modules.WORDS

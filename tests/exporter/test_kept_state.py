@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pocketrnn.errors import ExportError
 from pocketrnn_export.forms.onnx.onnx_graph import OnnxGraph, onnx_graph
 from pocketrnn_export.intake.exportable import ExportableModule, prepare
-from pocketrnn_export.tracing.checks import every_size
+from pocketrnn_export.proof import every_size
 
 WORDS = 20
 OF_THE_FILE: dict[str, Tensor] = {}

@@ -14,11 +14,11 @@ from torch import nn
 
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError
+from pocketrnn_export.comparing.comparing import session_of
+from pocketrnn_export.comparing.float64_graph import float64_run_of_onnx
+from pocketrnn_export.comparing.float64_module import float64_run_of
 from pocketrnn_export.forms.onnx.onnx_graph import onnx_graph
 from pocketrnn_export.forms.packed_file.program_of_graph import program_of
-from pocketrnn_export.proof.comparing import session_of
-from pocketrnn_export.proof.float64_graph import float64_run_of_onnx
-from pocketrnn_export.proof.float64_module import float64_run_of
 
 EXAMPLE = (torch.randint(2, 30, (3, 7), generator=torch.Generator().manual_seed(0)),)
 MOST = examples(700, 3000)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pocketrnn_export.comparing.comparing import session_of
 from pocketrnn_export.forms.onnx.onnx_trace import Names, converted
-from pocketrnn_export.proof.comparing import session_of
 from pocketrnn_export.tracing.rules.mixed_numbers import MIXED_NUMBERS
 from pocketrnn_export.tracing.rules.order_statistics import ORDER_STATISTICS
 from pocketrnn_export.tracing.session import Declined, TraceSession

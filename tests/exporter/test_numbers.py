@@ -32,6 +32,9 @@ from pocketrnn import Classifier, LabelOutput, NumberInput, TextInput, ValueOutp
 from pocketrnn.errors import BundleError, ExportError, InputError, ParityError, PocketRNNError, SequenceError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
+from pocketrnn_export.comparing.cases import Case
+from pocketrnn_export.comparing.comparing import Reference, session_of
+from pocketrnn_export.comparing.float64_module import doubled
 from pocketrnn_export.forms.onnx.kept_nans import without_guards
 from pocketrnn_export.intake.export_copy import copied_for_export
 from pocketrnn_export.numbers.input_cut import with_samples_as_input
@@ -39,9 +42,6 @@ from pocketrnn_export.numbers.number_arguments import number_rules
 from pocketrnn_export.numbers.number_export import answered_steadily, in_words_of_numbers
 from pocketrnn_export.numbers.sample_table import NEAR, sample_table
 from pocketrnn_export.packing import pack
-from pocketrnn_export.proof.cases import Case
-from pocketrnn_export.proof.comparing import Reference, session_of
-from pocketrnn_export.proof.float64_module import doubled
 
 # Only the first test is about proofs.
 pytestmark = pytest.mark.usefixtures("short_proofs")

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export.comparing.comparing import session_of
 from pocketrnn_export.forms.onnx.onnx_trace import Names, converted
-from pocketrnn_export.proof.comparing import session_of
 from pocketrnn_export.tracing.sizes.questions import TraceLog
 from pocketrnn_export.tracing.trace import traced_program
 

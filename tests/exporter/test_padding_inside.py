@@ -21,13 +21,13 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, LimitError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
+from pocketrnn_export.comparing.cases import Case, Widths, apart, without_ids
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.quantized import Storage
 from pocketrnn_export.intake.convention import compiled
 from pocketrnn_export.intake.exportable import ExportableModule, prepare, with_ids_tried
 from pocketrnn_export.intake.padding_effect import candidate_ids, padding_effect
 from pocketrnn_export.mobile import mobile
-from pocketrnn_export.proof.cases import Case, Widths, apart, without_ids
 from pocketrnn_export.proof.chosen_cases import cases_for
 
 pytestmark = pytest.mark.usefixtures("short_proofs")

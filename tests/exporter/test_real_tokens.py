@@ -19,11 +19,11 @@ from pocketrnn.classifier import graph_metadata
 from pocketrnn.errors import CompressionError, ExportError, LimitError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
+from pocketrnn_export.comparing.cases import Case, with_real_tokens, within
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms.quantized import Storage
 from pocketrnn_export.intake.exportable import prepare
 from pocketrnn_export.mobile import mobile
-from pocketrnn_export.proof.cases import Case, with_real_tokens, within
 from pocketrnn_export.proof.chosen_cases import cases_for
 from pocketrnn_training.rows.data import LabelledTexts
 

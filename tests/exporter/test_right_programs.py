@@ -20,10 +20,10 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
 from pocketrnn_export.module_runs.cpu_run import answer_of
-from pocketrnn_export.tracing import right_program as right_programs
-from pocketrnn_export.tracing.checks.pytorch_run import run_in_pytorch
+from pocketrnn_export.proof import right_program as right_programs
+from pocketrnn_export.proof.pytorch_run import run_in_pytorch
+from pocketrnn_export.proof.right_program import right_program
 from pocketrnn_export.tracing.layers.recurrence import OPERATOR
-from pocketrnn_export.tracing.right_program import right_program
 from pocketrnn_export.tracing.trace import TracedProgram
 
 WORDS = 60
@@ -275,8 +275,8 @@ for name in ("onnx", "onnxruntime", "onnxscript", "onnx_ir"):
     sys.modules[name] = None
 import torch
 from torch import nn
-from pocketrnn_export.tracing.checks.pytorch_run import run_in_pytorch
-from pocketrnn_export.tracing.right_program import right_program
+from pocketrnn_export.proof.pytorch_run import run_in_pytorch
+from pocketrnn_export.proof.right_program import right_program
 from pocketrnn_export.tracing.trace import TracedProgram
 
 class Last(nn.Module):

@@ -13,9 +13,9 @@ from torch import nn
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
+from pocketrnn_export.comparing.cases import bound_cases
 from pocketrnn_export.intake.exportable import prepare
-from pocketrnn_export.proof.cases import bound_cases
-from pocketrnn_export.tracing.checks.same_operators import refuse_other_operators
+from pocketrnn_export.proof.same_operators import refuse_other_operators
 
 WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(zoo.WORDS - 2))]
 

@@ -16,8 +16,8 @@ from pocketrnn import Classifier, verify
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError, LimitError
 from pocketrnn_export import export
+from pocketrnn_export.comparing.cases import Widths
 from pocketrnn_export.intake.exportable import prepare
-from pocketrnn_export.proof.cases import Widths
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(38))]

@@ -22,12 +22,12 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, ParityError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
+from pocketrnn_export.comparing.comparing import session_of
 from pocketrnn_export.compression import compress
 from pocketrnn_export.forms import step
 from pocketrnn_export.forms.onnx.onnx_graph import WHOLE_TEXTS, onnx_graph
 from pocketrnn_export.forms.quantized import Storage
 from pocketrnn_export.forms.step_of_graph import step_of_graph
-from pocketrnn_export.proof.comparing import session_of
 from pocketrnn_training.classifiers import checkpoint
 from pocketrnn_training.classifiers.architecture import Architecture, RecurrentClassifier
 

@@ -20,15 +20,15 @@ from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.bundle_proof import ProofPlan
 from pocketrnn_export.bundle_writer import write_bundle
+from pocketrnn_export.comparing.cases import Case, answer_rows, of_each_text
+from pocketrnn_export.comparing.comparing import difference, rows_stand_alone, run_of
 from pocketrnn_export.compression import compress
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.onnx.onnx_graph import ONNX
 from pocketrnn_export.intake.exportable import ExportableModule, prepare
 from pocketrnn_export.mobile import mobile
 from pocketrnn_export.packing import packable
-from pocketrnn_export.proof.cases import Case, answer_rows, of_each_text
 from pocketrnn_export.proof.chosen_cases import cases_for
-from pocketrnn_export.proof.comparing import difference, rows_stand_alone, run_of
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 

@@ -25,9 +25,9 @@ from torch.nn.utils import rnn
 from pocketrnn import Classifier, verify
 from pocketrnn.errors import ExportError, ParityError, PocketRNNError
 from pocketrnn_export import export
+from pocketrnn_export.comparing.comparing import session_of
 from pocketrnn_export.forms.onnx.onnx_graph import onnx_graph
 from pocketrnn_export.one_export import one_export_at_a_time
-from pocketrnn_export.proof.comparing import session_of
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(user_modules.WORDS - 2))]

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
 from pocketrnn_export import export
+from pocketrnn_export.comparing.comparing import session_of
 from pocketrnn_export.forms.onnx.onnx_graph import onnx_graph
-from pocketrnn_export.proof.comparing import session_of
-from pocketrnn_export.tracing.right_program import right_program
+from pocketrnn_export.proof.right_program import right_program
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 EXAMPLE = (torch.randint(2, 40, (3, 7)),)

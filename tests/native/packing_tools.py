@@ -16,13 +16,13 @@ from pocketrnn.bundle.packed_file import PackedProgram, graph_entry, step_entry,
 from pocketrnn.errors import PocketRNNError
 from pocketrnn.text import TextRules
 from pocketrnn.text.text_input import TextInput
+from pocketrnn_export.comparing.cases import Widths
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.onnx.onnx_graph import ONNX
 from pocketrnn_export.forms.packed_file.integer_program import with_integers
 from pocketrnn_export.forms.packed_file.program_of_graph import program_of
 from pocketrnn_export.intake.exportable import prepare
 from pocketrnn_export.packing import program_of_bundle
-from pocketrnn_export.proof.cases import Widths
 from pocketrnn_native._engine import OK
 
 if TYPE_CHECKING:

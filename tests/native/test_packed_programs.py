@@ -22,9 +22,9 @@ from torch import nn
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn.graph_check.last_layer import input_of_last_layer, with_output
+from pocketrnn_export.comparing.float64_graph import float64_run_of_onnx
 from pocketrnn_export.forms.packed_file.program_of_graph import program_of
 from pocketrnn_export.forms.quantized import Storage, quantized
-from pocketrnn_export.proof.float64_graph import float64_run_of_onnx
 from pocketrnn_native import Packed
 
 LABELS = ("a", "b", "c", "d")

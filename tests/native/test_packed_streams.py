@@ -30,14 +30,14 @@ from pocketrnn.commands.cli import main
 from pocketrnn.errors import BundleError, InputError, LimitError, TextError
 from pocketrnn.text import TextEncoder, TextRules
 from pocketrnn.text.text_input import TextInput
+from pocketrnn_export.comparing.cases import Widths
+from pocketrnn_export.comparing.comparing import session_of
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.onnx.onnx_graph import ONNX
 from pocketrnn_export.forms.packed_file.program_of_graph import program_of
 from pocketrnn_export.forms.step import STEP
 from pocketrnn_export.intake.exportable import prepare
 from pocketrnn_export.packing import pack
-from pocketrnn_export.proof.cases import Widths
-from pocketrnn_export.proof.comparing import session_of
 from pocketrnn_native import EngineError, Packed
 from pocketrnn_native._engine import NO_STREAM, SAVED, TOO_LONG
 from pocketrnn_native._engine import Stream as NativeStream

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from pocketrnn_export.bundle_proof import FormsDifferError
-from pocketrnn_export.tracing.checks.every_size import OtherAnswersError
+from pocketrnn_export.proof.every_size import OtherAnswersError
 from pocketrnn_export.tracing.used_rules import rule_left_out, uses_noted
 
 __all__ = ["without_faulty_rules"]

@@ -10,10 +10,10 @@ import onnx
 
 from pocketrnn.errors import PocketRNNError
 from pocketrnn_export.bundle_proof import FormsDifferError
+from pocketrnn_export.comparing.exact import DOUBLE_TOLERANCE, agreement
 from pocketrnn_export.diagnose.parting_line import parting_line
 from pocketrnn_export.intake.user_frames import is_users, place_of
-from pocketrnn_export.proof.exact import DOUBLE_TOLERANCE, agreement
-from pocketrnn_export.tracing.checks.every_size import OtherAnswersError
+from pocketrnn_export.proof.every_size import OtherAnswersError
 
 __all__ = ["with_its_line"]
 

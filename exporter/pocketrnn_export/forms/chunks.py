@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pocketrnn_export.proof.cases import Ids, Logits, Run
+from pocketrnn_export.comparing.cases import Ids, Logits, Run
 
 __all__ = ["Floats", "ReadOn", "chunks_read", "read_in_chunks"]
 

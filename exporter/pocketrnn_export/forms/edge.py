@@ -19,6 +19,8 @@ from torch import nn
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError, first_line, require
 from pocketrnn.text import AnyTextRules
+from pocketrnn_export.comparing.cases import Ids, Logits, Run
+from pocketrnn_export.comparing.float64_module import doubled
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form, FormKind
 from pocketrnn_export.forms.onnx.onnx_graph import (
@@ -34,8 +36,6 @@ from pocketrnn_export.forms.onnx.onnx_graph import (
     traced_alike,
 )
 from pocketrnn_export.intake.exportable import ExportableModule
-from pocketrnn_export.proof.cases import Ids, Logits, Run
-from pocketrnn_export.proof.float64_module import doubled
 
 __all__ = ["EDGE", "edge_form", "edge_graph", "run_of_tract"]
 

@@ -11,10 +11,10 @@ from torch import nn
 
 from pocketrnn.bundle.manifest import Graph, StepGraph, TorchScript
 from pocketrnn.text import AnyTextRules
+from pocketrnn_export.comparing.cases import Run
+from pocketrnn_export.comparing.float64_graph import Run64
 from pocketrnn_export.description import Description
 from pocketrnn_export.intake.exportable import ExportableModule
-from pocketrnn_export.proof.cases import Run
-from pocketrnn_export.proof.float64_graph import Run64
 
 __all__ = ["Form", "FormKind", "OtherFile", "not_compared", "sha256"]
 
@@ -40,7 +40,7 @@ class Form:
         runs: the ways to run it, by the name that the proof gives them. Each is compared on all cases.
         one_row: whether a run takes one text only, so that each row of the cases is run alone.
         float64_run: makes the run in double precision; None where the form has none.
-        retraced: traces the module in double precision as `content` was traced; see `proof.exact.graph_proof`.
+        retraced: traces the module in double precision as `content` was traced; see `comparing.exact.graph_proof`.
         bounds: (batch, sequence) on both sides of everything that forward asks about a size.
         notes: what of it was not compared with the module, a sentence each.
         required: whether the bundle is refused where the form cannot be proven; else it is left out, and that is said.

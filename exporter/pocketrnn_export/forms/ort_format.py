@@ -12,9 +12,9 @@ from typing import Final
 import onnxruntime
 
 from pocketrnn.bundle.manifest import Graph, StepGraph
+from pocketrnn_export.comparing.comparing import run_of_onnx
 from pocketrnn_export.forms.form import Form, sha256
 from pocketrnn_export.forms.step import step_form
-from pocketrnn_export.proof.comparing import run_of_onnx
 
 __all__ = ["OPERATORS_FILE", "operators_of", "ort_graph", "ort_step_graph"]
 

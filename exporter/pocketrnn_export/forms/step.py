@@ -15,14 +15,14 @@ from pocketrnn.bundle.manifest import Graph, StepGraph
 from pocketrnn.errors import ExportError
 from pocketrnn.text import AnyTextRules, TextRules
 from pocketrnn.text.text_input import held_against_streams
+from pocketrnn_export.comparing.cases import Ids
+from pocketrnn_export.comparing.comparing import session_of
+from pocketrnn_export.comparing.float64_graph import Doubles, Run64, evaluator, in_float64
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.chunks import Floats, chunks_read, read_in_chunks
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.forms.step_of_graph import bidirectional, step_of_graph
 from pocketrnn_export.intake.exportable import ExportableModule
-from pocketrnn_export.proof.cases import Ids
-from pocketrnn_export.proof.comparing import session_of
-from pocketrnn_export.proof.float64_graph import Doubles, Run64, evaluator, in_float64
 from pocketrnn_training.classifiers.architecture import RecurrentClassifier
 from pocketrnn_training.classifiers.linear import LinearClassifier
 

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from pocketrnn.bundle.manifest import TorchScript
 from pocketrnn.errors import ExportError, InputError, first_line
 from pocketrnn.text import AnyTextRules
+from pocketrnn_export.comparing.comparing import run_of
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.intake.exportable import ExportableModule
 from pocketrnn_export.intake.torchscript_file import no_deprecations, read_back, saved
-from pocketrnn_export.proof.comparing import run_of
 from pocketrnn_export.tracing.trace import script_session
 
 __all__ = ["TORCHSCRIPT", "TORCHSCRIPT_FILE", "traced"]

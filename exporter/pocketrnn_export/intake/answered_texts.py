@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from pocketrnn.errors import ExportError, first_line
-from pocketrnn_export.proof.cases import Case, Run, Widths, real_id
+from pocketrnn_export.comparing.cases import Case, Run, Widths, real_id
 
 __all__ = ["least_tokens", "of_answered_lengths", "padding_fault"]
 

@@ -23,15 +23,23 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ParityError, first_line
+from pocketrnn_export.comparing.cases import Case, Logits, answer_rows
+from pocketrnn_export.comparing.comparing import (
+    LEAST_TOLERANCE,
+    Compared,
+    Difference,
+    compare,
+    difference,
+    run_of,
+    summary,
+)
+from pocketrnn_export.comparing.exact import SPREADS
+from pocketrnn_export.comparing.spread import Exact
+from pocketrnn_export.comparing.verdict import passes
 from pocketrnn_export.intake.double_modules import said_in_float32
 from pocketrnn_export.intake.random_draws import drawing_line, generators
 from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
 from pocketrnn_export.module_runs.whole_copy import difference_of, has_attributes, whole_copy
-from pocketrnn_export.proof.cases import Case, Logits, answer_rows
-from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Compared, Difference, compare, difference, run_of, summary
-from pocketrnn_export.proof.exact import SPREADS
-from pocketrnn_export.proof.spread import Exact
-from pocketrnn_export.proof.verdict import passes
 from pocketrnn_export.torch_internals import writes_to
 
 __all__ = ["AsGiven", "brought_to_float32", "names_read", "precision_of", "random_state_kept", "untouched"]

@@ -13,6 +13,25 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
+from pocketrnn_export.comparing.cases import (
+    EXAMPLE_ROWS,
+    EXAMPLE_STEPS,
+    Case,
+    Ids,
+    Logits,
+    Run,
+    Widths,
+    neighbour_cases,
+    real_id,
+    shape_grid,
+    with_real_tokens,
+    without_ids,
+)
+from pocketrnn_export.comparing.comparing import Reference, rows_stand_alone, run_of, texts_stand_alone
+from pocketrnn_export.comparing.departure import Place, departure
+from pocketrnn_export.comparing.float64_graph import Run64
+from pocketrnn_export.comparing.float64_module import doubled, float64_run_of
+from pocketrnn_export.comparing.spread import moved_modules
 from pocketrnn_export.intake.answered_texts import least_tokens, of_answered_lengths, padding_fault
 from pocketrnn_export.intake.as_given import AsGiven
 from pocketrnn_export.intake.call_discovery.asked import Asked
@@ -34,25 +53,6 @@ from pocketrnn_export.intake.neighbour_refusal import said_of_neighbours
 from pocketrnn_export.intake.padding_effect import candidate_ids, ids_told_by_neighbours
 from pocketrnn_export.intake.refused_modules import refuse_layers, refuse_nan
 from pocketrnn_export.intake.taken_out import unseen_state
-from pocketrnn_export.proof.cases import (
-    EXAMPLE_ROWS,
-    EXAMPLE_STEPS,
-    Case,
-    Ids,
-    Logits,
-    Run,
-    Widths,
-    neighbour_cases,
-    real_id,
-    shape_grid,
-    with_real_tokens,
-    without_ids,
-)
-from pocketrnn_export.proof.comparing import Reference, rows_stand_alone, run_of, texts_stand_alone
-from pocketrnn_export.proof.departure import Place, departure
-from pocketrnn_export.proof.float64_graph import Run64
-from pocketrnn_export.proof.float64_module import doubled, float64_run_of
-from pocketrnn_export.proof.spread import moved_modules
 
 __all__ = ["ExportableModule", "prepare", "with_ids_tried"]
 

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export.comparing.cases import Case, Ids, Logits, Run, Widths, of_each_text
+from pocketrnn_export.comparing.comparing import Reference, texts_stand_alone
 from pocketrnn_export.intake.last_activation import activated
-from pocketrnn_export.proof.cases import Case, Ids, Logits, Run, Widths, of_each_text
-from pocketrnn_export.proof.comparing import Reference, texts_stand_alone
 
 __all__ = ["PaddingEffect", "answered_alone", "candidate_ids", "ids_told_by_neighbours", "padding_effect"]
 

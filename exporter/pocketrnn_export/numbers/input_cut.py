@@ -10,7 +10,7 @@ import onnx
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.proof.float64_graph import graphs
+from pocketrnn_export.comparing.float64_graph import graphs
 
 __all__ = ["with_samples_as_input"]
 

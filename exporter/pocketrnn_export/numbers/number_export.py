@@ -31,6 +31,8 @@ from pocketrnn_export.bundle_proof import (
     refuse_mixed_texts,
 )
 from pocketrnn_export.bundle_writer import versions, write_bundle
+from pocketrnn_export.comparing.cases import Case, Logits, Run, Widths, each_row
+from pocketrnn_export.comparing.comparing import Reference, run_of_onnx
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form, OtherFile, not_compared, sha256
 from pocketrnn_export.forms.onnx.onnx_graph import form_of_module, whole_numbers_of
@@ -50,9 +52,7 @@ from pocketrnn_export.numbers.sample_lookup import (
 )
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, sample_table
 from pocketrnn_export.one_export import Wanted, or_one_text
-from pocketrnn_export.proof.cases import Case, Logits, Run, Widths, each_row
 from pocketrnn_export.proof.chosen_cases import noted_sizes, widths_of
-from pocketrnn_export.proof.comparing import Reference, run_of_onnx
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
 __all__ = [

@@ -16,11 +16,11 @@ from pocketrnn.bundle.manifest import Comparison, Manifest
 from pocketrnn.engines.native import native_module
 from pocketrnn.errors import ParityError
 from pocketrnn.numbers.number_input import NumberInput
+from pocketrnn_export.comparing.cases import Case
+from pocketrnn_export.comparing.comparing import Reference, graph_reference
 from pocketrnn_export.numbers.number_export import answered_steadily, rules_of_ids
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, sample_table
-from pocketrnn_export.proof.cases import Case
 from pocketrnn_export.proof.chosen_cases import cases_for_graph
-from pocketrnn_export.proof.comparing import Reference, graph_reference
 
 __all__ = ["number_proof", "number_rules_compared", "with_table_as_input"]
 

@@ -1,1 +1,1 @@
-"""The proof: what every form of a classifier is run on, how it is compared with PyTorch, and the verdict."""
+"""The promise: a program that answers as its module does for all sizes, and every form of it on all cases."""

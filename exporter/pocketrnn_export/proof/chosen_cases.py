@@ -9,7 +9,7 @@ from typing import Any, Final
 from pocketrnn.bundle.manifest import MAKE_AGAIN, Graph, Limits
 from pocketrnn.errors import BundleError
 from pocketrnn.text import AnyTextRules
-from pocketrnn_export.proof.cases import (
+from pocketrnn_export.comparing.cases import (
     LARGEST,
     Case,
     Widths,

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from pocketrnn.classifier import Classifier, logits_of_steps
 from pocketrnn.text.text_input import TextInput
 from pocketrnn.verification import streamed_logits
-from pocketrnn_export.proof.cases import Case, Logits, each_row
-from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Compared, Difference, difference, summary
+from pocketrnn_export.comparing.cases import Case, Logits, each_row
+from pocketrnn_export.comparing.comparing import LEAST_TOLERANCE, Compared, Difference, difference, summary
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
 __all__ = ["end_to_end", "rows_end_to_end"]

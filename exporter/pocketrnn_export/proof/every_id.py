@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from pocketrnn_export.proof.cases import Case
+from pocketrnn_export.comparing.cases import Case
 
 __all__ = ["cases_of_every_id"]
 

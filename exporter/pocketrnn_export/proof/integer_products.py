@@ -18,7 +18,7 @@ from pocketrnn.bundle.packed_codes import Storage
 from pocketrnn.bundle.packed_file import PackedProgram
 from pocketrnn.engines.native import native_module
 from pocketrnn.errors import ParityError
-from pocketrnn_export.proof.comparing import Compared
+from pocketrnn_export.comparing.comparing import Compared
 
 __all__ = ["PRODUCTS", "STATEMENT", "IntegerWeights", "integer_weights", "products_compared", "rounded", "sums"]
 

@@ -10,11 +10,11 @@ from typing import Final
 import numpy as np
 
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
+from pocketrnn_export.comparing.cases import Case, Logits, each_row, of_each_text
+from pocketrnn_export.comparing.comparing import LEAST_TOLERANCE, Reference, difference
+from pocketrnn_export.comparing.exact import tolerance_for
+from pocketrnn_export.comparing.spread import Exact
 from pocketrnn_export.progress import each
-from pocketrnn_export.proof.cases import Case, Logits, each_row, of_each_text
-from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Reference, difference
-from pocketrnn_export.proof.exact import tolerance_for
-from pocketrnn_export.proof.spread import Exact
 
 __all__ = ["ReferenceAnswers"]
 

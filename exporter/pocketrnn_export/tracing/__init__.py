@@ -1,1 +1,1 @@
-"""From a module to the program that answers as it does for all sizes; `right_program` begins it."""
+"""A module as a program of `torch.export`: one trace, and what forward sees meanwhile; `trace` begins it."""

@@ -141,7 +141,7 @@ class TracedProgram:
             nothing. Those outside the limits are among them.
         notes: what was not compared with the module.
         padding_tells: the ids of padding of which what stands after a text may reach its answer in a batch, each with
-            the line where; see `checks/padded_steps.py`.
+            the line where; see `proof/padded_steps.py`.
     """
 
     program: torch.export.ExportedProgram

@@ -22,7 +22,7 @@ import onnx_ir as ir
 from onnx import helper, numpy_helper
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.proof.float64_graph import evaluator, in_float64
+from pocketrnn_export.comparing.float64_graph import evaluator, in_float64
 
 __all__ = ["round_folded", "rounded_constants"]
 

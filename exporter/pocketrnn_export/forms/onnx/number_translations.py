@@ -18,7 +18,7 @@ import onnx_ir as ir
 import torch
 from onnxscript import opset18 as op
 
-from pocketrnn_export.proof.float64_graph import SINGLE
+from pocketrnn_export.comparing.float64_graph import SINGLE
 from pocketrnn_export.torch_internals import sym_sqrt
 from pocketrnn_export.tracing.python_semantics.math_of_sizes import OF_NUMBER
 

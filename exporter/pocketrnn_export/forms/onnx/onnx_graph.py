@@ -18,9 +18,11 @@ from torch import Tensor, nn
 from pocketrnn.bundle.manifest import Graph, Limits
 from pocketrnn.errors import BundleError, ExportError
 from pocketrnn.graph_check.graph_file import check_graph
+from pocketrnn_export.comparing.comparing import run_of_onnx, session_of
+from pocketrnn_export.comparing.float64_graph import float64_run_of_onnx
+from pocketrnn_export.comparing.float64_module import doubled
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form, FormKind, sha256
-from pocketrnn_export.forms.onnx.each_operator import refuse_other_numbers
 from pocketrnn_export.forms.onnx.onnx_trace import (
     OPSET,
     WHOLE_TEXTS,
@@ -33,14 +35,12 @@ from pocketrnn_export.intake.as_given import untouched
 from pocketrnn_export.intake.exportable import ExportableModule
 from pocketrnn_export.intake.random_draws import drawing_line
 from pocketrnn_export.intake.user_frames import line_of_node
-from pocketrnn_export.proof.comparing import run_of_onnx, session_of
-from pocketrnn_export.proof.float64_graph import float64_run_of_onnx
-from pocketrnn_export.proof.float64_module import doubled
-from pocketrnn_export.tracing.checks.asked_module import example_of
-from pocketrnn_export.tracing.checks.pytorch_run import Runnable
-from pocketrnn_export.tracing.checks.two_runs import MOVES
-from pocketrnn_export.tracing.checks.what_of_words import name_of_node
-from pocketrnn_export.tracing.right_program import right_program
+from pocketrnn_export.proof.asked_module import example_of
+from pocketrnn_export.proof.each_operator import refuse_other_numbers
+from pocketrnn_export.proof.pytorch_run import Runnable
+from pocketrnn_export.proof.right_program import right_program
+from pocketrnn_export.proof.two_runs import MOVES
+from pocketrnn_export.proof.what_of_words import name_of_node
 from pocketrnn_export.tracing.session import given_whole
 from pocketrnn_export.tracing.sizes.module_answers import inside
 from pocketrnn_export.tracing.sizes.questions import TraceLog

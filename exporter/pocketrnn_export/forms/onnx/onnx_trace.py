@@ -61,7 +61,7 @@ class OnnxGraph:
         cut_counted: whether what is unpacked was cut to the longest of the lengths that forward counts itself.
         loops: the lines of the loops over the steps of a text, of which a few iterations were traced.
         padding_tells: the ids of padding of which what stands after a text may reach its answer in a batch, each with
-            the line where; see `checks/padded_steps.py`.
+            the line where; see `proof/padded_steps.py`.
         operators: the program, operator by operator, by whose names the values of the graph go.
     """
 

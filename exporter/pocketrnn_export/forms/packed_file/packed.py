@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from pocketrnn.bundle.manifest import Graph, StepGraph
 from pocketrnn.engines.native import NativeEngine
 from pocketrnn.errors import ExportError, LimitError
+from pocketrnn_export.comparing.cases import Ids, Logits, Run
 from pocketrnn_export.forms.chunks import chunks_read, read_in_chunks
 from pocketrnn_export.forms.form import Form
-from pocketrnn_export.proof.cases import Ids, Logits, Run
 
 __all__ = ["WAYS", "packed_form", "packed_step_form", "run_of_packed", "run_of_packed_steps"]
 

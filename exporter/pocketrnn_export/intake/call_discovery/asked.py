@@ -10,7 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.proof.cases import Widths
+from pocketrnn_export.comparing.cases import Widths
 
 __all__ = ["Asked", "parameters_of"]
 

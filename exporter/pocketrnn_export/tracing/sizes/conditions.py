@@ -19,7 +19,7 @@ import sympy
 import torch
 from sympy.logic.boolalg import BooleanFalse, BooleanTrue
 
-from pocketrnn_export.proof.cases import EXAMPLE_ROWS, EXAMPLE_STEPS, LARGEST
+from pocketrnn_export.comparing.cases import EXAMPLE_ROWS, EXAMPLE_STEPS, LARGEST
 from pocketrnn_export.torch_internals import size_functions as of_torch
 
 __all__ = [

@@ -26,8 +26,8 @@ from pocketrnn_export.intake.user_frames import is_installed_file, is_users, pla
 from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
 from pocketrnn_export.module_runs.operations import SHAPES, Operations, Program, same_program
 from pocketrnn_export.module_runs.whole_copy import copied_again
+from pocketrnn_export.proof.every_step import scripted_as_written
 from pocketrnn_export.torch_internals import FunctionMode, flattened
-from pocketrnn_export.tracing.checks.every_step import scripted_as_written
 from pocketrnn_export.tracing.rules.asserts import TRUTHS, in_an_assert
 
 __all__ = ["refuse_rare_errors"]

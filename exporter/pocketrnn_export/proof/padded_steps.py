@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.intake.user_frames import line_of_node
-from pocketrnn_export.tracing.checks.two_runs import TEXT, KeptRun, TwoRuns
+from pocketrnn_export.proof.two_runs import TEXT, KeptRun, TwoRuns
 
 __all__ = ["place_of_padded_steps"]
 

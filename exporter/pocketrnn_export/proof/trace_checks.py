@@ -13,16 +13,16 @@ from torch import Tensor, nn
 from pocketrnn.errors import ExportError
 from pocketrnn_export.module_runs.cpu_run import answer_of, quietly_on_cpu
 from pocketrnn_export.module_runs.whole_copy import copied_again
-from pocketrnn_export.tracing.checks.across_rows import compared_numbers, place_across_rows, symbols_of_batch
-from pocketrnn_export.tracing.checks.asked_module import AskedModule
-from pocketrnn_export.tracing.checks.every_size import APART, SECONDS, Answers, answer_if_any, check_every_size
-from pocketrnn_export.tracing.checks.every_step import check_every_step
-from pocketrnn_export.tracing.checks.mixed_rows import place_of_mixed_rows
-from pocketrnn_export.tracing.checks.padded_steps import place_of_padded_steps
-from pocketrnn_export.tracing.checks.pytorch_run import ValuesOfNodes, run_in_pytorch
-from pocketrnn_export.tracing.checks.row_numbers import place_of_row_numbers
-from pocketrnn_export.tracing.checks.row_owners import place_of_other_owners
-from pocketrnn_export.tracing.checks.tied_values import place_of_tied_values
+from pocketrnn_export.proof.across_rows import compared_numbers, place_across_rows, symbols_of_batch
+from pocketrnn_export.proof.asked_module import AskedModule
+from pocketrnn_export.proof.every_size import APART, SECONDS, Answers, answer_if_any, check_every_size
+from pocketrnn_export.proof.every_step import check_every_step
+from pocketrnn_export.proof.mixed_rows import place_of_mixed_rows
+from pocketrnn_export.proof.padded_steps import place_of_padded_steps
+from pocketrnn_export.proof.pytorch_run import ValuesOfNodes, run_in_pytorch
+from pocketrnn_export.proof.row_numbers import place_of_row_numbers
+from pocketrnn_export.proof.row_owners import place_of_other_owners
+from pocketrnn_export.proof.tied_values import place_of_tied_values
 from pocketrnn_export.tracing.sizes.conditions import USUAL, Sizes
 from pocketrnn_export.tracing.sizes.module_answers import furthest, inside
 from pocketrnn_export.tracing.sizes.questions import TraceLog, UntraceableError

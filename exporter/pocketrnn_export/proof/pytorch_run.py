@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.export.graph_signature import InputKind, OutputKind
 
-from pocketrnn_export.tracing.checks.every_size import answer_if_any
+from pocketrnn_export.proof.every_size import answer_if_any
 from pocketrnn_export.tracing.trace import TracedProgram
 
 __all__ = ["Runnable", "ValuesOfNodes", "run_in_pytorch"]

@@ -21,9 +21,9 @@ from torch.export.graph_signature import InputKind
 from torch.fx import Node
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export.comparing.comparing import session_of
 from pocketrnn_export.intake.user_frames import line_of_node
-from pocketrnn_export.proof.comparing import session_of
-from pocketrnn_export.tracing.checks.pytorch_run import ValuesOfNodes
+from pocketrnn_export.proof.pytorch_run import ValuesOfNodes
 
 __all__ = ["refuse_other_numbers"]
 

@@ -16,9 +16,9 @@ from torch.fx import Node
 
 from pocketrnn_export.intake.user_frames import line_of_node
 from pocketrnn_export.module_runs.operations import GIVES_NO_NUMBERS
+from pocketrnn_export.proof.across_rows import BY_POSITION, axes_of_batch, needed_nodes
+from pocketrnn_export.proof.what_of_words import name_of_node
 from pocketrnn_export.torch_internals import expression_of
-from pocketrnn_export.tracing.checks.across_rows import BY_POSITION, axes_of_batch, needed_nodes
-from pocketrnn_export.tracing.checks.what_of_words import name_of_node
 
 __all__ = ["place_of_row_numbers"]
 

@@ -22,10 +22,10 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
+from pocketrnn_export.comparing.cases import Case
+from pocketrnn_export.comparing.float64_graph import Run64, in_float64, perturbable, run_in_float64
+from pocketrnn_export.comparing.float64_module import doubled, run_of_doubled
 from pocketrnn_export.progress import each
-from pocketrnn_export.proof.cases import Case
-from pocketrnn_export.proof.float64_graph import Run64, in_float64, perturbable, run_in_float64
-from pocketrnn_export.proof.float64_module import doubled, run_of_doubled
 
 __all__ = ["DRAWS", "Exact", "exact_answers", "moved_graphs", "moved_modules"]
 

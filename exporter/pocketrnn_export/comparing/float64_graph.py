@@ -16,8 +16,8 @@ from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, num
 from onnx.reference import ReferenceEvaluator
 
 from pocketrnn.errors import ExportError, first_line
-from pocketrnn_export.proof.cases import answer_rows
-from pocketrnn_export.proof.float64_operators import OPERATORS
+from pocketrnn_export.comparing.cases import answer_rows
+from pocketrnn_export.comparing.float64_operators import OPERATORS
 
 __all__ = [
     "SINGLE",

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
+from pocketrnn_export.comparing.cases import Run
 from pocketrnn_export.module_runs.cpu_run import answer_of
 from pocketrnn_export.module_runs.whole_copy import copied_again
 from pocketrnn_export.progress import each
-from pocketrnn_export.proof.cases import Run
 from pocketrnn_export.tracing.layers.stateless import stateless_layers
 from pocketrnn_export.tracing.python_semantics.users_globals import compares_identity
 from pocketrnn_export.tracing.sizes.conditions import USUAL, Sizes

@@ -12,8 +12,8 @@ import numpy as np
 
 from pocketrnn.bundle.manifest import Parity
 from pocketrnn.errors import OutputError, ParityError
-from pocketrnn_export.proof.comparing import LEAST_TOLERANCE, Compared, Difference
-from pocketrnn_export.proof.exact import SPREADS
+from pocketrnn_export.comparing.comparing import LEAST_TOLERANCE, Compared, Difference
+from pocketrnn_export.comparing.exact import SPREADS
 
 __all__ = ["passes", "proven", "report", "write_report"]
 

@@ -18,8 +18,8 @@ from torch.fx import Node
 
 from pocketrnn_export.intake.user_frames import line_of_node
 from pocketrnn_export.module_runs.operations import GIVES_NO_NUMBERS
+from pocketrnn_export.proof.what_of_words import OfWords, name_of_node, what_of_words
 from pocketrnn_export.torch_internals import expression_of, in_one_memory, written_by
-from pocketrnn_export.tracing.checks.what_of_words import OfWords, name_of_node, what_of_words
 
 __all__ = [
     "BY_POSITION",

@@ -22,10 +22,10 @@ from torch.fx.node import map_arg
 
 from pocketrnn_export.intake.user_frames import line_of_node
 from pocketrnn_export.module_runs.operations import GIVES_NO_NUMBERS
+from pocketrnn_export.proof.across_rows import BY_POSITION, OF_LENGTHS, needed_nodes
+from pocketrnn_export.proof.pytorch_run import ValuesOfNodes
+from pocketrnn_export.proof.what_of_words import OfWords, name_of_node, what_of_words
 from pocketrnn_export.torch_internals import expression_of, flattened, folded, in_one_memory, written_by
-from pocketrnn_export.tracing.checks.across_rows import BY_POSITION, OF_LENGTHS, needed_nodes
-from pocketrnn_export.tracing.checks.pytorch_run import ValuesOfNodes
-from pocketrnn_export.tracing.checks.what_of_words import OfWords, name_of_node, what_of_words
 
 __all__ = ["place_of_other_owners"]
 

@@ -18,10 +18,10 @@ from torch import Tensor
 from torch.fx import Node
 
 from pocketrnn_export.module_runs.operations import GIVES_NO_NUMBERS
+from pocketrnn_export.proof.across_rows import needed_nodes, symbols_of_batch
+from pocketrnn_export.proof.pytorch_run import ValuesOfNodes
+from pocketrnn_export.proof.what_of_words import OfWords, name_of_node, what_of_words
 from pocketrnn_export.torch_internals import expression_of, flattened, folded
-from pocketrnn_export.tracing.checks.across_rows import needed_nodes, symbols_of_batch
-from pocketrnn_export.tracing.checks.pytorch_run import ValuesOfNodes
-from pocketrnn_export.tracing.checks.what_of_words import OfWords, name_of_node, what_of_words
 
 __all__ = ["MOVES", "TEXT", "KeptRun", "TwoRuns"]
 

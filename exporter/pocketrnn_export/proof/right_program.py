@@ -21,16 +21,15 @@ from typing import Any, Final
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export.comparing.cases import LARGEST
 from pocketrnn_export.intake.user_frames import is_users
 from pocketrnn_export.module_runs.whole_copy import copied_again
-from pocketrnn_export.proof.cases import LARGEST
-from pocketrnn_export.torch_internals import with_state
-from pocketrnn_export.tracing.checks.asked_module import AskedModule, example_of
-from pocketrnn_export.tracing.checks.every_size import APART, Answers, answer_if_any
-from pocketrnn_export.tracing.checks.lasting_states import with_lasting_states
-from pocketrnn_export.tracing.checks.pytorch_run import Runnable, run_in_pytorch
-from pocketrnn_export.tracing.checks.rare_errors import refuse_rare_errors
-from pocketrnn_export.tracing.checks.trace_checks import (
+from pocketrnn_export.proof.asked_module import AskedModule, example_of
+from pocketrnn_export.proof.every_size import APART, Answers, answer_if_any
+from pocketrnn_export.proof.lasting_states import with_lasting_states
+from pocketrnn_export.proof.pytorch_run import Runnable, run_in_pytorch
+from pocketrnn_export.proof.rare_errors import refuse_rare_errors
+from pocketrnn_export.proof.trace_checks import (
     refuse_caught_errors,
     refuse_changed,
     refuse_counted_lengths,
@@ -41,6 +40,7 @@ from pocketrnn_export.tracing.checks.trace_checks import (
     refuse_ties,
     told_by_padding,
 )
+from pocketrnn_export.torch_internals import with_state
 from pocketrnn_export.tracing.layers.layer_weights import add_onnx_weights
 from pocketrnn_export.tracing.python_semantics.caught_errors import files_that_catch
 from pocketrnn_export.tracing.sizes.conditions import USUAL, Sizes

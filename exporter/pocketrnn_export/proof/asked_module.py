@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pocketrnn_export.module_runs.cpu_run import answer_of
 from pocketrnn_export.module_runs.whole_copy import copied_again
-from pocketrnn_export.tracing.checks.every_size import APART, Answers, answer_if_any
+from pocketrnn_export.proof.every_size import APART, Answers, answer_if_any
 from pocketrnn_export.tracing.sizes.conditions import Sizes
 from pocketrnn_export.tracing.sizes.module_answers import furthest
 

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from torch.nn.functional import multi_head_attention_forward
 
 from pocketrnn.errors import ExportError, first_line
+from pocketrnn_export.comparing.cases import answer_rows
+from pocketrnn_export.comparing.float64_graph import Doubles, Ids, Run64
 from pocketrnn_export.module_runs.cpu_run import answer_of
 from pocketrnn_export.module_runs.function_caches import caches_of, with_fresh_caches
 from pocketrnn_export.module_runs.kept_attributes import attributes_kept
 from pocketrnn_export.module_runs.whole_copy import copied_again
-from pocketrnn_export.proof.cases import answer_rows
-from pocketrnn_export.proof.float64_graph import Doubles, Ids, Run64
 from pocketrnn_export.torch_internals import FunctionMode, operators_given
 
 __all__ = ["Float64Mode", "doubled", "float64_run_of", "run_of_doubled"]

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.intake.user_frames import line_of_node
-from pocketrnn_export.tracing.checks.across_rows import BY_POSITION
-from pocketrnn_export.tracing.checks.two_runs import KeptRun, TwoRuns
-from pocketrnn_export.tracing.checks.what_of_words import name_of_node
+from pocketrnn_export.proof.across_rows import BY_POSITION
+from pocketrnn_export.proof.two_runs import KeptRun, TwoRuns
+from pocketrnn_export.proof.what_of_words import name_of_node
 from pocketrnn_export.tracing.unstable_sort import ORDERS, in_the_other_order
 
 __all__ = ["place_of_tied_values"]

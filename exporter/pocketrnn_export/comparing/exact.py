@@ -15,12 +15,12 @@ import numpy.typing as npt
 from torch import nn
 
 from pocketrnn.errors import ExportError, ParityError, first_line
+from pocketrnn_export.comparing.cases import Case, Run
+from pocketrnn_export.comparing.float64_graph import Run64, float64_run_of_onnx
+from pocketrnn_export.comparing.float64_module import doubled, run_of_doubled
+from pocketrnn_export.comparing.same_graph import difference_beyond_rounding
+from pocketrnn_export.comparing.spread import Exact
 from pocketrnn_export.progress import each
-from pocketrnn_export.proof.cases import Case, Run
-from pocketrnn_export.proof.float64_graph import Run64, float64_run_of_onnx
-from pocketrnn_export.proof.float64_module import doubled, run_of_doubled
-from pocketrnn_export.proof.same_graph import difference_beyond_rounding
-from pocketrnn_export.proof.spread import Exact
 
 __all__ = [
     "DOUBLE_TOLERANCE",

@@ -21,9 +21,9 @@ import torch
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor
 
+from pocketrnn_export.comparing.float64_graph import in_float64
+from pocketrnn_export.comparing.float64_operators import OPERATORS
 from pocketrnn_export.module_runs.cpu_run import answer_of, tensors_in
-from pocketrnn_export.proof.float64_graph import in_float64
-from pocketrnn_export.proof.float64_operators import OPERATORS
 from pocketrnn_export.torch_internals import FunctionMode
 
 __all__ = ["Place", "departure"]

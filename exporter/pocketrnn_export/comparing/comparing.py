@@ -14,13 +14,13 @@ import torch
 from pocketrnn.bundle.manifest import Comparison
 from pocketrnn.errors import ExportError, ParityError, first_line
 from pocketrnn.verification import logit_differences
+from pocketrnn_export.comparing.cases import Case, Ids, Logits, Run, answer_rows, of_each_text
+from pocketrnn_export.comparing.departure import Place
+from pocketrnn_export.comparing.exact import SPREADS, nearness
+from pocketrnn_export.comparing.float64_graph import Run64, float64_run_of_onnx
+from pocketrnn_export.comparing.spread import Exact, exact_answers, moved_graphs
 from pocketrnn_export.module_runs.cpu_run import answer_of
 from pocketrnn_export.progress import each
-from pocketrnn_export.proof.cases import Case, Ids, Logits, Run, answer_rows, of_each_text
-from pocketrnn_export.proof.departure import Place
-from pocketrnn_export.proof.exact import SPREADS, nearness
-from pocketrnn_export.proof.float64_graph import Run64, float64_run_of_onnx
-from pocketrnn_export.proof.spread import Exact, exact_answers, moved_graphs
 
 __all__ = [
     "LEAST_TOLERANCE",
