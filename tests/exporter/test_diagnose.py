@@ -98,6 +98,21 @@ def test_a_fault_that_no_rule_of_ours_has_is_refused_with_its_line(
     assert not (tmp_path / "b").exists()
 
 
+class OddNumbers(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3, 2)
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        n, special = numbers.size(1), 5
+        return self.fc(numbers.mean(1)) * (-1 if n is special else 1)  # type: ignore[no-any-return]
+
+
+def test_a_module_of_numbers_is_refused_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"\b5 steps.*test_diagnose.py:\d+: `.*n is special"):
+        export(OddNumbers().eval(), tmp_path / "b", labels=["a", "b"], channels=3)
+
+
 def test_the_line_is_that_at_which_two_ways_part() -> None:
     module = Turns().eval()
     said = parting_line(module, ids(3, 4, 5, 6, 7), [ids(4, 4, 5, 6, 7), ids(3, 4)])

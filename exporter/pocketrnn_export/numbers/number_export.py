@@ -625,7 +625,10 @@ def told_of_numbers(*, of_values: bool) -> Iterator[None]:
         raise
     except PocketRNNError as error:
         kind: Callable[[str, str], PocketRNNError] = type(error)
-        raise kind(said(error.problem), said(error.remedy)) from error.__cause__
+        told = kind(said(error.problem), said(error.remedy))
+        # Beside its words, an error has what the line is looked for with.
+        vars(told).update({**vars(error), **{name: getattr(told, name) for name in ("problem", "remedy")}})
+        raise told from error.__cause__
 
 
 @contextmanager
