@@ -30,10 +30,10 @@ PACKAGES = {"pocketrnn": "runtime", "pocketrnn_training": "trained", "pocketrnn_
 # a bundle, `integer_accuracy` measures what integers change, and `c_array` makes a file of C of a packed one.
 WINGS = (
     *("torch_internals", "progress", "module_runs", "comparing", "json_file", "inert_pickle", "vocabularies"),
-    *("source_code", "description", "intake", "tracing", "proof", "forms", "bundle_proof", "bundle_writer"),
-    *("diagnose", "one_export", "labels_given", "integer_accuracy", "integer_packing", "numbers"),
-    *("export_arguments", "bundle", "trained", "compression", "c_array", "board_memory", "packing"),
-    *("text_rules_file", "mobile", "commands"),
+    *("source_code", "description", "intake", "decoded_labels", "tracing", "proof", "forms", "bundle_proof"),
+    *("bundle_writer", "diagnose", "one_export", "labels_given", "integer_accuracy", "integer_packing"),
+    *("numbers", "export_arguments", "bundle", "trained", "compression", "c_array", "board_memory"),
+    *("packing", "text_rules_file", "mobile", "commands"),
 )
 # And within the runtime: its folders, below the files that join them; `commands` is above these.
 RUNTIME_WINGS = ("text", "numbers", "bundle", "graph_check", "tables", "engines")

@@ -24,6 +24,7 @@ from pocketrnn.verdicts import LOGGER, TEXT_RULES, TextVerdict, graph_sentence, 
 from pocketrnn_export.bundle_proof import ProofPlan, proof_cases, refuse_mixed_texts, texts_within
 from pocketrnn_export.bundle_writer import versions, write_bundle
 from pocketrnn_export.comparing.cases import MADE_TEXTS, made_texts, texts_for_proof
+from pocketrnn_export.decoded_labels import with_crf
 from pocketrnn_export.description import Description, LabelsOf, checked_labels, checked_name, text_output
 from pocketrnn_export.diagnose.faulty_rules import without_faulty_rules
 from pocketrnn_export.export_arguments import (
@@ -326,6 +327,7 @@ def _exported(
     prepared, forms = _prepared_and_made(
         _asking(module, description, wanted), kinds, description, one_text=wanted.one_text
     )
+    description, labels_of_owner = with_crf(prepared, description)
     shown = "given texts" if given and wanted.examples else "made of words of the vocabulary"
     description = description.noting({**prepared.convention.provenance, "golden_examples": shown})
     graph, bounds = _graph_of(forms)
@@ -338,7 +340,7 @@ def _exported(
     loud, tried = loud_ids(prepared.module, description.ids), _answered_where_padding(prepared)
     cases = proof_cases(prepared, description.text.rules, graph, bounds, loud=loud, tried=tried)
     plan = ProofPlan.of(prepared, cases, texts=texts, private=private, tolerance=wanted.tolerance, report=wanted.report)
-    plan = replace(plan, answered=_answered(description, answers))
+    plan = replace(plan, answered=_answered(description, answers), labels=labels_of_owner)
     _log.info("Proving all forms, and the runtime on texts, equal to PyTorch")
     return write_bundle(path, description, forms, plan, force=force)
 

@@ -19,6 +19,7 @@ from pocketrnn_export.comparing.cases import Case, bound_cases
 from pocketrnn_export.comparing.comparing import Compared, Reference, compare, run_of
 from pocketrnn_export.comparing.exact import graph_proof
 from pocketrnn_export.comparing.verdict import passes, proven, write_report
+from pocketrnn_export.decoded_labels import OwnersLabels
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.intake.as_given import AsGiven
@@ -82,6 +83,7 @@ class ProofPlan:
         answered: texts with the answers of the owner's own classifier, for the written bundle.
         rows: of a classifier of numbers, the samples that the ids of cases stand for, float32 [ids, channels]; its
             sequences are the cases of the texts.
+        labels: what decodes the labels of tokens, where something does.
     """
 
     reference: Reference
@@ -95,6 +97,7 @@ class ProofPlan:
     given: AsGiven | None = None
     answered: Sequence[Answered] = ()
     rows: NDArray[np.float32] | None = None
+    labels: OwnersLabels | None = None
 
     @classmethod
     def of(

@@ -19,6 +19,7 @@ from pocketrnn.verdicts import TEXT_RULES, AnswersCompared
 from pocketrnn_export.bundle_proof import ProofPlan, compared_in_float64, first_verdict, provable, verdict
 from pocketrnn_export.comparing.cases import Case, Logits, text_cases
 from pocketrnn_export.comparing.float64_operators import one_thread
+from pocketrnn_export.decoded_labels import decoded_compared
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.proof.end_to_end import end_to_end, rows_end_to_end
@@ -101,6 +102,7 @@ def write_bundle(
         classifier, given = Classifier.load(work), plan.runtime_given(description)
         compared += end_to_end(classifier, given, answers, reference=plan.reference.name)
         compared += rows_end_to_end(classifier, answers, plan.rows)
+        compared += decoded_compared(classifier, plan.labels, answers)
         manifest = replace(
             manifest,
             parity=verdict(plan, compared, answers),

@@ -9,12 +9,16 @@ from typing import Any, Final, NoReturn
 
 import numpy as np
 
+from pocketrnn.answers import Answers
+from pocketrnn.bundle.manifest import Manifest
+from pocketrnn.bundle.output import TagOutput
 from pocketrnn.bundle.refused_texts import SKIP_THEM, limit_error, with_text_named
-from pocketrnn.engines.engine import Floats, answered
+from pocketrnn.engines.engine import Engine, Floats, Ids, answered
 from pocketrnn.errors import InputError, LimitError, TextError, shown
 from pocketrnn.tags import Tag, Tags
 from pocketrnn.text.alignment import PlacedToken, PlacedTokens, placed_in_text, placed_tokens
 from pocketrnn.text.checked_texts import OnError, iterated
+from pocketrnn.text.pretokenized import Tokenizer
 from pocketrnn.text_intake import TextIntake
 
 __all__ = ["TagIntake"]
@@ -36,6 +40,26 @@ class TagIntake(TextIntake):
 
     A question about a text as a whole is refused.
     """
+
+    def __init__(
+        self, manifest: Manifest, engine: Engine, answers: Answers, tokenizer: Tokenizer | None = None
+    ) -> None:
+        super().__init__(manifest, engine, answers, tokenizer)
+        self._crf = manifest.output.crf if isinstance(manifest.output, TagOutput) else None
+
+    def answered_by(self, engine: Engine, answers: Answers) -> TagIntake:
+        """The same for another engine.
+
+        Raises:
+            InputError: the labels are decoded by a CRF, which is of all labels.
+        """
+        if self._crf is not None:
+            raise InputError(
+                f"{self._name} decodes its labels by a CRF, which is of all of them.", "Take its tags as they are."
+            )
+        other = super().answered_by(engine, answers)
+        assert isinstance(other, TagIntake)  # noqa: S101 - a copy of this
+        return other
 
     def check_whole(self) -> NoReturn:
         """Refuse to answer for a text as a whole.
@@ -140,13 +164,12 @@ class TagIntake(TextIntake):
         # A module that counts the tokens itself has no answer to the last, where they are what it takes for padding.
         answered_steps = 1 + int(np.flatnonzero(~np.isnan(logits).all(axis=1)).max(initial=-1))
         asked = [token for token in placed.tokens if token.step is not None and token.step < answered_steps]
-        own = logits[np.array([token.step for token in asked], np.int64)]
         if not asked:
             return Tags((), text, tuple((one.token, one.start, one.end) for one in placed.tokens))
-        self._answers.check_finite(own)
-        probabilities = self._answers.probabilities(own)
-        best = own.argmax(1).tolist()
-        likeliest = probabilities[np.arange(len(best)), best].tolist()
+        answered = logits[:answered_steps]
+        steps = np.array([token.step for token in asked], np.int64)
+        self._answers.check_finite(answered if self._crf else answered[steps])
+        best, likeliest = self._decided(answered, steps)
         tags = tuple(
             Tag(token.token, self._answers.labels[i], probability, token.start, token.end)
             for token, i, probability in zip(asked, best, likeliest, strict=True)
@@ -154,3 +177,11 @@ class TagIntake(TextIntake):
         tagged = set(asked)
         rest = tuple((one.token, one.start, one.end) for one in placed.tokens if one not in tagged)
         return Tags(tags, text, rest)
+
+    def _decided(self, logits: Floats, steps: Ids) -> tuple[list[int], list[float]]:
+        """The labels of some steps, and the probability of each, of the logits of all steps of a text."""
+        if self._crf is None:
+            best, probabilities = logits[steps].argmax(1), self._answers.probabilities(logits[steps]).astype(np.float64)
+        else:
+            best, probabilities = self._crf.decoded(logits)[steps], self._crf.probabilities(logits)[steps]
+        return best.tolist(), probabilities[np.arange(len(best)), best].tolist()

@@ -173,3 +173,145 @@ class MaximumOfTheBatch(Base):
     def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         states = self.packed(tokens, lengths)
         return self.fc(states + states.amax(1, keepdim=True))
+
+
+class Crf(nn.Module):
+    """A linear chain as pytorch-crf has it: numbers for the first and the last token, and from label to label."""
+
+    def __init__(self, labels: int, *, batch_first: bool = True) -> None:
+        super().__init__()
+        self.batch_first = batch_first
+        self.start_transitions = nn.Parameter(torch.randn(labels))
+        self.end_transitions = nn.Parameter(torch.randn(labels))
+        self.transitions = nn.Parameter(torch.randn(labels, labels))
+
+    def decode(self, emissions: Tensor, mask: Tensor | None = None) -> list[list[int]]:
+        if self.batch_first:
+            emissions = emissions.transpose(0, 1)
+        if mask is None:
+            mask = torch.ones(emissions.shape[:2], dtype=torch.bool)
+        elif self.batch_first:
+            mask = mask.transpose(0, 1)
+        score, history = self.start_transitions + emissions[0], []
+        for i in range(1, len(emissions)):
+            best, before = (score.unsqueeze(2) + self.transitions + emissions[i].unsqueeze(1)).max(dim=1)
+            score = torch.where(mask[i].unsqueeze(1), best, score)
+            history.append(before)
+        score = score + self.end_transitions
+        paths = []
+        for row, last in enumerate((mask.long().sum(0) - 1).tolist()):
+            path = [int(score[row].argmax())]
+            for before in reversed(history[:last]):
+                path.append(int(before[row][path[-1]]))
+            paths.append(path[::-1])
+        return paths
+
+
+class WithCrf(Base):
+    """Gives the tags of its CRF, or a loss where it is given some."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.crf = Crf(CLASSES)
+
+    def forward(self, tokens: Tensor, tags: Tensor | None = None, mask: Tensor | None = None) -> Any:
+        emissions = self.fc(self.states(tokens))
+        return -emissions.sum() if tags is not None else self.crf.decode(emissions, mask)
+
+
+class EmissionsBesideCrf(WithCrf):
+    """Gives what goes into its CRF, which its owner calls."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.fc(self.states(tokens))
+
+
+class WithCrfTimeFirst(WithCrf):
+    def __init__(self) -> None:
+        super().__init__()
+        self.crf = Crf(CLASSES, batch_first=False)
+
+    def forward(self, tokens: Tensor) -> Any:
+        return self.crf.decode(self.fc(self.states(tokens)).transpose(0, 1))
+
+
+START, STOP = CLASSES - 2, CLASSES - 1
+
+
+class Tutorial(Base):
+    """As in PyTorch's tutorial: transitions to a label from another, and two labels for the begin and the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.transitions = nn.Parameter(torch.randn(CLASSES, CLASSES))
+        self.transitions.data[START, :] = self.transitions.data[:, STOP] = -10000.0
+
+    def _viterbi_decode(self, feats: Tensor) -> tuple[Tensor, list[int]]:
+        forward_var = torch.full((1, CLASSES), -10000.0)
+        forward_var[0][START] = 0.0
+        pointers = []
+        for feat in feats:
+            best, before = (forward_var + self.transitions).max(1)
+            pointers.append(before.tolist())
+            forward_var = (best + feat).view(1, -1)
+        last = (forward_var + self.transitions[STOP])[0]
+        path = [int(last.argmax())]
+        for before in reversed(pointers):
+            path.append(before[path[-1]])
+        assert path.pop() == START
+        return last.max(), path[::-1]
+
+    def forward(self, sentence: Tensor) -> tuple[Tensor, list[int]]:
+        return self._viterbi_decode(self.fc(self.states(sentence.view(1, -1)))[0])
+
+
+class OddCrf(WithCrf):
+    """Decodes by rules of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.crf = OddDecoder(CLASSES)
+
+
+class OddDecoder(Crf):
+    def decode(self, emissions: Tensor, mask: Tensor | None = None) -> list[list[int]]:
+        return [[(tag + 1) % CLASSES for tag in path] for path in super().decode(emissions, mask)]
+
+
+class Constrained(Crf):
+    """A mask says which label may follow which, with the begin and the end behind the labels, as in AllenNLP."""
+
+    def __init__(self, labels: int) -> None:
+        super().__init__(labels)
+        mask = torch.ones(labels + 2, labels + 2)
+        mask[0, 2] = mask[labels, 2] = mask[1, labels + 1] = 0.0
+        self._constraint_mask = nn.Parameter(mask, requires_grad=False)
+
+    def viterbi_tags(self, logits: Tensor, mask: Tensor) -> list[tuple[list[int], float]]:
+        labels, allowed = logits.shape[-1], self._constraint_mask
+        ruled_out = -10000.0 * (1 - allowed)
+        start = self.start_transitions * allowed[labels, :labels] + ruled_out[labels, :labels]
+        end = self.end_transitions * allowed[:labels, labels + 1] + ruled_out[:labels, labels + 1]
+        moves = self.transitions * allowed[:labels, :labels] + ruled_out[:labels, :labels]
+        found = []
+        for rows, real in zip(logits, mask, strict=True):
+            score, history = start + rows[0], []
+            for row in rows[1 : int(real.sum())]:
+                best, before = (score[:, None] + moves).max(0)
+                score = best + row
+                history.append(before.tolist())
+            path = [int((score + end).argmax())]
+            for before in reversed(history):
+                path.append(before[path[-1]])
+            found.append((path[::-1], 0.5))
+        return found
+
+
+class WithConstraints(Base):
+    def __init__(self) -> None:
+        super().__init__()
+        self.crf = Constrained(CLASSES)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> dict[str, Any]:
+        logits = self.fc(self.states(tokens))
+        return {"logits": logits, "tags": [tags for tags, _ in self.crf.viterbi_tags(logits, mask)]}

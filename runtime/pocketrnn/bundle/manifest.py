@@ -762,6 +762,7 @@ def _built(document: dict[str, Any]) -> Manifest:
             tuple(document["value_units"]) if "value_units" in document else None,
             document.get("priors", {}),
             document.get("labels_of", "texts"),
+            document.get("crf"),
         ),
         graph=Graph(
             file=graph["file"],

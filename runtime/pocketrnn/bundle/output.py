@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Literal, cast
 
+from pocketrnn.bundle.crf import Crf
 from pocketrnn.errors import InputError
 
 __all__ = ["NO_PRIORS", "Activation", "LabelOutput", "Output", "Priors", "TagOutput", "ValueOutput", "output_of"]
@@ -71,9 +72,10 @@ class TagOutput:
 
     Attributes:
         labels: the classes, in the order of the logits.
+        crf: what is added to the logits of labels for their order; None where each token has its likeliest label.
 
     Raises:
-        InputError: there is one label.
+        InputError: there is one label, or the CRF is of another number.
 
     Example:
         >>> TagOutput(("O", "B-PER", "I-PER")).document["labels_of"]
@@ -86,15 +88,21 @@ class TagOutput:
     priors: ClassVar[Priors] = NO_PRIORS
 
     labels: tuple[str, ...]
+    crf: Crf | None = None
 
     def __post_init__(self) -> None:
         if len(self.labels) < 2:
             raise InputError("There is one label." if self.labels else "There is no label.", "Give at least 2.")
+        if self.crf is not None and len(self.crf.start) != len(self.labels):
+            raise InputError(
+                f"The CRF is of {len(self.crf.start)} labels, and there are {len(self.labels)}.", "Give one of these."
+            )
 
     @property
     def document(self) -> dict[str, Any]:
         """Its members of classifier.json."""
-        return {"labels": self.labels, "activation": self.activation, "labels_of": "tokens"}
+        crf = {} if self.crf is None else {"crf": self.crf.document}
+        return {"labels": self.labels, "activation": self.activation, "labels_of": "tokens", **crf}
 
 
 @dataclass(frozen=True)
@@ -154,6 +162,7 @@ def output_of(
     value_units: tuple[str, ...] | None = None,
     priors: Priors = NO_PRIORS,
     labels_of: str = "texts",
+    crf: Mapping[str, Any] | None = None,
 ) -> Output:
     """The output that these members of classifier.json say.
 
@@ -179,5 +188,10 @@ def output_of(
             raise InputError(
                 "A token has one label, the likeliest.", "Leave thresholds, priors and several labels out."
             )
-        return TagOutput(labels)
+        return TagOutput(labels, None if crf is None else _crf_of(crf))
     return LabelOutput(labels, cast("Literal['softmax', 'sigmoid']", activation), thresholds, priors)
+
+
+def _crf_of(members: Mapping[str, Any]) -> Crf:
+    start, end = (tuple(map(float, members[name])) for name in ("start", "end"))
+    return Crf(start, end, tuple(tuple(map(float, row)) for row in members["transitions"]))

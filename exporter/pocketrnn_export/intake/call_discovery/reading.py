@@ -23,7 +23,6 @@ __all__ = [
     "Known",
     "Place",
     "counts_of",
-    "is_of_texts",
     "leaves_of",
     "no_place",
     "numbers_of_each",
@@ -44,6 +43,7 @@ _CODE: Final = (
     nn.Module,
 )  # fmt: skip
 
+_LABELLED: Final = "To have each token labelled: --labels-of tokens, or labels_of='tokens'. "
 # The advice where a module may give labels and not their numbers.
 _DECODED: Final = (
     " If a CRF decodes them, export what goes into it, the emissions, by the method that makes them: --call "
@@ -315,8 +315,8 @@ def no_place(known: Sequence[Known], asked: Asked) -> tuple[str, str]:
     if any(_of_each_token(leaf, rows, width, asked.classes) for leaf in leaves.values()):
         return (
             f"{gives}: one answer for every token, as a module that labels each word does.",
-            "To have each token labelled: --labels-of tokens, or labels_of='tokens'. A text has one answer else: if "
-            "your code takes that from one of the steps, or from their mean, say so as it does: --call, or call=.",
+            f"{'' if asked.samples else _LABELLED}A bundle gives one answer for a text: if your code takes that "
+            "from one of the steps, or from their mean, say so as it does: --call, or call=.",
         )
     several = [leaf for leaf in leaves.values() if leaf.dim() == 3 and leaf.shape[-1] == asked.classes]
     if any(numbers_of_each(leaf, rows, values=asked.values) is None for leaf in several):
@@ -331,15 +331,22 @@ def no_place(known: Sequence[Known], asked: Asked) -> tuple[str, str]:
     )
 
 
-def is_of_texts(known: Known, asked: Asked) -> bool:
-    """Whether a module that is to label tokens gives the numbers of the labels for each text.
+def rank_of_no_place(known: Known, asked: Asked) -> float:
+    """How much it says that a module gives no numbers of the labels: more, where tokens are to be labelled, of answers
+    that have such numbers for each text, or other numbers for each token.
 
     Example:
-        >>> is_of_texts((tokens, logits_of_texts), asked)
-        True
+        >>> rank_of_no_place((tokens, logits_of_texts), asked)
+        3.6
     """
     tokens, answer = known
-    return asked.of_tokens and _has_one_of_each(dict(leaves_of(answer)), len(tokens), asked)
+    leaves, (rows, width) = dict(leaves_of(answer)), tokens.shape
+    if not asked.of_tokens or rows == 1:
+        return 2
+    if _has_one_of_each(leaves, rows, asked):
+        return 3.6
+    shapes = [tuple(leaf.shape) for leaf in leaves.values() if leaf.dim() == 3]
+    return 3.2 if any(shape[:2] in {(rows, width), (width, rows)} for shape in shapes) else 2
 
 
 def _has_one_of_each(leaves: Mapping[str, Tensor], rows: int, asked: Asked) -> bool:

@@ -42,6 +42,7 @@ from pocketrnn_export.intake.convention import (
     Convention,
     compiled,
 )
+from pocketrnn_export.intake.crf_layer import emission_setups
 from pocketrnn_export.intake.last_activation import activated
 
 __all__ = ["asked_convention"]
@@ -98,6 +99,7 @@ def _find_convention(asked: Asked) -> Convention:
     failures: list[Fails] = []
     ways = list(itertools.islice(ways_of(asked), MOST_LINES))
     setups = [""] if isinstance(asked.module, torch.jit.ScriptModule) else ["", *setups_of(asked.module)]
+    setups += emission_setups(asked.module) if asked.of_tokens else []
     for one_text in (False, True):
         if asked.one_text and not one_text:
             continue

@@ -20,7 +20,14 @@ from pocketrnn_export.intake.call_discovery.answer_flow import FlowSeen, flow_of
 from pocketrnn_export.intake.call_discovery.asked import Asked
 from pocketrnn_export.intake.call_discovery.candidates import LENGTH_FIRST, Way
 from pocketrnn_export.intake.call_discovery.other_inputs import beside_the_text, constants_of
-from pocketrnn_export.intake.call_discovery.reading import Known, counts_of, is_of_texts, leaves_of, no_place, places_of
+from pocketrnn_export.intake.call_discovery.reading import (
+    Known,
+    counts_of,
+    leaves_of,
+    no_place,
+    places_of,
+    rank_of_no_place,
+)
 from pocketrnn_export.intake.call_discovery.refusals import Fails, raised
 from pocketrnn_export.intake.call_discovery.states import state_makers
 from pocketrnn_export.intake.call_discovery.which_output import left_out_of, refused_output
@@ -52,9 +59,6 @@ __all__ = [
     "unlike_lengths",
 ]
 
-# The rank of answers that are of texts, where those of tokens are asked for: they say more than a way by which each
-# token is a text.
-_OF_A_TEXT: Final = 3.6
 # Single precision sums a batch otherwise than one text; a module that mixes its texts differs by more.
 _SAME: Final = 1e-4
 # Rows of one product of matrices are rounded otherwise on some processors, up to 16 times float32's precision.
@@ -131,7 +135,7 @@ def _tried(
     if not places:
         # A row that begins with its length is the last way that is tried, and says less than the first.
         said = bool(following) and (way is None or way.plain != LENGTH_FIRST)
-        yield Fails(line, 4 if said else _OF_A_TEXT if is_of_texts(known[0], asked) else 2, *no_place(known, asked))
+        yield Fails(line, 4 if said else rank_of_no_place(known[0], asked), *no_place(known, asked))
     found: list[Holds | Fails] = []
     for place in places:
         suffix, written = place.suffix, place.suffix + place.arranged
@@ -151,6 +155,9 @@ def _tried(
         # First: a constant for each text may be why a text is not answered beside others as it is alone.
         refused = None if way is None else beside_the_text(asked, way, suffix, batches)
         one = refused or _holds(asked, convention, batches, way)
+        if isinstance(one, Fails) and place.arranged.startswith(".reshape"):
+            # That rows of tokens are of several texts is a guess, which says little where it fails.
+            one = replace(one, rank=min(one.rank, 3))
         found.append(replace(one, way=way, suffix=suffix) if isinstance(one, Holds) else one)
     if way is None or not any(isinstance(one, Holds) for one in found):
         yield from found

@@ -1,0 +1,123 @@
+"""A conditional random field over the labels of a text's tokens: what a label costs behind another, and decoding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pocketrnn.errors import InputError
+
+__all__ = ["Crf"]
+
+Doubles = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Crf:
+    """The numbers that are added to the logits of labels for their order.
+
+    Attributes:
+        start: for each label, of the first token.
+        end: for each label, of the last token.
+        transitions: for each label of a token, of each label of the next.
+
+    Raises:
+        InputError: the sizes do not fit each other.
+
+    Example:
+        >>> Crf((0.0, 0.0), (0.0, 0.0), ((0.0, -9.0), (-9.0, 0.0))).decoded(np.array([[0.0, 1.0], [2.0, 0.0]])).tolist()
+        [0, 0]
+    """
+
+    start: tuple[float, ...] = field(repr=False)
+    end: tuple[float, ...] = field(repr=False)
+    transitions: tuple[tuple[float, ...], ...] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        labels = len(self.start)
+        if len(self.end) != labels or [len(row) for row in self.transitions] != [labels] * labels:
+            raise InputError(
+                f"A CRF has {labels} numbers for the first token, {len(self.end)} for the last, and "
+                f"{len(self.transitions)} rows of transitions.",
+                "Give as many as there are labels.",
+            )
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """Its members of classifier.json.
+
+        Example:
+            >>> Crf((0.5,), (0.0,), ((1.0,),)).document
+            {'start': (0.5,), 'end': (0.0,), 'transitions': ((1.0,),)}
+        """
+        return {"start": self.start, "end": self.end, "transitions": self.transitions}
+
+    def decoded(self, logits: NDArray[Any]) -> NDArray[np.int64]:
+        """The labels of the tokens whose scores have the largest sum (Viterbi); of equal ones, the earlier label.
+
+        Args:
+            logits: float [tokens, labels], of at least one token.
+
+        Returns:
+            int64 [tokens].
+        """
+        scores, moves = self._numbers(logits)
+        best, before = scores[0] + self._start, []
+        for step in scores[1:]:
+            ways = best[:, None] + moves
+            before.append(ways.argmax(0))
+            best = ways.max(0) + step
+        path = [int((best + self._end).argmax())]
+        for came_from in reversed(before):
+            path.append(int(came_from[path[-1]]))
+        return np.array(path[::-1], np.int64)
+
+    def score(self, logits: NDArray[Any], labels: NDArray[np.int64]) -> float:
+        """The sum of the scores of some labels.
+
+        Example:
+            >>> Crf((0.5, 0.0), (0.0, 0.0), ((1.0, 0.0), (0.0, 0.0))).score(np.zeros((2, 2)), np.array([0, 0]))
+            1.5
+        """
+        scores, moves = self._numbers(logits)
+        own = scores[np.arange(len(labels)), labels].sum() + moves[labels[:-1], labels[1:]].sum()
+        return float(own + self._start[labels[0]] + self._end[labels[-1]])
+
+    def probabilities(self, logits: NDArray[Any]) -> Doubles:
+        """How probable each label of each token is, whatever the labels of the others.
+
+        Args:
+            logits: float [tokens, labels], of at least one token.
+
+        Returns:
+            float64 [tokens, labels]; each row adds up to 1.
+
+        Example:
+            >>> Crf((0.0, 0.0), (0.0, 0.0), ((0.0, 0.0), (0.0, 0.0))).probabilities(np.zeros((1, 2))).tolist()
+            [[0.5, 0.5]]
+        """
+        scores, moves = self._numbers(logits)
+        forward, backward = np.empty_like(scores), np.empty_like(scores)
+        forward[0], backward[-1] = scores[0] + self._start, self._end
+        for i in range(1, len(scores)):
+            forward[i] = scores[i] + np.logaddexp.reduce(forward[i - 1][:, None] + moves, axis=0)
+        for i in range(len(scores) - 2, -1, -1):
+            backward[i] = np.logaddexp.reduce(moves + (scores[i + 1] + backward[i + 1])[None], axis=1)
+        both = forward + backward
+        powers = np.exp(both - both.max(axis=1, keepdims=True))
+        shares: Doubles = powers / powers.sum(axis=1, keepdims=True)
+        return shares
+
+    @property
+    def _start(self) -> Doubles:
+        return np.array(self.start)
+
+    @property
+    def _end(self) -> Doubles:
+        return np.array(self.end)
+
+    def _numbers(self, logits: NDArray[Any]) -> tuple[Doubles, Doubles]:
+        return np.asarray(logits, np.float64), np.array(self.transitions)

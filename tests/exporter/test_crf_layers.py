@@ -1,0 +1,145 @@
+"""Taggers with a CRF: the graph gives the emissions, the bundle has the transitions, and decodes as the owner does."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tag_modules as zoo
+import torch
+from torch import Tensor, nn
+
+from pocketrnn import Classifier, TagOutput
+from pocketrnn.errors import ExportError, InputError, ParityError
+from pocketrnn.text import TextRules
+from pocketrnn_export import export
+from pocketrnn_export.comparing.cases import text_cases
+from pocketrnn_export.comparing.comparing import Reference
+from pocketrnn_export.decoded_labels import OwnersLabels, decoded_compared
+from pocketrnn_export.intake.crf_layer import decoder_of, owners_labels
+from pocketrnn_export.intake.exportable import prepare
+from pocketrnn_export.proof.reference_answers import ReferenceAnswers
+
+pytestmark = pytest.mark.usefixtures("short_proofs")
+
+VOCABULARY = ["<pad>", "<unk>", *(f"w{i}" for i in range(zoo.WORDS - 2))]
+LABELS = ["O", "B-PER", "I-PER", "<start>", "<stop>"]
+
+
+def made(kind: type[nn.Module]) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return kind().eval()
+
+
+def exported(kind: type[nn.Module], path: Path, **options: Any) -> Classifier:
+    given = {"labels": LABELS, "vocabulary": VOCABULARY, "torchscript": False, "progress": False, **options}
+    export(made(kind), path, labels_of="tokens", **given)
+    return Classifier.load(path)
+
+
+@pytest.fixture(scope="module")
+def tagger(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
+    return exported(zoo.WithCrf, tmp_path_factory.mktemp("crf") / "tagger")
+
+
+def test_the_bundle_decodes_as_the_modules_forward_does(tagger: Classifier) -> None:
+    module, generator = made(zoo.WithCrf), np.random.default_rng(0)
+    texts = [" ".join(generator.choice(VOCABULARY[2:], n)) for n in (1, 2, 3, 7, 20, 60)]
+    for text, tags in zip(texts, tagger.predict_tags(texts), strict=True):
+        with torch.no_grad():
+            (path,) = module(torch.tensor([tagger.encode(text)]))
+        assert [tag.label for tag in tags] == [LABELS[i] for i in path]
+        assert all(0 < tag.probability <= 1 for tag in tags)
+
+
+def test_a_crf_moves_labels_and_the_manifest_has_its_numbers(tagger: Classifier) -> None:
+    output, module = tagger.manifest.output, made(zoo.WithCrf)
+    assert isinstance(output, TagOutput)
+    assert output.crf is not None
+    np.testing.assert_array_equal(np.array(output.crf.transitions, np.float32), module.crf.transitions.detach().numpy())
+    assert tagger.manifest.provenance["crf"] == "crf.decode"
+    (line,) = [one for one in tagger.manifest.parity.comparisons if one.candidate == "decoding"]
+    assert (line.labels_differing, line.largest_difference) == (0, 0)
+    with pytest.raises(InputError, match="CRF"):
+        tagger.among(["O", "B-PER"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "line", "where"),
+    [
+        (zoo.WithCrf, "module.crf.decode = lambda emissions, *_, **__: emissions; module(tokens)", "crf.decode"),
+        (zoo.EmissionsBesideCrf, "module(tokens)", "crf.decode"),
+        (zoo.WithCrfTimeFirst, "emissions; module(tokens).transpose(0, 1)", "crf.decode"),
+        (zoo.WithConstraints, "lengths[:, None])['logits']", "crf.viterbi_tags"),
+        (zoo.Tutorial, "emissions; module(tokens)", "_viterbi_decode"),
+    ],
+)
+def test_what_goes_into_a_crf_and_its_numbers_are_found_out(kind: type[nn.Module], line: str, where: str) -> None:
+    found = prepare(
+        made(kind), lengths=None, ids=zoo.WORDS, padding_id=0, classes=5, multi_label=False, of_tokens=True
+    ).convention
+    assert found.line.endswith(line)
+    decoder, _ = decoder_of(made(kind), zoo.CLASSES)
+    assert decoder is not None
+    assert decoder.where == where
+    emissions = torch.randn(40, zoo.CLASSES, generator=torch.Generator().manual_seed(1)).numpy()
+    assert decoder.crf.decoded(emissions).tolist() == decoder.labels(emissions)
+
+
+@pytest.mark.slow
+def test_a_crf_after_the_tutorial_is_exported(tmp_path: Path) -> None:
+    # As a whole; that its numbers are found out is held above.
+    tags = exported(zoo.Tutorial, tmp_path / "tagger").tag("w3 w7 w1")
+    with torch.no_grad():
+        _, path = made(zoo.Tutorial)(torch.tensor([VOCABULARY.index(word) for word in ("w3", "w7", "w1")]))
+    assert [tag.label for tag in tags] == [LABELS[i] for i in path]
+
+
+def test_a_module_that_decodes_by_rules_of_its_own_is_refused(tmp_path: Path) -> None:
+    assert decoder_of(made(zoo.OddCrf), zoo.CLASSES) == (None, "crf")
+    with pytest.raises(ExportError, match=r"crf.*--call"):
+        exported(zoo.OddCrf, tmp_path / "tagger")
+    assert not (tmp_path / "tagger").exists()
+
+
+def test_the_way_out_gives_each_token_its_likeliest_label(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    line = "module.fc(module.states(tokens))"
+    with caplog.at_level(logging.WARNING):
+        tagger = exported(zoo.OddCrf, tmp_path / "tagger", call=line)
+    assert tagger.manifest.output == TagOutput(tuple(LABELS))
+    assert "likeliest label" in caplog.text
+
+
+def test_rules_that_fill_texts_up_are_refused_beside_a_crf(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="min_width"):
+        exported(zoo.EmissionsBesideCrf, tmp_path / "tagger", rules=TextRules("whitespace", min_width=4))
+
+
+def test_labels_that_the_owner_decodes_otherwise_are_seen(tagger: Classifier) -> None:
+    def run(tokens: Any, _lengths: Any) -> Any:
+        module = made(zoo.EmissionsBesideCrf)
+        with torch.no_grad():
+            answer: Tensor = module(torch.from_numpy(tokens))
+        return answer[0].numpy()
+
+    cases = {"texts": text_cases(["w3 w7 w1"], tagger.manifest.text.encoder())}
+    answers = ReferenceAnswers(Reference("pytorch", run), cases, rows_alone=True)
+    decoder, _ = decoder_of(made(zoo.WithCrf), zoo.CLASSES)
+    assert decoder is not None
+    right = [int(i) for i in decoder.crf.decoded(run(cases["texts"][0].tokens, None))]
+    (line,) = decoded_compared(tagger, OwnersLabels(decoder, lambda _tokens: right), answers)
+    assert line.line.labels_differing == 0
+    wrong = [(right[0] + 1) % 3, *right[1:]]
+    with pytest.raises(ParityError, match="decodes other labels"):
+        decoded_compared(tagger, OwnersLabels(decoder, lambda _tokens: wrong), answers)
+
+
+def test_whole_numbers_are_labels_wherever_they_stand() -> None:
+    assert owners_labels((torch.tensor(0.5), [[1, 0, 2]])) == [1, 0, 2]
+    assert owners_labels((torch.tensor([0.5]), torch.tensor([[1, 2]]))) == [1, 2]
+    assert owners_labels([np.array([3])]) == [3]
+    assert owners_labels(torch.rand(3)) is None
