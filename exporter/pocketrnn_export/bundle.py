@@ -77,6 +77,7 @@ def export(
     *,
     labels: Sequence[str],
     labels_of: LabelsOf = "texts",
+    crf: bool = True,
     vocabulary: VocabularySource | None = None,
     tokenizer: str | os.PathLike[str] | Tokenizer | None = None,
     rules: AnyTextRules | Subwords | None = None,
@@ -127,6 +128,7 @@ def export(
     output: Output | None = None,
     labels: Sequence[str] | None = None,
     labels_of: LabelsOf = "texts",
+    crf: bool = True,
     vocabulary: VocabularySource | None = None,
     tokenizer: str | os.PathLike[str] | Tokenizer | None = None,
     rules: AnyTextRules | Subwords | None = None,
@@ -171,6 +173,7 @@ def export(
         labels: the classes, in the order of the logits. Always needed, but for a module of numbers that gives values.
         labels_of: `texts`, or `tokens` for a module that gives the numbers of the labels for each token, as a tagger
             does: [batch, sequence, labels], also with the sequence first or flattened (docs/tags.md).
+        crf: whether a CRF that such a module has decodes its labels. With False each token has its likeliest label.
         vocabulary: the tokens in the order of their ids, or whatever else `read_vocabulary` takes: a token -> id map, a
             torchtext Vocab, or the path of a file that holds one of these. None where the tokenizer holds it.
         tokenizer: `basic_english` (the default, which is logged), `whitespace`, `characters` or `external`, where
@@ -255,11 +258,11 @@ def export(
     if isinstance(output, TagOutput):
         labels, labels_of = output.labels, "tokens"
     name = name if name is not None else name_of(path)
-    wanted = Wanted(lengths, call, gives, one_text, examples, streaming, tolerance, report)
+    wanted = Wanted(lengths, call, gives, one_text, examples, streaming, tolerance, report, crf)
     if isinstance(input, NumberInput) or channels is not None or numbers:
         of_texts = {"vocabulary": vocabulary, "tokenizer": tokenizer, "rules": rules, "example_ids": example_ids,
                     "example_texts": example_texts, "torchscript": torchscript, "edge": edge,
-                    "labels_of": None if labels_of == "texts" else labels_of}  # fmt: skip
+                    "labels_of": None if labels_of == "texts" else labels_of, "crf": not crf}  # fmt: skip
         stated = input if isinstance(input, NumberInput) else None
         refuse_arguments_of_texts(of_texts, channels if stated is None else stated.channels, numbers)
         if isinstance(output, ValueOutput):
@@ -327,7 +330,7 @@ def _exported(
     prepared, forms = _prepared_and_made(
         _asking(module, description, wanted), kinds, description, one_text=wanted.one_text
     )
-    description, labels_of_owner = with_crf(prepared, description)
+    description, labels_of_owner = with_crf(prepared, description, wanted=wanted.crf)
     shown = "given texts" if given and wanted.examples else "made of words of the vocabulary"
     description = description.noting({**prepared.convention.provenance, "golden_examples": shown})
     graph, bounds = _graph_of(forms)

@@ -41,14 +41,21 @@ class OwnersLabels:
     whole: Callable[[Ids], list[int]] | None
 
 
-def with_crf(prepared: ExportableModule, description: Description) -> tuple[Description, OwnersLabels | None]:
+def with_crf(
+    prepared: ExportableModule, description: Description, *, wanted: bool = True
+) -> tuple[Description, OwnersLabels | None]:
     """The description with the CRF of a tagger, and what it is compared with; as it was where there is none.
+
+    Args:
+        prepared: the module.
+        description: of its bundle so far.
+        wanted: whether a CRF decodes the labels, if there is one.
 
     Raises:
         ExportError: the module decodes its labels, and not by a CRF that is understood.
         InputError: the rules fill texts up, which a CRF would decode too.
     """
-    if not isinstance(description.output, TagOutput):
+    if not isinstance(description.output, TagOutput) or not wanted:
         return description, None
     reference, convention = prepared.reference, prepared.convention
     module = reference.module if isinstance(reference, CallAdapter) else reference
@@ -59,8 +66,7 @@ def with_crf(prepared: ExportableModule, description: Description) -> tuple[Desc
             raise ExportError(
                 f"The module decodes its labels ({unknown or 'by its own code'}), and not as a CRF does whose numbers "
                 "are a matrix of the labels, with or without some for the first and the last token.",
-                "To have the likeliest label of each token, export what goes into it: --call "
-                '"module.emissions(tokens)", say, or call=.',
+                "To have the likeliest label of each token, say so: --no-crf, or crf=False.",
             )
         if unknown:
             _log.warning(
@@ -73,7 +79,12 @@ def with_crf(prepared: ExportableModule, description: Description) -> tuple[Desc
             f"The module decodes its labels by a CRF ({decoder.where}), and the rules fill every text up.",
             "Leave min_width out of the rules.",
         )
-    _log.info("The labels are decoded by a CRF: %s", decoder.where)
+    _log.log(
+        logging.WARNING if called is None else logging.INFO,
+        "The labels are decoded by the module's CRF (%s)%s", decoder.where,
+        "" if called is not None else ", which the call that gives its emissions does not use. If your code takes the "
+        "likeliest label of each token, say so: --no-crf, or crf=False",
+    )  # fmt: skip
     output = replace(description.output, crf=decoder.crf)
     described = replace(description, output=output).noting({"crf": decoder.where})
     return described, OwnersLabels(decoder, None if called is None else _whole(module, called))

@@ -42,6 +42,7 @@ class Wanted:
     streaming: bool = False
     tolerance: float | None = None
     report: str | Path | None = None
+    crf: bool = True
 
 
 @contextlib.contextmanager

@@ -12,13 +12,14 @@ import tag_modules as zoo
 import torch
 from torch import Tensor, nn
 
-from pocketrnn import Classifier, TagOutput
+from pocketrnn import Classifier, TagOutput, TextInput
 from pocketrnn.errors import ExportError, InputError, ParityError
 from pocketrnn.text import TextRules
 from pocketrnn_export import export
 from pocketrnn_export.comparing.cases import text_cases
 from pocketrnn_export.comparing.comparing import Reference
-from pocketrnn_export.decoded_labels import OwnersLabels, decoded_compared
+from pocketrnn_export.decoded_labels import OwnersLabels, decoded_compared, with_crf
+from pocketrnn_export.description import Description
 from pocketrnn_export.intake.crf_layer import decoder_of, owners_labels
 from pocketrnn_export.intake.exportable import prepare
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
@@ -101,22 +102,34 @@ def test_a_crf_after_the_tutorial_is_exported(tmp_path: Path) -> None:
 
 def test_a_module_that_decodes_by_rules_of_its_own_is_refused(tmp_path: Path) -> None:
     assert decoder_of(made(zoo.OddCrf), zoo.CLASSES) == (None, "crf")
-    with pytest.raises(ExportError, match=r"crf.*--call"):
+    with pytest.raises(ExportError, match=r"crf.*--no-crf"):
         exported(zoo.OddCrf, tmp_path / "tagger")
     assert not (tmp_path / "tagger").exists()
 
 
-def test_the_way_out_gives_each_token_its_likeliest_label(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    line = "module.fc(module.states(tokens))"
-    with caplog.at_level(logging.WARNING):
-        tagger = exported(zoo.OddCrf, tmp_path / "tagger", call=line)
+def test_the_way_out_gives_each_token_its_likeliest_label(tmp_path: Path) -> None:
+    tagger = exported(zoo.OddCrf, tmp_path / "tagger", crf=False)
     assert tagger.manifest.output == TagOutput(tuple(LABELS))
-    assert "likeliest label" in caplog.text
 
 
-def test_rules_that_fill_texts_up_are_refused_beside_a_crf(tmp_path: Path) -> None:
+def described(rules: TextRules) -> Description:
+    return Description("t", TextInput(rules, tuple(VOCABULARY)), TagOutput(tuple(LABELS)), {})
+
+
+def test_a_crf_that_forward_does_not_call_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    module = prepare(
+        made(zoo.EmissionsBesideCrf), lengths=None, ids=zoo.WORDS, padding_id=0, classes=5, multi_label=False,
+        of_tokens=True,
+    )  # fmt: skip
+    with caplog.at_level(logging.WARNING):
+        found, owners = with_crf(module, described(TextRules()))
+    assert "--no-crf" in caplog.text
+    assert owners is not None
+    assert owners.whole is None
+    assert found.output != TagOutput(tuple(LABELS))
+    assert with_crf(module, described(TextRules()), wanted=False)[1] is None
     with pytest.raises(InputError, match="min_width"):
-        exported(zoo.EmissionsBesideCrf, tmp_path / "tagger", rules=TextRules("whitespace", min_width=4))
+        with_crf(module, described(TextRules(min_width=4)))
 
 
 def test_labels_that_the_owner_decodes_otherwise_are_seen(tagger: Classifier) -> None:

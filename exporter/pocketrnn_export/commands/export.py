@@ -64,6 +64,7 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
             "one_text",
             "multi_label",
             "labels_of",
+            "no_crf",
         ),
         "The files to write": (
             "streaming",
@@ -126,6 +127,7 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 @click.option("--labels-of", type=click.Choice(["texts", "tokens"]),
               help="tokens: a module file gives the numbers of the labels for each token, as a tagger does.  "
               "[default: texts]")  # fmt: skip
+@click.option("--no-crf", is_flag=True, help="Give each token its likeliest label, though the module has a CRF.")
 @click.option("--call", type=Text(), metavar="LINE",
               help='How a module is called, if that is not found out: "module(tokens.t(), lengths)[0]", or the name of '
               "a function (module, tokens, lengths) in the module file.")  # fmt: skip
@@ -374,6 +376,7 @@ def _described(source: str, named: ModuleName | None, options: dict[str, Any]) -
         "gives",
         "one_text",
         "labels_of",
+        "no_crf",
     )
     if named is None and Path(source).is_dir():
         if given := [f"--{option.replace('_', '-')}" for option in of_a_module if options[option]]:
@@ -394,6 +397,7 @@ def _described(source: str, named: ModuleName | None, options: dict[str, Any]) -
         "example_ids": [] if options["pairs"] is None else read_pairs(options["pairs"]),
         "labels": read_labels(options["labels"]),
         "labels_of": options["labels_of"] or "texts",
+        "crf": not options["no_crf"],
         "multi_label": options["multi_label"],
         "call": call,
         "gives": options["gives"],
