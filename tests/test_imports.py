@@ -30,7 +30,7 @@ PACKAGES = {"pocketrnn": "runtime", "pocketrnn_training": "trained", "pocketrnn_
 # a bundle, `integer_accuracy` measures what integers change, and `c_array` makes a file of C of a packed one.
 WINGS = (
     *("torch_internals", "progress", "module_runs", "comparing", "json_file", "inert_pickle", "vocabularies"),
-    *("source_code", "description", "intake", "decoded_labels", "tracing", "proof", "forms", "bundle_proof"),
+    *("source_code", "description", "intake", "tracing", "proof", "decoded_labels", "forms", "bundle_proof"),
     *("bundle_writer", "diagnose", "one_export", "labels_given", "integer_accuracy", "integer_packing"),
     *("numbers", "export_arguments", "bundle", "trained", "compression", "c_array", "board_memory"),
     *("packing", "text_rules_file", "mobile", "commands"),

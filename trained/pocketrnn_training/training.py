@@ -152,7 +152,7 @@ def _compared(
     if not may_compare(data, settings, beside):
         return None
     if validation is None and may_measure(data, settings, beside):
-        # What is measured so is kept at its end only: there is nothing to resume but a run that is over.
+        # Measures by folds are kept at the end only: there is nothing to resume but a run that is over.
         return compared(data, settings, _run, report, measure=True)
     if resume is not None:
         candidates = candidates_of(resume.best.data)
