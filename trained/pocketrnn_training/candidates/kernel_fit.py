@@ -43,6 +43,8 @@ _PARTS: Final = 20
 _MOST_ROWS: Final = 10_000
 # A share that differs less than this between the rows is not blown up.
 _LEAST_DEVIATION: Final = 1e-2
+# Standard deviations by which rows at their own scale are better: of one, chance is enough in a sixth of all sets.
+_CLEARLY: Final = 2
 # Scores of 1 and -1 are about so much as logits; the rows say it better.
 _AS_LOGITS: Final = 5.0
 _NOT_SINGULAR: Final = 1e-10
@@ -70,7 +72,7 @@ def fitted_kernels(task: Task, seed: int) -> KernelFit:
     """A classifier of the training rows of a task.
 
     Rows are divided by their own deviations, where a model of such rows classifies more of those correctly that it has
-    not seen, by more than chance: the root of the number of rows that only one of both classifies correctly.
+    not seen, clearly more: by twice the root of the number of rows that only one of both classifies correctly.
 
     Args:
         task: the rows, their classes and weights, and the shape.
@@ -85,7 +87,7 @@ def fitted_kernels(task: Task, seed: int) -> KernelFit:
     right, of_own = (model.unseen.argmax(axis=1) == task.targets for _, model in (plain, own))
     more = int(of_own.sum()) - int(right.sum())
     counts = (int(right.sum()), int(of_own.sum()))
-    chosen, counts = (own, counts[::-1]) if more > np.sqrt((right != of_own).sum()) else (plain, counts)
+    chosen, counts = (own, counts[::-1]) if more > _CLEARLY * np.sqrt((right != of_own).sum()) else (plain, counts)
     return KernelFit(_with_model(*chosen, task), *counts, len(task.targets))
 
 
