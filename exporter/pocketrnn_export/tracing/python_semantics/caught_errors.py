@@ -2,7 +2,8 @@
 
 A size of a trace is not a plain number to code that is written in C, which then raises an error that no run meets.
 Where forward catches it, the trace does something else than a run. So the lines at which errors pass through the user's
-code are noted in a trace, and compared with those of a run.
+code are noted in a trace, and compared with those of a run. The proof does not do without: what follows the error may
+ask for words that hardly a text has (`json.dumps(x[0].tolist())`), or for a size beyond those that are compared.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The text of a tensor: `str(x)`, `repr(x)`, f"{x[0, 0]}". A graph has none, and in a trace it has no numbers."""
+"""The text of a tensor: `str(x)`, `repr(x)`, f"{x[0, 0]}". A graph has none, and in a trace it has no numbers.
+
+The proof does not do without this rule: forward may compare the text with that of a row that no case has.
+"""
 
 from __future__ import annotations
 

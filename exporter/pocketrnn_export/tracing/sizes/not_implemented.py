@@ -1,6 +1,7 @@
 """`(77).__ne__(n)` of a size: Python's numbers do not know the classes of a trace's sizes, and give `NotImplemented`.
 
 Its truth is True, whatever the size is, and Python warns of it (in 3.14 it is an error). `77 != n` asks the size.
+Nothing else tells of a number beyond the sizes at which the proof compares a module with its program.
 """
 
 from __future__ import annotations
