@@ -11,7 +11,16 @@ from typing import Final, TypeVar
 
 from pocketrnn.verdicts import LOGGER as VERDICTS
 
-__all__ = ["AFTER_AN_ERROR", "EXPORTER", "PROGRESS", "Lines", "each", "lines_shown", "told_on_stderr"]
+__all__ = [
+    "AFTER_AN_ERROR",
+    "EXPORTER",
+    "PROGRESS",
+    "Lines",
+    "each",
+    "lines_shown",
+    "records_filtered",
+    "told_on_stderr",
+]
 
 EXPORTER: Final = "pocketrnn_export"
 # Its records are of the level DEBUG: whoever listens chooses how often.
@@ -24,6 +33,24 @@ _SECONDS: Final = 5.0
 _SHORT: Final = 2.0
 
 Item = TypeVar("Item")
+
+
+@contextlib.contextmanager
+def records_filtered(choose: Callable[[logging.LogRecord], bool]) -> Iterator[None]:
+    """For the block, a filter of all that the exporter logs: one on a logger is not asked for those below it.
+
+    Example:
+        >>> with records_filtered(lambda record: record.levelno >= logging.WARNING):
+        ...     export(module, "news", labels=labels, vocabulary=vocabulary)
+    """
+    loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith(EXPORTER)]
+    for logger in loggers:
+        logger.addFilter(choose)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(choose)
 
 
 def each(items: Iterable[Item], doing: str) -> Iterator[Item]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from pocketrnn_export.bundle_proof import FormsDifferError
+from pocketrnn_export.progress import records_filtered
 from pocketrnn_export.proof.every_size import OtherAnswersError
 from pocketrnn_export.tracing.used_rules import rule_left_out, uses_noted
 
@@ -35,7 +36,13 @@ def without_faulty_rules(make: Callable[[], _Made]) -> _Made:
     Example:
         >>> without_faulty_rules(lambda: write_bundle(path, description, forms(), plan))
     """
-    with uses_noted() as used:
+    told = set[str]()
+
+    def noted(record: logging.LogRecord) -> bool:
+        told.add(record.getMessage())
+        return True
+
+    with uses_noted() as used, records_filtered(noted):
         try:
             return make()
         except (OtherAnswersError, FormsDifferError) as error:
@@ -45,8 +52,10 @@ def without_faulty_rules(make: Callable[[], _Made]) -> _Made:
         if time.process_time() > until:
             break
         # Whatever is raised where a rule is needed.
-        with contextlib.suppress(Exception), rule_left_out(name):
-            made = make()
+        with contextlib.suppress(Exception):
+            # The first export has told the rest.
+            with rule_left_out(name), records_filtered(lambda record: record.getMessage() not in told):
+                made = make()
             _log.warning(
                 "%s, a rule of pocketrnn, is wrong for this module: the proof refuses what it makes. The bundle was "
                 "made without it, and is proven as every other. Please report the module",

@@ -52,6 +52,7 @@ from pocketrnn_export.numbers.sample_lookup import (
 )
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Samples, SampleTable, sample_table
 from pocketrnn_export.one_export import Wanted, or_one_text
+from pocketrnn_export.progress import records_filtered
 from pocketrnn_export.proof.chosen_cases import noted_sizes, widths_of
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
@@ -413,7 +414,7 @@ def _said_later() -> Iterator[list[logging.LogRecord]]:
         records.append(record)
         return False
 
-    with _filtered(kept):
+    with records_filtered(kept):
         yield records
 
 
@@ -557,7 +558,6 @@ def _golden(known: NumberExport, table: SampleTable, answers: ReferenceAnswers) 
     )
 
 
-_LOGGERS: Final = "pocketrnn_export"
 # The words for texts in messages of code that serves both, and their words for sequences; the characters around a word
 # tell a call from a sentence.
 _WORDS: Final = (
@@ -619,7 +619,7 @@ def told_of_numbers(*, of_values: bool) -> Iterator[None]:
         return True
 
     try:
-        with _filtered(logged):
+        with records_filtered(logged):
             yield
     except SequenceError:
         raise
@@ -629,16 +629,3 @@ def told_of_numbers(*, of_values: bool) -> Iterator[None]:
         # Beside its words, an error has what the line is looked for with.
         vars(told).update({**vars(error), **{name: getattr(told, name) for name in ("problem", "remedy")}})
         raise told from error.__cause__
-
-
-@contextmanager
-def _filtered(choose: Callable[[logging.LogRecord], bool]) -> Iterator[None]:
-    """For the block, a filter of all that the exporter logs: one on a logger is not asked for those below it."""
-    loggers = [logging.getLogger(name) for name in logging.root.manager.loggerDict if name.startswith(_LOGGERS)]
-    for logger in loggers:
-        logger.addFilter(choose)
-    try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.removeFilter(choose)
