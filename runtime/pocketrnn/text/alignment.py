@@ -6,7 +6,6 @@ of. The result is compared with that of the encoder, so that no place is believe
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -60,8 +59,11 @@ class _Placed:
         """Characters from one place to another by others, part after part, with what is between as it is. Characters
         that a part has before and after, at its end or else at its begin, keep their places; those that are only put in
         have a place without a length."""
+        parts = list(parts)
+        if not parts:
+            return self
         text, starts, ends, done = list[str](), list[int](), list[int](), 0
-        for begin, end, by in itertools.chain(parts, [(len(self.text), len(self.text), "")]):
+        for begin, end, by in (*parts, (len(self.text), len(self.text), "")):
             text += [self.text[done:begin], by]
             what = self.text[begin:end]
             last = _common(what[::-1], by[::-1])
