@@ -62,17 +62,12 @@ def with_crf(
     decoder, unknown = decoder_of(module, len(description.output.labels))
     called = _call_of_forward(convention)
     if decoder is None:
-        if called is not None:
+        if called is not None or unknown:
             raise ExportError(
                 f"The module decodes its labels ({unknown or 'by its own code'}), and not as a CRF does whose numbers "
                 "are a matrix of the labels, with or without some for the first and the last token.",
                 "To have the likeliest label of each token, say so: --no-crf, or crf=False.",
             )
-        if unknown:
-            _log.warning(
-                "The module may decode its labels (%s), and not as a CRF that is known: the bundle gives each token "
-                "its likeliest label", unknown,
-            )  # fmt: skip
         return description, None
     if description.text.rules.min_width is not None:
         raise InputError(

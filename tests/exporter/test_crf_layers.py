@@ -107,6 +107,16 @@ def test_a_module_that_decodes_by_rules_of_its_own_is_refused(tmp_path: Path) ->
     assert not (tmp_path / "tagger").exists()
 
 
+def test_so_is_one_whose_owner_decodes_outside_of_forward() -> None:
+    module = prepare(
+        made(zoo.EmissionsBesideOddCrf), lengths=None, ids=zoo.WORDS, padding_id=0, classes=5, multi_label=False,
+        of_tokens=True,
+    )  # fmt: skip
+    with pytest.raises(ExportError, match=r"\(crf\).*--no-crf"):
+        with_crf(module, described(TextRules()))
+    assert with_crf(module, described(TextRules()), wanted=False)[1] is None
+
+
 def test_the_way_out_gives_each_token_its_likeliest_label(tmp_path: Path) -> None:
     tagger = exported(zoo.OddCrf, tmp_path / "tagger", crf=False)
     assert tagger.manifest.output == TagOutput(tuple(LABELS))

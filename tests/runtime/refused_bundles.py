@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,20 @@ def _alone(value: str) -> Callable[[str], bytes]:
 
 def _thresholds(value: str) -> Callable[[str], bytes]:
     return _swapped('"activation": "softmax"', f'"activation": "softmax",\n "thresholds": {value}')
+
+
+def _of_tokens(members: str = "", value: str = '"tokens"') -> Callable[[str], bytes]:
+    """Labels of tokens, of which the golden example has two rows."""
+
+    def change(text: str) -> bytes:
+        rows = re.sub(r'"logits": (\[[^]]*\])', r'"logits": [\1, \1]', text)
+        return _swapped('"activation": "softmax"', f'"activation": "softmax", "labels_of": {value}{members}')(rows)
+
+    return change
+
+
+def _crf(start: str, transitions: str = "[[0.5, -1.5], [2.0, 0.0]]") -> str:
+    return f', "crf": {{"start": {start}, "transitions": {transitions}, "end": [0.25, -0.75]}}'
 
 
 def _example_of_padding(text: str) -> bytes:
@@ -196,6 +211,27 @@ REFUSED: dict[str, Refused] = {
     "thresholds-below-zero": Refused("thresholds", json=_thresholds("[-0.1, 0.5]")),
     "thresholds-null": Refused("thresholds", json=_thresholds("null")),
     "thresholds-of-strings": Refused("thresholds", json=_thresholds('["0.5", "0.5"]')),
+    "labels-of-texts": Refused("labels_of", json=_of_tokens(value='"texts"')),
+    "labels-of-null": Refused("labels_of", json=_of_tokens(value="null")),
+    "labels-of-tokens-example-of-a-text": Refused(
+        "logits", json=_swapped('"activation": "softmax"', '"activation": "softmax", "labels_of": "tokens"')
+    ),
+    "labels-of-tokens-example-of-fewer-tokens": Refused(
+        "golden example", json=lambda text: _of_tokens()(text.replace('"ids": [2, 3]', '"ids": [2, 3, 3]'))
+    ),
+    "labels-of-tokens-thresholds": Refused("thresholds", json=_of_tokens(', "thresholds": [0.5, 0.5]')),
+    "labels-of-tokens-several": Refused(
+        "activation", json=lambda text: _of_tokens()(text).replace(b'"softmax"', b'"sigmoid"')
+    ),
+    "crf-of-texts": Refused(
+        "crf", json=_swapped('"activation": "softmax"', '"activation": "softmax"' + _crf("[0.0, 0.0]"))
+    ),
+    "crf-of-three-labels": Refused("labels", json=_of_tokens(_crf("[0.0, 0.0, 0.0]"))),
+    "crf-transitions-too-few": Refused("transitions", json=_of_tokens(_crf("[0.0, 0.0]", "[[0.0, 0.0]]"))),
+    "crf-without-an-end": Refused(
+        "end", json=_of_tokens(', "crf": {"start": [0.0, 0.0], "transitions": [[0.0, 0.0], [0.0, 0.0]]}')
+    ),
+    "crf-not-a-number": Refused("crf", json=_of_tokens(_crf('[0.0, "1"]'))),
     "rules-unknown": Refused("most", json=_ruled('"most": 9')),
     "rules-steps-none": Refused("steps", json=_ruled('"steps": []')),
     "rules-step-unknown": Refused("steps", json=_ruled('"steps": [{"match": "a+", "by": "a"}]')),

@@ -69,6 +69,7 @@ FAULTS: dict[str, tuple[Callable[[Document], None], str]] = {
     "no graph": (setting("graph", None), "graph is"),
     "an example without logits": (setting("examples/0/logits", None), "examples is"),
     "no tolerance": (setting("parity/tolerance", -1), "parity is"),
+    "labels of tokens": (setting("labels_of", "tokens"), "a label for each token"),
     "a threshold above one": (setting("thresholds", [2, 0, 0, 0]), "thresholds is"),
 }
 
