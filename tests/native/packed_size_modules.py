@@ -167,7 +167,7 @@ class LengthsThatWrap(_Limited):
     most = 0
 
     def forward(self, tokens: Tensor) -> Tensor:
-        length, states = torch.full((1, 1), tokens.size(1), dtype=torch.int32) * 7_000_001, self.states(tokens)
+        length, states = torch.full((1, 1), tokens.size(1), dtype=torch.int32) * 700_001, self.states(tokens)
         return self.out(torch.where(length > 0, states.mean(1), states.amax(1)))
 
 
@@ -231,7 +231,7 @@ PACKED = (
     SumOverAtMost300, PositionsUpTo512, AttendsBack40, ReadsFromTheEnd, WeighsByDistance, LengthsRoundedToEven,
 )  # fmt: skip
 # The most tokens for which their whole numbers have at most 32 bits, which the file states.
-HELD_TO = {WeighsByPosition: 46_340, HashesPositions: 21_473, LengthsThatWrap: 306}
+HELD_TO = {WeighsByPosition: 46_340, HashesPositions: 21_473, LengthsThatWrap: 3_067}
 # The engine would decide otherwise for some number of tokens: it has neither of these types.
 OTHER_TYPES = (
     PositionsInEightBits, PositionsInHalfPrecision, FloorInDoublePrecision, DifferenceInDoublePrecision,
