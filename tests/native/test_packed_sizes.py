@@ -72,7 +72,7 @@ def test_numbers_of_tokens_in_types_that_the_engine_has_not_are_refused(kind: ty
 def test_a_file_states_how_many_tokens_its_whole_numbers_bear(kind: type[nn.Module]) -> None:
     content, graph = content_and_graph(kind)
     assert program_of(content, graph).most == zoo.HELD_TO[kind]
-    assert program_of(content, replace(graph, limits=Limits(max_tokens=20_000))).most is None
+    assert program_of(content, replace(graph, limits=Limits(max_tokens=3_000))).most is None
 
 
 @pytest.mark.slow
