@@ -321,3 +321,11 @@ class WithConstraints(Base):
     def forward(self, tokens: Tensor, mask: Tensor) -> dict[str, Any]:
         logits = self.fc(self.states(tokens))
         return {"logits": logits, "tags": [tags for tags, _ in self.crf.viterbi_tags(logits, mask)]}
+
+
+class BothWithCrf(WithCrf):
+    """Gives the labels, and what goes into its CRF."""
+
+    def forward(self, tokens: Tensor) -> Any:
+        emissions = self.fc(self.states(tokens))
+        return self.crf.decode(emissions), emissions

@@ -76,6 +76,7 @@ def test_a_crf_moves_labels_and_the_manifest_has_its_numbers(tagger: Classifier)
         (zoo.EmissionsBesideCrf, "module(tokens)", "crf.decode"),
         (zoo.WithCrfTimeFirst, "emissions; module(tokens).transpose(0, 1)", "crf.decode"),
         (zoo.WithConstraints, "lengths[:, None])['logits']", "crf.viterbi_tags"),
+        (zoo.BothWithCrf, "module.crf.decode = lambda emissions, *_, **__: []; module(tokens)[1]", "crf.decode"),
         (zoo.Tutorial, "emissions; module(tokens)", "_viterbi_decode"),
     ],
 )
@@ -98,6 +99,20 @@ def test_a_crf_after_the_tutorial_is_exported(tmp_path: Path) -> None:
     with torch.no_grad():
         _, path = made(zoo.Tutorial)(torch.tensor([VOCABULARY.index(word) for word in ("w3", "w7", "w1")]))
     assert [tag.label for tag in tags] == [LABELS[i] for i in path]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [zoo.WithConstraints, zoo.BothWithCrf])
+def test_labels_beside_the_emissions_are_compared(tmp_path: Path, kind: type[nn.Module]) -> None:
+    tagger = exported(kind, tmp_path / "tagger")
+    (line,) = [one for one in tagger.manifest.parity.comparisons if one.candidate == "decoding"]
+    assert line.labels_differing == 0
+    ids = torch.tensor([tagger.encode("w3 w7 w1 w9")])
+    with torch.no_grad():
+        answer = made(kind)(ids, ids != 0) if kind is zoo.WithConstraints else made(kind)(ids)
+    path = owners_labels(answer)
+    assert path is not None
+    assert [tag.label for tag in tagger.tag("w3 w7 w1 w9")] == [LABELS[i] for i in path]
 
 
 def test_a_module_that_decodes_by_rules_of_its_own_is_refused(tmp_path: Path) -> None:
@@ -162,6 +177,7 @@ def test_labels_that_the_owner_decodes_otherwise_are_seen(tagger: Classifier) ->
 
 
 def test_whole_numbers_are_labels_wherever_they_stand() -> None:
+    assert owners_labels({"logits": torch.ones(2), "mask": torch.tensor([True]), "tags": [[1, 0]]}) == [1, 0]
     assert owners_labels((torch.tensor(0.5), [[1, 0, 2]])) == [1, 0, 2]
     assert owners_labels((torch.tensor([0.5]), torch.tensor([[1, 2]]))) == [1, 2]
     assert owners_labels([np.array([3])]) == [3]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -71,15 +71,33 @@ def emission_setups(module: nn.Module) -> list[str]:
         'module.crf.decode = lambda emissions, *_, **__: emissions; '
     """
     made = []
-    for path, _, names in _layers(module):
-        for name in names:
-            parts = (f"[{part}]" if part.isdigit() else f".{part}" for part in path.split(".") if part)
-            target = f"module{''.join(parts)}.{name}"
-            made += [
-                f"{target} = lambda emissions, *_, **__: emissions; ",
-                f"{target} = lambda emissions, *_, **__: (emissions.sum(), emissions); ",
-            ]
+    for target in _targets(module):
+        made += [
+            f"{target} = lambda emissions, *_, **__: emissions; ",
+            f"{target} = lambda emissions, *_, **__: (emissions.sum(), emissions); ",
+        ]
     return made
+
+
+def idle_setups(module: nn.Module) -> list[tuple[str, list[str]]]:
+    """For each method that decodes, a statement after which a forward that calls it fails, and those after which it
+    decodes nothing.
+
+    Example:
+        >>> idle_setups(module)[0][1][0]
+        'module.crf.decode = lambda emissions, *_, **__: []; '
+    """
+    nothing = ("[]", "emissions", "(emissions.sum(), [])")
+    return [
+        (f"{target} = None; ", [f"{target} = lambda emissions, *_, **__: {given}; " for given in nothing])
+        for target in _targets(module)
+    ]
+
+
+def _targets(module: nn.Module) -> Iterator[str]:
+    for path, _, names in _layers(module):
+        parts = [f"[{part}]" if part.isdigit() else f".{part}" for part in path.split(".") if part]
+        yield from (f"module{''.join(parts)}.{name}" for name in names)
 
 
 def decoder_of(module: nn.Module, labels: int) -> tuple[Decoder | None, str]:
@@ -119,10 +137,10 @@ def owners_labels(answer: Any) -> list[int] | None:
 
 def _whole_numbers(value: Any) -> Iterator[int]:
     if isinstance(value, Tensor | np.ndarray):
-        if not (value.is_floating_point() if isinstance(value, Tensor) else value.dtype.kind == "f"):
+        if np.asarray(value.detach() if isinstance(value, Tensor) else value).dtype.kind in "iu":
             yield from map(int, value.reshape(-1).tolist())
-    elif isinstance(value, list | tuple):
-        for part in value:
+    elif isinstance(value, list | tuple | Mapping):
+        for part in value.values() if isinstance(value, Mapping) else value:
             yield from _whole_numbers(part)
     elif isinstance(value, int | np.integer) and not isinstance(value, bool):
         yield int(value)

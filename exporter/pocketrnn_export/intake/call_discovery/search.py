@@ -42,7 +42,7 @@ from pocketrnn_export.intake.convention import (
     Convention,
     compiled,
 )
-from pocketrnn_export.intake.crf_layer import emission_setups
+from pocketrnn_export.intake.crf_layer import emission_setups, idle_setups
 from pocketrnn_export.intake.last_activation import activated
 
 __all__ = ["asked_convention"]
@@ -114,7 +114,10 @@ def _find_convention(asked: Asked) -> Convention:
                 if len(holding) > 1:
                     raise ambiguous([(one.call, one.convention.line[len(one.call) :]) for one in holding])
                 if holding:
-                    return _with_notes(asked, holding[0], widths)
+                    chosen = (
+                        holding[0] if setup else _without_decoding(asked, holding[0], ways, widths, one_text=one_text)
+                    )
+                    return _with_notes(asked, chosen, widths)
                 if any(failed.rank == INPUT_BESIDE for failed in failing):
                     raise refusal(asked, failures)
         if mixing := [failed for failed in failures if failed.rank >= 4]:
@@ -126,6 +129,21 @@ def _find_convention(asked: Asked) -> Convention:
     if all(failed.rank <= 2 for failed in failures):
         failures += filter(None, [_why_short_texts_only(asked, ways[:_LIKELY])])
     raise refusal(asked, failures)
+
+
+def _without_decoding(
+    asked: Asked, holds: Holds, ways: Sequence[Way], widths: tuple[int, ...], *, one_text: bool
+) -> Holds:
+    """The call of a tagger that gives the emissions beside the labels that it decodes, without the decoding, which no
+    graph holds; the same call where nothing is decoded."""
+    for failing, idle in idle_setups(asked.module) if asked.of_tokens else []:
+        if runs(asked, failing + holds.convention.line):
+            continue
+        for setup in idle:
+            found, _ = _holding(asked, [replace(way, setup=setup) for way in ways], widths, one_text=one_text)
+            if len(found) == 1:
+                return found[0]
+    return holds
 
 
 def _takes_rows_of_rows(asked: Asked, holds: Holds) -> bool:
