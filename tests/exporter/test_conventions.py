@@ -280,7 +280,7 @@ def test_what_its_owner_says_of_the_output_is_believed() -> None:
     assert prepared(zoo.OwnSigmoid, gives="probabilities").convention.undone == "softmax"
     assert prepared(zoo.EachSigmoid, gives="logits").convention.activation is None
     assert prepared(zoo.EachSigmoid, multi_label=True).convention.activation is not None
-    with pytest.raises(ExportError, match="no probabilities"):
+    with pytest.raises(ExportError, match="not probabilities"):
         prepared(zoo.TimeMajor, gives="probabilities")
 
 
