@@ -23,6 +23,7 @@ from torch.fx import Node
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.comparing import session_of
 from pocketrnn_export.intake.user_frames import line_of_node
+from pocketrnn_export.proof.every_size import OtherAnswersError
 from pocketrnn_export.proof.pytorch_run import ValuesOfNodes
 
 __all__ = ["refuse_other_numbers"]
@@ -95,7 +96,7 @@ def refuse_other_numbers(
         names: of the graph's inputs.
 
     Raises:
-        ExportError: there is such an operator; names its line.
+        OtherAnswersError: there is such an operator; names its line.
     """
     run = ValuesOfNodes(program)
     values = run(inputs)
@@ -133,7 +134,7 @@ def _compare(part: _Part, values: Mapping[Node, Any], graph: _Graph, run: Values
         if (place := _apart(found, expected, exact, draw)) is not None:
             line = line_of_node(part.last)
             name = str(part.last.target).partition(".")[2].partition(".")[0].strip("_")
-            raise ExportError(
+            raise OtherAnswersError(
                 f"`{name}` computes other numbers in ONNX than in PyTorch{line and f', at {line}'}: for some "
                 f"{float(found.ravel()[place]):.7g} in place of {float(expected.ravel()[place]):.7g}.",
                 "Write that line by other operations of torch, or in float32.",
