@@ -72,8 +72,10 @@ def test_a_wrong_translation_behind_a_rare_gate_is_refused_by_its_line(
     "function",
     [
         lambda state, _: (state.half() + 2048 - 2048).float(),
-        lambda state, count: state + ((count * 30).half() ** 2).float().clamp(max=1e5),
-        lambda state, _: torch.sigmoid(state.bfloat16()).float(),
+        pytest.param(
+            lambda state, count: state + ((count * 30).half() ** 2).float().clamp(max=1e5), marks=pytest.mark.slow
+        ),
+        pytest.param(lambda state, _: torch.sigmoid(state.bfloat16()).float(), marks=pytest.mark.slow),
     ],
 )
 def test_arithmetic_in_16_bits_is_refused_by_its_line(function: Function) -> None:
@@ -85,8 +87,11 @@ def test_arithmetic_in_16_bits_is_refused_by_its_line(function: Function) -> Non
     "function",
     [
         lambda state, _: (torch.softmax(state, 1, dtype=torch.float64) - shares(state) > 1e-12).float(),
-        lambda state, _: (state.log_softmax(1, dtype=torch.float64) - shares(state).log() > 1e-12).float(),
-        lambda state, count: state + ((count.to(torch.uint8) * 17) << 3).float(),
+        pytest.param(
+            lambda state, _: (state.log_softmax(1, dtype=torch.float64) - shares(state).log() > 1e-12).float(),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(lambda state, count: state + ((count.to(torch.uint8) * 17) << 3).float(), marks=pytest.mark.slow),
         lambda state, _: state.clamp(max=0.1).clamp(min=0.2) + torch.relu(state.clamp(-3, -1)),
         lambda state, _: state.half().float(),
     ],
