@@ -68,10 +68,8 @@ def _fitted(task: Task, seed: int, report: Callable[[Notice], None] = lambda _: 
         found = fitted_kernels(task, seed)
         if found.module.architecture.own_scale:
             share, other = found.right / found.rows, found.other / found.rows
-            said = (
-                f"Each row is divided by its own deviation: models that have not seen a row have {share:.1%} right so, "
-            )
-            report(Notice(f"{said}and {other:.1%} without."))
+            said = f"models that have not seen a row have {share:.1%} right so, and {other:.1%} without"
+            report(Notice(f"Each row is divided by its own deviation: {said}."))
         return found.module
     assert isinstance(task.architecture, LinearArchitecture)  # noqa: S101 - see `is_fitted_at_once`
     assert task.linear is not None  # noqa: S101 - it is the classifier

@@ -23,7 +23,7 @@ from pocketrnn.errors import DataError
 from pocketrnn_training.candidates.candidate import Candidate, document_of
 from pocketrnn_training.classifiers.architecture import Architecture
 from pocketrnn_training.classifiers.inference import logits_of
-from pocketrnn_training.loop.learner import Learner
+from pocketrnn_training.loop.final_fit import FitOfALoop
 from pocketrnn_training.loop.processes import Loop
 from pocketrnn_training.loop.threads import limited
 from pocketrnn_training.loop.training_loop import TrainingLoop
@@ -326,25 +326,13 @@ class _Way:
         )
 
 
-@dataclass(frozen=True)
-class _FoldFit:
+class _FoldFit(FitOfALoop):
     """The training of the recurrent part without a linear one, which emits its logits of the validation rows."""
-
-    loop: TrainingLoop
-
-    @property
-    def task(self) -> Task:
-        return self.loop.task
-
-    def with_task(self, task: Task) -> _FoldFit:
-        return replace(self, loop=self.loop.with_task(task))
 
     def fit(self, fabric: Fabric, emit: Callable[[Any], None], stopped: Callable[[], bool]) -> None:
         loop = self.loop
         with limited(loop.settings.threads):
-            learner = Learner(loop.task, loop.settings, fabric)
-            for epoch in range(1, loop.epochs + 1):
-                if loop.run_epoch(learner, epoch, fabric, lambda _: None, stopped) is None:
-                    return
+            if (learner := loop.learn(fabric, lambda _: None, stopped)) is None:
+                return
             batch_size = loop.settings.batch_size_for(loop.settings.epoch_size or len(loop.task.targets))
             emit(logits_of(learner.module, loop.task.validation_rows, batch_size, fabric))

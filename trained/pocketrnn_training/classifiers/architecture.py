@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
+from typing import ClassVar, Final
 
 import torch
 from torch import Tensor, nn
@@ -156,6 +156,10 @@ class SequenceArchitecture:
         32
     """
 
+    # The value that fills the rows of a batch; and whether each is read by its length.
+    padding: ClassVar[float] = 0.0
+    packed: ClassVar[bool] = True
+
     channels: int
     convolution: int
     stride: int
@@ -185,26 +189,6 @@ class SequenceArchitecture:
     def input_dim(self) -> int:
         """How many numbers the recurrent layers are given of a step; a `qrnn` is given two steps."""
         return self.filters if self.convolution else self.channels
-
-    @property
-    def padding(self) -> float:
-        """The value that fills the rows of a batch."""
-        return 0.0
-
-    @property
-    def packed(self) -> bool:
-        """Each row is read by its length."""
-        return True
-
-    @property
-    def pairs(self) -> int:
-        """There is no linear part."""
-        return 0
-
-    @property
-    def joints(self) -> int:
-        """There is no linear part."""
-        return 0
 
     @property
     def input_said(self) -> str:

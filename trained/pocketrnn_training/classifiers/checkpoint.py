@@ -354,14 +354,14 @@ def _without_weights(architecture: AnyArchitecture) -> AnyClassifier:
 def _weights_fault(state: Mapping[str, torch.Tensor], architecture: AnyArchitecture) -> str | None:
     # A config.json with a million layers, or with a size above int64, is refused before the module is built.
     a, numbers = architecture, sum(tensor.numel() for tensor in state.values())
-    joints = a.joints if isinstance(a, Architecture | LinearArchitecture) else 0
+    pairs, joints = (a.pairs, a.joints) if isinstance(a, Architecture | LinearArchitecture) else (0, 0)
     if isinstance(a, KernelArchitecture):
         layers, largest = len(a.dilations), max(a.channels, a.classes)
     elif isinstance(a, LinearArchitecture):
-        layers, largest = 1, max(a.vocabulary_size, a.pairs, joints, a.classes)
+        layers, largest = 1, max(a.vocabulary_size, pairs, joints, a.classes)
     else:
         before = a.channels if isinstance(a, SequenceArchitecture) else a.vocabulary_size
-        layers, largest = a.layers, max(before, a.pairs, joints, a.input_dim, a.hidden_dim, a.classes)
+        layers, largest = a.layers, max(before, pairs, joints, a.input_dim, a.hidden_dim, a.classes)
     if layers > len(state) or largest > numbers:
         return f"{len(state)} tensors of {numbers} numbers in all are too few for the architecture"
     expected = _without_weights(architecture).state_dict()

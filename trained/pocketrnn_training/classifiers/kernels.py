@@ -12,7 +12,7 @@ told beside the shares, by ramps too.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 import torch
@@ -60,6 +60,10 @@ class KernelArchitecture:
         84
     """
 
+    # The value that fills the rows of a batch; and whether each is read by its length.
+    padding: ClassVar[float] = 0.0
+    packed: ClassVar[bool] = True
+
     channels: int
     dilations: tuple[int, ...]
     classes: int
@@ -86,21 +90,6 @@ class KernelArchitecture:
     def features(self) -> int:
         """How many numbers of a row the linear layer is given."""
         return self.kernels + (2 * SIZE_RAMPS * self.channels if self.own_scale else 0)
-
-    @property
-    def padding(self) -> float:
-        """The value that fills the rows of a batch."""
-        return 0.0
-
-    @property
-    def packed(self) -> bool:
-        """Each row is read by its length."""
-        return True
-
-    @property
-    def pairs(self) -> int:
-        """There is no linear part of tokens."""
-        return 0
 
     @property
     def said(self) -> str:

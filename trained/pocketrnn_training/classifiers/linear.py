@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +57,9 @@ class LinearArchitecture:
         'A linear model of 1,000 tokens, their characters and pairs, 4 classes'
     """
 
+    # Whether each row is read by its length.
+    packed: ClassVar[bool] = True
+
     vocabulary_size: int
     classes: int
     padding_id: int
@@ -77,11 +80,6 @@ class LinearArchitecture:
     def padding(self) -> int:
         """The value that fills the rows of a batch."""
         return self.padding_id
-
-    @property
-    def packed(self) -> bool:
-        """Each row is read by its length."""
-        return True
 
     @property
     def said(self) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import Self
 
 from lightning_fabric import Fabric
 
@@ -31,11 +32,31 @@ from pocketrnn_training.measures.calibration import apply_temperature
 from pocketrnn_training.preparation.task import Task
 from pocketrnn_training.texts.part_weights import PartWeights
 
-__all__ = ["FinalFit", "OnlyFit"]
+__all__ = ["FinalFit", "FitOfALoop", "OnlyFit"]
 
 
 @dataclass(frozen=True)
-class FinalFit:
+class FitOfALoop:
+    """A fit on the task of a loop, with its settings, whose epochs are no ordinary run.
+
+    Attributes:
+        loop: the loop.
+    """
+
+    loop: TrainingLoop
+
+    @property
+    def task(self) -> Task:
+        """The prepared data."""
+        return self.loop.task
+
+    def with_task(self, task: Task) -> Self:
+        """The same fit on another task."""
+        return replace(self, loop=self.loop.with_task(task))
+
+
+@dataclass(frozen=True)
+class FinalFit(FitOfALoop):
     """The last fit; the same in every process.
 
     Attributes:
@@ -43,17 +64,7 @@ class FinalFit:
         found: the state after the last epoch of the first fit, or after one of an interrupted final fit.
     """
 
-    loop: TrainingLoop
     found: TrainingState
-
-    @property
-    def task(self) -> Task:
-        """The prepared data."""
-        return self.loop.task
-
-    def with_task(self, task: Task) -> FinalFit:
-        """The same fit on another task."""
-        return replace(self, loop=self.loop.with_task(task))
 
     def fit(
         self,
@@ -96,23 +107,12 @@ class FinalFit:
 
 
 @dataclass(frozen=True)
-class OnlyFit:
+class OnlyFit(FitOfALoop):
     """The fit of both parts on all rows, of which folds have told already how good it is; the same in every process.
 
     Attributes:
         loop: the loop, whose task has folds and what they say of each row.
     """
-
-    loop: TrainingLoop
-
-    @property
-    def task(self) -> Task:
-        """The prepared data."""
-        return self.loop.task
-
-    def with_task(self, task: Task) -> OnlyFit:
-        """The same fit on another task."""
-        return replace(self, loop=self.loop.with_task(task))
 
     def fit(
         self,
@@ -134,10 +134,8 @@ class OnlyFit:
         assert task.parts is not None  # noqa: S101 - the folds have told
         assert task.unseen is not None  # noqa: S101 - the same
         with limited(loop.settings.threads):
-            learner = Learner(task, loop.settings, fabric)
-            for epoch in range(1, loop.epochs + 1):
-                if loop.run_epoch(learner, epoch, fabric, emit, stopped) is None:
-                    return
+            if (learner := loop.learn(fabric, emit, stopped)) is None:
+                return
             kept = copied(learner.module, task, task.parts)
             seconds, rows = time.perf_counter() - start, len(task.targets)
             emit(loop.state_without_epochs(kept, task.parts, task.unseen, seconds, rows))

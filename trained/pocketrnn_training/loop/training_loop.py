@@ -108,6 +108,21 @@ class TrainingLoop:
         """The same loop with another number of epochs."""
         return replace(self, settings=replace(self.settings, epochs=epochs))
 
+    def learn(self, fabric: Fabric, emit: Emit, stopped: Callable[[], bool]) -> Learner | None:
+        """Train for all epochs from the start, without a look at validation rows; None where it was stopped.
+
+        Args:
+            fabric, emit, stopped: as `fit` has them; `emit` is called with the progress alone.
+
+        Raises:
+            TrainingError: the loss is no longer a number.
+        """
+        learner = Learner(self.task, self.settings, fabric)
+        for epoch in range(1, self.epochs + 1):
+            if self.run_epoch(learner, epoch, fabric, emit, stopped) is None:
+                return None
+        return learner
+
     def fit(
         self,
         fabric: Fabric,
