@@ -42,30 +42,12 @@ _PICKS: Final = (
     "sort", "topk", "unique",
 )  # fmt: skip
 _SPECIAL: Final = (
-    0.0,
-    -0.0,
-    0.5,
-    -0.5,
-    1.0,
-    -1.0,
-    1.5,
-    2.0,
-    -2.0,
-    2.5,
-    3.0,
-    -3.0,
-    7.0,
-    12.0,
-    -12.0,
-    45.0,
-    100.0,
-    -100.0,
-)
+    0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 1.5, 2.0, -2.0, 2.5, 3.0, -3.0, 7.0, 12.0, -12.0, 45.0, 100.0, -100.0,
+)  # fmt: skip
 _WHOLE: Final = (0, 1, 2, 3, 5, 8, 21, 40, 100, 129, 200, 255, -1, -2, -7, -128)
 _FAR: Final = (*_WHOLE, 1_000, 65_537, 1_000_003, -70_000, 20_000_001)
-# In float32, beside the numbers' own size; of doubles, which are computed as such or in float32.
-_NEAR: Final = 1e-5
-_NEAR_IN_DOUBLE: Final = 1e-10
+# By type, beside the numbers' own size; an operator of doubles may be computed in float32.
+_NEAR: Final = {"float16": 2e-3, "float32": 1e-5, "float64": 1e-10}
 _ROUNDINGS: Final = 100
 
 
@@ -74,14 +56,17 @@ class _Part:
     """Operators that run together.
 
     Attributes:
-        last: the operator whose result is compared.
         nodes: all of them, in their order.
         given: those before them, whose results are replaced by other numbers.
     """
 
-    last: Node
     nodes: tuple[Node, ...]
     given: tuple[Node, ...]
+
+    @property
+    def last(self) -> Node:
+        """The operator whose result is compared."""
+        return self.nodes[-1]
 
 
 def refuse_other_numbers(
@@ -104,12 +89,13 @@ def refuse_other_numbers(
         return
     specs = program.graph_signature.input_specs
     taken = [spec.arg.name for spec in specs if spec.kind == InputKind.USER_INPUT]
-    graph = _Graph(content, dict(zip(names, inputs, strict=True)), dict(zip(taken, names, strict=True)))
+    graph = _Graph(content, dict(zip(names, inputs, strict=True)), dict(zip(taken, names, strict=True)), values)
+    order = {node: place for place, node in enumerate(program.graph.nodes)}
     started, seen = time.process_time(), set[str]()
-    for node in program.graph.nodes:
+    for node in order:
         if time.process_time() - started > _SECONDS:
             return
-        part = _part_of(node, values, graph.names, frozenset(taken))
+        part = _part_of(node, values, graph.names, frozenset(taken), order)
         if part is None or (key := _key(part, values)) in seen:
             continue
         seen.add(key)
@@ -117,7 +103,7 @@ def refuse_other_numbers(
 
 
 def _compare(part: _Part, values: Mapping[Node, Any], graph: _Graph, run: ValuesOfNodes) -> None:
-    session = graph.session(part, values)
+    session = graph.session(part)
     if session is None:
         return
     for draw in _draws([values[node] for node in part.given]):
@@ -130,7 +116,9 @@ def _compare(part: _Part, values: Mapping[Node, Any], graph: _Graph, run: Values
         # An engine's errors share no base. An operator that onnxruntime has not is told where the whole graph is run.
         except Exception:
             return
-        exact = _result(part, values, {node: _doubled(value) for node, value in given.items()}, run)
+        exact = None
+        if expected.dtype == np.float32:
+            exact = _result(part, values, {node: _doubled(value) for node, value in given.items()}, run)
         if (place := _apart(found, expected, exact, draw)) is not None:
             line = line_of_node(part.last)
             name = str(part.last.target).partition(".")[2].partition(".")[0].strip("_")
@@ -151,12 +139,10 @@ def _apart(
         differ = found != expected
     else:
         wanted, given = expected.astype(np.float64), found.astype(np.float64)
-        near = _NEAR_IN_DOUBLE if expected.dtype == np.float64 else _NEAR
-        if expected.dtype == np.float16:
-            near = 2e-3
+        near = _NEAR[expected.dtype.name]
         sizes = [float(value.abs().max()) for value in draw if value.is_floating_point() and value.numel()]
         allowed = near * (np.maximum(1.0, np.abs(wanted)) + 0.1 * max(sizes, default=0.0))
-        if exact is not None and exact.shape == expected.shape and expected.dtype == np.float32:
+        if exact is not None and exact.shape == expected.shape:
             with np.errstate(all="ignore"):
                 allowed = allowed + _ROUNDINGS * np.nan_to_num(np.abs(exact.astype(np.float64) - wanted), posinf=0.0)
         with np.errstate(all="ignore"):
@@ -165,7 +151,9 @@ def _apart(
     return int(differ.ravel().argmax()) if differ.any() else None
 
 
-def _part_of(node: Node, values: Mapping[Node, Any], known: frozenset[str], taken: frozenset[str]) -> _Part | None:
+def _part_of(
+    node: Node, values: Mapping[Node, Any], known: frozenset[str], taken: frozenset[str], order: Mapping[Node, int]
+) -> _Part | None:
     """The operators that end with one whose result the graph has, back to those before whose results it has too."""
     if node.op != "call_function" or node.name not in known or not _is_compared(values.get(node)):
         return None
@@ -187,8 +175,7 @@ def _part_of(node: Node, values: Mapping[Node, Any], known: frozenset[str], take
                 return None
     if not given or any(word in str(one.target) for one in nodes for word in _PICKS):
         return None
-    order = {one: place for place, one in enumerate(node.graph.nodes)}
-    return _Part(node, tuple(sorted(nodes, key=order.__getitem__)), tuple(given))
+    return _Part(tuple(sorted(nodes, key=order.__getitem__)), tuple(given))
 
 
 def _is_mask(node: Node, values: Mapping[Node, Any]) -> bool:
@@ -274,22 +261,24 @@ def _draws(values: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 class _Graph:
     """The values of an ONNX file by their names, and parts of it that run alone."""
 
-    def __init__(self, content: bytes, inputs: Mapping[str, Tensor], taken: Mapping[str, str]) -> None:
+    def __init__(
+        self, content: bytes, inputs: Mapping[str, Tensor], taken: Mapping[str, str], values: Mapping[Node, Any]
+    ) -> None:
         self._model = onnx.load_from_string(content)
         graph = self._model.graph
         self._makers = {name: node for node in graph.node for name in node.output if name}
         self._weights = {weight.name: weight for weight in graph.initializer}
-        self._inputs, self._taken = inputs, taken
+        self._taken = taken
+        self._known = {node.name: value for node, value in values.items() if isinstance(value, Tensor)} | dict(inputs)
         self.names = frozenset(self._makers)
 
     def name_of(self, node: Node) -> str:
         """The name of a node's value in the graph."""
         return self._taken.get(node.name, node.name)
 
-    def session(self, part: _Part, values: Mapping[Node, Any]) -> Any:
+    def session(self, part: _Part) -> Any:
         """Runs the nodes from the given values to the last one; None where these are not all that they depend on."""
-        by_name = {self.name_of(node): values[node] for node in part.given}
-        known = {node.name: value for node, value in values.items() if isinstance(value, Tensor)}
+        by_name = {self.name_of(node): self._known[node.name] for node in part.given}
         nodes, fed, weights = dict[int, onnx.NodeProto](), dict[str, Tensor](), dict[str, onnx.TensorProto]()
         left = [(part.last.name, False)]
         while left:
@@ -299,10 +288,9 @@ class _Graph:
             if name in self._weights:
                 weights[name] = self._weights[name]
                 continue
-            is_input = name in self._inputs
-            if of_shape and (is_input or name in known):
+            if of_shape and name in self._known:
                 # Only its sizes are asked for.
-                fed[name] = self._inputs[name] if is_input else known[name]
+                fed[name] = self._known[name]
                 continue
             maker = self._makers.get(name)
             if maker is None or any(a.type == onnx.AttributeProto.GRAPH for a in maker.attribute):
@@ -316,7 +304,7 @@ class _Graph:
                 order,
                 "part",
                 [_info(name, value) for name, value in fed.items()],
-                [_info(part.last.name, values[part.last])],
+                [_info(part.last.name, self._known[part.last.name])],
                 list(weights.values()),
             ),
             opset_imports=self._model.opset_import,

@@ -37,7 +37,7 @@ from onnxscript.function_libs.torch_lib.ops.nn import aten_scaled_dot_product_at
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.user_frames import line_of_stack
 
-__all__ = ["FUNCTION_TRANSLATIONS", "refuse_rounded_doubles", "single_numbers"]
+__all__ = ["FUNCTION_TRANSLATIONS", "refuse_rounded_doubles", "single_numbers", "whole_power"]
 
 # Its stubs name types of numbers that no value here is known by.
 op: Final[Any] = opset18
@@ -347,14 +347,19 @@ def _erfc(x: Any) -> Any:
     return op.Where(op.LessOrEqual(size, _number(0.46875, x)), op.Sub(_number(1.0, x), op.Erf(x)), both)
 
 
+def whole_power(x: Any, exponent: int) -> Any:
+    """A power of whole numbers, from the first one on, as products, which begin anew at the largest number;
+    onnxruntime takes the fourth and higher ones in double precision."""
+    if exponent == 1:
+        return x
+    half = whole_power(x, exponent // 2)
+    return op.Mul(op.Mul(half, half), x) if exponent % 2 else op.Mul(half, half)
+
+
 def _power(x: Any, exponent: Any) -> Any:
-    """`x ** 0.5` as the root that PyTorch takes: the power of minus infinity is infinity. Powers of whole numbers as
-    products, which begin anew at the largest one; onnxruntime takes the fourth and higher ones in double precision."""
+    """`x ** 0.5` as the root that PyTorch takes: the power of minus infinity is infinity."""
     if _is_whole(x) and isinstance(exponent, int) and exponent > 0 and x.dtype != ir.DataType.BOOL:
-        if exponent == 1:
-            return x
-        half = _power(x, exponent // 2)
-        return op.Mul(op.Mul(half, half), x) if exponent % 2 else op.Mul(half, half)
+        return whole_power(x, exponent)
     if x.dtype not in _FLOATS or exponent not in (0.5, -0.5):
         return aten_pow_tensor_scalar(x, exponent)
     root = op.Sqrt(x)

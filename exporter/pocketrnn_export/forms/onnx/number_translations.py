@@ -19,6 +19,7 @@ import torch
 from onnxscript import opset18 as op
 
 from pocketrnn_export.comparing.float64_graph import SINGLE
+from pocketrnn_export.forms.onnx.function_translations import whole_power
 from pocketrnn_export.torch_internals import sym_sqrt
 from pocketrnn_export.tracing.python_semantics.math_of_sizes import OF_NUMBER
 
@@ -83,11 +84,9 @@ def _power(base: Any, exponent: Any) -> Any:
         return _marked(op.Sqrt(_double(base)))
     if _is_float(base) or _is_float(exponent):
         return _marked(op.Pow(_double(base), _double(exponent)))
-    if isinstance(exponent, int) and exponent > 1:
-        # As products: onnxruntime takes the fourth and higher powers in double precision.
-        half = _power(base, exponent // 2)
-        return op.Mul(op.Mul(half, half), _whole(base)) if exponent % 2 else op.Mul(half, half)
-    return _whole(base) if exponent == 1 else op.Pow(_whole(base), _whole(exponent))
+    if isinstance(exponent, int) and exponent > 0:
+        return whole_power(_whole(base), exponent)
+    return op.Pow(_whole(base), _whole(exponent))
 
 
 def _to_integer(rounded: Callable[[Any], Any]) -> Callable[..., Any]:

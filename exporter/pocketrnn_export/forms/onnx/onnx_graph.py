@@ -290,10 +290,11 @@ def onnx_graph(
 
 def _computes_in_halves(node: torch.fx.Node) -> bool:
     """Whether it gives floats of 16 bits, or is what `torch.autocast` surrounds."""
-    return "autocast" in str(node.target) or getattr(node.meta.get("val"), "dtype", None) in (
-        torch.bfloat16,
-        torch.float16,
-    )
+    return "autocast" in str(node.target) or _is_in_halves(node)
+
+
+def _is_in_halves(node: torch.fx.Node) -> bool:
+    return getattr(node.meta.get("val"), "dtype", None) in (torch.bfloat16, torch.float16)
 
 
 def _refuse_halves(program: torch.export.ExportedProgram) -> None:
@@ -303,9 +304,7 @@ def _refuse_halves(program: torch.export.ExportedProgram) -> None:
         ExportError: an operator does more in 16 bits than to move numbers.
     """
     for node in program.graph.nodes:
-        value = node.meta.get("val")
-        rounds = isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16)
-        if node.op == "call_function" and rounds and name_of_node(node) not in _EXACT_IN_HALVES:
+        if node.op == "call_function" and _is_in_halves(node) and name_of_node(node) not in _EXACT_IN_HALVES:
             raise _in_halves([node])
 
 

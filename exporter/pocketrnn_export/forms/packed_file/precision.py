@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 
 from pocketrnn.errors import ExportError
+from pocketrnn_export.forms.packed_file.size_values import HOLDS
 from pocketrnn_export.forms.packed_file.whole_numbers import Bound, larger, most_tokens
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ __all__ = ["IN_FLOAT32", "MOST_WHOLE", "Precision", "keeps_whole"]
 
 IN_FLOAT32: Final = "Compute it in float32, or in whole numbers; or use the bundle with onnxruntime."
 # Up to these, every whole number is a float32, and a float16.
-MOST_WHOLE: Final = 1 << 24
-_MOST_HALF: Final = 1 << 11
+MOST_WHOLE: Final = HOLDS["float32"]
+_MOST_HALF: Final = HOLDS["float16"]
 # float32 holds the graph's number exactly, as it does whole numbers up to 2^24; or up to the last digits of the number
 # itself; or up to the last digits of the numbers that it is a sum of, which may be much larger.
 _HELD, _CLOSE, _ROUGH = range(3)
@@ -59,6 +60,7 @@ _SMOOTH: Final = frozenset(
 _MOST_SUMMED: Final = 1_000.0
 _TOKENS: Final = 1_000
 _AT_MOST_ONE: Final = frozenset({"Cos", "Erf", "GRU", "HardSigmoid", "Sigmoid", "Sin", "Softmax", "Tanh"})
+_AS_NEAR_AS_SMALL: Final = (_SMOOTH - _AT_MOST_ONE) | {"Cos", "Sin"}
 _KEEPS_SIZE: Final = _CHOOSES | {"CumSum", "ReduceMean", "ReduceSum"}
 
 
@@ -232,7 +234,7 @@ class Precision:
             )  # fmt: skip
         if kind == "ReduceMean" and worst == _HELD and self._bound(inputs[0]) is not None:
             return _CLOSE
-        large = kind in _SMOOTH - _AT_MOST_ONE | {"Cos", "Sin"} and any(
+        large = kind in _AS_NEAR_AS_SMALL and any(
             self._kind(name) == np.float64 and self._largest(name) > _MOST_SUMMED for name in inputs
         )
         if is_double and (large or kind not in _KEEPS_DIGITS | _SMOOTH | {"Log"}):

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-__all__ = ["Affine", "Counted", "Numbers", "Size", "SizeValues", "Span", "attributes_of", "fitted", "times"]
+__all__ = ["HOLDS", "Affine", "Counted", "Numbers", "Size", "SizeValues", "Span", "attributes_of", "fitted", "times"]
 
 # a * tokens + b
 Size = tuple[int, int]
@@ -32,7 +32,7 @@ _MOST_TOKENS: Final = (1 << 31) - 2
 # A text of more tokens is not thought of where numbers are too large for their type.
 _MANY_TOKENS: Final = 1 << 20
 # Up to these, a type has each whole number.
-_HOLDS: Final = {"float16": 1 << 11, "float32": 1 << 24, "float64": 1 << 53, "int32": (1 << 31) - 1}
+HOLDS: Final = {"float16": 1 << 11, "float32": 1 << 24, "float64": 1 << 53, "int32": (1 << 31) - 1}
 # More numbers than this are not sizes; they are looked at one by one.
 _MOST_NUMBERS: Final = 1 << 12
 # The inputs whose numbers, beside the sizes of all inputs, decide how large an operator's output is.
@@ -292,7 +292,7 @@ class SizeValues:
     def _is_exact(self, name: str) -> bool:
         """Whether the type of a value holds its numbers, for as many tokens as a text may have: an odd number of tokens
         and 16,777,216 is an even number in float32."""
-        known, most = self.known.get(name), _HOLDS.get(self._values[name][0].dtype.name)
+        known, most = self.known.get(name), HOLDS.get(self._values[name][0].dtype.name)
         if known is None or known.constant is not None or most is None:
             return True
         ends = (self.span.least, min(self.span.end, _MANY_TOKENS))

@@ -10,12 +10,12 @@ import itertools
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from pocketrnn_export.forms.packed_file.size_values import Affine, Size
+from pocketrnn_export.forms.packed_file.size_values import HOLDS, Affine, Size
 
 __all__ = ["LARGEST", "Bound", "larger", "most_tokens", "of_ends", "product", "total"]
 
 # The engine's largest whole number.
-LARGEST: Final = (1 << 31) - 1
+LARGEST: Final = HOLDS["int32"]
 # c0 + c1 * tokens + c2 * tokens ^ 2 + ...; None where nothing is known.
 Bound = tuple[int, ...] | None
 
