@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from pocketrnn.answers import Answers
 from pocketrnn.bundle.manifest import Limits, Manifest
 from pocketrnn.engines.engine import Engine, Floats, answered
-from pocketrnn.errors import InputError, SequenceError, shown
+from pocketrnn.errors import SequenceError, shown
 from pocketrnn.numbers.range_watch import RangeWatch
-from pocketrnn.text.checked_texts import OnError
+from pocketrnn.text.checked_texts import OnError, check_on_error
 
 __all__ = ["NumberIntake"]
 
@@ -101,8 +101,7 @@ class NumberIntake:
             SequenceError: `sequences` is not a list of sequences.
             InputError: `on_error` is neither `raise` nor `skip`.
         """
-        if on_error not in ("raise", "skip"):
-            raise InputError(f"on_error is {shown(on_error)}.", "Use 'raise' or 'skip'.")
+        check_on_error(on_error)
         if isinstance(sequences, str | bytes | Mapping) or not isinstance(sequences, Iterable):
             raise SequenceError(
                 f"{shown(sequences, 40)} is not a list of sequences.", "Give a list of arrays [time, channels]."

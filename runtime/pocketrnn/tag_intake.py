@@ -17,7 +17,7 @@ from pocketrnn.engines.engine import Engine, Floats, Ids, answered
 from pocketrnn.errors import InputError, LimitError, TextError, shown
 from pocketrnn.tags import Tag, Tags
 from pocketrnn.text.alignment import PlacedToken, PlacedTokens, placed_in_text, placed_tokens
-from pocketrnn.text.checked_texts import OnError, iterated
+from pocketrnn.text.checked_texts import OnError, check_on_error, iterated
 from pocketrnn.text.pretokenized import Tokenizer
 from pocketrnn.text_intake import TextIntake
 
@@ -99,8 +99,7 @@ class TagIntake(TextIntake):
         Raises:
             TextError, LimitError, InputError: as `tags_of_one`, where errors are raised; with the position of the text.
         """
-        if on_error not in ("raise", "skip"):
-            raise InputError(f"on_error is {on_error!r}.", "Use 'raise' or 'skip'.")
+        check_on_error(on_error)
         numbered = enumerate(iterated(texts))
         while some := list(islice(numbered, _TEXTS)):
             yield [self._checked(i, text, on_error) for i, text in some]

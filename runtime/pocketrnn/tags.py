@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, overload
 
-__all__ = ["Span", "Tag", "Tags", "spans_of"]
+__all__ = ["Span", "Tag", "Tags", "spans_of", "text_between"]
 
 # B-PER, I_LOC; E and S of IOBES, L and U of BILOU, M of BMES.
 _PREFIXED: Final = re.compile(r"^([BIESLUM])[-_](.+)$")
@@ -123,7 +123,7 @@ def spans_of(tags: Iterable[Tag], text: str | Sequence[str]) -> list[Span]:
         else:
             found.append((label, tag.start, tag.end))
         open_label = None if prefix in "ESLU" else label
-    return [Span(*place, _between(text, *place[1:])) for place in found]
+    return [Span(*place, text_between(text, *place[1:])) for place in found]
 
 
 def _parts(label: str, *, is_plain: bool) -> tuple[str, str | None]:
@@ -134,5 +134,11 @@ def _parts(label: str, *, is_plain: bool) -> tuple[str, str | None]:
     return (found[1], found[2]) if found else ("O", None)
 
 
-def _between(text: str | Sequence[str], start: int, end: int) -> str:
+def text_between(text: str | Sequence[str], start: int, end: int) -> str:
+    """The part of a text, as it was given, between two places of tags.
+
+    Example:
+        >>> text_between(["in", "New", "York"], 1, 3)
+        'New York'
+    """
     return text[start:end] if isinstance(text, str) else " ".join(text[start:end])

@@ -10,6 +10,7 @@ from pocketrnn.commands.answer_lines import Wanted
 from pocketrnn.commands.standard_streams import arriving_lines, json_line, say, standard_input, tell
 from pocketrnn.commands.terminal import one_line
 from pocketrnn.errors import InputError
+from pocketrnn.tags import text_between
 
 if TYPE_CHECKING:
     from pocketrnn.classifier import Classifier
@@ -86,7 +87,7 @@ def _with_brackets(tags: Tags) -> str:
 
 
 def _part(text: str | Sequence[str], start: int, end: int) -> str:
-    return one_line(text[start:end] if isinstance(text, str) else " ".join(text[start:end]))
+    return one_line(text_between(text, start, end))
 
 
 def _json(tags: Tags) -> str:

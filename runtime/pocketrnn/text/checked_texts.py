@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, Literal
 
-from pocketrnn.errors import InputError, TextError
+from pocketrnn.errors import InputError, TextError, shown
 from pocketrnn.text.pretokenized import ReadyTexts, Text
 
-__all__ = ["Chunk", "OnError", "checked_batches", "chunks", "iterated"]
+__all__ = ["Chunk", "OnError", "check_on_error", "checked_batches", "chunks", "iterated"]
 
 OnError = Literal["raise", "skip"]
 # Texts are answered this many at a time, so that a million texts do not stand in memory as ids. Runs are shaped as well
@@ -49,6 +49,19 @@ class Chunk:
         return self.texts if set(map(type, self.texts)) <= {str} else None  # type: ignore[return-value]
 
 
+def check_on_error(on_error: object) -> None:
+    """Refuse what is neither `raise` nor `skip`.
+
+    Raises:
+        InputError: it is neither.
+
+    Example:
+        >>> check_on_error("skip")
+    """
+    if on_error not in ("raise", "skip"):
+        raise InputError(f"on_error is {shown(on_error)}.", "Use 'raise' or 'skip'.")
+
+
 def chunks(texts: Iterable[Text], ready: ReadyTexts, *, on_error: OnError, threads: int) -> Iterable[Chunk]:
     """Check texts, and share them out in chunks, in their order.
 
@@ -69,8 +82,7 @@ def chunks(texts: Iterable[Text], ready: ReadyTexts, *, on_error: OnError, threa
         >>> [chunk.texts for chunk in chunks(["a", "b"], ready, on_error="raise", threads=1)]
         [['a', 'b']]
     """
-    if on_error not in ("raise", "skip"):
-        raise InputError(f"on_error is {on_error!r}.", "Use 'raise' or 'skip'.")
+    check_on_error(on_error)
     items = iterated(texts)
     if not isinstance(texts, Sized):
         return _checked_chunks(items, ready, _LARGEST, on_error)
