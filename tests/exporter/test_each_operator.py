@@ -94,8 +94,9 @@ def test_arithmetic_in_16_bits_is_refused_by_its_line(function: Function) -> Non
         pytest.param(lambda state, count: state + ((count.to(torch.uint8) * 17) << 3).float(), marks=pytest.mark.slow),
         lambda state, _: state.clamp(max=0.1).clamp(min=0.2) + torch.relu(state.clamp(-3, -1)),
         lambda state, _: state.half().float(),
+        lambda state, _: (state.mean(1, keepdim=True) * state.mean(1, keepdim=True)).expand(-1, 5),
     ],
-    ids=["softmax", "log_softmax", "shift", "clamps", "rounded to 16 bits"],
+    ids=["softmax", "log_softmax", "shift", "clamps", "rounded to 16 bits", "twice the same"],
 )
 def test_a_rare_text_is_answered_as_by_the_module(function: Function) -> None:
     module, content = graph_of(function)

@@ -112,6 +112,12 @@ class AddsAndTakesAwayInDouble(_Recurrent):
         return self.out(((large + self.states(tokens)[:, -1].double()) - large).float())
 
 
+class WholeNumbersThatCancelInDouble(_Recurrent):
+    def forward(self, tokens: Tensor) -> Tensor:
+        large = (tokens == 5).sum(1, keepdim=True).double() * 2.0**30
+        return self.out(self.states(tokens).mean(1) + ((large + 1.0) - large).float())
+
+
 class LargeStatesInDouble(_Recurrent):
     def forward(self, tokens: Tensor) -> Tensor:
         states = self.states(tokens)[:, -1] * 300.0 * 300.0
@@ -202,8 +208,8 @@ class HeldAboveItsMost(_Recurrent):
 REFUSED = (
     ThreeOfTenWords, PercentInDouble, MoreThanTwoThirdsInDouble, SpreadInDouble, FloorOfPercentInDouble,
     RunningShareInDouble, ShareInDoubleAsFloat, SumOfStatesInDoubleBucketed, LargestSumInDouble, PairsInDouble,
-    OddsInDouble, TinyNumberInDouble, SineOfALargeNumberInDouble, AddsAndTakesAwayInDouble, LargeStatesInDouble,
-    StatesInHalf, PowerInDouble,
+    OddsInDouble, TinyNumberInDouble, SineOfALargeNumberInDouble, AddsAndTakesAwayInDouble,
+    WholeNumbersThatCancelInDouble, LargeStatesInDouble, StatesInHalf, PowerInDouble,
 )  # fmt: skip
 # float32 gives the answers of these, or the same whole numbers.
 PACKED = (

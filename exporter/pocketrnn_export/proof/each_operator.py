@@ -69,6 +69,23 @@ class _Part:
         return self.nodes[-1]
 
 
+@dataclass(frozen=True)
+class _Cut:
+    """The nodes of a graph that stand for a part.
+
+    Attributes:
+        nodes: these, in their order.
+        fed: values whose sizes alone they ask for, by name.
+        weights: that they read.
+        read: the names of the given values that they read.
+    """
+
+    nodes: list[onnx.NodeProto]
+    fed: dict[str, Tensor]
+    weights: list[onnx.TensorProto]
+    read: set[str]
+
+
 def refuse_other_numbers(
     program: torch.export.ExportedProgram, content: bytes, inputs: tuple[Tensor, ...], names: Sequence[str]
 ) -> None:
@@ -95,7 +112,7 @@ def refuse_other_numbers(
     for node in order:
         if time.process_time() - started > _SECONDS:
             return
-        part = _part_of(node, values, graph.names, frozenset(taken), order)
+        part = _whole_part_of(node, values, graph, frozenset(taken), order)
         if part is None or (key := _key(part, values)) in seen:
             continue
         seen.add(key)
@@ -149,6 +166,21 @@ def _apart(
             # Where PyTorch has no finite number, any is as good here.
             differ = np.isfinite(wanted) & ~(np.abs(given - wanted) <= allowed)
     return int(differ.ravel().argmax()) if differ.any() else None
+
+
+def _whole_part_of(
+    node: Node, values: Mapping[Node, Any], graph: _Graph, taken: frozenset[str], order: Mapping[Node, int]
+) -> _Part | None:
+    """The operators that end with one, of which the graph's nodes read all that is given.
+
+    Two operators that compute the same are one in the graph: numbers given for one of them are the other's, too.
+    """
+    known = graph.names
+    while (part := _part_of(node, values, known, taken, order)) is not None and not graph.reads_all(part):
+        if not (further := known & {one.name for one in part.given}):
+            return None
+        known -= further
+    return part
 
 
 def _part_of(
@@ -276,13 +308,20 @@ class _Graph:
         """The name of a node's value in the graph."""
         return self._taken.get(node.name, node.name)
 
-    def session(self, part: _Part) -> Any:
-        """Runs the nodes from the given values to the last one; None where these are not all that they depend on."""
-        by_name = {self.name_of(node): self._known[node.name] for node in part.given}
+    def reads_all(self, part: _Part) -> bool:
+        """Whether the nodes of a part depend on each value that is given, if they run alone."""
+        cut = self._cut(part)
+        return cut is None or cut.read == {self.name_of(node) for node in part.given}
+
+    def _cut(self, part: _Part) -> _Cut | None:
+        """The nodes from the given values to the last one; None where these are not all that they depend on."""
+        by_name = {self.name_of(node) for node in part.given}
         nodes, fed, weights = dict[int, onnx.NodeProto](), dict[str, Tensor](), dict[str, onnx.TensorProto]()
-        left = [(part.last.name, False)]
+        left, read = [(part.last.name, False)], set[str]()
         while left:
             name, of_shape = left.pop()
+            if name in by_name:
+                read.add(name)
             if name in by_name or name in fed or name in weights:
                 continue
             if name in self._weights:
@@ -297,21 +336,27 @@ class _Graph:
                 return None
             nodes[id(maker)] = maker
             left += [(one, maker.op_type == "Shape") for one in maker.input if one]
-        fed |= by_name
-        order = [node for node in self._model.graph.node if id(node) in nodes]
-        cut = helper.make_model(
+        return _Cut([node for node in self._model.graph.node if id(node) in nodes], fed, list(weights.values()), read)
+
+    def session(self, part: _Part) -> Any:
+        """Runs the nodes from the given values to the last one; None where these are not all that they depend on."""
+        cut = self._cut(part)
+        if cut is None:
+            return None
+        fed = cut.fed | {self.name_of(node): self._known[node.name] for node in part.given}
+        alone = helper.make_model(
             helper.make_graph(
-                order,
+                cut.nodes,
                 "part",
                 [_info(name, value) for name, value in fed.items()],
                 [_info(part.last.name, self._known[part.last.name])],
-                list(weights.values()),
+                cut.weights,
             ),
             opset_imports=self._model.opset_import,
             ir_version=self._model.ir_version,
         )
         try:
-            session = session_of(cut.SerializeToString(), optimized=False)
+            session = session_of(alone.SerializeToString(), optimized=False)
         except ExportError:
             return None
 

@@ -43,6 +43,7 @@ _CHOOSES: Final = frozenset(
 )  # fmt: skip
 # They make whole numbers of whole numbers; so do those that choose.
 _KEEPS_WHOLE: Final = _CHOOSES | {"Add", "Ceil", "CumSum", "Floor", "Mul", "ReduceSum", "Round", "Sub"}
+_SUMS: Final = frozenset({"Add", "CumSum", "ReduceSum", "Sub"})
 # The last digits of what they are given are the last digits of what they give.
 _KEEPS_DIGITS: Final = frozenset({"Div", "Mul", "Reciprocal", "Sqrt"})
 # Near 0 they make a large difference of a small one; in a quotient, the divisor does.
@@ -119,8 +120,10 @@ class Precision:
         self._needs |= dict.fromkeys(outputs, larger(need, whole) if whole and made == np.float64 else need)
         state = self._state_of(node, inputs, states, whole)
         self._states |= dict.fromkeys(outputs, state)
-        # A number that is no whole one any more was made of such as float32 has them.
-        return need if state != _HELD and node.op_type in _SMOOTH else (0,)
+        # A number that is no whole one any more was made of such as float32 has them. Whole numbers in double precision
+        # may cancel: of 2^30 + 1 and -2^30 float32 leaves 0.
+        cancels = node.op_type in _SUMS and made == np.float64 and state == _HELD
+        return self._needs[outputs[0]] if cancels else need if state != _HELD and node.op_type in _SMOOTH else (0,)
 
     def _magnitude(self, node: onnx.NodeProto) -> float:
         """A number that those which an operator makes do not exceed."""
