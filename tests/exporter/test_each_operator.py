@@ -83,6 +83,39 @@ def test_arithmetic_in_16_bits_is_refused_by_its_line(function: Function) -> Non
         graph_of(function)
 
 
+def filled(numbers: Tensor) -> Tensor:
+    return torch.nan_to_num(numbers.amax(1, keepdim=True), nan=0.5).expand(-1, 5)
+
+
+def opened(count: Tensor) -> Tensor:
+    return (count > 0).float()
+
+
+def logarithm_of_a_rounded_number(state: Tensor, count: Tensor) -> Tensor:
+    weights = torch.floor(torch.relu(state.abs() + 1 - 2 * opened(count)) + 0.5)
+    return filled(weights * torch.log(weights))
+
+
+def divided_by_a_square_that_is_0(state: Tensor, count: Tensor) -> Tensor:
+    weights = (1 - opened(count)) * state.abs()
+    return filled(weights / ((weights + 1e-25) * (weights + 1e-25)))
+
+
+def three_large_factors(state: Tensor, count: Tensor) -> Tensor:
+    large = 1 + opened(count) * 1e15
+    product = state * large * large * large
+    return filled(product / (1 + product.abs()))
+
+
+def doubles_beyond_float32(state: Tensor, count: Tensor) -> Tensor:
+    large = (state.double() * (1 + opened(count) * 1e60)).float()
+    return filled(large - large * 2 + large)
+
+
+def a_small_share_of_a_count(state: Tensor, count: Tensor) -> Tensor:
+    return torch.tanh(torch.sigmoid(state - 19 * opened(count)) * count.float() * count.float() * 1e6)
+
+
 @pytest.mark.parametrize(
     "function",
     [
@@ -95,8 +128,34 @@ def test_arithmetic_in_16_bits_is_refused_by_its_line(function: Function) -> Non
         lambda state, _: state.clamp(max=0.1).clamp(min=0.2) + torch.relu(state.clamp(-3, -1)),
         lambda state, _: state.half().float(),
         lambda state, _: (state.mean(1, keepdim=True) * state.mean(1, keepdim=True)).expand(-1, 5),
+        logarithm_of_a_rounded_number,
+        pytest.param(divided_by_a_square_that_is_0, marks=pytest.mark.slow),
+        pytest.param(three_large_factors, marks=pytest.mark.slow),
+        pytest.param(doubles_beyond_float32, marks=pytest.mark.slow),
+        pytest.param(a_small_share_of_a_count, marks=pytest.mark.slow),
+        pytest.param(
+            lambda state, count: torch.tanh(torch.sigmoid(state - 19 * opened(count)) / 1e-8), marks=pytest.mark.slow
+        ),
+        pytest.param(
+            lambda state, count: state + torch.isinf(state.double() * (1 + 1e60 * opened(count).double())).float(),
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["softmax", "log_softmax", "shift", "clamps", "rounded to 16 bits", "twice the same"],
+    ids=[
+        "softmax",
+        "log_softmax",
+        "shift",
+        "clamps",
+        "rounded to 16 bits",
+        "twice the same",
+        "log of 0",
+        "square of 0",
+        "three factors",
+        "doubles",
+        "a count",
+        "a small divisor",
+        "isinf of doubles",
+    ],
 )
 def test_a_rare_text_is_answered_as_by_the_module(function: Function) -> None:
     module, content = graph_of(function)

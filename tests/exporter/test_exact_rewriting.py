@@ -238,12 +238,11 @@ class Attention(_Embedded):
 
 
 class Everywhere(_Embedded):
-    """A buffer, a parameter, a number and a float64 number."""
+    """A buffer, a parameter and numbers."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         h = self.rnn(self.embedding(x))[0][:, -1]
         h = (h + self.small) * self.gain / (1 + 1e-6) - 2e-9
-        h = (h.double() * (1 + 1e-9)).float()
         return self.fc(torch.log(h.abs() + 1e-9)) * 1.0000003
 
 

@@ -118,6 +118,13 @@ class WholeNumbersThatCancelInDouble(_Recurrent):
         return self.out(self.states(tokens).mean(1) + ((large + 1.0) - large).float())
 
 
+class MultipliesWhatMeansLeaveInDouble(_Recurrent):
+    def forward(self, tokens: Tensor) -> Tensor:
+        states = self.states(tokens).double()
+        left = states.mean(1) - states.sum(1) / tokens.size(1)
+        return self.out(self.states(tokens).mean(1) + (left * 1e7).float())
+
+
 class LargeStatesInDouble(_Recurrent):
     def forward(self, tokens: Tensor) -> Tensor:
         states = self.states(tokens)[:, -1] * 300.0 * 300.0
@@ -209,7 +216,7 @@ REFUSED = (
     ThreeOfTenWords, PercentInDouble, MoreThanTwoThirdsInDouble, SpreadInDouble, FloorOfPercentInDouble,
     RunningShareInDouble, ShareInDoubleAsFloat, SumOfStatesInDoubleBucketed, LargestSumInDouble, PairsInDouble,
     OddsInDouble, TinyNumberInDouble, SineOfALargeNumberInDouble, AddsAndTakesAwayInDouble,
-    WholeNumbersThatCancelInDouble, LargeStatesInDouble, StatesInHalf, PowerInDouble,
+    WholeNumbersThatCancelInDouble, MultipliesWhatMeansLeaveInDouble, LargeStatesInDouble, StatesInHalf, PowerInDouble,
 )  # fmt: skip
 # float32 gives the answers of these, or the same whole numbers.
 PACKED = (

@@ -109,6 +109,25 @@ def test_what_the_engine_cannot_do_is_refused_by_the_operators_name_and_place(ki
         program_of(content, graph)
 
 
+class _CrossedMatrices(nn.Module):
+    """Four matrices by four others: the axes [4, 1] and [1, 4] make sixteen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.fc = nn.Embedding(user_modules.WORDS, 8), nn.Linear(16, 4)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        heads = self.embedding(tokens).unflatten(2, (4, 2)).transpose(1, 2)
+        columns = heads.mean(2)[:, None, :, :, None]
+        return self.fc((heads[:, :, None] @ columns).squeeze(4).amax(3).flatten(1))  # type: ignore[no-any-return]
+
+
+def test_matrices_that_do_not_pair_one_by_one_are_refused() -> None:
+    content, graph = graph_of_kind(_CrossedMatrices)
+    with pytest.raises(ExportError, match=r"MatMul.*one by one"):
+        program_of(content, graph)
+
+
 class _Numbers(nn.Module):
     """Most of what is computed number by number, along axes and over planes."""
 

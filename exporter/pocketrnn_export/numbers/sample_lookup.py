@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.onnx.number_kinds import SAMPLES
+from pocketrnn_export.forms.onnx.number_ranges import SAMPLES
 from pocketrnn_export.intake.convention import Call, compiled
 from pocketrnn_export.numbers.sample_table import Samples
 from pocketrnn_export.torch_internals import forward_pre_hooks_of

@@ -43,6 +43,11 @@ _RANGES: Final = {
         ("abs", "exp", "linalg_vector_norm", "norm", "relu", "softplus", "sqrt", "std", "var"), (0.0, _UNBOUNDED)
     ),
 }  # fmt: skip
+# The operators in which a whole number may be a gate. Others take whole numbers for positions and lengths.
+_GATES: Final = frozenset({
+    "bitwise_and", "bitwise_left_shift", "bitwise_right_shift", "div", "floor_divide", "fmod", "maximum", "minimum",
+    "mul", "pow", "remainder",
+})  # fmt: skip
 # Outputs of a recurrent layer that are beyond 1: the last is the cell of an LSTM.
 _CELL: Final = 2
 
@@ -152,7 +157,7 @@ class TwoRuns:
         """Whether a node gives other numbers for some text in the second run."""
         narrow, wide = self._narrow.ran[node], self._wide.ran[node]
         changing: dict[int, tuple[Any, ...]] = {}
-        reached = False
+        reached, is_gate = False, name_of_node(node).removesuffix("_") in _GATES
         for i, source in enumerate(narrow.nodes[: len(narrow.given)]):
             one, other = narrow.given[i], wide.given[i]
             if not isinstance(source, Node) or not isinstance(one, Tensor):
@@ -162,7 +167,7 @@ class TwoRuns:
                 return False
             reached |= one.shape != other.shape or self._same.get(source) is False
             is_text = self._same.get(source) and self._words[source] is not OfWords.NOTHING
-            if is_text and (one.is_floating_point() or one.dtype == torch.bool):
+            if is_text and (is_gate or one.is_floating_point() or one.dtype == torch.bool):
                 changing[i] = part
         if not reached or not changing:
             return False
@@ -187,6 +192,9 @@ class TwoRuns:
         of_text = [1 if own != other else size for size, own, other in zip(shape, value.shape, wide, strict=True)]
         if value.dtype == torch.bool:
             return torch.rand(shape, generator=self._generator) < torch.rand(of_text, generator=self._generator).round()
+        if not value.is_floating_point():
+            known = torch.cat([value[part].flatten(), torch.tensor([0, 1, 2], dtype=value.dtype)])
+            return known[torch.randint(len(known), shape, generator=self._generator)]
         low, high = self._range(source)
         if high < _UNBOUNDED:
             middle = low + (high - low) * torch.rand(of_text, generator=self._generator)

@@ -378,6 +378,13 @@ def _softmax(operator: Callable[..., Any]) -> Callable[..., Any]:
     return translated
 
 
+def _infinite(signs: Mapping[str, int], x: Any) -> Any:
+    """Infinite numbers in their own type: torch's translation takes doubles beyond float32 for such."""
+    if x.dtype not in (ir.DataType.FLOAT, ir.DataType.DOUBLE):
+        x = op.Cast(x, to=ir.DataType.FLOAT)
+    return op.IsInf(x, **signs)
+
+
 def _shifted(x: Any, by: Any, direction: str) -> Any:
     """`x << by` or `x >> by` in 64 bits, of which the type of x keeps its own. A shift by fewer than 0, or by all bits
     or more, leaves 0, or the sign."""
@@ -624,6 +631,9 @@ FUNCTION_TRANSLATIONS: Final[Mapping[Any, Callable[..., Any]]] = {
     _ATEN.pow.Tensor_Tensor: _power_of_tensors,
     _ATEN.softmax.int: _softmax(op.Softmax),
     _ATEN.log_softmax.int: _softmax(op.LogSoftmax),
+    _ATEN.isinf.default: partial(_infinite, {}),
+    _ATEN.isposinf.default: partial(_infinite, {"detect_negative": 0}),
+    _ATEN.isneginf.default: partial(_infinite, {"detect_positive": 0}),
     **dict.fromkeys(_LEFT, partial(_shifted, direction="LEFT")),
     **dict.fromkeys(_RIGHT, partial(_shifted, direction="RIGHT")),
     _ATEN.linalg_vector_norm.default: _norm,

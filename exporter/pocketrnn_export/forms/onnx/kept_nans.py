@@ -3,7 +3,7 @@
 A text without a word that counts has a mean of 0 / 0. Everything computed from it is NaN in PyTorch, so that the text
 has no answer, or is the number of `torch.nan_to_num`. onnxruntime's ReduceMax, ReduceMin, MaxPool, ArgMax and TopK pass
 over NaN, its Sign of NaN is NaN where PyTorch's is 0, and its GRU and LSTM take NaN for a number (seen in 1.27 to
-1.32). Where NaN may arrive at one of these, by `number_kinds`, the graph asks for it: `x == x` is false for NaN alone.
+1.32). Where NaN may arrive at one of these, by `number_ranges`, the graph asks for it: `x == x` is false for NaN alone.
 Where a graph is made into another one, a step or a packed file, that is taken out before (`without_guards`).
 """
 
@@ -18,7 +18,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common as passes
 from onnx_ir.tape import Tape
 
-from pocketrnn_export.forms.onnx.number_kinds import ANYTHING, Kinds, bodies, kinds_in
+from pocketrnn_export.forms.onnx.number_ranges import ANYTHING, NumberRange, bodies, ranges_in
 
 __all__ = ["LAYERS", "keep_nans", "with_guards", "without_guards"]
 
@@ -33,7 +33,7 @@ _LARGEST: Final = float(np.finfo(np.float32).max)
 
 def keep_nans(model: ir.Model) -> None:
     """Give NaN where PyTorch gives it, in place."""
-    _keep(model.graph, kinds_in(model.graph))
+    _keep(model.graph, ranges_in(model.graph))
 
 
 def with_guards(content: bytes) -> bytes:
@@ -47,7 +47,7 @@ def with_guards(content: bytes) -> bytes:
         b'\\x08\\n'
     """
     model = ir.serde.deserialize_model(onnx.shape_inference.infer_shapes(onnx.load_model_from_string(content)))
-    _keep(model.graph, kinds_in(model.graph, ANYTHING))
+    _keep(model.graph, ranges_in(model.graph, ANYTHING))
     made: bytes = ir.serde.serialize_model(model).SerializeToString()
     return made
 
@@ -83,15 +83,15 @@ def without_guards(content: bytes, of: frozenset[str] | None = None) -> bytes:
     return made
 
 
-def _keep(graph: ir.Graph, kinds: Mapping[ir.Value, Kinds]) -> None:
+def _keep(graph: ir.Graph, ranges: Mapping[ir.Value, NumberRange]) -> None:
     for node in list(graph):
         for body in bodies(node):
-            _keep(body, kinds)
+            _keep(body, ranges)
         guarded = _GUARDS.get(node.op_type)
         x = node.inputs[0] if node.inputs else None
         if guarded is None or node.domain or x is None or x.dtype not in _FLOATS:
             continue
-        of_all = [kinds.get(value, Kinds()) for value in node.inputs if value is not None]
+        of_all = [ranges.get(value, ANYTHING) for value in node.inputs if value is not None]
         infinities = node.op_type in _OF_INFINITIES
         if any(one.nan or (infinities and one.infinite) for one in of_all):
             make = _Maker(node)

@@ -9,21 +9,23 @@ gates do not pay.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.tape import Tape
 
-from pocketrnn_export.forms.onnx.number_kinds import bodies
+from pocketrnn_export.forms.onnx.number_ranges import ANYTHING, NumberRange, bodies, ranges_in
 
 __all__ = ["keep_tails"]
 
 # Their results show how small a number is: products, sums, moves of numbers.
 _HANDS_ON: Final = frozenset(
     {"Mul", "Div", "Add", "Sub", "Neg", "Abs", "Max", "Min", "Clip", "Sum", "Mean", "Where", "Relu", "LeakyRelu",
-     "MatMul", "ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2",
-     "ReduceSumSquare", "CumSum", "Cast", "CastLike", "Concat", "Expand", "Flatten",
+     "MatMul", "Pow", "BatchNormalization", "ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd",
+     "ReduceL1", "ReduceL2", "ReduceSumSquare", "CumSum", "Cast", "CastLike", "Concat", "Expand", "Flatten",
      "Gather", "GatherElements", "GatherND", "Identity",
      "Pad", "Reshape", "ReverseSequence", "ScatterElements", "ScatterND", "Slice", "Split", "Squeeze", "Tile",
      "Transpose", "Trilu", "Unsqueeze", "Compress", "Einsum", "MaxPool", "AveragePool", "GlobalMaxPool",
@@ -37,18 +39,7 @@ _ASKS: Final = frozenset(
 )  # fmt: skip
 _WHOLE: Final = frozenset({ir.DataType.INT64, ir.DataType.INT32})
 _MOVES: Final = frozenset({"Unsqueeze", "Squeeze", "Reshape", "Expand", "Clip", "Identity", "Transpose", "Slice"})
-_PRODUCTS: Final = frozenset({"Mul", "MatMul", "Gemm", "Conv", "Einsum"})
-# The operators that never give large numbers; below, those that may make large numbers of small ones.
-_BOUNDED: Final = frozenset(
-    {"Sigmoid", "Tanh", "Softmax", "LogSoftmax", "Erf", "Sin", "Cos", "Atan", "RNN", "LSTM", "GRU", "Equal", "Less",
-     "LessOrEqual", "Greater", "GreaterOrEqual", "And", "Or", "Not", "Sign", "HardSigmoid", "LayerNormalization"}
-)  # fmt: skip
-_MAKES_LARGE: Final = frozenset({"Exp", "Reciprocal", "Pow", "Tan", "Sinh", "Cosh"})
-# How many of the inputs give the numbers of a result; all, for an operator that is not here.
-_OF_NUMBERS: Final[dict[str, int]] = dict.fromkeys(
-    ("Gather", "GatherElements", "GatherND", "Reshape", "Expand", "Slice", "Split", "Squeeze", "Unsqueeze", "Tile",
-     "Pad", "Transpose", "ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "CumSum", "Cast"), 1
-)  # fmt: skip
+_PRODUCTS: Final = frozenset({"Mul", "MatMul", "Gemm", "Conv", "Einsum", "BatchNormalization"})
 # A factor, or a product of them, beyond this makes 1e-8 a number that is seen.
 _LARGE: Final = 64.0
 
@@ -57,12 +48,13 @@ def keep_tails(model: ir.Model) -> None:
     """Write each Sigmoid whose small results matter as 1 / (1 + exp(-x)), in place."""
     nodes = list(model.graph.all_nodes())
     outer = {graph: node for node in nodes for graph in bodies(node)}
+    ranges = ranges_in(model.graph)
     for node in nodes:
-        if node.op_type == "Sigmoid" and not node.domain and _matters(node.outputs[0], outer):
+        if node.op_type == "Sigmoid" and not node.domain and _matters(node.outputs[0], outer, ranges):
             _write_out(node)
 
 
-def _matters(value: ir.Value, outer: dict[ir.Graph, ir.Node]) -> bool:
+def _matters(value: ir.Value, outer: dict[ir.Graph, ir.Node], ranges: Mapping[ir.Value, NumberRange]) -> bool:
     """Whether something that is made of a value asks how small it is."""
     # By what each value was multiplied on its way.
     scales = {value: 1.0}
@@ -77,7 +69,7 @@ def _matters(value: ir.Value, outer: dict[ir.Graph, ir.Node]) -> bool:
     while reached:
         one = reached.pop()
         for node, index in one.uses():
-            factor = _factor(node, index)
+            factor = _factor(node, index, ranges)
             if scales[one] * factor > _LARGE or _asks(node, index):
                 return True
             # Inside, the value stands among the body's inputs; which of them is the operator's business.
@@ -91,34 +83,22 @@ def _matters(value: ir.Value, outer: dict[ir.Graph, ir.Node]) -> bool:
     return False
 
 
-def _factor(node: ir.Node, index: int) -> float:
-    """The largest number that a value is multiplied by, of which one that is computed may be of any size."""
+def _factor(node: ir.Node, index: int, ranges: Mapping[ir.Value, NumberRange]) -> float:
+    """The largest number that a value is multiplied by."""
+    others = [ranges.get(value, ANYTHING) for i, value in enumerate(node.inputs) if i != index and value is not None]
+    if node.op_type == "Div" and index == 0:
+        # A whole number that is a divisor is 1 or more, or the result is none.
+        least = 0.0 if others[0].zero else min(abs(others[0].low), abs(others[0].high))
+        return 1.0 if _is_whole(node.inputs[1]) else math.inf if least == 0 else 1.0 / least
+    if node.op_type == "BatchNormalization":
+        epsilon = node.attributes.get("epsilon")
+        least = max(others[3].low, 0.0) + (1e-5 if epsilon is None else epsilon.as_float())
+        return others[0].largest / math.sqrt(least) if least > 0 else math.inf
+    if node.op_type == "Pow" and index == 0:
+        return others[0].largest
     if node.op_type not in _PRODUCTS:
         return 1.0
-    others = [value for i, value in enumerate(node.inputs) if i != index and value is not None]
-    if node.op_type in {"Gemm", "Conv"}:
-        others = others[:1]
-    return float(np.prod([_largest(value) for value in others]))
-
-
-def _largest(value: ir.Value) -> float:
-    """How large a factor may be: infinity where an operation that makes large numbers of small ones is on its way."""
-    waiting, seen, found = [value], {value}, 1.0
-    while waiting:
-        one = waiting.pop()
-        constant = _constant(one)
-        producer = one.producer()
-        if constant is not None:
-            found = max(found, float(np.abs(constant.astype(np.float64)).max(initial=0.0)))
-        elif producer is not None and producer.op_type not in _BOUNDED:
-            divides = producer.op_type == "Div" and not _is_count(producer.inputs[1])
-            if divides or producer.op_type in _MAKES_LARGE:
-                return float("inf")
-            new = [each for each in producer.inputs[: _OF_NUMBERS.get(producer.op_type)] if each is not None]
-            new = [each for each in new if each not in seen]
-            seen.update(new)
-            waiting += new
-    return found
+    return math.prod(one.largest for one in (others[:1] if node.op_type in {"Gemm", "Conv"} else others))
 
 
 def _asks(node: ir.Node, index: int) -> bool:
@@ -127,7 +107,7 @@ def _asks(node: ir.Node, index: int) -> bool:
     if node.op_type == "Cast":
         return bool(node.outputs[0].dtype == ir.DataType.BOOL)
     if node.op_type == "Div":
-        return index == 1 or not _is_count(node.inputs[1])
+        return index == 1
     if node.op_type == "Pow":
         exponent = _constant(node.inputs[1])
         whole = exponent is not None and bool(((exponent >= 1) & (exponent == np.round(exponent))).all())
@@ -137,19 +117,15 @@ def _asks(node: ir.Node, index: int) -> bool:
     return False
 
 
-def _is_count(divisor: ir.Value | None) -> bool:
-    """Whether what is divided by is a constant, or a whole number, such as how many words a text has."""
-    while divisor is not None and _constant(divisor) is None:
-        producer = divisor.producer()
-        if producer is None:
-            return False
-        if producer.op_type == "Cast":
-            given = producer.inputs[0]
-            return given is not None and given.dtype in _WHOLE
+def _is_whole(divisor: ir.Value | None) -> bool:
+    """Whether what is divided by is a whole number, such as how many words a text has."""
+    while divisor is not None and (producer := divisor.producer()) is not None:
+        divisor = producer.inputs[0]
+        if producer.op_type == "Cast" and divisor is not None and divisor.dtype in _WHOLE:
+            return True
         if producer.op_type not in _MOVES:
             return False
-        divisor = producer.inputs[0]
-    return True
+    return False
 
 
 def _is_layer(node: ir.Node) -> bool:

@@ -203,7 +203,10 @@ def _matmul(lowering: Lowering, node: onnx.NodeProto) -> None:
     a = [(0, 1), *a] if len(a) == 1 else a
     b = [*b, (0, 1)] if len(b) == 1 else b
     batch_a, batch_b = times(a[:-2]), times(b[:-2])
-    if batch_a is None or batch_b is None or (batch_a != batch_b and (0, 1) not in (batch_a, batch_b)):
+    # [4, 1] and [1, 4] are both 4 matrices, and make 16: axes are compared, but for those of one number in front.
+    axes = [next((i for i, size in enumerate(each) if size != (0, 1)), len(each)) for each in (a[:-2], b[:-2])]
+    is_one_by_one = a[axes[0] : -2] == b[axes[1] : -2]
+    if batch_a is None or batch_b is None or not (is_one_by_one or (0, 1) in (batch_a, batch_b)):
         raise ExportError("Its matrices do not pair one by one.", "")
     batch = batch_b if batch_a == (0, 1) else batch_a
     operands = [lowering.read(left), lowering.read(right)]

@@ -60,6 +60,9 @@ _SMOOTH: Final = frozenset(
 # divides again, count as one step.
 _MOST_SUMMED: Final = 1_000.0
 _TOKENS: Final = 1_000
+# float32 rounds by this share, and what it rounds by may be multiplied later: more than this is a number that is seen.
+_ROUNDING: Final = 2.0**-24
+_MOST_ERROR: Final = 1e-4
 _AT_MOST_ONE: Final = frozenset({"Cos", "Erf", "GRU", "HardSigmoid", "Sigmoid", "Sin", "Softmax", "Tanh"})
 _AS_NEAR_AS_SMALL: Final = (_SMOOTH - _AT_MOST_ONE) | {"Cos", "Sin"}
 _KEEPS_SIZE: Final = _CHOOSES | {"CumSum", "ReduceMean", "ReduceSum"}
@@ -78,6 +81,8 @@ class Precision:
         self._states: dict[str, int] = {}
         # A number that the floats of a value do not exceed, where one is known.
         self._most: dict[str, float] = {}
+        # How far a value's numbers may be from those of double precision.
+        self._errors: dict[str, float] = {}
         # The bounds of the whole numbers in double precision that a value was made of.
         self._needs: dict[str, Bound] = {}
         # Values computed from numbers of tokens in double precision: `n * 0.3` is 15 for 50 tokens, and 15.000001 in
@@ -120,6 +125,12 @@ class Precision:
         self._needs |= dict.fromkeys(outputs, larger(need, whole) if whole and made == np.float64 else need)
         state = self._state_of(node, inputs, states, whole)
         self._states |= dict.fromkeys(outputs, state)
+        self._errors |= dict.fromkeys(outputs, self._error_of(node, inputs))
+        if state == _ROUGH and made == np.float64 and self._errors[outputs[0]] > _MOST_ERROR:
+            raise ExportError(
+                "It multiplies what sums in double precision leave, of which float32, which the engine has, may have "
+                "none.", IN_FLOAT32,
+            )  # fmt: skip
         # A number that is no whole one any more was made of such as float32 has them. Whole numbers in double precision
         # may cancel: of 2^30 + 1 and -2^30 float32 leaves 0.
         cancels = node.op_type in _SUMS and made == np.float64 and state == _HELD
@@ -137,6 +148,20 @@ class Precision:
         # A whole number that is a divisor is 1 or more; by 0 the engine divides as the graph does.
         whole = kind == "Div" and (self._kind(node.input[1]).kind in "iu" or self._bound(node.input[1]) is not None)
         return sizes[0] if whole else np.inf
+
+    def _error_of(self, node: onnx.NodeProto, inputs: Sequence[str]) -> float:
+        """How far the numbers that an operator makes may be from those of double precision."""
+        errors = [self._errors.get(name, 0.0) for name in inputs]
+        if node.op_type == "Mul":
+            errors = [
+                error and error * self._largest(other) for error, other in zip(errors, reversed(inputs), strict=True)
+            ]
+        elif node.op_type == "Div" and inputs[1] not in self._graph.of_tokens:
+            divisors = np.abs(np.concatenate([value.ravel() for value in self._graph.values[inputs[1]]]))
+            errors = [error and error / float(divisors.min(initial=1.0)) for error in errors[:1]]
+        most = self._most[node.output[0]]
+        own = _ROUNDING * most if self._kind(node.output[0]) == np.float64 and np.isfinite(most) else 0.0
+        return sum(errors) + own
 
     def _largest(self, name: str) -> float:
         if self._kind(name).kind == "b":
