@@ -45,13 +45,15 @@ from pocketrnn_export.comparing.verdict import proven
 from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form
 from pocketrnn_export.forms.onnx.kept_nans import LAYERS, without_guards
+from pocketrnn_export.forms.packed_file.each_operation import refuse_other_operations
+from pocketrnn_export.forms.packed_file.lowering import Lowering
 from pocketrnn_export.forms.packed_file.packed import (
     WAYS,
     packed_form,
     packed_step_form,
     run_of_packed,
 )
-from pocketrnn_export.forms.packed_file.program_of_graph import program_of
+from pocketrnn_export.forms.packed_file.program_of_graph import lowered
 from pocketrnn_export.forms.step import step_form
 from pocketrnn_export.integer_accuracy import AllowedChange, changed_by_integers
 from pocketrnn_export.integer_packing import (
@@ -273,15 +275,20 @@ def program_of_bundle(manifest: Manifest, content: bytes, step: bytes | None) ->
 
 
 def _programs(manifest: Manifest, content: bytes, step: bytes | None) -> Programs:
+    whole, of_step = _lowered(manifest, content, step)
+    return whole.program, None if of_step is None else of_step.program
+
+
+def _lowered(manifest: Manifest, content: bytes, step: bytes | None) -> tuple[Lowering, Lowering | None]:
     given, graph = manifest.input, manifest.graph
     numbers, padding_id = (None, given.rules.padding_id) if isinstance(given, TextInput) else (given, None)
     if numbers is not None:
         # The engine's own layers keep NaN.
         content, step = without_guards(content, LAYERS), step and without_guards(step, LAYERS)
-    whole = program_of(content, graph, numbers=numbers, padding_id=padding_id)
+    whole = lowered(content, graph, numbers=numbers, padding_id=padding_id)
     if manifest.stream is None or step is None:
         return whole, None
-    return whole, program_of(step, graph, numbers=numbers, state_size=manifest.stream.state_size)
+    return whole, lowered(step, graph, numbers=numbers, state_size=manifest.stream.state_size)
 
 
 @dataclass(frozen=True)
@@ -300,7 +307,8 @@ def _packed_and_proven(manifest: Manifest, content: bytes, step: bytes | None) -
     if isinstance(manifest.input, TextInput):
         widths = widths_of(manifest.input.rules)
         manifest = _held_to(manifest, widths.least, widths.most)
-    programs = _programs(manifest, content, step)
+    whole, of_step = _lowered(manifest, content, step)
+    programs = whole.program, None if of_step is None else of_step.program
     if (most := most_of(programs)) is not None:
         _log.warning(
             "The packed file takes texts of at most %s tokens: of longer ones, a sum or a product of whole numbers may "
@@ -315,6 +323,8 @@ def _packed_and_proven(manifest: Manifest, content: bytes, step: bytes | None) -
         stream=step_entry(program),
         provenance={**manifest.provenance, "packed": {"from_graph": manifest.graph.sha256, "versions": versions()}},
     )
+    for lowering in filter(None, (whole, of_step)):
+        refuse_other_operations(lowering)
     _log.info("Proving it equal to the bundle's graph")
     plan = _plan(manifest, content, turns_of(programs))
     answers = ReferenceAnswers(plan.reference, plan.cases, rows_alone=plan.rows_alone)

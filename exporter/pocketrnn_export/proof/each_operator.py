@@ -26,7 +26,7 @@ from pocketrnn_export.intake.user_frames import line_of_node
 from pocketrnn_export.proof.every_size import OtherAnswersError
 from pocketrnn_export.proof.pytorch_run import ValuesOfNodes
 
-__all__ = ["refuse_other_numbers"]
+__all__ = ["apart", "hostile_numbers", "refuse_other_numbers"]
 
 # Processor time, which the operators of an ordinary module take a fifth of.
 _SECONDS: Final = 4.0
@@ -46,6 +46,10 @@ _SPECIAL: Final = (
 )  # fmt: skip
 _WHOLE: Final = (0, 1, 2, 3, 5, 8, 21, 40, 100, 129, 200, 255, -1, -2, -7, -128)
 _FAR: Final = (*_WHOLE, 1_000, 65_537, 1_000_003, -70_000, 20_000_001)
+# By kind of numbers: the spread of floats, the whole numbers, and how many truths are true.
+_SPREADS: Final = (1.0, 1.0, 20.0, 0.05)
+_OF_KIND: Final = (tuple(range(10)), _WHOLE, _FAR, tuple(range(-40, 300)))
+_TRUE: Final = (0.5, 0.1, 0.9, 0.5)
 # By type, beside the numbers' own size; an operator of doubles may be computed in float32.
 _NEAR: Final = {"float16": 2e-3, "float32": 1e-5, "float64": 1e-10}
 _ROUNDINGS: Final = 100
@@ -123,7 +127,7 @@ def _compare(part: _Part, values: Mapping[Node, Any], graph: _Graph, run: Values
     session = graph.session(part)
     if session is None:
         return
-    for draw in _draws([values[node] for node in part.given]):
+    for draw in hostile_numbers([values[node] for node in part.given]):
         given = dict(zip(part.given, draw, strict=True))
         expected = _result(part, values, given, run)
         if expected is None:
@@ -136,7 +140,7 @@ def _compare(part: _Part, values: Mapping[Node, Any], graph: _Graph, run: Values
         exact = None
         if expected.dtype == np.float32:
             exact = _result(part, values, {node: _doubled(value) for node, value in given.items()}, run)
-        if (place := _apart(found, expected, exact, draw)) is not None:
+        if (place := apart(found, expected, exact, draw)) is not None:
             line = line_of_node(part.last)
             name = str(part.last.target).partition(".")[2].partition(".")[0].strip("_")
             raise OtherAnswersError(
@@ -146,10 +150,20 @@ def _compare(part: _Part, values: Mapping[Node, Any], graph: _Graph, run: Values
             )
 
 
-def _apart(
+def apart(
     found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any], exact: np.ndarray[Any, Any] | None, draw: Sequence[Any]
 ) -> int | None:
-    """The place of a number that differs by more than rounding; None where there is none."""
+    """The place of a number that differs by more than rounding; None where there is none.
+
+    Args:
+        found, expected: what is compared.
+        exact: the expected numbers in double precision, which show how much they are rounded.
+        draw: the numbers that they were made of.
+
+    Example:
+        >>> apart(np.float32([1, 2]), np.float32([1, 3]), None, [])
+        1
+    """
     if found.shape != expected.shape or found.dtype.kind != expected.dtype.kind:
         return None
     if expected.dtype.kind in "iub":
@@ -265,28 +279,40 @@ def _doubled(value: Tensor) -> Tensor:
     return value.double() if value.dtype == torch.float32 else value
 
 
-def _draws(values: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """Other numbers of the same types and sizes, the same in every run."""
+def hostile_numbers(
+    values: Sequence[Tensor], more: Sequence[tuple[Sequence[float], Sequence[int]]] = (), draws: int = _MOST_DRAWS
+) -> Iterator[list[Tensor]]:
+    """Other numbers of the same types and sizes, the same in every run.
+
+    Args:
+        values: what has these types and sizes.
+        more: further kinds of numbers: floats, and whole ones.
+        draws: the most of each kind.
+
+    Example:
+        >>> [drawn.item() for (drawn,) in hostile_numbers([torch.zeros(1, dtype=torch.int32)])][:3]
+        [8, 6, 5]
+    """
     generator = np.random.default_rng(0)
 
     def drawn(value: Tensor, kind: int) -> Tensor:
         shape = tuple(value.shape)
+        floats, whole = more[kind - len(_SPREADS)] if kind >= len(_SPREADS) else (_SPECIAL, _OF_KIND[kind])
         if value.dtype == torch.bool:
-            return torch.from_numpy(np.asarray(generator.random(shape) < (0.5, 0.1, 0.9, 0.5)[kind]))
+            return torch.from_numpy(np.asarray(generator.random(shape) < _TRUE[kind % len(_TRUE)]))
         if not value.is_floating_point():
             lowest = torch.iinfo(value.dtype).min
-            numbers = (np.arange(10), _WHOLE, _FAR, np.arange(-40, 300))[kind]
-            whole = torch.from_numpy(np.asarray(generator.choice(np.array(numbers), shape)))
-            return (whole.abs() if lowest == 0 else whole).to(value.dtype)
-        if kind == 1:
-            made = np.asarray(generator.choice(np.array(_SPECIAL), shape))
+            made = torch.from_numpy(np.asarray(generator.choice(np.array(whole), shape)))
+            return (made.abs() if lowest == 0 else made).to(value.dtype)
+        if kind == 1 or kind >= len(_SPREADS):
+            numbers = np.asarray(generator.choice(np.array(floats), shape))
         else:
-            made = generator.normal(size=shape) * (1.0, 1.0, 20.0, 0.05)[kind]
-        return torch.from_numpy(np.asarray(made)).to(value.dtype)
+            numbers = generator.normal(size=shape) * _SPREADS[kind]
+        return torch.from_numpy(np.asarray(numbers)).to(value.dtype)
 
-    numbers = max(value.numel() for value in values)
-    for kind in range(4):
-        for _ in range(min(_MOST_DRAWS, 1 + _NUMBERS // numbers)):
+    most = max(value.numel() for value in values)
+    for kind in range(len(_SPREADS) + len(more)):
+        for _ in range(min(draws, 1 + _NUMBERS // most)):
             yield [drawn(value, kind) for value in values]
 
 

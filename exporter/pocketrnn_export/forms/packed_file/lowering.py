@@ -26,7 +26,7 @@ from pocketrnn_export.forms.packed_file.whole_numbers import (
 )
 from pocketrnn_export.forms.packed_file.windows import fold_windows
 
-__all__ = ["HANDLERS", "Handler", "Lowering", "handles"]
+__all__ = ["HANDLERS", "Handler", "Lowering", "handles", "refused"]
 
 Array = npt.NDArray[Any]
 _ONE: Final = (0, 1)
@@ -106,10 +106,10 @@ class Lowering:
                 handler(self, node)
                 self._note_bounds(node)
             except PocketRNNError as error:
-                raise _refused(node, error.problem, error.remedy) from error
+                raise refused(node, error.problem, error.remedy) from error
             # A graph may say what no handler has foreseen, and what onnxruntime puts up with.
             except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
-                raise _refused(
+                raise refused(
                     node, f"Its inputs or attributes are unusual ({type(error).__name__}: {first_line(error)})."
                 ) from error
         for name in answers:
@@ -294,7 +294,7 @@ class Lowering:
         if scalar is not None:
             sizes = self._collapsed(name)
             strides = _strides(sizes)
-            self._copy(scalar, made, sizes, (0, 0), [(0, 0)] * len(sizes), (0, 0), strides)
+            self.copy(scalar, made, sizes, (0, 0), [(0, 0)] * len(sizes), (0, 0), strides)
         else:
             self._count(name, made)
         self.known[name] = made
@@ -330,7 +330,7 @@ class Lowering:
                     return
         raise ExportError(f"{name} depends on the number of tokens in no way that the engine knows.", "")
 
-    def _copy(
+    def copy(
         self,
         source: int,
         target: int,
@@ -340,6 +340,11 @@ class Lowering:
         target_offset: Size,
         target_strides: Sequence[Size],
     ) -> None:
+        """The numbers of a value at offset + sum of strides * indices, to places of another likewise.
+
+        Raises:
+            ExportError: it has too many axes.
+        """
         missing = _MOST_MOVED_AXES - len(sizes)
         if missing < 0:
             raise ExportError(f"More than {_MOST_MOVED_AXES} axes are moved.", "")
@@ -467,7 +472,8 @@ def _place(node: onnx.NodeProto) -> str:
     return str(scopes[0] if scopes else node.name or next(name for name in node.output if name))
 
 
-def _refused(node: onnx.NodeProto, problem: str, remedy: str = "") -> ExportError:
+def refused(node: onnx.NodeProto, problem: str, remedy: str = "") -> ExportError:
+    """That an operator cannot be packed, why, and what to do."""
     return ExportError(
         f"The operator {node.op_type} cannot be packed, at {_place(node)}: {problem}",
         remedy or "Use the bundle with onnxruntime, or write that part of forward by other operations.",
@@ -502,6 +508,8 @@ def _bound_of(lowering: Lowering, node: onnx.NodeProto) -> Bound:
         return larger(*bounds[1:]) if kind == "Where" else larger(bounds[0], *bounds[2:3])
     if kind == "Clip":
         ends = [lowering.constant(name).item() if name else 0 for name in (*node.input[1:], "")[:2]]
+        if len(node.input) == 3 and all(node.input):
+            return (max(map(abs, ends)),)
         return larger(bounds[0], (max(0, *ends[:1], *(-end for end in ends[1:])),))
     if kind == "Mod":
         return bounds[1]
@@ -601,7 +609,7 @@ def _move(lowering: Lowering, node: onnx.NodeProto) -> None:
         made = lowering.new(name)
         own = _strides(sizes)
         kept = [i for i, size in enumerate(sizes) if size != _ONE]
-        lowering._copy(
+        lowering.copy(
             lowering.read(source), made,
             [sizes[i] for i in kept], offset, [strides[i] for i in kept], (0, 0), [own[i] for i in kept],
         )  # fmt: skip
@@ -653,7 +661,7 @@ def _picked_by_tuples(lowering: Lowering, node: onnx.NodeProto) -> tuple[int, in
         raise ExportError("The places picked along several axes depend on the tokens.", "")
     made = lowering.program.value(INT, [count])
     place = (0, axes[0] - first)
-    lowering._copy(lowering.read(node.input[1]), made, [count], place, [(0, width)], (0, 0), [_ONE])
+    lowering.copy(lowering.read(node.input[1]), made, [count], place, [(0, width)], (0, 0), [_ONE])
     return axes[0], made
 
 
@@ -693,7 +701,7 @@ def _concat(lowering: Lowering, node: onnx.NodeProto) -> None:
         scalar = lowering.scalar(name)
         kept = [i for i, size in enumerate(own) if size != _ONE]
         steps = _strides(own) if scalar is None else [(0, 0)] * len(own)
-        lowering._copy(
+        lowering.copy(
             lowering.read(name) if scalar is None else scalar, made,
             [own[i] for i in kept], (0, 0), [steps[i] for i in kept], offset, [strides[i] for i in kept],
         )  # fmt: skip
@@ -735,7 +743,7 @@ def _pad(lowering: Lowering, node: onnx.NodeProto) -> None:
             raise ExportError("The text's length is multiplied by itself.", "")
         offsets.append((sum(p[0] for p in parts if p), sum(p[1] for p in parts if p)))
     kept = [i for i, size in enumerate(sizes) if size != _ONE]
-    lowering._copy(
+    lowering.copy(
         lowering.read(source), made,
         [sizes[i] for i in kept], offsets[0], [own[i] for i in kept], offsets[1], [strides[i] for i in kept],
     )  # fmt: skip
@@ -757,7 +765,26 @@ def _binary(lowering: Lowering, node: onnx.NodeProto) -> None:
                 return
     if len(node.input) > 2:
         raise ExportError("It has more than two operands.", "")
+    if node.op_type == "Pow" and lowering.type(left) != lowering.type(node.input[1]):
+        _power(lowering, node)
+        return
     lowering.binary(node.op_type, left, node.input[1], out)
+
+
+def _power(lowering: Lowering, node: onnx.NodeProto) -> None:
+    """Floats to the power of whole numbers, which become floats before it."""
+    left, right, out = node.input[0], node.input[1], node.output[0]
+    if lowering.type(left) != FLOAT or (bound := lowering.bound(right)) is None:
+        raise ExportError("It raises whole numbers to powers of floats, or floats to whole numbers of any size.", "")
+    lowering.hold(bound, MOST_WHOLE, IN_FLOAT32)
+    program = lowering.program
+    (base, exponent), words = lowering._walk([left, right], out)
+    power, constant = program.value(FLOAT, program.values[exponent].factors), program.values[exponent].constant
+    if constant is None:
+        lowering.unary("Cast", exponent, power)
+    else:
+        power = program.constant(constant.astype(np.float32))
+    program.add("binary", [base, power, lowering.new(out)], Binary.POW, *words)
 
 
 @handles("Where")
@@ -889,5 +916,12 @@ def _one_hot(lowering: Lowering, node: onnx.NodeProto) -> None:
     table = np.full((depth, depth), off, np.float32)
     np.fill_diagonal(table, on)
     number = lowering.program.constant(table, is_table=True)
-    read = lowering.read(node.input[0])
-    lowering.program.add("lookup", [number, read, lowering.new(node.output[0])])
+    read, out = lowering.read(node.input[0]), lowering.new(node.output[0])
+    floats = out
+    if lowering.type(node.output[0]) != FLOAT:
+        if max(abs(off), abs(on)) > MOST_WHOLE:
+            raise ExportError(f"Its numbers exceed {MOST_WHOLE:,}.", IN_FLOAT32)
+        floats = lowering.program.value(FLOAT, lowering.sizes(node.output[0]))
+    lowering.program.add("lookup", [number, read, floats])
+    if floats != out:
+        lowering.unary("Cast", floats, out)

@@ -240,7 +240,9 @@ def _reduce(lowering: Lowering, node: onnx.NodeProto) -> None:
         whole = times(sizes)
         if whole is None:
             raise ExportError("Two axes of the text's length are taken for one.", "")
-        product = program.value(FLOAT, sizes)
+        if node.op_type == "ReduceL2" and lowering.type(source) != FLOAT:
+            raise ExportError("It is asked for of whole numbers.", "")
+        product = program.value(lowering.type(source), sizes)
         program.add("binary", [value, value, product], Binary.MUL, *[(0, 1)] * 3, whole, 8, 8)
         value = product
     # From the last axis on, so that those in front keep their numbers.

@@ -8,7 +8,7 @@ off runs of it at some lengths. A size that is no such sum is refused, and all e
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -43,6 +43,7 @@ class Observed:
         of_tokens: the names of the values that depend on the tokens themselves, or on the state.
         size_values: what follows from the number of tokens alone, for every number that the graph takes.
         opset: of the graph.
+        feed: inputs of the graph, of so many tokens.
         ids: how many token ids there are; 0 where it takes sequences of numbers.
         state_size: how many numbers a step's state has; 0 where the graph is of whole texts.
         channels: how many numbers a step has where it takes sequences of numbers; 0 where it takes texts.
@@ -54,9 +55,14 @@ class Observed:
     of_tokens: frozenset[str]
     size_values: SizeValues
     opset: int
+    feed: Callable[[int], dict[str, Array]]
     ids: int = 0
     state_size: int = 0
     channels: int = 0
+
+    def at(self, lengths: Sequence[int]) -> dict[str, list[Array]]:
+        """The values at other lengths, as `values` has them."""
+        return _values(self.model, [self.feed(length) for length in lengths])
 
     def sizes(self, name: str) -> list[Size]:
         """The sizes of a value's axes.
@@ -97,22 +103,23 @@ def observed(
     span = Span(1 if state_size else least, most)
     lengths = _lengths(least, most)
     generator = np.random.default_rng(0)
-    feeds: list[dict[str, Array]] = []
-    for length in lengths:
+
+    def feed(length: int) -> dict[str, Array]:
         if numbers is not None:
             # From 0 on, as a module may take the logarithm of what it is given.
-            feed: dict[str, Array] = {"samples": generator.random((1, length, channels), np.float32)}
+            made: dict[str, Array] = {"samples": generator.random((1, length, channels), np.float32)}
         else:
-            feed = {"tokens": generator.integers(0, graph.embedding_rows, (1, length))}
-            if limits.real_token and (feed["tokens"] == padding_id).all():
-                feed["tokens"][0, 0] = (feed["tokens"][0, 0] + 1) % graph.embedding_rows
+            made = {"tokens": generator.integers(0, graph.embedding_rows, (1, length))}
+            if limits.real_token and (made["tokens"] == padding_id).all():
+                made["tokens"][0, 0] = (made["tokens"][0, 0] + 1) % graph.embedding_rows
         if state_size:
-            feed["state"] = generator.normal(size=(1, state_size)).astype(np.float32)
+            made["state"] = generator.normal(size=(1, state_size)).astype(np.float32)
         elif "lengths" in graph.inputs:
-            feed["lengths"] = np.array([length], np.int64)
-        feeds.append(feed)
+            made["lengths"] = np.array([length], np.int64)
+        return made
+
     ids = graph.embedding_rows
-    return _observed(model, span, lengths, feeds, graph.opset, ids=ids, state_size=state_size, channels=channels)
+    return _observed(model, span, lengths, feed, graph.opset, ids=ids, state_size=state_size, channels=channels)
 
 
 def size_values_of(model: onnx.ModelProto, most: int | None) -> SizeValues:
@@ -129,8 +136,11 @@ def size_values_of(model: onnx.ModelProto, most: int | None) -> SizeValues:
     kind = onnx.helper.tensor_dtype_to_np_dtype(first.type.tensor_type.elem_type)
     more = [axis.dim_value for axis in first.type.tensor_type.shape.dim[2:]]
     lengths = _lengths(1, most)
-    feeds = [{first.name: np.zeros((1, n, *more), kind), "lengths": np.array([n], np.int64)} for n in lengths]
-    return _observed(model, Span(1, most), lengths, feeds, 0).size_values
+
+    def feed(length: int) -> dict[str, Array]:
+        return {first.name: np.zeros((1, length, *more), kind), "lengths": np.array([length], np.int64)}
+
+    return _observed(model, Span(1, most), lengths, feed, 0).size_values
 
 
 def _lengths(least: int, most: int | None) -> tuple[int, ...]:
@@ -144,14 +154,23 @@ def _observed(
     model: onnx.ModelProto,
     span: Span,
     lengths: tuple[int, ...],
-    feeds: Sequence[dict[str, Array]],
+    feed: Callable[[int], dict[str, Array]],
     opset: int,
     *,
     ids: int = 0,
     state_size: int = 0,
     channels: int = 0,
 ) -> Observed:
-    """A graph with every value of a run on each of the inputs; `opset` where the file says none."""
+    """A graph with every value of a run on inputs of each of the lengths; `opset` where the file says none."""
+    values = _values(model, [feed(length) for length in lengths])
+    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), opset)
+    of_tokens = _of_tokens(model)
+    size_values = SizeValues(model, lengths, values, of_tokens, span)
+    return Observed(model, lengths, values, of_tokens, size_values, opset, feed, ids, state_size, channels)
+
+
+def _values(model: onnx.ModelProto, feeds: Sequence[dict[str, Array]]) -> dict[str, list[Array]]:
+    """Every value of a graph, in a run on each of some inputs."""
     names = [name for node in model.graph.node for name in node.output if name]
     every = onnx.ModelProto()
     every.CopyFrom(model)
@@ -163,10 +182,7 @@ def _observed(
         values[name] = [feed[name] for feed in feeds]
     for tensor in model.graph.initializer:
         values[tensor.name] = [onnx.numpy_helper.to_array(tensor)] * len(feeds)
-    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), opset)
-    of_tokens = _of_tokens(model)
-    size_values = SizeValues(model, lengths, values, of_tokens, span)
-    return Observed(model, lengths, values, of_tokens, size_values, opset, ids, state_size, channels)
+    return values
 
 
 def evaluated(node: onnx.NodeProto, opset: int, feed: dict[str, Array]) -> list[Array]:

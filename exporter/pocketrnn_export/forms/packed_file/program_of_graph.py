@@ -17,7 +17,7 @@ from pocketrnn_export.forms.packed_file.lowering import Lowering
 from pocketrnn_export.forms.packed_file.one_text import observed
 from pocketrnn_export.forms.packed_file.packed_program import Program
 
-__all__ = ["program_of"]
+__all__ = ["lowered", "program_of"]
 
 # The files of this wing that bring operators register them when they are imported.
 _OPERATORS: Final = (lowering_layers,)
@@ -31,7 +31,19 @@ def program_of(
     state_size: int = 0,
     padding_id: int | None = None,
 ) -> Program:
-    """The program of an ONNX graph, for one text or sequence.
+    """The program of an ONNX graph, for one text or sequence; as for `lowered`."""
+    return lowered(content, graph, numbers=numbers, state_size=state_size, padding_id=padding_id).program
+
+
+def lowered(
+    content: bytes,
+    graph: Graph,
+    *,
+    numbers: NumberInput | None = None,
+    state_size: int = 0,
+    padding_id: int | None = None,
+) -> Lowering:
+    """An ONNX graph for one text or sequence, and its program.
 
     Args:
         content: the ONNX file.
@@ -46,7 +58,9 @@ def program_of(
     with _reading():
         content = content if numbers is not None else _with_plain_tables(onnx.load_from_string(content))
         seen = observed(content, graph, numbers=numbers, state_size=state_size, padding_id=padding_id)
-    return Lowering(seen).run()
+    lowering = Lowering(seen)
+    lowering.run()
+    return lowering
 
 
 @contextmanager
