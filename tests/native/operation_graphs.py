@@ -310,4 +310,17 @@ def _layers() -> Iterator[Case]:
     yield Case("RNN", ("steps", "w", "r", "b"), {"hidden_size": 9, "activations": ["Relu"]}, constants)
 
 
-CASES = [*_one_by_one(), *_pairs(), *_reductions(), *_moves(), *_products(), *_layers()]
+def _composed() -> Iterator[Case]:
+    yield Case("HardSwish", ("x",))
+    for x, slope in (("x", _random(1)), ("x", _random(4)), ("planes", _random(4, 1, 1))):
+        yield Case("PRelu", (x, "slope"), constants={"slope": slope})
+    for (x, axis), kept in itertools.product((("x", 1), ("x", 2), ("planes", 3), ("scores", 1)), (0, 1)):
+        yield Case("ReduceLogSumExp", (x, "axis"), {"keepdims": kept}, {"axis": [axis]})
+        yield Case("ReduceL1", (x, "axis"), {"keepdims": kept}, {"axis": [axis]})
+    constants = {"scale": _random(4), "bias": _random(4) + 1}
+    yield from (Case("InstanceNormalization", (x, "scale", "bias"), {}, constants) for x in ("xt", "planes"))
+    for (x, axis), largest in itertools.product((("x", 1), ("x", 2), ("xt", -1)), (0, 1)):
+        yield Case("TopK", (x, "v1"), {"axis": axis, "largest": largest}, output=1)
+
+
+CASES = [*_one_by_one(), *_pairs(), *_reductions(), *_moves(), *_products(), *_layers(), *_composed()]

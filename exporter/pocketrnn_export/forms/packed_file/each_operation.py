@@ -67,8 +67,9 @@ _LARGE_SUMMED: Final = (_NOT_FINITE[0][2:], _FAR[1])
 _BOUNDED: Final = ("Clip", "GlobalMaxPool", "MaxPool")
 # They add up: of large numbers another order of the sums is another number.
 _SUMS: Final = frozenset(
-    {"AveragePool", "BatchNormalization", "Conv", "CumSum", "GRU", "Gemm", "GlobalAveragePool", "LSTM",
-     "LayerNormalization", "MatMul", "RNN", "ReduceL2", "ReduceMean", "ReduceProd", "ReduceSum", "ReduceSumSquare"}
+    {"AveragePool", "BatchNormalization", "Conv", "CumSum", "GRU", "Gemm", "GlobalAveragePool", "InstanceNormalization",
+     "LSTM", "LayerNormalization", "MatMul", "RNN", "ReduceL1", "ReduceL2", "ReduceMean", "ReduceProd", "ReduceSum",
+     "ReduceSumSquare"}
 )  # fmt: skip
 # They pick by places: of what there is.
 _PICKS: Final = ("Gather", "GatherElements", "GatherND", "OneHot")

@@ -229,14 +229,20 @@ def _axes(lowering: Lowering, node: onnx.NodeProto) -> list[int]:
     return sorted({axis % rank for axis in given if sizes[axis % rank] != (0, 1)})
 
 
-@handles(*_REDUCED, "ReduceL2", "ReduceSumSquare")
+@handles(*_REDUCED, "ReduceL1", "ReduceL2", "ReduceSumSquare")
 def _reduce(lowering: Lowering, node: onnx.NodeProto) -> None:
     source, out = node.input[0], node.output[0]
     axes = _axes(lowering, node)
     program, sizes = lowering.program, lowering.sizes(source)
     value = lowering.read(source)
-    squared, kind = node.op_type not in _REDUCED, _REDUCED.get(node.op_type, Reduction.SUM)
-    if squared:
+    kind = _REDUCED.get(node.op_type, Reduction.SUM)
+    if node.op_type == "ReduceL1":
+        if lowering.type(source) != FLOAT:
+            raise ExportError("It is asked for of whole numbers.", "")
+        size = program.value(FLOAT, sizes)
+        lowering.unary("Abs", value, size)
+        value = size
+    elif node.op_type not in _REDUCED:
         whole = times(sizes)
         if whole is None:
             raise ExportError("Two axes of the text's length are taken for one.", "")

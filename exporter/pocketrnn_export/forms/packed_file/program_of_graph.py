@@ -12,7 +12,7 @@ import onnx
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn.numbers.number_input import NumberInput
-from pocketrnn_export.forms.packed_file import lowering_layers
+from pocketrnn_export.forms.packed_file import lowering_composed, lowering_layers
 from pocketrnn_export.forms.packed_file.lowering import Lowering
 from pocketrnn_export.forms.packed_file.one_text import observed
 from pocketrnn_export.forms.packed_file.packed_program import Program
@@ -20,7 +20,7 @@ from pocketrnn_export.forms.packed_file.packed_program import Program
 __all__ = ["lowered", "program_of"]
 
 # The files of this wing that bring operators register them when they are imported.
-_OPERATORS: Final = (lowering_layers,)
+_OPERATORS: Final = (lowering_composed, lowering_layers)
 
 
 def program_of(

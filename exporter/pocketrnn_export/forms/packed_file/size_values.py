@@ -46,9 +46,10 @@ _SIZED_BY_SIZES: Final = frozenset(
     {"Abs", "Add", "And", "ArgMax", "ArgMin", "AveragePool", "BatchNormalization", "Cast", "CastLike", "Ceil", "Clip",
      "Concat", "Constant", "Conv", "Cos", "CumSum", "DepthToSpace", "Div", "Dropout", "Elu", "Equal", "Erf", "Exp",
      "Flatten", "Floor", "GRU", "Gather", "GatherElements", "GatherND", "Gelu", "Gemm", "GlobalAveragePool",
-     "GlobalMaxPool", "Greater", "GreaterOrEqual", "HardSigmoid", "Identity", "IsInf", "IsNaN", "LSTM",
+     "GlobalMaxPool", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization",
+     "IsInf", "IsNaN", "LSTM",
      "LayerNormalization", "LeakyRelu", "Less", "LessOrEqual", "Log", "LogSoftmax", "MatMul", "Max", "MaxPool", "Min",
-     "Mod", "Mul", "Neg", "Not", "Or", "Pow", "RNN", "Reciprocal", "Relu", "ReverseSequence", "Round", "Shape",
+     "Mod", "Mul", "Neg", "Not", "Or", "PRelu", "Pow", "RNN", "Reciprocal", "Relu", "ReverseSequence", "Round", "Shape",
      "Sigmoid", "Sign", "Sin", "Size", "Softmax", "Softplus", "Sqrt", "Sub", "Tanh", "Transpose", "Trilu", "Where",
      "Xor"}
 )  # fmt: skip
