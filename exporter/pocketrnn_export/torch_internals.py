@@ -92,6 +92,7 @@ __all__ = [
     "parameters_of",
     "parsed_schema",
     "parts_of",
+    "past_function_modes",
     "place_in_memory",
     "relation_of",
     "renew_flat_weights",
@@ -273,9 +274,13 @@ def lists_of_traced(tolist: Callable[[Any, Callable[[Any], Any]], Any]) -> conte
 
 def values_of(tensor: Tensor) -> list[Any]:
     """`tensor.tolist()`, past every TorchFunctionMode."""
-    with torch._C.DisableTorchFunction():
+    with past_function_modes():
         values: list[Any] = tensor.tolist()
     return values
+
+
+# Runs a block past every TorchFunctionMode: each function of torch would pass all that are entered.
+past_function_modes = torch._C.DisableTorchFunction
 
 
 def whole_of(tensor: Tensor) -> Tensor:
@@ -386,12 +391,20 @@ def in_one_memory(operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any])
 def _given_as(
     operator: Any, args: Sequence[Any], kwargs: Mapping[str, Any], wanted: Callable[[Any], bool]
 ) -> list[Any]:
-    arguments = getattr(getattr(operator, "_schema", None), "arguments", ())
-    names = [one.name for one in arguments if one.alias_info is not None and wanted(one.alias_info)]
+    every, aliases = _arguments_of(operator)
+    names = [name for name, alias in aliases.items() if wanted(alias)]
     if not names:
         return []
-    given = {**dict(zip((one.name for one in arguments), args, strict=False)), **kwargs}
+    given = {**dict(zip(every, args, strict=False)), **kwargs}
     return [value for name in names for value in _pytree.tree_leaves(given.get(name)) if value is not None]
+
+
+@functools.cache
+def _arguments_of(operator: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """The names of an operator's arguments, and what is said of those that share memory with its results."""
+    arguments = getattr(getattr(operator, "_schema", None), "arguments", ())
+    aliases = {one.name: one.alias_info for one in arguments if one.alias_info is not None}
+    return tuple(one.name for one in arguments), aliases
 
 
 def flattened(tree: Any) -> tuple[list[Any], Any]:

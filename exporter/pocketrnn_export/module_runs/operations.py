@@ -18,6 +18,7 @@ from pocketrnn_export.torch_internals import (
     FunctionMode,
     flattened,
     overload_name,
+    past_function_modes,
     place_in_memory,
     without_dispatch_modes,
     written_by,
@@ -271,8 +272,9 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
 
     def whole(self, name: str, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """The result of a function of torch, noted as one operator and not by those that it consists of."""
-        step = self._step(name, flattened((args, kwargs))[0])
+        # What is asked of its weights is no operator of the module either.
         with without_dispatch_modes():
+            step = self._step(name, flattened((args, kwargs))[0])
             result = func(*args, **kwargs)
         number = self._add(step)
         for tensor in filter(_in_memory, flattened(result)[0]):
@@ -480,9 +482,10 @@ def _placed(arguments: tuple[Any, ...], places: Mapping[int, int]) -> tuple[Any,
 
 
 def _constant(tensor: Tensor) -> _Constant:
-    numbers = torch.nan_to_num(tensor.detach().reshape(-1).double(), nan=1e30, posinf=1e31, neginf=-1e31)
-    every = max(1, -(-numbers.numel() // _SAMPLED))
-    return _Constant(tuple(tensor.shape), numbers[::every].clone(), float(numbers.sum()))
+    with past_function_modes():
+        numbers = torch.nan_to_num(tensor.detach().reshape(-1).double(), nan=1e30, posinf=1e31, neginf=-1e31)
+        every = max(1, -(-numbers.numel() // _SAMPLED))
+        return _Constant(tuple(tensor.shape), numbers[::every].clone(), float(numbers.sum()))
 
 
 def _in_memory(tensor: Any) -> bool:

@@ -29,9 +29,8 @@ from pocketrnn_export.torch_internals import expression_of, flattened, folded, i
 
 __all__ = ["place_of_other_owners"]
 
-# Rows of two batches, whose numbers have so many bits; more than most kernels and dilations reach.
+# Rows of two batches; more than most kernels and dilations reach.
 _ROWS: Final = (16, 32)
-_BITS: Final = 5
 # So many more steps than rows has a text, until the program takes it.
 _STEPS: Final = (0, 24)
 # So often an operator runs with other numbers, until each result has shown whose it is.
@@ -56,6 +55,7 @@ class _Call:
         given: the arguments.
         nodes: the node that an argument is the value of.
         owners: int64, the text that each number of a tensor belongs to, -1 for none; None for what is not a tensor.
+        bits: how many the number of a text has.
     """
 
     run: Callable[[Sequence[Any]], list[Any]]
@@ -63,6 +63,7 @@ class _Call:
     given: list[Any]
     nodes: list[Any]
     owners: list[Tensor | None]
+    bits: int
 
     def owned(self) -> list[int]:
         """The arguments that hold numbers of texts."""
@@ -149,7 +150,7 @@ class _Owners(ValuesOfNodes):
             return value
         results, shape = flattened(value)
         owners = [one if isinstance(one, Tensor) else None for one in owners] + [None] * (len(kept) - len(owners))
-        found = self._found(_Call(run, n, kept, nodes, owners), results)
+        found = self._found(_Call(run, n, kept, nodes, owners, (self._rows - 1).bit_length()), results)
         self._owners[n] = folded(found, shape)
         for target in written_by(n.target, n.args, n.kwargs):
             old = self._owners.get(target)
@@ -279,13 +280,13 @@ def _told(
     Raises:
         ValueError: a result has another shape.
     """
-    seen = [torch.zeros(2, _BITS, *_shape(one), dtype=torch.bool) for one in results]
+    seen = [torch.zeros(2, call.bits, *_shape(one), dtype=torch.bool) for one in results]
     for _ in range(_DRAWS):
         base, other = (
             {i: _drawn(call, i, generator, wide=wide, base=base) for i in changing} for base in (True, False)
         )
         before = call.run(_cloned(call.given, base))
-        for bit in range(_BITS):
+        for bit in range(call.bits):
             for side in (0, 1):
                 mixed = {i: torch.where(_in_half(call.owners[i], bit, side), other[i], base[i]) for i in changing}
                 for told, one, two, result in zip(
@@ -298,7 +299,7 @@ def _told(
                     told[side, bit] |= (one != two) & ~((one != one) & (two != two))
         if all(bool((one[0] ^ one[1]).all() or (one[0] & one[1]).any()) for one in seen):
             break
-    powers = 2 ** torch.arange(_BITS)
+    powers = 2 ** torch.arange(call.bits)
     return [
         _Told(
             torch.where((one[0] ^ one[1]).all(0), (one[1] * powers.view(-1, *[1] * (one.dim() - 2))).sum(0), _NONE),

@@ -65,22 +65,26 @@ def _recurrence(
     """
     if is_stateless():
         return _without_memory(x, w, r, b, lengths, h0, c0, mode)
-    real = None if lengths is None else torch.arange(len(x)).unsqueeze(1) < lengths
+    real = None if lengths is None else (torch.arange(len(x)).unsqueeze(1) < lengths).unsqueeze(2)
+    given, there = x.unbind(), None if real is None else real.unbind()
     outputs, hidden, cells = [], [], []
     for i in range(len(r)):
         h = x.new_zeros(x.shape[1], r.shape[2]) if h0 is None else h0[i]
         c = torch.zeros_like(h) if c0 is None else c0[i]
         steps: dict[int, Tensor] = {}
         for t in reversed(range(len(x))) if i else range(len(x)):
-            new_h, new_c = one_step(x[t], h, c, w[i], r[i], None if b is None else b[i], mode)
-            if real is not None:
-                new_h, new_c = (torch.where(real[t, :, None], new, old) for new, old in ((new_h, h), (new_c, c)))
+            new_h, new_c = one_step(given[t], h, c, w[i], r[i], None if b is None else b[i], mode)
+            if there is not None:
+                new_h = torch.where(there[t], new_h, h)
+                new_c = torch.where(there[t], new_c, c) if mode == "LSTM" else c
             h, c = new_h, new_c
-            steps[t] = h if real is None else torch.where(real[t, :, None], h, torch.zeros_like(h))
+            steps[t] = h
         outputs.append(torch.stack([steps[t] for t in range(len(x))]))
         hidden.append(h)
         cells.append(c if mode == "LSTM" else torch.zeros_like(h))
-    return torch.cat(outputs, 2), torch.stack(hidden), torch.stack(cells)
+    every = torch.cat(outputs, 2)
+    every = every if real is None else torch.where(real, every, torch.zeros_like(every))
+    return every, torch.stack(hidden), torch.stack(cells)
 
 
 def _without_memory(
