@@ -8,10 +8,10 @@ import signal
 
 import pytest
 from hypothesis import settings
-from proof_sizes import fewer_sizes_are_asked, short_proofs, usual_proofs, whole_proofs
+from proof_sizes import fewer_sizes_are_asked, scant_proofs, short_proofs, usual_proofs, whole_proofs
 from sampling import SLOW_TOO
 
-__all__ = ["fewer_sizes_are_asked", "short_proofs", "usual_proofs", "whole_proofs"]
+__all__ = ["fewer_sizes_are_asked", "scant_proofs", "short_proofs", "usual_proofs", "whole_proofs"]
 
 # Small batches, and several test processes on few cores: with two threads each, tests took up to five times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -41,3 +41,5 @@ def pytest_collection_finish() -> None:
     # All modules, classes and test items live to the end. Without this, Python looks through them again and again for
     # cycles: 14 % of a test that exports, 4 % with it.
     gc.freeze()
+    # And what an export makes lives as long as it takes.
+    gc.set_threshold(50_000, 20, 100)

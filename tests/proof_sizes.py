@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 from sampling import SLOW_TOO
 
-__all__ = ["fewer_sizes_are_asked", "short_proofs", "short_sizes", "usual_proofs", "whole_proofs"]
+__all__ = ["fewer_sizes_are_asked", "scant_proofs", "short_proofs", "short_sizes", "usual_proofs", "whole_proofs"]
 
 _Cases = Callable[..., list[Any]]
 _CHOSEN: Final = ("shape_grid", "drawn_cases", "hazard_cases")
@@ -24,21 +24,49 @@ _SMALLEST: Final = 5
 # which a module is compared with its program: 512 and 64 take about 2 s of every export. A test of such lengths or
 # batches has no short proofs.
 _WHOLE: Final = {
-    "proof.every_size": {"MOST_TOKENS": 40, "MOST_TEXTS": 25},
+    "proof.every_size": {"MOST_TOKENS": 40, "MOST_TEXTS": 25, "SECONDS": 5.0},
     "proof.every_step": {"MOST_STEPS": 200},
     "comparing.cases": {"SEQUENCES": (1, 2, 17, 64, 257), "LONGEST": 3_000, "_DRAWN": 16, "_REPEATED": (1, 7, 30, 300)},
-    "intake.kept_state": {"LONGEST": 3_000},
+    "intake.kept_state": {"LONGEST": 3_000, "_LONG": 150, "_LONGER": 400, "_LONGEST": 1_500, "_SECONDS": 2.0},
     "intake.as_given": {"_SECONDS": 1.0},
+    "proof.trace_checks": {"SECONDS": 5.0},
+    "proof.each_operator": {"_SECONDS": 4.0},
+    "proof.row_owners": {"_ROWS": (16, 32)},
+    "proof.mixed_rows": {"_STEPS": (6, 3)},
+    "proof.two_runs": {"_DRAWS": 12},
+    "proof.padded_steps": {"_LENGTHS": (3, 40)},
+    "proof.tied_values": {"_STEPS": (2, 9, 40)},
     # A refusal is one export then, and not one for each rule.
     "diagnose.faulty_rules": {"SECONDS": 0.0},
 }
 # Without the longest rows, which are half of the time. Whole proofs test the findings of these rows.
 _FAST: Final = {
     "comparing.cases": {"SEQUENCES": (1, 2, 17, 64), "LONGEST": 300, "_DRAWN": 6, "_REPEATED": (1, 7, 30)},
-    "intake.kept_state": {"LONGEST": 300},
+    "intake.kept_state": {**_WHOLE["intake.kept_state"], "LONGEST": 300},
     "intake.as_given": {"_SECONDS": 0.1},
 }
-_SHORT: Final = {**_WHOLE, **_FAST, "proof.every_size": {"MOST_TOKENS": 12, "MOST_TEXTS": 6}}
+# And with fewer drawn numbers and shorter texts, where a single operator or a single call is looked at.
+_SHORT: Final = {
+    **_WHOLE,
+    **_FAST,
+    "proof.every_size": {"MOST_TOKENS": 12, "MOST_TEXTS": 6, "SECONDS": 5.0},
+    "intake.kept_state": {"LONGEST": 60, "_LONG": 20, "_LONGER": 30, "_LONGEST": 60, "_SECONDS": 2.0},
+    "proof.two_runs": {"_DRAWS": 4},
+    "proof.padded_steps": {"_LENGTHS": (3, 9)},
+    "proof.tied_values": {"_STEPS": (2, 9)},
+}
+# The forms beside the module only: nothing is looked for that no case shows.
+_SCANT: Final = {
+    **_SHORT,
+    "proof.every_size": {"MOST_TOKENS": 12, "MOST_TEXTS": 6, "SECONDS": 0.0},
+    "intake.kept_state": {"LONGEST": 60, "_LONG": 20, "_LONGER": 30, "_LONGEST": 60, "_SECONDS": 0.0},
+    "proof.trace_checks": {"SECONDS": 0.0},
+    "proof.each_operator": {"_SECONDS": 0.0},
+    "proof.row_owners": {"_ROWS": ()},
+    "proof.mixed_rows": {"_STEPS": ()},
+    "proof.padded_steps": {"_LENGTHS": ()},
+    "proof.tied_values": {"_STEPS": ()},
+}
 # How often all weights are moved to see how far rounding may move an answer.
 _DRAWS, _FEW_DRAWS = 8, 2
 
@@ -63,6 +91,17 @@ def short_proofs() -> Iterator[None]:
     proof's findings have longer ones.
     """
     with short_sizes():
+        yield
+
+
+@pytest.fixture(scope="module")
+def scant_proofs() -> Iterator[None]:
+    """Short proofs that only compare the forms with the module, which takes 80 % of the time of other short ones; where
+    slow tests run too, short ones.
+
+    For tests of what is done with a bundle, whose modules are plain.
+    """
+    with short_sizes(), _sizes({} if SLOW_TOO in os.environ else _SCANT):
         yield
 
 

@@ -14,10 +14,14 @@ __all__ = ["SLOW_TOO", "examples", "mostly_slow"]
 SLOW_TOO = "POCKETRNN_SLOW_TESTS"
 
 
-def mostly_slow(cases: Sequence[Any], every: int, first: int = 0) -> list[Any]:
-    """The cases, of which all but every n-th, from one on, are marked slow."""
+def mostly_slow(cases: Sequence[Any], every: int, first: int = 0, *, several: bool = False) -> list[Any]:
+    """The cases, of which all but every n-th, from one on, are marked slow; `several`, where each is a tuple of the
+    arguments of a test."""
     fast = range(first, len(cases), every)
-    return [case if i in fast else pytest.param(case, marks=pytest.mark.slow) for i, case in enumerate(cases)]
+    return [
+        case if i in fast else pytest.param(*(case if several else (case,)), marks=pytest.mark.slow)
+        for i, case in enumerate(cases)
+    ]
 
 
 def examples(few: int, many: int) -> int:

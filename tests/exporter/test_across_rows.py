@@ -341,7 +341,7 @@ class LastPlaceThatIsReal(CutsToItsLongest):
     "kind",
     mostly_slow(
         [CountsItsLengths, CutsToItsLongest, TakesTheLastFlat, CountsByTwoSpecials, CountsBySigns, CountsVectors,
-         LastPlaceThatIsReal], 4,
+         LastPlaceThatIsReal], 7,
     ),
 )  # fmt: skip
 def test_counts_of_ids_that_are_tried_are_lengths(kind: type[Base]) -> None:
@@ -476,7 +476,7 @@ class BeginsInATable(Base):
         return self.fc(self.gru(self.embedding(x), self.begin[:, : len(x)].contiguous())[1][-1])
 
 
-@pytest.mark.parametrize("kind", mostly_slow([LastByItsPlace, LastOfFlatPlaces, PutsByItsPlace, BeginsInATable], 2))
+@pytest.mark.parametrize("kind", mostly_slow([LastByItsPlace, LastOfFlatPlaces, PutsByItsPlace, BeginsInATable], 4))
 def test_the_place_of_a_text_may_be_where_its_own_numbers_stand(kind: type[Base]) -> None:
     right_program(kind().eval(), (torch.full((3, 7), 2), torch.tensor([7, 5, 3])))
 

@@ -26,7 +26,7 @@ from pocketrnn_export import export
 from pocketrnn_training.classifiers import checkpoint
 from pocketrnn_training.classifiers.architecture import Architecture, RecurrentClassifier
 
-pytestmark = pytest.mark.usefixtures("short_proofs")
+pytestmark = pytest.mark.usefixtures("scant_proofs")
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(user_modules.WORDS - 2))]
 LABELS = ["World", "Sports", "Business", "Sci/Tech"]
 

@@ -155,7 +155,7 @@ def test_the_owners_caches_keep_what_they_hold(tmp_path: Path) -> None:
     torch.testing.assert_close(module(torch.tensor([[5, 6, 7]])), before)
 
 
-@pytest.mark.parametrize("kind", mostly_slow(CACHES, every=4, first=2))
+@pytest.mark.parametrize("kind", mostly_slow(CACHES, 8, first=2))
 def test_a_trace_asks_no_cache_and_leaves_nothing_in_one(kind: type[Base]) -> None:
     module = kind().eval()
     program = right_program(module, (torch.full((3, 7), 2),))

@@ -22,7 +22,7 @@ def program_of(kind: type[nn.Module]) -> None:
     right_program(kind().eval(), (torch.randint(2, zoo.WORDS, (3, 7)),))
 
 
-@pytest.mark.parametrize("kind", mostly_slow(zoo.REFUSED, 7, first=5), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(zoo.REFUSED, 14, first=5), ids=lambda kind: kind.__name__)
 def test_an_error_that_only_some_texts_meet_is_no_answer(kind: type[nn.Module]) -> None:
     with pytest.raises(ExportError, match=r"_modules\.py:\d+.*caught.*\.py:\d+: .(except|with|return)"):
         program_of(kind)
@@ -35,7 +35,7 @@ def test_the_call_and_what_catches_its_error_are_named() -> None:
         program_of(zoo.Decorated)
 
 
-@pytest.mark.parametrize("kind", mostly_slow(zoo.HARMLESS, 4, first=4), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(zoo.HARMLESS, 8, first=4), ids=lambda kind: kind.__name__)
 def test_what_catches_no_answer_is_exported(kind: type[nn.Module]) -> None:
     program_of(kind)
 

@@ -36,7 +36,7 @@ WORDS = 60
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(WORDS - 2))]
 LABELS = ("World", "Sports", "Business", "Sci/Tech")
 # test_exact_proof.py tests the findings of proofs.
-pytestmark = pytest.mark.usefixtures("short_proofs")
+pytestmark = pytest.mark.usefixtures("scant_proofs")
 
 
 def exported(module: torch.nn.Module, path: Path, **more: Any) -> Path:

@@ -123,7 +123,7 @@ def text(length: int) -> tuple[str, Tensor]:
     return " ".join(VOCABULARY[i] for i in ids), ids[None]
 
 
-@pytest.mark.parametrize("kind", mostly_slow(list(BATCH), 8), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(list(BATCH), 20), ids=lambda kind: kind.__name__)
 def test_the_way_a_module_is_called_is_found_out(kind: type[nn.Module]) -> None:
     found = prepared(kind)
     assert found.convention.line == BATCH[kind]

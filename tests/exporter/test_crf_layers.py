@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tag_modules as zoo
 import torch
+from sampling import mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn import Classifier, TagOutput, TextInput
@@ -71,15 +72,15 @@ def test_a_crf_moves_labels_and_the_manifest_has_its_numbers(tagger: Classifier)
 
 @pytest.mark.parametrize(
     ("kind", "line", "where"),
-    [
+    mostly_slow([
         (zoo.WithCrf, "module.crf.decode = lambda emissions, *_, **__: emissions; module(tokens)", "crf.decode"),
         (zoo.EmissionsBesideCrf, "module(tokens)", "crf.decode"),
         (zoo.WithCrfTimeFirst, "emissions; module(tokens).transpose(0, 1)", "crf.decode"),
         (zoo.WithConstraints, "lengths[:, None])['logits']", "crf.viterbi_tags"),
         (zoo.BothWithCrf, "module.crf.decode = lambda emissions, *_, **__: []; module(tokens)[1]", "crf.decode"),
         (zoo.Tutorial, "emissions; module(tokens)", "_viterbi_decode"),
-    ],
-)
+    ], 2, first=3, several=True),
+)  # fmt: skip
 def test_what_goes_into_a_crf_and_its_numbers_are_found_out(kind: type[nn.Module], line: str, where: str) -> None:
     found = prepare(
         made(kind), lengths=None, ids=zoo.WORDS, padding_id=0, classes=5, multi_label=False, of_tokens=True
@@ -115,14 +116,16 @@ def test_labels_beside_the_emissions_are_compared(tmp_path: Path, kind: type[nn.
     assert [tag.label for tag in tagger.tag("w3 w7 w1 w9")] == [LABELS[i] for i in path]
 
 
+# As a whole; in the fast suite, the next one asks what refuses it.
+@pytest.mark.slow
 def test_a_module_that_decodes_by_rules_of_its_own_is_refused(tmp_path: Path) -> None:
-    assert decoder_of(made(zoo.OddCrf), zoo.CLASSES) == (None, "crf")
     with pytest.raises(ExportError, match=r"crf.*--no-crf"):
         exported(zoo.OddCrf, tmp_path / "tagger")
     assert not (tmp_path / "tagger").exists()
 
 
 def test_so_is_one_whose_owner_decodes_outside_of_forward() -> None:
+    assert decoder_of(made(zoo.OddCrf), zoo.CLASSES) == (None, "crf")
     module = prepare(
         made(zoo.EmissionsBesideOddCrf), lengths=None, ids=zoo.WORDS, padding_id=0, classes=5, multi_label=False,
         of_tokens=True,
@@ -132,6 +135,8 @@ def test_so_is_one_whose_owner_decodes_outside_of_forward() -> None:
     assert with_crf(module, described(TextRules()), wanted=False)[1] is None
 
 
+# As a whole; that no CRF is looked for then is held above.
+@pytest.mark.slow
 def test_the_way_out_gives_each_token_its_likeliest_label(tmp_path: Path) -> None:
     tagger = exported(zoo.OddCrf, tmp_path / "tagger", crf=False)
     assert tagger.manifest.output == TagOutput(tuple(LABELS))

@@ -101,7 +101,7 @@ def comparable() -> list[type[nn.Module]]:
     return [c for c in with_tokens if not c.__name__.startswith("_") and c is not loop_modules.CellsInTurn]
 
 
-@pytest.mark.parametrize("kind", mostly_slow(comparable(), 8), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(comparable(), 20), ids=lambda kind: kind.__name__)
 def test_the_iterations_of_loops_as_people_write_them_are_alike(kind: type[nn.Module]) -> None:
     torch.manual_seed(0)
     module = kind().eval()

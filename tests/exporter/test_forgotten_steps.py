@@ -8,16 +8,19 @@ import forgetting_modules as zoo
 import numpy as np
 import pytest
 import torch
-from sampling import mostly_slow
 from torch import nn
 
 from pocketrnn import Classifier
 from pocketrnn.classifier import logits_of_steps
 from pocketrnn_export import export
 from pocketrnn_export.proof.lasting_states import with_lasting_states
+from pocketrnn_export.proof.pytorch_run import run_in_pytorch
+from pocketrnn_export.proof.right_program import right_program
 
 
-@pytest.mark.parametrize("kind", mostly_slow(list(zoo.FORGET), 4))
+# As a whole; in the fast suite, the next one asks the program.
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", zoo.FORGET)
 def test_steps_that_are_cut_are_cut_in_the_graph(kind: type[zoo.Base], tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = kind().eval()
@@ -29,6 +32,15 @@ def test_steps_that_are_cut_are_cut_in_the_graph(kind: type[zoo.Base], tmp_path:
         with torch.no_grad():
             expected = module(torch.tensor([row])).numpy()
         np.testing.assert_allclose(logits_of_steps(classifier, [row]), expected, atol=1e-4, err_msg=str(len(row)))
+
+
+def test_the_program_cuts_what_only_a_layer_that_lasts_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zoo, "LONG", 150)
+    torch.manual_seed(0)
+    module = zoo.LastStepsIfLong().eval()
+    traced = right_program(module, (torch.full((3, 7), 2),))
+    row = torch.tensor([[7, 8, 9, 20, *[zoo.HELD] * (zoo.LONG + 40)]])
+    np.testing.assert_allclose(run_in_pytorch(traced).run((row,)), module(row).detach(), atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def prepared(kind: type[nn.Module], **options: Any) -> ExportableModule:
     return prepare(module, **{**known, **options})
 
 
-@pytest.mark.parametrize("kind", mostly_slow(list(REFUSED), 20, first=8), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(list(REFUSED), 40, first=8), ids=lambda kind: kind.__name__)
 def test_an_input_that_a_text_does_not_give_is_refused_by_name(kind: type[nn.Module]) -> None:
     with pytest.raises(ExportError) as refusal:
         prepared(kind)
@@ -123,19 +123,21 @@ def test_a_document_of_one_sentence_is_what_its_owner_says() -> None:
     assert prepared(zoo.Documents, call=line).convention.line == line
 
 
-@pytest.mark.parametrize("kind", mostly_slow(list(FOUND), 4), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(list(FOUND), 8), ids=lambda kind: kind.__name__)
 def test_what_each_input_is_given_is_found_out(kind: type[nn.Module]) -> None:
     assert prepared(kind).convention.line == FOUND[kind]
 
 
-@pytest.mark.parametrize("kind", mostly_slow(list(TOLD), 3, first=1), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(list(TOLD), 9, first=1), ids=lambda kind: kind.__name__)
 def test_what_is_assumed_of_an_input_is_told_and_kept(kind: type[nn.Module], caplog: pytest.LogCaptureFixture) -> None:
     found = prepared(kind).convention
     assert TOLD[kind] in found.provenance["assumed"]
     assert any(TOLD[kind] in record.message for record in caplog.records if record.levelname == "WARNING")
 
 
-@pytest.mark.parametrize("kind", [zoo.UnreadFurther, zoo.FirstOfArguments, zoo.LengthsInFurtherArguments])
+@pytest.mark.parametrize(
+    "kind", mostly_slow([zoo.UnreadFurther, zoo.FirstOfArguments, zoo.LengthsInFurtherArguments], 3)
+)
 def test_further_arguments_that_are_not_read_are_not_told(kind: type[nn.Module]) -> None:
     assert prepared(kind).convention.notes == ()
 
@@ -144,24 +146,24 @@ def rare_prepared(kind: type[rare.Base]) -> ExportableModule:
     return prepared(kind, ids=rare.WORDS, classes=rare.CLASSES)
 
 
-@pytest.mark.parametrize("kind", mostly_slow(list(rare.READ), 3), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(list(rare.READ), 6), ids=lambda kind: kind.__name__)
 def test_an_input_that_only_rare_texts_read_is_refused_by_name(kind: type[nn.Module]) -> None:
     with pytest.raises(ExportError, match=rare.READ[kind]) as refusal:
         rare_prepared(kind)
     assert "call=" in str(refusal.value.remedy)
 
 
-@pytest.mark.parametrize("kind", mostly_slow(list(rare.LEFT_OUT), 2), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(list(rare.LEFT_OUT), 4), ids=lambda kind: kind.__name__)
 def test_what_is_left_out_and_only_rare_texts_read_is_told(kind: type[nn.Module]) -> None:
     assert rare.LEFT_OUT[kind] in rare_prepared(kind).convention.provenance["assumed"]
 
 
-@pytest.mark.parametrize("kind", [rare.MaskThatChangesNothing, rare.UnreadKinds, rare.OneAnswerTwice])
+@pytest.mark.parametrize("kind", mostly_slow([rare.MaskThatChangesNothing, rare.UnreadKinds, rare.OneAnswerTwice], 3))
 def test_what_changes_no_answer_to_any_text_is_not_told(kind: type[nn.Module]) -> None:
     assert rare_prepared(kind).convention.notes == ()
 
 
-@pytest.mark.parametrize("kind", mostly_slow(rare.TWO, 2), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(rare.TWO, 4), ids=lambda kind: kind.__name__)
 def test_two_outputs_that_only_rare_texts_part_are_not_taken_for_one(kind: type[nn.Module]) -> None:
     with pytest.raises(ExportError, match="several heads") as refusal:
         rare_prepared(kind)
@@ -169,7 +171,7 @@ def test_two_outputs_that_only_rare_texts_part_are_not_taken_for_one(kind: type[
     assert prepared(kind, ids=rare.WORDS, classes=rare.CLASSES, call=call).convention.line == call
 
 
-@pytest.mark.parametrize("kind", [zoo.CountsWords, zoo.CountsByAnId])
+@pytest.mark.parametrize("kind", mostly_slow([zoo.CountsWords, zoo.CountsByAnId], 2))
 def test_lengths_that_are_counted_if_none_are_given_are_asked_about(kind: type[nn.Module]) -> None:
     with pytest.raises(ExportError) as refusal:
         prepared(kind)

@@ -297,7 +297,7 @@ def prepared(module: nn.Module, call: str | None = None) -> ExportableModule:
 
 
 # A list of the first call, a buffer, and a number.
-@pytest.mark.parametrize("case", mostly_slow(DEPENDS, 4), ids=lambda case: case[0].__name__)
+@pytest.mark.parametrize("case", mostly_slow(DEPENDS, 8), ids=lambda case: case[0].__name__)
 def test_a_module_whose_answers_depend_on_earlier_calls_is_refused_by_what_it_keeps(
     case: tuple[type[Base], str],
 ) -> None:
@@ -330,7 +330,7 @@ def test_a_weight_whose_data_each_call_assigns_is_named_with_what_to_write_inste
     assert "torch.renorm" in refused.value.remedy
 
 
-@pytest.mark.parametrize("kind", mostly_slow(DEPENDS_NOT, 5))
+@pytest.mark.parametrize("kind", mostly_slow(DEPENDS_NOT, 10))
 def test_what_no_answer_depends_on_may_be_kept(kind: type[Base]) -> None:
     assert prepared(kind()).convention.line == "module(tokens)"
 
@@ -353,7 +353,7 @@ def of_rare_texts(module: type[rare.Base] | nn.Module, call: str | None = None) 
 
 
 # A state, a count in a buffer and one in a number, and what stands in no attribute.
-@pytest.mark.parametrize("kind", mostly_slow(list(rare.KEEP), 4), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(list(rare.KEEP), 8), ids=lambda kind: kind.__name__)
 def test_what_only_rare_texts_read_or_write_is_refused(kind: type[rare.Base]) -> None:
     with pytest.raises(ExportError) as refused:
         of_rare_texts(kind)
@@ -363,7 +363,7 @@ def test_what_only_rare_texts_read_or_write_is_refused(kind: type[rare.Base]) ->
     assert not call or of_rare_texts(kind, call).convention.line == call
 
 
-@pytest.mark.parametrize("kind", mostly_slow(list(rare.KEEP_BY_SIZES), 3), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(list(rare.KEEP_BY_SIZES), 6), ids=lambda kind: kind.__name__)
 def test_what_one_size_writes_and_another_reads_is_refused(
     kind: type[rare.Base], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -374,6 +374,8 @@ def test_what_one_size_writes_and_another_reads_is_refused(
     assert rare.KEEP_BY_SIZES[kind] in refused.value.remedy
 
 
+# In the fast suite, what no text of any size reads is not refused either.
+@pytest.mark.slow
 def test_what_one_size_writes_and_none_reads_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(every_size, "SECONDS", 0.2)
     asked = program_of(rare.KeepsStatisticsOfLongTexts()).bounds
@@ -382,12 +384,12 @@ def test_what_one_size_writes_and_none_reads_is_not_refused(monkeypatch: pytest.
     of_rare_texts(rare.KeepsStatisticsOfLongTexts).refuse_kept(bounds)
 
 
-@pytest.mark.parametrize("kind", mostly_slow(rare.KEEP_NOTHING, 2), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(rare.KEEP_NOTHING, 6), ids=lambda kind: kind.__name__)
 def test_what_is_kept_and_flows_into_no_answer_is_not_refused(kind: type[rare.Base]) -> None:
     assert of_rare_texts(kind).convention.line == "module(tokens)"
 
 
-@pytest.mark.parametrize("kind", mostly_slow(rare.READ_ROWS, 2), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(rare.READ_ROWS, 4), ids=lambda kind: kind.__name__)
 def test_a_weight_of_a_norm_that_is_read_beside_its_look_up_is_refused_until_its_rows_have_it(
     kind: type[rare.Base],
 ) -> None:
@@ -401,7 +403,7 @@ def test_a_weight_of_a_norm_that_is_read_beside_its_look_up_is_refused_until_its
     asked(module)
 
 
-@pytest.mark.parametrize("kind", mostly_slow(rare.LOOK_UP, 1), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(rare.LOOK_UP, 2), ids=lambda kind: kind.__name__)
 def test_look_ups_alone_may_bring_rows_to_their_norm(kind: type[rare.Base]) -> None:
     assert of_rare_texts(kind).convention.line == "module(tokens)"
 
@@ -413,7 +415,7 @@ def test_what_numbers_taken_out_of_tensors_may_keep_is_said_with_the_line(kind: 
     assert f"rare_modules.py:{line}" in note
 
 
-@pytest.mark.parametrize("kind", rare.TAKE_OUT_NOTHING, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(rare.TAKE_OUT_NOTHING, 3), ids=lambda kind: kind.__name__)
 def test_where_no_number_of_a_word_is_taken_out_nothing_is_said(kind: type[rare.Base]) -> None:
     assert of_rare_texts(kind).notes == ()
 
@@ -441,6 +443,7 @@ def test_what_a_text_of_one_size_leaves_behind_for_others_is_refused(
     assert (STICKS, SticksInItsClass.scale) == ([1.0], 1.0)
 
 
+@pytest.mark.usefixtures("usual_proofs")
 @pytest.mark.parametrize("kind", mostly_slow([SticksInTheFile, SticksInAnAttribute], 2))
 def test_what_a_long_text_leaves_behind_is_seen_before_anything_is_traced(kind: type[Base]) -> None:
     with pytest.raises(ExportError, match="asked before"):

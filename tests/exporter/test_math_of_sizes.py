@@ -72,7 +72,8 @@ def test_a_number_of_a_size_is_pythons_rounded_to_float32(numbers: Callable[[Any
 
 
 @pytest.mark.parametrize(
-    "numbers", [lambda n: (round(n / 7, 1), n), lambda n: (int(n**0.7), n), lambda n: (int(math.log2(n)), n)]
+    "numbers",
+    mostly_slow([lambda n: (round(n / 7, 1), n), lambda n: (int(n**0.7), n), lambda n: (int(math.log2(n)), n)], 3),
 )
 def test_what_a_graph_rounds_otherwise_is_refused_with_its_line(numbers: Callable[[Any], tuple[Any, ...]]) -> None:
     with pytest.raises(ExportError, match=r"test_math_of_sizes.py:\d+: `"):

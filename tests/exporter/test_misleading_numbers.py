@@ -34,7 +34,7 @@ def compared(module: nn.Module, path: Path) -> None:
         np.testing.assert_allclose(beside, own, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", mostly_slow([*zoo.PACKED, *zoo.NOT_PACKED], 1), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow([*zoo.PACKED, *zoo.NOT_PACKED], 5), ids=lambda kind: kind.__name__)
 def test_the_bundle_answers_as_the_module_and_so_does_its_packed_file(kind: type[nn.Module], tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = kind().eval()
@@ -48,7 +48,7 @@ def test_the_bundle_answers_as_the_module_and_so_does_its_packed_file(kind: type
             pack(tmp_path / "b", tmp_path / "b.prnn")
 
 
-@pytest.mark.parametrize("kind", mostly_slow(zoo.REFUSED, 1), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(zoo.REFUSED, 2), ids=lambda kind: kind.__name__)
 def test_what_asks_other_rows_or_calls_is_refused(kind: type[nn.Module], tmp_path: Path) -> None:
     torch.manual_seed(0)
     with pytest.raises(ExportError, match=r"batch|values"):

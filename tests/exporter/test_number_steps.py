@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from sampling import mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn import Classifier
@@ -75,7 +76,7 @@ READ_ON = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", READ_ON)
+@pytest.mark.parametrize("name", mostly_slow(READ_ON, 4))
 def test_a_graph_read_step_by_step_answers_as_it_does_to_the_whole(name: str) -> None:
     content = graph(*READ_ON[name])
     step, size = step_of_graph(content)
@@ -101,7 +102,7 @@ REFUSED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("said", REFUSED)
+@pytest.mark.parametrize("said", mostly_slow(REFUSED, 3))
 def test_a_graph_that_cannot_read_on_is_refused_with_the_reason(said: str) -> None:
     with pytest.raises(ExportError, match=said) as error:
         step_of_graph(graph(*REFUSED[said]))

@@ -26,6 +26,7 @@ from number_modules import (
     Unread,
     Window,
 )
+from sampling import mostly_slow
 from torch import Tensor, nn
 
 from pocketrnn import Classifier, LabelOutput, NumberInput, TextInput, ValueOutput, verify
@@ -121,7 +122,7 @@ def test_a_module_of_one_number_of_steps_is_told_how_to_say_it(tmp_path: Path) -
         export(Window().eval(), tmp_path / "b", **XYZ)
 
 
-@pytest.mark.parametrize("kind", [OverNumbers, Unread])
+@pytest.mark.parametrize("kind", mostly_slow([OverNumbers, Unread], 2))
 def test_attention_over_numbers_and_inputs_that_are_not_read_are_no_hindrance(
     kind: Callable[[], nn.Module], tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ import padding_modules as modules
 import pytest
 import torch
 from click.testing import CliRunner
+from made_once import made_once
 from padding_modules import MODULES, Reads
 from sampling import mostly_slow
 from torch import Tensor, nn
@@ -168,7 +169,7 @@ OTHERS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", mostly_slow(MODULES, 16))
+@pytest.mark.parametrize("kind", mostly_slow(MODULES, 24))
 def test_the_ids_that_a_module_takes_for_padding_are_found(kind: type[Reads]) -> None:
     found = prepared(kind)
     expected = set() if kind.__name__ in RIGHT else OTHERS.get(kind.__name__, {1})
@@ -396,8 +397,13 @@ def test_what_a_batch_does_is_said_with_the_word(tmp_path: Path, caplog: pytest.
     assert classifier.manifest.graph.alone == (1,)
 
 
+@made_once
+def prepared_once(kind: type[Reads]) -> ExportableModule:
+    return prepared(kind)
+
+
 def effect(kind: type[Reads], texts: list[list[int]], **more: Any) -> Any:
-    one = prepared(kind)
+    one = prepared_once(kind)
     given = {
         "padding_id": 1, "widths": Widths(), "most": None, "takes_lengths": one.takes_lengths, "one_text": False,
         "multi_label": False, **more,

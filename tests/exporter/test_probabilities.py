@@ -134,14 +134,14 @@ def refusal(module: nn.Module, classes: int, **options: Any) -> ExportError:
     return raised.value
 
 
-@pytest.mark.parametrize("name", mostly_slow(list(ONE_SIGN), 10))
+@pytest.mark.parametrize("name", mostly_slow(list(ONE_SIGN), 2))
 def test_numbers_of_one_sign_are_asked_about(name: str) -> None:
     refusal(ending(ONE_SIGN[name], 1), 1)
     refusal(ending(ONE_SIGN[name], 4), 4, multi_label=True)
     assert prepared(ending(ONE_SIGN[name], 1), 1, gives="logits").convention.gives == "logits, as its owner says"
 
 
-@pytest.mark.parametrize("name", mostly_slow(list(SUMS), 4))
+@pytest.mark.parametrize("name", mostly_slow(list(SUMS), 3))
 def test_numbers_that_sum_to_one_are_asked_about(name: str) -> None:
     classes = 2 if name == "beside its own" else 4
     refusal(ending(SUMS[name], classes), classes)
@@ -218,7 +218,7 @@ def rare_prepared(kind: type[rare.Base], classes: int = rare.CLASSES, **options:
     return prepared(module, classes, ids=rare.WORDS, **options)
 
 
-@pytest.mark.parametrize("kind", mostly_slow(list(rare.BEHIND), 2), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(list(rare.BEHIND), 4), ids=lambda kind: kind.__name__)
 def test_a_softmax_with_something_behind_it_is_not_left_out(kind: type[rare.Base]) -> None:
     classes = rare.BEHIND[kind]
     with pytest.raises(ExportError, match="--gives probabilities"):
@@ -232,7 +232,7 @@ def test_a_softmax_with_something_behind_it_is_not_left_out(kind: type[rare.Base
     assert (classes == 1) == (found.convention.provenance.get("assumed") is None)
 
 
-@pytest.mark.parametrize("kind", mostly_slow(list(rare.MOVED), 3), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(list(rare.MOVED), 2), ids=lambda kind: kind.__name__)
 def test_what_gives_probabilities_another_shape_or_place_is_nothing_behind_them(kind: type[rare.Base]) -> None:
     found = rare_prepared(kind, rare.MOVED[kind])
     assert found.convention.activation is not None

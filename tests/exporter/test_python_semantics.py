@@ -222,7 +222,7 @@ def test_prints_of_other_threads_are_heard(capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().out == "another's\nafter\n"
 
 
-@pytest.mark.parametrize("kind", [idiom_modules.NewGru, idiom_modules.NewFromAWeight])
+@pytest.mark.parametrize("kind", mostly_slow([idiom_modules.NewGru, idiom_modules.NewFromAWeight], 2))
 def test_torchscript_with_a_state_of_one_batch_is_refused_before_it_runs(kind: type[nn.Module], tmp_path: Path) -> None:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what torch.jit.trace says of sizes

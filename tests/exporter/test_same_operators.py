@@ -9,6 +9,7 @@ import copied_modules as zoo
 import pytest
 import torch
 from proof_sizes import short_sizes
+from sampling import mostly_slow
 from torch import nn
 
 from pocketrnn.errors import ExportError
@@ -28,7 +29,7 @@ def compared(module: nn.Module) -> None:
     refuse_other_operators(prepared.given, cases)
 
 
-@pytest.mark.parametrize("kind", zoo.OTHERS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(zoo.OTHERS, 4), ids=lambda kind: kind.__name__)
 def test_what_runs_other_operators_than_the_module_is_refused_with_the_line(kind: type[zoo.Base]) -> None:
     torch.manual_seed(0)
     with pytest.raises(ExportError, match="operators") as refusal:
@@ -37,7 +38,7 @@ def test_what_runs_other_operators_than_the_module_is_refused_with_the_line(kind
     assert "copied_modules.py:" in refusal.value.problem
 
 
-@pytest.mark.parametrize("kind", zoo.ALIKE, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(zoo.ALIKE, 3), ids=lambda kind: kind.__name__)
 def test_what_runs_the_same_operators_is_not_refused(kind: type[zoo.Base]) -> None:
     torch.manual_seed(0)
     compared(kind())

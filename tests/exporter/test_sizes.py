@@ -88,7 +88,7 @@ def test_where_pytorch_fails_beyond_a_size_that_is_a_stated_limit(case: tuple[ty
 
 
 @pytest.mark.usefixtures("usual_proofs")
-@pytest.mark.parametrize("case", mostly_slow(size_modules.REFUSED, 6, first=1), ids=lambda case: case[0].__name__)
+@pytest.mark.parametrize("case", mostly_slow(size_modules.REFUSED, 12, first=1), ids=lambda case: case[0].__name__)
 def test_what_cannot_be_honoured_is_refused_with_the_line(case: tuple[type[nn.Module], str]) -> None:
     kind, reason = case
     with pytest.raises(ExportError, match=reason), with_its_line():

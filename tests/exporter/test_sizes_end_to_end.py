@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sampling import mostly_slow
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -113,7 +114,7 @@ def test_a_size_that_pytorch_cannot_take_is_a_limit_that_the_runtime_keeps(tmp_p
         classifier.classify(too_long)
 
 
-@pytest.mark.parametrize("positions", [63, 40, 16, 7])
+@pytest.mark.parametrize("positions", mostly_slow([63, 40, 16, 7], 2))
 def test_a_module_that_takes_few_tokens_is_asked_so_few(positions: int) -> None:
     # Texts beside others are of 17 and 64 tokens where a module answers such.
     asked: dict[str, Any] = {"lengths": None, "padding_id": 1, "classes": 3, "multi_label": False}

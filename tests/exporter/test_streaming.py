@@ -14,7 +14,7 @@ import user_modules
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sampling import SLOW_TOO, examples
+from sampling import SLOW_TOO, examples, mostly_slow
 
 from pocketrnn import Classifier, verify
 from pocketrnn.bundle import manifest
@@ -36,7 +36,7 @@ VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(WORDS - 2))]
 LABELS = ("World", "Sports", "Business", "Sci/Tech")
 RULES = TextRules(unknown_id=0, empty_id=0, padding_id=1)
 # Texts are compared with their prefixes here; what a proof finds is tested in test_exact_proof.py.
-pytestmark = pytest.mark.usefixtures("short_proofs")
+pytestmark = pytest.mark.usefixtures("scant_proofs")
 
 
 def classifier_of(
@@ -98,7 +98,7 @@ def test_the_proof_covers_the_step_graph_and_verify_replays_it(bundles: list[Pat
         assert verify(bundle).replays[-1].how == "each as a stream"
 
 
-@pytest.mark.parametrize("cell", ["gru", "qrnn"])
+@pytest.mark.parametrize("cell", mostly_slow(["gru", "qrnn"], 2))
 def test_a_graph_with_lengths_is_made_into_a_step_graph_that_answers_as_its_module(cell: str) -> None:
     module = classifier_of(cell, 1, "max").eval()
     example = (torch.ones(2, 5, dtype=torch.int64), torch.tensor([5, 3]))

@@ -70,7 +70,7 @@ FOUND = {
 }
 
 
-@pytest.mark.parametrize("kind", FOUND)
+@pytest.mark.parametrize("kind", mostly_slow(FOUND, 4))
 def test_how_a_tagger_is_called_and_how_its_axes_stand_is_found_out(kind: type[nn.Module]) -> None:
     assert prepared(kind).convention.line == FOUND[kind]
 
@@ -147,7 +147,7 @@ REFUSED: dict[type[nn.Module], str] = {
 }
 
 
-@pytest.mark.parametrize("kind", REFUSED)
+@pytest.mark.parametrize("kind", mostly_slow(REFUSED, 3))
 def test_what_labels_no_tokens_is_refused(kind: type[nn.Module]) -> None:
     with pytest.raises(ExportError, match=REFUSED[kind]):
         prepared(kind)

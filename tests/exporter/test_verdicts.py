@@ -24,7 +24,7 @@ from pocketrnn_export.forms.quantized import Storage
 from pocketrnn_export.mobile import mobile
 from pocketrnn_export.packing import pack
 
-pytestmark = pytest.mark.usefixtures("short_proofs")
+pytestmark = pytest.mark.usefixtures("scant_proofs")
 WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(40))]
 LABELS = ["no", "yes"]
 PRIVATE = "w3 w4 my w5 secret"

@@ -385,7 +385,7 @@ BEGINNING = [
 
 
 @pytest.mark.usefixtures("short_proofs")
-@pytest.mark.parametrize("kind", mostly_slow(BEGINNING, 5))
+@pytest.mark.parametrize("kind", mostly_slow(BEGINNING, 15))
 def test_the_line_that_is_proposed_names_all_states_and_exports(kind: type[nn.Module], tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = kind()
@@ -434,7 +434,7 @@ class AsksForAnything(Encoder):
         return self.fc(self.steps(tokens)[:, window.long().sum() + 100])
 
 
-@pytest.mark.parametrize("kind", [FailsAtOnce, AsksForAnything])
+@pytest.mark.parametrize("kind", mostly_slow([FailsAtOnce, AsksForAnything], 2))
 def test_no_line_is_proposed_that_does_not_run(kind: type[nn.Module], tmp_path: Path) -> None:
     with pytest.raises(ExportError) as caught:
         export(kind(), tmp_path / "b", labels=["a", "b"], vocabulary=WORDS)
@@ -489,7 +489,7 @@ class DrawsAfterACall(Draws):
 
 
 @pytest.mark.parametrize(
-    "kind", [Draws, DrawsByPython, DrawsByNumpy, DrawsByItsOwn, DrawsByItsOwnOfNumpy, DrawsAfterACall]
+    "kind", mostly_slow([Draws, DrawsByPython, DrawsByNumpy, DrawsByItsOwn, DrawsByItsOwnOfNumpy, DrawsAfterACall], 3)
 )
 def test_the_line_that_draws_random_numbers_is_named(kind: type[nn.Module], tmp_path: Path) -> None:
     torch.manual_seed(0)

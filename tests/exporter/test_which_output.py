@@ -138,7 +138,7 @@ def prepared(made: Made, classes: int, widths: Widths | None = None, **options: 
     return prepare(module, classes=classes, widths=widths, **{**known, **options})
 
 
-@pytest.mark.parametrize("name", mostly_slow(list(FOLLOWING), 4))
+@pytest.mark.parametrize("name", mostly_slow(list(FOLLOWING), 9))
 def test_numbers_that_follow_the_number_of_tokens_are_no_answer(name: str) -> None:
     made, classes, widths, said = FOLLOWING[name]
     with pytest.raises(ExportError, match=said) as refusal:
@@ -146,7 +146,7 @@ def test_numbers_that_follow_the_number_of_tokens_are_no_answer(name: str) -> No
     assert "max_width" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("name", mostly_slow(list(LEFT_OUT), 4))
+@pytest.mark.parametrize("name", mostly_slow(list(LEFT_OUT), 8))
 def test_an_answer_that_is_left_out_is_told_and_stands_in_the_bundle(
     name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -157,7 +157,7 @@ def test_an_answer_that_is_left_out_is_told_and_stands_in_the_bundle(
     assert any(left in record.message for record in caplog.records if record.levelno == logging.WARNING)
 
 
-@pytest.mark.parametrize("name", DEEPER)
+@pytest.mark.parametrize("name", mostly_slow(DEEPER, 4))
 def test_a_second_head_is_asked_about_wherever_it_lies(name: str) -> None:
     kind, place = DEEPER[name]
     with pytest.raises(ExportError, match="several heads") as refusal:
@@ -165,7 +165,7 @@ def test_a_second_head_is_asked_about_wherever_it_lies(name: str) -> None:
     assert place in refusal.value.problem
 
 
-@pytest.mark.parametrize("name", COMPUTED)
+@pytest.mark.parametrize("name", mostly_slow(COMPUTED, 5))
 def test_an_answer_that_code_computes_is_asked_about_with_both_lines(name: str) -> None:
     kind, place = COMPUTED[name]
     with pytest.raises(ExportError) as refusal:
@@ -182,7 +182,7 @@ def test_an_answer_that_code_computes_is_asked_about_with_both_lines(name: str) 
     assert not torch.allclose(*taken)
 
 
-@pytest.mark.parametrize("name", COMPUTED_UNSEEN)
+@pytest.mark.parametrize("name", mostly_slow(COMPUTED_UNSEEN, 3))
 def test_code_of_an_answer_that_is_not_called_is_told(name: str) -> None:
     kind, said = COMPUTED_UNSEEN[name]
     assert said in prepared(lambda: zoo.Computed(kind, 3), 3).convention.provenance["left_out"]
@@ -196,7 +196,7 @@ def test_the_logits_of_a_distribution_are_exported(tmp_path: Path) -> None:
     np.testing.assert_allclose(given, module(torch.tensor([[5, 6]])).probs.detach(), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", mostly_slow(list(NOTHING_LEFT_OUT), 3))
+@pytest.mark.parametrize("name", mostly_slow(list(NOTHING_LEFT_OUT), 6))
 def test_what_belongs_to_the_answer_is_not_told(name: str) -> None:
     made, classes, suffix = NOTHING_LEFT_OUT[name]
     found = prepared(made, classes).convention
@@ -204,7 +204,7 @@ def test_what_belongs_to_the_answer_is_not_told(name: str) -> None:
     assert "left_out" not in found.provenance
 
 
-@pytest.mark.parametrize("name", mostly_slow(list(OTHER), 3))
+@pytest.mark.parametrize("name", mostly_slow(list(OTHER), 7))
 def test_numbers_that_are_rather_something_else_are_asked_about(name: str) -> None:
     made, classes, said = OTHER[name]
     with pytest.raises(ExportError, match=said):
@@ -213,17 +213,21 @@ def test_numbers_that_are_rather_something_else_are_asked_about(name: str) -> No
 
 @pytest.mark.parametrize(
     ("made", "classes", "widths", "options"),
-    [
-        (OTHER["next letter"][0], zoo.WORDS, ANY, {"call": "module(tokens)"}),
-        (zoo.Rating, 2, ANY, {"call": "module(tokens) - 3", "gives": "logits"}),
-        (zoo.Rating, 2, ANY, {"gives": "logits"}),
-        (OTHER["state"][0], 3, ANY, {"call": "module(tokens)[1]"}),
-        (OTHER["features"][0], 3, ANY, {"call": "module(tokens)['features']"}),
-        (FOLLOWING["of a width"][0], 4, THREE, {}),
-        (FOLLOWING["weights"][0], 4, THREE, {}),
-        (FOLLOWING["steps alone"][0], 3, THREE, {"call": "module(tokens)[:, :3]"}),
-        (FOLLOWING["of one text"][0], 4, ANY, {}),
-    ],
+    mostly_slow(
+        [
+            (OTHER["next letter"][0], zoo.WORDS, ANY, {"call": "module(tokens)"}),
+            (zoo.Rating, 2, ANY, {"call": "module(tokens) - 3", "gives": "logits"}),
+            (zoo.Rating, 2, ANY, {"gives": "logits"}),
+            (OTHER["state"][0], 3, ANY, {"call": "module(tokens)[1]"}),
+            (OTHER["features"][0], 3, ANY, {"call": "module(tokens)['features']"}),
+            (FOLLOWING["of a width"][0], 4, THREE, {}),
+            (FOLLOWING["weights"][0], 4, THREE, {}),
+            (FOLLOWING["steps alone"][0], 3, THREE, {"call": "module(tokens)[:, :3]"}),
+            (FOLLOWING["of one text"][0], 4, ANY, {}),
+        ],
+        4,
+        several=True,
+    ),
 )
 def test_the_ways_out_lead_on(made: Made, classes: int, widths: Widths, options: dict[str, Any]) -> None:
     expected = options.get("call", "module(tokens)" if made is zoo.Rating else "module(tokens)[0]")
@@ -269,7 +273,7 @@ class LargestStates(zoo.Base):
         return self.fc(self.steps(x).max(1).values)  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize(("classes", "sign"), [(1, -1.0), (4, -1.0), (1, 0.3)])
+@pytest.mark.parametrize(("classes", "sign"), mostly_slow([(1, -1.0), (4, -1.0), (1, 0.3)], 3, several=True))
 def test_the_sign_of_the_last_layer_below_a_maximum_is_not_asked_about(classes: int, sign: float) -> None:
     found = prepared(lambda: LargestStates(classes, sign), max(2, classes)).convention
     assert found.gives.startswith("logits: numbers")
@@ -306,7 +310,7 @@ class OfSamples(nn.Module):
         return self.score(steps) if self.other is None else self.other(steps[:, -1]), self.fc(steps[:, -1])
 
 
-@pytest.mark.parametrize("named", [{"labels": list("abcdef")}, {"values": list("abcdef")}])
+@pytest.mark.parametrize("named", mostly_slow([{"labels": list("abcdef")}, {"values": list("abcdef")}], 2))
 def test_numbers_that_follow_the_steps_of_a_sequence_are_no_answer(named: dict[str, Any], tmp_path: Path) -> None:
     said = rf"4 numbers .* 6 {next(iter(named))} \(answer\[1\]; answer\[0\] .* sequence\)"
     with pytest.raises(ExportError, match=said):
