@@ -26,7 +26,7 @@ from pocketrnn_export.vocabularies.owners_texts import OwnersText
 from pocketrnn_export.vocabularies.pipeline import named_rules
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary
 
-pytestmark = pytest.mark.usefixtures("short_proofs")
+pytestmark = pytest.mark.usefixtures("scant_proofs")
 WORDS = ["<unk>", "<pad>", "<s>", "</s>", *(f"w{i}" for i in range(40))]
 TEXTS = ("w1,w2", "w3;w4!", "w5w6", "unheard-of")
 FRAMED = TextRules("external", padding_id=1, first_id=2, last_id=3)

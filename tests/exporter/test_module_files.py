@@ -22,7 +22,7 @@ from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name import module_name
 from pocketrnn_export.intake.weights_file import load_weights, read_weights
 
-pytestmark = pytest.mark.usefixtures("short_proofs")
+pytestmark = pytest.mark.usefixtures("scant_proofs")
 # Written by a real torchtext 0.18; its make.py says how.
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "torchtext018"
 

@@ -20,7 +20,7 @@ from pocketrnn.errors import InputError
 MODEL = f"{Path(__file__).with_name('number_modules.py')}:LastStep"
 RECORDING = np.random.default_rng(0).normal(0, 2, (23, 3)).round(3)
 
-pytestmark = pytest.mark.usefixtures("short_proofs")
+pytestmark = pytest.mark.usefixtures("scant_proofs")
 
 
 def run(*arguments: object, input: str | None = None) -> Result:  # noqa: A002 - click's name

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from sampling import mostly_slow
 from torch import nn
 
 from pocketrnn import verify
@@ -35,7 +36,7 @@ from pocketrnn_export.vocabularies.owners_texts import OwnersText, answers_in_wo
 from pocketrnn_export.vocabularies.rules_file import read_rules
 from pocketrnn_export.vocabularies.vocabulary import read_vocabulary, text_rules
 
-pytestmark = pytest.mark.usefixtures("short_proofs")
+pytestmark = pytest.mark.usefixtures("scant_proofs")
 SYLLABLES = [a + b for a in "bdfgklmnprst" for b in ("ab", "em", "il", "on", "ur")]
 WORDS = ["<unk>", "<pad>", *SYLLABLES]
 LABELS = ["World", "Sports", "Business", "Science"]
@@ -152,14 +153,18 @@ TURNED = [LABELS[2], LABELS[0], LABELS[3], LABELS[1]]
 
 @pytest.mark.parametrize(
     ("given", "said"),
-    [
-        ({"labels": TURNED}, f"order: {', '.join(LABELS)}"),
-        ({"vocabulary": SHUFFLED}, "vocabulary, .*rules"),
-        ({"cut": 12}, r"--max-tokens 12 "),
-        ({"padded": 120}, r"--rules .*\"min_width\": 120"),
-    ],
+    mostly_slow(
+        [
+            ({"labels": TURNED}, f"order: {', '.join(LABELS)}"),
+            ({"vocabulary": SHUFFLED}, "vocabulary, .*rules"),
+            ({"cut": 12}, r"--max-tokens 12 "),
+            ({"padded": 120}, r"--rules .*\"min_width\": 120"),
+        ],
+        2,
+        several=True,
+    ),
 )
-@pytest.mark.parametrize("how", ["tokens", "text"])
+@pytest.mark.parametrize("how", ["tokens", pytest.param("text", marks=pytest.mark.slow)])
 def test_a_difference_is_refused_with_the_likely_cause(
     given: dict[str, Any], said: str, how: str, tmp_path: Path
 ) -> None:

@@ -25,7 +25,7 @@ from pocketrnn_export.mobile import mobile
 from pocketrnn_training.classifiers import checkpoint
 from pocketrnn_training.classifiers.architecture import Architecture, RecurrentClassifier
 
-pytestmark = pytest.mark.usefixtures("short_proofs")
+pytestmark = pytest.mark.usefixtures("scant_proofs")
 WORDS = 60
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(WORDS - 2))]
 LABELS = ("World", "Sports", "Business", "Sci/Tech")

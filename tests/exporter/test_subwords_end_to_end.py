@@ -27,7 +27,7 @@ pytest.importorskip("tokenizers")
 
 from tokenizer_families import SENTENCES, families, texts
 
-pytestmark = pytest.mark.usefixtures("short_proofs")
+pytestmark = pytest.mark.usefixtures("scant_proofs")
 FAMILIES = families()
 MODULE = """
 import torch

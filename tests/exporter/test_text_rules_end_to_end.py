@@ -24,7 +24,7 @@ from pocketrnn_export.vocabularies.rules_file import read_rules
 from pocketrnn_export.vocabularies.vocabulary import Vocabulary
 from pocketrnn_training.classifiers.architecture import Architecture, RecurrentClassifier
 
-pytestmark = pytest.mark.usefixtures("short_proofs")
+pytestmark = pytest.mark.usefixtures("scant_proofs")
 WORDS = [
     "<pad>", "<unk>", "<sos>", "<eos>", "good", "bad", "film", "plot", "great", "awful", "the", "a", "was", "is", "it",
     "and", "not", "cant", "won't", "actor",

@@ -20,7 +20,7 @@ from pocketrnn_export.packing import pack
 from pocketrnn_training import evaluate, fit
 from pocketrnn_training.rows.sequences import Recording, labelled_sequences
 
-pytestmark = pytest.mark.usefixtures("short_proofs")
+pytestmark = pytest.mark.usefixtures("scant_proofs")
 TEXTS = ["so good", "so bad", "a good film", "a bad film"] * 8
 
 
