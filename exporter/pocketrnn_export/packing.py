@@ -76,6 +76,7 @@ from pocketrnn_export.progress import told_on_stderr
 from pocketrnn_export.proof.chosen_cases import cases_for_graph, widths_of
 from pocketrnn_export.proof.end_to_end import end_to_end
 from pocketrnn_export.proof.integer_products import products_compared
+from pocketrnn_export.proof.packed_tags import tags_compared
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
 if TYPE_CHECKING:
@@ -192,6 +193,11 @@ def _packed(
     if manifest.stream is not None:
         step = read_graph(folder / manifest.stream.file, manifest.stream.sha256)
     elif streaming:
+        if manifest.output.of_tokens:
+            raise InputError(
+                f"{manifest.name} gives a label for each token, and a stream answers for a text.",
+                "Pack it without --streaming.",
+            )
         limits = manifest.graph.limits
         if isinstance(manifest.input, NumberInput):
             check_carrying(manifest.input, limits)
@@ -208,8 +214,8 @@ def packable(bundle: str | Path, arithmetic: Arithmetic = "float32") -> tuple[Pa
 
     Raises:
         BundleError: there is no such bundle, or it is damaged.
-        InputError: it is packed already, its graph is not an ONNX file, the engine takes no text by its rules, or its
-            labels are of tokens; or it gives values, and integers are asked for.
+        InputError: it is packed already, its graph is not an ONNX file, or the engine takes no text by its rules; or
+            integers are asked for, and it gives values or labels of tokens.
 
     Example:
         >>> packable("ag_news")[1].name
@@ -221,10 +227,10 @@ def packable(bundle: str | Path, arithmetic: Arithmetic = "float32") -> tuple[Pa
     manifest = manifests.read(folder)
     if isinstance(manifest.input, TextInput):
         check_packable(manifest.input.rules, manifest.name)
-    if manifest.output.of_tokens:
+    if arithmetic == "int8" and manifest.output.of_tokens:
         raise InputError(
-            f"{manifest.name} gives a label for each token, and a packed file gives one for a text.",
-            "Use the bundle as it is: by Classifier.load in Python, or its graph by onnxruntime in other languages.",
+            f"{manifest.name} gives a label for each token, and what integers change is measured by labels of texts.",
+            "Pack it in float32.",
         )
     if arithmetic == "int8" and manifest.output.activation == "values":
         raise InputError(
@@ -333,6 +339,7 @@ def _packed_and_proven(manifest: Manifest, content: bytes, step: bytes | None) -
         if step is not None and made.stream is not None:
             compared += _as_the_step_graph(file, step_form(step, made.stream, plan.rows), made.stream, plan, answers)
         rules = [] if plan.rows is None else [number_rules_compared(file, plan.rows, made.numbers)]
+        rules += [tags_compared(file, plan.texts)] if made.output.of_tokens else []
     # The bundle's own proof stays part of the proof; the golden examples are still those of its module.
     parity = verdict(plan, compared, answers)
     made = replace(made, parity=replace(parity, comparisons=(*parity.comparisons, *rules)))

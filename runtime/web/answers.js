@@ -35,8 +35,10 @@ export function readDocument(packed, more) {
     (document.thresholds === undefined || areThresholds(document) ? undefined : "thresholds");
   if (fault) throw new BundleError(`The packed file holds no valid document: ${fault} is missing or wrong.`, MAKE_AGAIN);
   const { labels, activation, labels_of } = document;
-  if (labels_of !== undefined)
-    throw new BundleError(`${document.name} gives a label for each token, and not one for a text.`, "Use it in Python: Classifier.tag.");
+  const ofTokens = packed.call("labels_tokens", packed.classifier) === 1;
+  if (labels_of !== undefined && !ofTokens)
+    throw new BundleError(`${document.name} gives a label for each token, and not one for a text.`, "Pack the bundle, and use tag() of native.js.");
+  if (labels_of !== (ofTokens ? "tokens" : undefined)) throw contradiction();
   const read = packed.call("gives_values", packed.classifier) ? 2 : packed.call("is_multi_label", packed.classifier);
   if (labels.length !== packed.classes || labels.some((label, i) => packed.string("label", i) !== label) || activation !== ACTIVATIONS[read])
     throw contradiction();

@@ -16,8 +16,11 @@ export const STATUS = {
   WAITING: 19,
   MISSING: 21,
   LARGE: 29,
+  PLACES: 31,
 };
 
+// The label of a token that has none.
+const NO_LABEL = 2 ** 32 - 1;
 const LARGEST_FILE = 2 ** 31 - 1;
 const LARGEST_MEMORY = 2 ** 32;
 const PAGE = 2 ** 16;
@@ -217,30 +220,53 @@ export class Packed {
 
   /** One text's ids. */
   encode(text) {
-    const { at, bytes } = this.#placed(text);
-    return this.#ids(aligned(at + bytes), "encode", at, bytes);
+    const { end, given } = this.#placedText(text);
+    return this.#ids(aligned(end), "encode", ...given);
   }
 
   /** The ids of a text that is cut already, of its tokens. */
   encodeTokens(tokens) {
-    const ends = this.base + ALIGN;
-    const at = aligned(ends + 4 * tokens.length);
-    this.reserve(at + tokens.reduce((sum, token) => sum + 3 * token.length, 0) - this.base);
-    let end = at;
-    tokens.forEach((token, i) => {
-      end = writeString(token, this.bytes, end);
-      this.wordsAt(ends + 4 * i, 1)[0] = end - at;
-    });
-    return this.#ids(aligned(end), "encode_tokens", at, ends, tokens.length);
+    const { end, given } = this.#placedTokens(tokens);
+    return this.#ids(aligned(end), "encode_tokens", ...given);
   }
 
   #ids(work, name, ...given) {
+    const { start, count } = this.#found(work, name, ...given);
+    return Array.from(new Int32Array(this.bytes.buffer, start, count));
+  }
+
+  /** The tags of a text, or of a list of its tokens: where each stands, by bytes or tokens, the number of its label, or undefined, and
+   * its probability. */
+  tags(given) {
+    const { end, given: placed } = isString(given) ? this.#placedText(given) : this.#placedTokens(given);
+    const { start, count } = this.#found(aligned(end), isString(given) ? "tag" : "tag_tokens", ...placed);
+    const probabilities = new Float32Array(this.bytes.buffer, start, 4 * count);
+    return Array.from({ length: count }, (_, i) => {
+      const [from, to, label] = this.wordsAt(start + 16 * i, 3);
+      return { start: from, end: to, label: label === NO_LABEL ? undefined : label, probability: probabilities[4 * i + 3] };
+    });
+  }
+
+  /** Where labels are of tokens, the logits of each id: an array of rows. */
+  tokenLogits(ids) {
+    const { classes } = this;
+    const given = this.base + ALIGN;
+    const logits = aligned(given + 4 * ids.length);
+    const work = aligned(logits + 4 * classes * ids.length);
+    this.reserve(work - this.base);
+    this.wordsAt(given, ids.length).set(ids);
+    this.check(this.answered(work, () => this.call("token_logits", this.classifier, given, ids.length, logits, work, this.base)));
+    return ids.map((_, i) => new Float32Array(this.bytes.buffer, logits + 4 * classes * i, classes).slice());
+  }
+
+  /** Where something stands that a function of the engine has made, and how many of it there are. */
+  #found(work, name, ...given) {
     const status = this.answered(work, () =>
       this.call(name, this.classifier, ...given, this.base + 4, this.base + 8, work, this.base),
     );
     this.check(status);
     const [, start, count] = this.wordsAt(this.base, 3);
-    return Array.from(new Int32Array(this.bytes.buffer, start, count));
+    return { start, count };
   }
 
   /** Whether the rules may make these ids of some text: a status. */
@@ -354,6 +380,23 @@ export class Packed {
     const at = this.base + ALIGN;
     this.reserve(ALIGN + 3 * text.length);
     return { at, bytes: writeString(text, this.bytes, at) - at };
+  }
+
+  #placedText(text) {
+    const { at, bytes } = this.#placed(text);
+    return { end: at + bytes, given: [at, bytes] };
+  }
+
+  #placedTokens(tokens) {
+    const ends = this.base + ALIGN;
+    const at = aligned(ends + 4 * tokens.length);
+    this.reserve(at + tokens.reduce((sum, token) => sum + 3 * token.length, 0) - this.base);
+    let end = at;
+    tokens.forEach((token, i) => {
+      end = writeString(token, this.bytes, end);
+      this.wordsAt(ends + 4 * i, 1)[0] = end - at;
+    });
+    return { end, given: [at, ends, tokens.length] };
   }
 
   /** Ask with all memory from `work` on, and with more as long as more is wanted. */

@@ -13,11 +13,39 @@ export interface Prediction extends Answer {
   top: Answer[];
 }
 
-/** A golden example: what the classifier answered where it was made. */
+/** A part of a text: by UTF-16 unit of the text as it was given, `end` not included; of a list of tokens, by token. */
+export interface Place {
+  start: number;
+  end: number;
+}
+
+/** One token's label. */
+export interface Tag extends Answer, Place {
+  token: string;
+}
+
+/** Some tokens that follow each other and are one thing; the label is without its prefix. */
+export interface Span extends Place {
+  label: string;
+  text: string;
+}
+
+/** The tags of one text; `untagged` are the tokens that the rules cut off or drop. */
+export interface Tags {
+  text: string | string[];
+  tags: Tag[];
+  untagged: (Place & { token: string })[];
+  spans: Span[];
+}
+
+/** The spans that labels stand for: BIO, IOBES, BILOU, BMES and plain ones. */
+export function spansOf(tags: Tag[], text: string | string[]): Span[];
+
+/** A golden example: what the classifier answered where it was made; where labels are of tokens, logits for each id. */
 export interface Example {
   text: string;
   ids: number[];
-  logits: number[];
+  logits: number[] | number[][];
 }
 
 /** The content of the bundle's classifier.json, but the vocabulary; docs/format.md describes it. */
@@ -27,6 +55,8 @@ export interface Manifest {
   activation: "softmax" | "sigmoid";
   thresholds?: number[];
   priors?: Record<string, Record<string, number>>;
+  /** Where each token has a label, and a text none: Classifier.tag. */
+  labels_of?: "tokens";
   text: { tokenizer: string; [member: string]: unknown };
   graph: { [member: string]: unknown };
   parity: { tolerance: number; [member: string]: unknown };
@@ -96,6 +126,10 @@ export class Classifier {
   predictLabels(texts: Iterable<string>, threshold?: number, options?: AmongOptions): Promise<string[][]>;
   /** The engine's own answers. */
   logits(texts: Iterable<string>): Promise<Float32Array[]>;
+  /** A label for each token of a text, or of the list of its tokens. */
+  tag(given: string | string[]): Promise<Tags>;
+  /** The same for each of several. */
+  predictTags(texts: Iterable<string | string[]>): Promise<Tags[]>;
   /** Check the sha256 and answer the golden examples anew; the largest difference of a logit. */
   verify(): Promise<number>;
   /** A text that arrives in fragments; `saved` is what a stream's `save` gave. */

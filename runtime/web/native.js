@@ -12,10 +12,12 @@
  * methods.
  */
 
-import { contradiction, readDocument } from "./answers.js";
-import { BundleError, bytesOf, InputError, isBytes, isString, opened, STATUS } from "./engine.js";
-import { checkedText, LIMITS, listed, OF_TEXTS, TextClassifier, whichOf } from "./texts.js";
+import { contradiction, isListOf, readDocument } from "./answers.js";
+import { BundleError, bytesOf, EngineError, InputError, isBytes, isString, opened, STATUS } from "./engine.js";
+import { spansOf } from "./tags.js";
+import { checkedText, LIMITS, listed, OF_TEXTS, rowsOf, TextClassifier, unitsOf, whichOf } from "./texts.js";
 
+export { spansOf } from "./tags.js";
 export { BundleError, InputError, LimitError, PocketRNNError } from "./engine.js";
 
 // So many texts are answered in one call of the engine.
@@ -40,7 +42,8 @@ function documentOf(packed) {
   if (packed.channels)
     throw new BundleError("The packed file takes sequences of numbers.", "Use NumberClassifier of numbers.js, or load for either kind.");
   const document = readDocument(packed, OF_TEXTS);
-  if (document.examples.some(({ logits }) => logits.length !== packed.classes)) throw contradiction();
+  const fits = (e) => rowsOf(e).every((row) => row.length === packed.classes) && (document.labels_of === undefined ? 1 : e.ids.length) === rowsOf(e).length;
+  if (!document.examples.every(fits)) throw contradiction();
   return document;
 }
 
@@ -63,6 +66,7 @@ export class Classifier extends TextClassifier {
    * @throws LimitError a text is beyond the classifier's limits.
    */
   async logits(texts) {
+    this.#checkWhole();
     const given = listed(texts);
     const packed = this._engine;
     const rows = [];
@@ -78,12 +82,66 @@ export class Classifier extends TextClassifier {
   }
 
   /**
+   * A label for each token of a text, of a file that was packed of a tagger.
+   *
+   * @param given a text; or the list of its tokens, where your code splits texts: `start` and `end` then count tokens.
+   * @returns { text, tags, untagged, spans }: for each token { token, label, probability, start, end }, by UTF-16 unit of the text
+   *   as it was given; the tokens without a label, which the rules cut off or drop; and what spansOf makes of the tags.
+   * @throws LimitError the text is beyond the classifier's limits.
+   * @throws InputError the file labels texts, or the places of the tokens are not known.
+   */
+  async tag(given) {
+    if (this.manifest.labels_of !== "tokens")
+      throw new InputError(`${this.name} gives a label for a text, and none for its tokens.`, "Use classify() or predict().");
+    return this.#tagged(given);
+  }
+
+  /** The tags of each of several texts, in their order. */
+  async predictTags(texts) {
+    const given = listed(texts);
+    return Promise.all(given.map((text) => this.tag(text)));
+  }
+
+  #tagged(given) {
+    const isText = isString(given);
+    if (!isText && !isListOf(given, isString)) throw new InputError(`A text must be a string or a list of strings, not ${typeof given}.`, "Give the text, or its tokens.");
+    const packed = this._engine;
+    let found;
+    try {
+      found = packed.tags(given);
+    } catch (error) {
+      if (!(error instanceof EngineError)) throw error;
+      if (isText) this.#refuse(error.status, given);
+      throw this._failed(error.message, error.status);
+    }
+    const [begins, ends] = isText ? [unitsOf(given), unitsOf(given)] : [(at) => at, (at) => at];
+    const all = found.map(({ start, end, label, probability }) => {
+      const [from, to] = [begins(start), ends(end)];
+      return { token: isText ? given.slice(from, to) : given[from], label: this.labels[label], probability, start: from, end: to };
+    });
+    const tags = all.filter(({ label }) => label !== undefined);
+    const untagged = all.filter(({ label }) => label === undefined).map(({ token, start, end }) => ({ token, start, end }));
+    return { text: given, tags, untagged, spans: spansOf(tags, given) };
+  }
+
+  async _rows(texts) {
+    if (this.manifest.labels_of !== "tokens") return super._rows(texts);
+    return texts.map((text) => this._asked(() => this._engine.tokenLogits(this.encode(text))));
+  }
+
+  #checkWhole() {
+    if (this.manifest.labels_of === "tokens")
+      throw new InputError(`${this.name} gives a label for each token, and none for a text.`, "Use tag() or predictTags().");
+  }
+
+  /**
    * A text that arrives in fragments, answered for after each: `stream.push("Wall St. ")`.
    *
    * @param saved what `stream.save()` gave, here or in another program with the same file, to go on from there.
    * @throws InputError the file was packed of a bundle without streams, or `saved` is damaged or another file's.
    */
   stream(saved) {
+    this.#checkWhole();
     if (saved !== undefined && !isBytes(saved)) throw new InputError("saved is not bytes.", "Give what stream.save() gave.");
     return new Stream({
       saved: saved && bytesOf(saved),
@@ -99,7 +157,7 @@ export class Classifier extends TextClassifier {
         "Pack the bundle with --streaming, which classifiers allow that read in one direction.",
       );
     const whole = "Classify such a text as a whole.";
-    const remedy = { [STATUS.UNDECIDED]: whole, [STATUS.WAITING]: whole, [STATUS.SAVED]: "Begin the stream again from its text." }[status];
+    const remedy = { [STATUS.UNDECIDED]: whole, [STATUS.WAITING]: whole, [STATUS.SAVED]: "Begin the stream again from its text.", [STATUS.PLACES]: "Split the text yourself, and give the list of its tokens." }[status];
     return remedy ? new InputError(sentence, remedy) : super._failed(sentence, status, which);
   }
 

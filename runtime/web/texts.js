@@ -8,11 +8,14 @@ import { checkDigest, InputError, isString, LimitError, STATUS } from "./engine.
 export const EXTERNAL = "external";
 export const LIMITS = new Set([STATUS.TOO_SHORT, STATUS.TOO_LONG, STATUS.NO_WORD]);
 
+/** The rows of logits of a golden example: of a text one, of its tokens one for each id. */
+export const rowsOf = ({ logits }) => (isListOf(logits, Array.isArray) && logits.length ? logits : [logits]);
+
 /** Further members of the document of a classifier of texts. */
 export const OF_TEXTS = {
   text: (value) => isString(value?.tokenizer),
   examples: (value) =>
-    isListOf(value, (e) => isString(e?.text) && isListOf(e.ids, Number.isInteger) && isListOf(e.logits, Number.isFinite)),
+    isListOf(value, (e) => isString(e?.text) && isListOf(e.ids, Number.isInteger) && rowsOf(e).every((row) => isListOf(row, Number.isFinite))),
 };
 
 /** A classifier of texts. */
@@ -31,17 +34,8 @@ export class TextClassifier extends AnyClassifier {
    * these are its code points. */
   words(text) {
     const places = this._engine.words(checkedText(text));
-    const ends = [];
-    let [bytes, units] = [0, 0];
-    for (const place of places) {
-      for (; bytes < place; units++) {
-        const code = text.codePointAt(units);
-        bytes += code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
-        units += code > 0xffff;
-      }
-      ends.push(units);
-    }
-    return Array.from({ length: ends.length / 2 }, (_, i) => [ends[2 * i], ends[2 * i + 1]]);
+    const units = unitsOf(text);
+    return Array.from({ length: places.length / 2 }, (_, i) => [units(places[2 * i]), units(places[2 * i + 1])]);
   }
 
   /** Whether the classifier takes this text: one beyond its limits is refused with a LimitError. */
@@ -64,15 +58,20 @@ export class TextClassifier extends AnyClassifier {
     const { examples, text: rules } = this.manifest;
     // Texts that are split elsewhere are given as ids.
     const given = examples.map(({ text, ids }) => (rules.tokenizer === EXTERNAL ? ids : text));
-    const together = await this.logits(given);
+    const together = await this._rows(given);
     let largest = 0;
-    for (const [i, { text, ids, logits }] of examples.entries()) {
-      const which = JSON.stringify(text.slice(0, 40));
-      if (this.encode(given[i]).join() !== ids.join()) throw this._answers.notAsMade(which, "it becomes other token ids");
-      for (const answer of [together[i], (await this.logits([given[i]]))[0]])
-        largest = Math.max(largest, this._answers.difference(which, answer, logits));
+    for (const [i, example] of examples.entries()) {
+      const which = JSON.stringify(example.text.slice(0, 40));
+      if (this.encode(given[i]).join() !== example.ids.join()) throw this._answers.notAsMade(which, "it becomes other token ids");
+      for (const rows of [together[i], (await this._rows([given[i]]))[0]])
+        rowsOf(example).forEach((logits, k) => (largest = Math.max(largest, this._answers.difference(which, rows[k], logits))));
     }
     return largest;
+  }
+
+  /** The rows of logits of each text, as a golden example has them. */
+  async _rows(texts) {
+    return (await this.logits(texts)).map((row) => [row]);
   }
 
   _failed(sentence, status, which) {
@@ -105,6 +104,20 @@ export class TextClassifier extends AnyClassifier {
     if (ids.length > most) return STATUS.TOO_LONG;
     return graph.limits?.real_token && ids.every((id) => id === text.padding_id) ? STATUS.NO_WORD : STATUS.OK;
   }
+}
+
+/** A function from the bytes before a place of a text to its UTF-16 units; asked from the begin to the end, or anywhere. */
+export function unitsOf(text) {
+  let [bytes, units] = [0, 0];
+  return (place) => {
+    if (place < bytes) [bytes, units] = [0, 0];
+    for (; bytes < place; units++) {
+      const code = text.codePointAt(units);
+      bytes += code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+      units += code > 0xffff;
+    }
+    return units;
+  };
 }
 
 /** Which text it is, as the begin of a sentence. */

@@ -27,7 +27,7 @@ from pocketrnn_export.description import Description
 from pocketrnn_export.forms.onnx.onnx_graph import ONNX
 from pocketrnn_export.intake.exportable import ExportableModule, prepare
 from pocketrnn_export.mobile import mobile
-from pocketrnn_export.packing import packable
+from pocketrnn_export.packing import pack, packable
 from pocketrnn_export.proof.chosen_cases import cases_for
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
@@ -208,8 +208,10 @@ def test_other_forms_of_a_tagger_are_made_or_refused_by_name(tmp_path: Path) -> 
         Classifier.load(tmp_path / "mobile").predict_tags(texts)[1].spans
         == Classifier.load(tmp_path / "tagger").predict_tags(texts)[1].spans
     )
-    with pytest.raises(InputError, match=r"Classifier\.load"):
-        packable(tmp_path / "tagger")
+    with pytest.raises(InputError, match="float32"):
+        packable(tmp_path / "tagger", "int8")
+    with pytest.raises(InputError, match="--streaming"):
+        pack(tmp_path / "tagger", tmp_path / "streams.prnn", streaming=True, progress=False)
     with pytest.raises(InputError, match="each token"):
         compress(tmp_path / "tagger", tmp_path / "small")
 
@@ -308,9 +310,12 @@ def test_the_command_exports_a_tagger_and_refuses_what_none_has(
     given = ["export", "tagger.py:Tagger", "--random-weights", "--vocabulary", "words.txt", "--labels", "O,B-PER,B-LOC"]
     code, said = command(*given, "-o", "people")
     assert (code, "--labels-of tokens" in said) == (1, True)
-    for option in (["--compress"], ["--streaming"], ["--profile", "packed"]):
+    for option in (["--compress"], ["--streaming"], ["--profile", "edge"]):
         code, said = command(*given, "--labels-of", "tokens", *option, "-o", "people")
-        assert (code, option[0] in said) == (2, True)
+        assert (code, " ".join(option) in said) == (2, True)
+    code, said = command(*given, "--labels-of", "tokens", "--profile", "packed", "-o", "people.prnn")
+    assert (code, "3 labels of tokens" in said) == (0, True), said
+    assert command("classify", "-b", "people.prnn", "--conll", "Ada in Berlin")[1].count("\t") == 3
     code, said = command(*given, "--labels-of", "tokens", "--no-torchscript", "-o", "people")
     assert (code, "3 labels of tokens" in said) == (0, True), said
     assert command("classify", "-b", "people", "--conll", "Ada in Berlin")[1].count("\t") == 3

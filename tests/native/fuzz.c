@@ -93,7 +93,7 @@ static int opens(struct opened *o, int way)
     return 1;
 }
 
-static int is_known(int status) { return status >= PRNN_OK && status <= PRNN_LARGE; }
+static int is_known(int status) { return status >= PRNN_OK && status <= PRNN_PLACES; }
 
 /* The numbers before the last linear layer, where a program has one. */
 static void embed(const prnn *classifier, const int32_t *ids, size_t count)
@@ -130,6 +130,44 @@ static void encode_tokens(const prnn *classifier, const char *text, size_t bytes
         if (status != PRNN_MEMORY || size > MOST_MEMORY)
             return;
     }
+}
+
+static void keep(const prnn *classifier, int status, const prnn_number *logits);
+
+/* The tags of a text, or of two tokens of it, and the logits of some ids, where labels are of tokens. */
+static void tag(const prnn *classifier, const char *text, size_t bytes)
+{
+    uint32_t half = (uint32_t)bytes / 2, ends[] = {half, (uint32_t)bytes}, classes = prnn_classes(classifier);
+    for (int as_tokens = 0; as_tokens < 2; as_tokens++)
+        for (size_t size = 1 << 10;;) {
+            const struct prnn_tagged *tags;
+            size_t count, given = size, most = as_tokens ? 2 : bytes;
+            void *memory = exactly(size);
+            int status = as_tokens ? prnn_tag_tokens(classifier, text, ends, 2, &tags, &count, memory, &size)
+                                   : prnn_tag(classifier, text, bytes, &tags, &count, memory, &size);
+            CHECK(is_known(status) && (status != PRNN_MEMORY || size > given));
+            CHECK((status == PRNN_LABELS) == !prnn_labels_tokens(classifier));
+            for (size_t i = 0; status == PRNN_OK && i < count; i++) {
+                CHECK(tags[i].start <= tags[i].end && tags[i].end <= most);
+                CHECK(tags[i].label == PRNN_NO_LABEL || tags[i].label < classes);
+            }
+            free(memory);
+            if (status != PRNN_MEMORY || size > MOST_MEMORY)
+                break;
+        }
+    int32_t ids[] = {0, 0, 0};
+    prnn_number *logits = exactly(3 * classes * sizeof *logits);
+    for (size_t size = 1 << 10;;) {
+        void *memory = exactly(size);
+        int status = prnn_token_logits(classifier, ids, 3, logits, memory, &size);
+        CHECK(is_known(status));
+        free(memory);
+        if (status != PRNN_MEMORY || size > MOST_MEMORY) {
+            keep(classifier, status, logits);
+            break;
+        }
+    }
+    free(logits);
 }
 
 /* The status of a text, after its ids were held against the classifier's. */
@@ -327,6 +365,7 @@ static void answer(const prnn *classifier, const char *text, size_t bytes)
     prnn_number *logits = exactly(prnn_classes(classifier) * sizeof *logits);
     encode(classifier, text, bytes);
     encode_tokens(classifier, text, bytes);
+    tag(classifier, text, bytes);
     int answered = classify(classifier, text, bytes, logits);
     keep(classifier, answered, logits);
     if (answered == PRNN_OK) {
@@ -355,7 +394,7 @@ static void read_all(const prnn *classifier)
                 read += (unsigned char)text[k];
             for (size_t k = 0; k < count; k++)
                 read += (unsigned)ids[k];
-            for (size_t k = 0; k < prnn_classes(classifier); k++)
+            for (size_t k = 0; k < prnn_classes(classifier) * (prnn_labels_tokens(classifier) ? count : 1); k++)
                 read += golden[k] > 0;
         }
     for (uint32_t i = 0; i < prnn_examples(classifier) && i < 64; i++) {
@@ -416,7 +455,7 @@ static void leave_rules(unsigned char *file)
     memset(file + 84, 0, 20);
     for (int section = 5; section < 9; section++)
         memset(file + 132 + 8 * section, 0, 4);
-    memset(file + 128 + 8 * 9, 0, 8);
+    memset(file + 128 + 8 * 9, 0, 16);
 }
 
 static void fuzz_rules(const uint8_t *data, size_t bytes)

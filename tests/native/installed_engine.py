@@ -40,9 +40,33 @@ def near(given: Sequence[float], expected: Sequence[float]) -> bool:
     )
 
 
+def logits_of_ids(engine: Packed, ids: list[int]) -> list[float]:
+    """The logits of each id, one after the other's, where labels are of tokens."""
+    logits, status = array.array("f", bytes(4 * len(ids) * len(engine.labels()))), bytearray(1)
+    engine.logits_of_ids(array.array("i", ids), array.array("q", [len(ids)]), logits, status)
+    check(status[0] == _engine.OK, ids)
+    return list(logits)
+
+
+def are_tagged(engine: Packed, vector: dict[str, Any]) -> bool:
+    """Whether a text is tagged as a line says, whose places are bytes."""
+    text = vector["text"]
+    found = [
+        (*(len(text[:at].encode("utf-8", "surrogatepass")) for at in row[:2]), *row[2:]) for row in engine.tag(text)
+    ]
+    expected = vector["tags"]
+    return len(found) == len(expected) and all(
+        list(one[:3]) == other[:3] and near([one[3] or 0.0], [other[3] or 0.0])
+        for one, other in zip(found, expected, strict=True)
+    )
+
+
 def is_refused(engine: Packed, text: str) -> bool:
     try:
-        engine.logits(text)
+        if engine.labels_tokens():
+            engine.tag(text)
+        else:
+            engine.logits(text)
     except EngineError:
         return True
     return False
@@ -84,12 +108,16 @@ def texts() -> int:
             if "said" in vector:
                 check(is_refused(engine, vector["text"]), (file.name, vector["text"], vector["said"]))
                 continue
+            if "tags" in vector:
+                check(are_tagged(engine, vector), (file.name, vector["text"], "tags"))
+                continue
             logits = engine.logits(vector["text"])
             check(near(logits, vector["logits"]), (file.name, vector["text"], logits))
             if "probabilities" in vector:
                 check(near(engine.probabilities(logits), vector["probabilities"]), (file.name, vector["text"]))
         for text, ids, logits in [] if engine.channels() else engine.examples():
-            check(engine.encode(text) == ids and near(engine.logits(text), logits), (file.name, text, "golden"))
+            answer = logits_of_ids(engine, ids) if engine.labels_tokens() else engine.logits(text)
+            check(engine.encode(text) == ids and near(answer, logits), (file.name, text, "golden"))
             count += 1
     return count
 

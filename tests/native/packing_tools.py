@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from torch import nn
 
 from pocketrnn.bundle import manifest as manifests
-from pocketrnn.bundle.manifest import INTEGERS, Comparison, Example, Graph, Manifest, Parity, StepGraph
-from pocketrnn.bundle.output import LabelOutput
+from pocketrnn.bundle.manifest import INTEGERS, Comparison, Example, Graph, Limits, Manifest, Parity, StepGraph
+from pocketrnn.bundle.output import LabelOutput, TagOutput
 from pocketrnn.bundle.packed_file import PackedProgram, graph_entry, step_entry, to_packed
 from pocketrnn.errors import PocketRNNError
-from pocketrnn.text import TextRules
+from pocketrnn.text import AnyTextRules, TextRules
 from pocketrnn.text.text_input import TextInput
 from pocketrnn_export.comparing.cases import Widths
 from pocketrnn_export.description import Description
@@ -28,7 +29,16 @@ from pocketrnn_native._engine import OK
 if TYPE_CHECKING:
     from pocketrnn_native import Packed
 
-__all__ = ["graph_of", "logits_of", "packed_bundle", "packed_graph", "packed_manifest", "program_of_folder"]
+__all__ = [
+    "graph_of",
+    "logits_of",
+    "packed_bundle",
+    "packed_graph",
+    "packed_manifest",
+    "packed_tagger",
+    "program_of_folder",
+    "tagger_program",
+]
 
 
 def packed_bundle(folder: Path) -> bytes:
@@ -80,6 +90,63 @@ def packed_graph(
         stream=step_entry(program),
         examples=(Example(vocabulary[2], (2,), (0.0,) * len(labels)),),
         parity=Parity(1e-5, (Comparison("packed", reference, "nothing", 1, 1, 0.0, 0),)),
+    )
+    return to_packed(manifest, program)
+
+
+class Tagger(nn.Module):
+    """Labels each token by a layer that reads both ways, with weights that stand for themselves."""
+
+    def __init__(self, words: int, labels: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(words, 3)
+        self.rnn = nn.LSTM(3, 2, batch_first=True, bidirectional=True)
+        self.fc = nn.Linear(4, labels)
+        for parameter in self.parameters():
+            numbers = torch.arange(parameter.numel()) * 37 % 29 / 16 - 0.875
+            parameter.data = numbers.reshape(parameter.shape)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        answer: torch.Tensor = self.fc(self.rnn(self.embedding(tokens))[0])
+        return answer
+
+
+def tagger_program(words: int, labels: int) -> tuple[Graph, PackedProgram]:
+    """The entry and the program of a tagger of so many words."""
+    names = tuple(map(str, range(labels)))
+    given = TextInput(TextRules(padding_id=1), tuple(map(str, range(words))))
+    prepared = prepare(
+        Tagger(words, labels).eval(), lengths=None, ids=words, padding_id=1, classes=labels, multi_label=False,
+        of_tokens=True,
+    )  # fmt: skip
+    form = ONNX.make(prepared, Description("tagger", given, TagOutput(names), {}), ())
+    assert isinstance(form.entry, Graph)
+    return form.entry, program_of(form.content, form.entry, padding_id=1).finished(None)
+
+
+def packed_tagger(
+    made: tuple[Graph, PackedProgram],
+    rules: AnyTextRules,
+    vocabulary: tuple[str, ...],
+    output: TagOutput,
+    *,
+    name: str = "tagger",
+    text: str = "",
+    limits: Limits | None = None,
+) -> bytes:
+    """A tagger of these text rules as the bytes of a packed file, whose golden example is a text."""
+    (entry, program), given, labels = made, TextInput(rules, vocabulary), output.labels
+    ids = given.encoder().encode(text)
+    with torch.no_grad():
+        rows = Tagger(len(vocabulary), len(labels)).eval()(torch.tensor([ids]))[0].numpy()
+    manifest = Manifest(
+        name=name,
+        input=given,
+        output=output,
+        graph=replace(graph_entry(entry, program), limits=limits),
+        torchscript=None,
+        examples=(Example(text, tuple(ids), tuple(tuple(float(str(one)) for one in row) for row in rows)),),
+        parity=Parity(1e-5, (Comparison("packed", "onnx", "nothing", 1, 1, 0.0, 0),)),
     )
     return to_packed(manifest, program)
 

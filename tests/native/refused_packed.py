@@ -18,7 +18,8 @@ __all__ = ["File", "changed", "refused"]
 
 DOCUMENT, LABELS, RULES, STOPS = Section.DOCUMENT, Section.LABELS, Section.RULES, Section.STOPS
 VOCABULARY, VALUES = Section.VOCABULARY, Section.VALUES
-OPS, WEIGHTS, EXAMPLES, STEP = Section.OPS, Section.WEIGHTS, Section.EXAMPLES, Section.STEP
+OPS, WEIGHTS, EXAMPLES = Section.OPS, Section.WEIGHTS, Section.EXAMPLES
+STEP, TAGS = Section.STEP, Section.TAGS
 _VALUE = 52
 _INTEGERS = Storage.INTEGERS_BY_COLUMN
 _LARGE = 0x7FFFFFF0
@@ -271,7 +272,7 @@ CHANGES["more examples than any file may have"] = lambda f: f.put(100, (1 << 14)
 BASES = (
     *("words", "streams", "axes", "integers", "trigrams", "subwords-wordpiece", "subwords-gpt2", "subwords-unigram"),
     *("subwords-ranks", "subwords-clusters", "subwords-longer-runs", "streams-wordpiece"),
-    *("numbers-gesture", "numbers-load"),
+    *("numbers-gesture", "numbers-load", "tags", "tags-subwords"),
 )
 
 
@@ -487,6 +488,32 @@ NUMBER_CHANGES: dict[str, dict[str, Change]] = {
 }
 
 
+TAG_CHANGES: dict[str, dict[str, Change]] = {
+    "tags": {
+        "tags of fewer bytes than their head": lambda f: f.put(128 + 8 * TAGS + 4, 4),
+        "tags behind the end": lambda f: f.put(128 + 8 * TAGS, _LARGE & ~63),
+        "a third way to decode": lambda f: f.put(f.section(TAGS), 2),
+        "a CRF of numbers that nobody reads": lambda f: f.put(f.section(TAGS), 0),
+        "marks of a tokenizer that knows none": lambda f: f.put(f.section(TAGS) + 4, 1),
+        "more marks than there are numbers for": lambda f: f.put(f.section(TAGS) + 4, _LARGE),
+        "a number of a CRF that is infinite": lambda f: f.put(f.section(TAGS) + 12, 0x7FF00000),
+        "a number of a CRF that is NaN": lambda f: f.put(f.section(TAGS) + 12, 0xFFF80000),
+        "labels of tokens that are right by themselves": lambda f: f.put(68, 1),
+        "labels of tokens beside a step": lambda f: f.put(128 + 8 * STEP, f.section(OPS), 24),
+        "examples of fewer logits than tokens": lambda f: f.put(
+            128 + 8 * EXAMPLES + 4, f.word(128 + 8 * EXAMPLES + 4) - 4
+        ),
+    },
+    "tags-subwords": {
+        "marks that end before they begin": lambda f: f.put(f.section(TAGS) + 8, f.word(f.section(TAGS) + 12) + 1),
+        "marks that are not in order": lambda f: f.put(f.section(TAGS) + 16, 0x80),
+        "marks beyond all code points": lambda f: f.put(
+            f.section(TAGS) + 4 + 8 * f.word(f.section(TAGS) + 4), 0x110000
+        ),
+    },
+}
+
+
 def refused(files: Mapping[str, bytes]) -> list[dict[str, Any]]:
     """The lines of refused.jsonl.
 
@@ -506,7 +533,11 @@ def refused(files: Mapping[str, bytes]) -> list[dict[str, Any]]:
         ("streams", STEP_CHANGES, OPENED, False),
         ("streams-wordpiece", SUBWORD_STEP_CHANGES, OPENED, False),
         ("integers", INTEGER_CHANGES, OPENED, False),
-        *((name, changes, OPENED, False) for name, changes in (*SUBWORD_CHANGES.items(), *NUMBER_CHANGES.items())),
+        *(
+            (name, changes, OPENED, False)
+            for of in (SUBWORD_CHANGES, NUMBER_CHANGES, TAG_CHANGES)
+            for name, changes in of.items()
+        ),
         ("words", ANSWER_CHANGES, ANSWERED, False),
         ("trigrams", COSTLY_TO_OPEN, OPENED, True),
         *((name, changes, ANSWERED, True) for name, changes in COSTLY_CHANGES.items()),

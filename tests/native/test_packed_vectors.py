@@ -15,6 +15,7 @@ import operation_vectors
 import pytest
 import refused_packed
 import subword_vectors
+import tag_vectors
 from packing_tools import packed_bundle
 
 from pocketrnn import Classifier, verify
@@ -31,6 +32,7 @@ BUNDLES = sorted(path.parent for path in VECTORS.glob("*/classifier.json"))
 OPERATIONS = sorted(operation_vectors.FILES)
 SUBWORDS = sorted(subword_vectors.FILES)
 STREAMS = sorted(subword_vectors.STREAMS)
+TAGGERS = sorted(tag_vectors.FILES)
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
@@ -91,9 +93,40 @@ def test_what_must_be_refused_is(vector: dict[str, Any], tmp_path: Path) -> None
             Classifier.load(path).classify("the team wins")
 
 
-@pytest.mark.parametrize("name", [bundle.name for bundle in BUNDLES] + OPERATIONS + SUBWORDS + STREAMS)
+@pytest.mark.parametrize("name", [bundle.name for bundle in BUNDLES] + OPERATIONS + SUBWORDS + STREAMS + TAGGERS)
 def test_a_file_verifies(name: str) -> None:
     assert verify(PACKED / f"{name}.prnn").name == name
+
+
+@pytest.mark.parametrize("name", TAGGERS)
+def test_a_file_of_a_tagger_is_current(name: str) -> None:
+    made, vectors = tag_vectors.made(name), lines_of(PACKED / f"{name}.jsonl")
+    assert (PACKED / f"{name}.prnn").read_bytes() == made.content, "Run scripts/make_test_vectors."
+    for vector, again in zip(vectors, made.vectors, strict=True):
+        assert (vector["ids"], vector.get("said")) == (again["ids"], again.get("said"))
+        for one, other in zip(vector.get("tags", ()), again.get("tags", ()), strict=True):
+            assert one[:3] == other[:3]
+            assert one[3] == pytest.approx(other[3], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", TAGGERS)
+def test_the_program_tags_the_lines_as_the_vectors_say(name: str, program: Path) -> None:
+    vectors = [
+        vector for vector in lines_of(PACKED / f"{name}.jsonl")
+        if "tags" in vector and not {"\n", "\r", "\0", "\x1f"} & set(vector["text"])
+    ]  # fmt: skip
+    given = [vector["text"].encode("utf-8", "surrogatepass") for vector in vectors]
+    line = [str(program), str(PACKED / f"{name}.prnn")]
+    done = subprocess.run(
+        line, input=b"".join(one + b"\n" for one in given), capture_output=True, timeout=60, check=True
+    )
+    expected = b""
+    for text, vector in zip(given, vectors, strict=True):
+        for start, end, label, _ in vector["tags"]:
+            named = b"_" if label is None else tag_vectors.LABELS[label].encode()
+            expected += text[start:end] + b"\t" + named + b"\n"
+        expected += b"\n"
+    assert done.stdout == expected
 
 
 @pytest.mark.parametrize("name", STREAMS)
@@ -134,7 +167,7 @@ def test_the_program_answers_the_vectors_as_they_say(bundle: Path, program: Path
         assert float(probability) == pytest.approx(max(vector["probabilities"]), abs=2e-4)
 
 
-@pytest.mark.parametrize("name", ["streams", *OPERATIONS, *SUBWORDS, *STREAMS])
+@pytest.mark.parametrize("name", ["streams", *OPERATIONS, *SUBWORDS, *STREAMS, *TAGGERS])
 def test_the_program_verifies_a_file_and_refuses_what_must_be(name: str, program: Path, tmp_path: Path) -> None:
     line = [str(program), "--verify", str(PACKED / f"{name}.prnn")]
     assert subprocess.run(line, capture_output=True, timeout=60, check=False).returncode == 0
@@ -231,4 +264,4 @@ def test_the_packed_vectors_hold_every_operation_and_stay_small() -> None:
             codes.add(int(words[at]))
             at += int(words[at + 1])
     assert codes == set(range(18))
-    assert sum(path.stat().st_size for path in PACKED.iterdir()) < 790_000
+    assert sum(path.stat().st_size for path in PACKED.iterdir()) < 820_000

@@ -149,7 +149,7 @@ def test_the_page_is_ready_with_ag_news_small_in_a_megabyte(seen: dict[str, Any]
     files = sorted(urlsplit(url).path.rpartition("/")[2] for url in seen["readyRequests"] if url.startswith("http"))
     assert files == [
         "answers.js", "classifier.prnn", "contributions.js", "engine.js", "index.html", "native.js", "page.css",
-        "page.js", "pocketrnn.wasm", "so_far.js", "texts.js",
+        "page.js", "pocketrnn.wasm", "so_far.js", "tags.js", "texts.js",
     ]  # fmt: skip
 
 

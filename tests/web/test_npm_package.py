@@ -54,7 +54,7 @@ def test_the_package_holds_the_engine_and_what_speaks_to_it_alone(project: Path)
     installed = project / "node_modules" / "pocketrnn"
     assert sorted(path.name for path in installed.iterdir()) == [
         "LICENSE", "README.md", "answers.js", "engine.js", "native.d.ts", "native.js", "numbers.d.ts", "numbers.js",
-        "package.json", "pocketrnn-plain.wasm", "pocketrnn.wasm", "texts.js",
+        "package.json", "pocketrnn-plain.wasm", "pocketrnn.wasm", "tags.js", "texts.js",
     ]  # fmt: skip
     manifest = json.loads((installed / "package.json").read_text(encoding="utf-8"))
     assert "dependencies" not in manifest

@@ -278,10 +278,15 @@ def _check_what_is_measured(options: dict[str, Any]) -> None:
 
 def _check_labels_of(options: dict[str, Any]) -> None:
     """Refuse forms that no bundle has whose labels are of tokens."""
-    forms = {"--compress": options["compress"], "--streaming": options["streaming"], "--profile": options["profile"]}
+    forms = {
+        "--compress": options["compress"],
+        "--streaming": options["streaming"],
+        "--profile edge": options["profile"] == "edge",
+        "--arithmetic int8": options["arithmetic"] == "int8",
+    }
     if options["labels_of"] == "tokens" and (asked := [name for name, wanted in forms.items() if wanted]):
         raise click.UsageError(
-            f"{asked[0]} is of classifiers of texts: a bundle whose labels are of tokens answers by onnxruntime alone."
+            f"{asked[0]} is of classifiers of texts: one whose labels are of tokens has no such form. Leave it out."
         )
 
 

@@ -158,6 +158,11 @@ static int classified(const prnn *classifier, const char *text, size_t bytes, fl
 /* A question about one input, of so many ids or steps. */
 typedef int question(const prnn *, const void *, size_t, float *, void *, size_t *);
 
+static int logits_of_tokens(const prnn *p, const void *ids, size_t count, float *logits, void *memory, size_t *size)
+{
+    return prnn_token_logits(p, ids, count, logits, memory, size);
+}
+
 static int logits_of_ids(const prnn *p, const void *ids, size_t count, float *logits, void *memory, size_t *size)
 {
     return prnn_logits(p, ids, count, logits, memory, size);
@@ -208,12 +213,12 @@ static const char *utf8_of(PyObject *text, Py_ssize_t *bytes, PyObject **held)
     return encoded;
 }
 
-static PyObject *floats_of(const float *numbers, uint32_t count)
+static PyObject *floats_of(const float *numbers, size_t count)
 {
-    PyObject *list = PyList_New(count);
-    for (uint32_t i = 0; list && i < count; i++) {
+    PyObject *list = PyList_New((Py_ssize_t)count);
+    for (size_t i = 0; list && i < count; i++) {
         PyObject *number = PyFloat_FromDouble((double)numbers[i]);
-        if (!number || PyList_SetItem(list, i, number) < 0)
+        if (!number || PyList_SetItem(list, (Py_ssize_t)i, number) < 0)
             Py_CLEAR(list);
     }
     return list;
@@ -296,17 +301,16 @@ static PyObject *packed_encode(PyObject *object, PyObject *text)
     return list;
 }
 
-static PyObject *packed_encode_tokens(PyObject *object, PyObject *tokens)
+/* The bytes of a list of tokens, one after the other, which are to be freed, and where each ends; NULL with an error. */
+static char *joined(PyObject *object, PyObject *tokens, uint32_t **ends)
 {
     if (!PyList_Check(tokens)) {
         PyErr_SetString(PyExc_TypeError, "The tokens of a text must be a list of strings.");
         return NULL;
     }
     size_t count = (size_t)PyList_Size(tokens), size = 0, room = 1 << 10;
-    uint32_t *ends = malloc((count + 1) * sizeof *ends);
     char *all = malloc(room);
-    PyObject *list = NULL;
-    int is_right = ends && all;
+    int is_right = (*ends = malloc((count + 1) * sizeof **ends)) != NULL && all;
     if (!is_right)
         no_memory(object);
     for (size_t i = 0; i < count && is_right; i++) {
@@ -327,12 +331,91 @@ static PyObject *packed_encode_tokens(PyObject *object, PyObject *tokens)
         }
         if (is_right) {
             memcpy(all + size, utf8, (size_t)bytes);
-            ends[i] = (uint32_t)(size += (size_t)bytes);
+            (*ends)[i] = (uint32_t)(size += (size_t)bytes);
         }
         Py_XDECREF(held);
     }
     if (is_right)
-        list = ids_of(object, all, count, ends);
+        return all;
+    free(all);
+    free(*ends);
+    return NULL;
+}
+
+static PyObject *packed_encode_tokens(PyObject *object, PyObject *tokens)
+{
+    uint32_t *ends;
+    char *all = joined(object, tokens, &ends);
+    if (!all)
+        return NULL;
+    PyObject *list = ids_of(object, all, (size_t)PyList_Size(tokens), ends);
+    free(all);
+    free(ends);
+    return list;
+}
+
+/* How many code points begin before each byte of a text, and before its end; NULL where there is no memory. */
+static uint32_t *points_of(const char *utf8, size_t bytes)
+{
+    uint32_t *points = malloc((bytes + 1) * sizeof *points), count = 0;
+    for (size_t i = 0; points && i <= bytes; i++) {
+        points[i] = count;
+        count += i < bytes && (utf8[i] & 0xC0) != 0x80;
+    }
+    return points;
+}
+
+/* The tags of a text as a list of (start, end, label, probability), by code points; or by tokens, where there are `ends`. */
+static PyObject *tags_of(PyObject *object, const char *utf8, size_t bytes, const uint32_t *ends)
+{
+    Packed *self = (Packed *)object;
+    PyObject *list = NULL;
+    uint32_t *points = ends ? NULL : points_of(utf8, bytes);
+    struct memory *memory = points || ends ? memory_taken(self) : NULL;
+    if (!points && !ends)
+        no_memory(object);
+    if (memory) {
+        const struct prnn_tagged *tags;
+        size_t count = 0, size;
+        int status;
+        lock_let_go(memory);
+        do {
+            size = memory->size;
+            status = ends ? prnn_tag_tokens(self->classifier, utf8, ends, bytes, &tags, &count, memory->bytes, &size)
+                          : prnn_tag(self->classifier, utf8, bytes, &tags, &count, memory->bytes, &size);
+        } while (status == PRNN_MEMORY && grown(memory, size));
+        lock_taken_again(memory);
+        list = status == PRNN_OK ? PyList_New((Py_ssize_t)count) : failed(object, status);
+        for (size_t i = 0; list && i < count; i++) {
+            const struct prnn_tagged *tag = tags + i;
+            uint32_t start = ends ? tag->start : points[tag->start], end = ends ? tag->end : points[tag->end];
+            PyObject *one = tag->label == PRNN_NO_LABEL ? Py_BuildValue("(IIOO)", start, end, Py_None, Py_None)
+                                                        : Py_BuildValue("(IIId)", start, end, tag->label, (double)tag->probability);
+            if (!one || PyList_SetItem(list, (Py_ssize_t)i, one) < 0)
+                Py_CLEAR(list);
+        }
+        memory_given_back(self, memory);
+    }
+    free(points);
+    return list;
+}
+
+static PyObject *packed_tag(PyObject *object, PyObject *given)
+{
+    PyObject *held = NULL, *list = NULL;
+    if (PyUnicode_Check(given)) {
+        Py_ssize_t bytes;
+        const char *utf8 = utf8_of(given, &bytes, &held);
+        if (utf8)
+            list = tags_of(object, utf8, (size_t)bytes, NULL);
+        Py_XDECREF(held);
+        return list;
+    }
+    uint32_t *ends;
+    char *all = joined(object, given, &ends);
+    if (!all)
+        return NULL;
+    list = tags_of(object, all, (size_t)PyList_Size(given), ends);
     free(all);
     free(ends);
     return list;
@@ -416,10 +499,9 @@ static PyObject *packed_logits_of_texts(PyObject *object, PyObject *arguments)
     return result;
 }
 
-/* The arguments for many inputs, `width` numbers each: all inputs one after the other, each id or step of so many bytes; int64
- * how many
- * of these each has. As above. */
-static PyObject *numbers_of(Packed *self, PyObject *arguments, size_t bytes, size_t width, question *ask)
+/* The arguments for many inputs, `width` numbers for each, or for each of its ids: all inputs one after the other, each id or step of so
+ * many bytes; int64 how many of these each has. As above. */
+static PyObject *numbers_of(Packed *self, PyObject *arguments, size_t bytes, size_t width, int for_ids, question *ask)
 {
     PyObject *result = NULL;
     Py_buffer inputs, lengths, out, statuses;
@@ -428,20 +510,23 @@ static PyObject *numbers_of(Packed *self, PyObject *arguments, size_t bytes, siz
     size_t count = (size_t)lengths.len / sizeof(int64_t), left = (size_t)inputs.len / bytes;
     const int64_t *each = lengths.buf;
     struct memory *memory = NULL;
-    if ((size_t)out.len != count * width * sizeof(float) || (size_t)statuses.len != count)
+    size_t rows = for_ids ? left : count;
+    if ((size_t)out.len != rows * width * sizeof(float) || (size_t)statuses.len != count)
         PyErr_SetString(PyExc_ValueError, "The buffers are not as long as the inputs are many.");
     else
         memory = memory_taken(self);
     if (memory) {
         int status = PRNN_OK;
         const char *at = inputs.buf;
+        float *numbers = out.buf;
         lock_let_go(memory);
         for (size_t i = 0; i < count && status == PRNN_OK; i++) {
             if (each[i] < 0 || (uint64_t)each[i] > left) {
                 status = PRNN_ARGUMENT;
                 break;
             }
-            int own = answered(ask, self->classifier, at, (size_t)each[i], (float *)out.buf + i * width, memory);
+            int own = answered(ask, self->classifier, at, (size_t)each[i], numbers, memory);
+            numbers += (for_ids ? (size_t)each[i] : 1) * width;
             ((uint8_t *)statuses.buf)[i] = (uint8_t)own;
             if (own == PRNN_MEMORY || own == PRNN_STOPPED)
                 status = own;
@@ -462,13 +547,14 @@ static PyObject *numbers_of(Packed *self, PyObject *arguments, size_t bytes, siz
 static PyObject *packed_logits_of_ids(PyObject *object, PyObject *arguments)
 {
     Packed *self = (Packed *)object;
-    return numbers_of(self, arguments, sizeof(int32_t), prnn_classes(self->classifier), logits_of_ids);
+    int for_ids = prnn_labels_tokens(self->classifier);
+    return numbers_of(self, arguments, sizeof(int32_t), prnn_classes(self->classifier), for_ids, for_ids ? logits_of_tokens : logits_of_ids);
 }
 
 static PyObject *packed_embeddings_of_ids(PyObject *object, PyObject *arguments)
 {
     Packed *self = (Packed *)object;
-    return numbers_of(self, arguments, sizeof(int32_t), prnn_embedding_size(self->classifier), embedding_of_ids);
+    return numbers_of(self, arguments, sizeof(int32_t), prnn_embedding_size(self->classifier), 0, embedding_of_ids);
 }
 
 static PyObject *packed_embedding_size(PyObject *self, PyObject *Py_UNUSED(none))
@@ -483,7 +569,7 @@ static PyObject *packed_logits_of_samples(PyObject *object, PyObject *arguments)
     size_t channels = prnn_channels(self->classifier);
     if (!channels)
         return failed(object, PRNN_INPUT);
-    return numbers_of(self, arguments, channels * sizeof(float), prnn_classes(self->classifier), logits_of_samples);
+    return numbers_of(self, arguments, channels * sizeof(float), prnn_classes(self->classifier), 0, logits_of_samples);
 }
 
 /* How a sequence of zeros is answered in so much working memory, which begins where the most is lost for alignment; `stream` is NULL for samples as the
@@ -671,6 +757,11 @@ static PyObject *packed_is_multi_label(PyObject *self, PyObject *Py_UNUSED(none)
     return PyBool_FromLong(prnn_is_multi_label(((Packed *)self)->classifier));
 }
 
+static PyObject *packed_labels_tokens(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    return PyBool_FromLong(prnn_labels_tokens(((Packed *)self)->classifier));
+}
+
 static PyObject *packed_examples(PyObject *object, PyObject *Py_UNUSED(none))
 {
     const prnn *classifier = ((Packed *)object)->classifier;
@@ -691,7 +782,8 @@ static PyObject *packed_examples(PyObject *object, PyObject *Py_UNUSED(none))
             if (!id || PyList_SetItem(numbers, (Py_ssize_t)k, id) < 0)
                 Py_CLEAR(numbers);
         }
-        PyObject *answer = floats_of(logits, prnn_classes(classifier));
+        size_t rows = prnn_labels_tokens(classifier) ? count : 1;
+        PyObject *answer = floats_of(logits, rows * prnn_classes(classifier));
         PyObject *example = given && numbers && answer ? PyTuple_Pack(3, given, numbers, answer) : NULL;
         if (!example || PyList_Append(list, example) < 0)
             Py_CLEAR(list);
@@ -1013,11 +1105,15 @@ static PyMethodDef packed_methods[] = {
     {"logits", packed_logits, METH_O, "The logits of a text, a list."},
     {"encode", packed_encode, METH_O, "The token ids of a text, a list."},
     {"encode_tokens", packed_encode_tokens, METH_O, "The token ids of a text that is cut already, a list of its tokens."},
+    {"tag", packed_tag, METH_O,
+     "The tags of a text, or of a list of its tokens: (start, end, label, probability) for each token in a list; of one without a label "
+     "None and None. Where labels are of tokens."},
+    {"labels_tokens", packed_labels_tokens, METH_NOARGS, "Whether the labels are those of a text's tokens."},
     {"check_ids", packed_check_ids, METH_O, "OK where the rules may make these ids, int32, of some text; else why not, a status."},
     {"logits_of_texts", packed_logits_of_texts, METH_VARARGS,
      "(texts, logits, statuses): the logits of a list of texts into a buffer of float32, and a status for each."},
     {"logits_of_ids", packed_logits_of_ids, METH_VARARGS,
-     "(ids, lengths, logits, statuses): the same of ids, int32 with int64 lengths."},
+     "(ids, lengths, logits, statuses): the same of ids, int32 with int64 lengths. Where labels are of tokens, logits for each id."},
     {"embedding_size", packed_embedding_size, METH_NOARGS,
      "How many numbers stand before the last linear layer; 0 where no one layer makes the logits."},
     {"embeddings_of_ids", packed_embeddings_of_ids, METH_VARARGS,
@@ -1074,7 +1170,7 @@ static PyType_Spec error_spec = {"pocketrnn_native._engine.EngineError", 0, 0, P
 
 /* The version of this module's functions and of the files that it reads. It is raised here and in runtime/pocketrnn/engines/native.py, which refuses
  * another. */
-enum { INTERFACE = 4 };
+enum { INTERFACE = 5 };
 
 static int module_ready(PyObject *module)
 {
@@ -1098,7 +1194,7 @@ static int module_ready(PyObject *module)
                     {"COSTLY", PRNN_COSTLY}, {"STOPPED", PRNN_STOPPED}, {"WAITING", PRNN_WAITING},
                     {"INPUT", PRNN_INPUT}, {"MISSING", PRNN_MISSING}, {"VALUES", PRNN_VALUES}, {"FAR", PRNN_FAR},
                     {"NO_PROGRAM", PRNN_NO_PROGRAM}, {"FEW_IDS", PRNN_FEW_IDS}, {"MANY_IDS", PRNN_MANY_IDS}, {"BEGIN", PRNN_BEGIN},
-                    {"END", PRNN_END}, {"LARGE", PRNN_LARGE},
+                    {"END", PRNN_END}, {"LARGE", PRNN_LARGE}, {"LABELS", PRNN_LABELS}, {"PLACES", PRNN_PLACES},
                     {"FLOAT32", PRNN_FLOAT32},
                     {"FLOAT64", PRNN_FLOAT64}, {"INT16", PRNN_INT16}, {"INT32", PRNN_INT32}};
     for (size_t i = 0; !added && i < sizeof statuses / sizeof *statuses; i++)

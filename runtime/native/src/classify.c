@@ -7,6 +7,8 @@
  *   pocketrnn-classify FILE.prnn < recording.csv  with a file of numbers: the same of every window of a recording, of which it
  *                                                 gives the first and the last step; or its values. A column for each channel,
  *                                                 by its name in the first line, between commas or tabs
+ *   pocketrnn-classify FILE.prnn < texts          with a file that labels tokens: token and label of each, and an empty line
+ *                                                 behind those of a line; _ is the label of a token that has none
  *   pocketrnn-classify --stream FILE.prnn < text  all lines are one text: after each, the answer to all of it so far
  *   pocketrnn-classify --verify FILE.prnn         replays the golden examples in the file
  *
@@ -79,14 +81,14 @@ static int answered_numbers(const prnn *classifier, const void *samples, int typ
     }
 }
 
-static void put_line(const char *text, size_t bytes)
+static void put_text(const char *text, size_t bytes, char behind)
 {
     for (size_t i = 0; i < bytes; i++)
         if ((unsigned char)text[i] < 0x20 || text[i] == 0x7F)
             printf("\\x%02x", (unsigned)text[i]);
         else
             putchar(text[i]);
-    putchar('\n');
+    putchar(behind);
 }
 
 static uint32_t likeliest(const float *logits, uint32_t count)
@@ -97,38 +99,60 @@ static uint32_t likeliest(const float *logits, uint32_t count)
     return best;
 }
 
-/* The answer to a golden example; *golden is what it was where the file was made. */
-static int answered_example(const prnn *classifier, uint32_t index, float *logits, const float **golden)
+/* Room for rows of logits, in the place of what was there. */
+static int have_rows(const prnn *classifier, float **logits, size_t rows)
+{
+    float *more = realloc(*logits, (rows ? rows : 1) * prnn_classes(classifier) * sizeof *more);
+    *logits = more ? more : *logits;
+    return more != NULL;
+}
+
+/* The answer to a golden example, of so many rows of logits; *golden is what it was where the file was made. */
+static int answered_example(const prnn *classifier, uint32_t index, float **logits, const float **golden, size_t *rows)
 {
     const char *text;
     size_t bytes, count;
     const int32_t *ids;
     const float *samples;
+    *rows = 1;
     if (prnn_channels(classifier)) {
         prnn_number_example(classifier, index, &samples, &count, golden);
-        return answered_numbers(classifier, samples, -1, count, logits);
+        return answered_numbers(classifier, samples, -1, count, *logits);
     }
     prnn_example(classifier, index, &text, &bytes, &ids, &count, golden);
-    return answered(classifier, text, bytes, logits);
+    if (!prnn_labels_tokens(classifier))
+        return answered(classifier, text, bytes, *logits);
+    if (!have_rows(classifier, logits, *rows = count))
+        return PRNN_MEMORY;
+    for (;;) {
+        size_t size = work_size;
+        int status = prnn_token_logits(classifier, ids, count, *logits, work, &size);
+        if (status != PRNN_MEMORY || !has_room(size))
+            return status;
+    }
 }
 
-static int verify(const prnn *classifier, float *logits)
+static int verify(const prnn *classifier, float **logits)
 {
     double largest = 0;
     int status = 0;
+    uint32_t classes = prnn_classes(classifier);
     for (uint32_t i = 0; i < prnn_examples(classifier); i++) {
         const float *golden;
-        int answer = answered_example(classifier, i, logits, &golden);
+        size_t rows;
+        int answer = answered_example(classifier, i, logits, &golden, &rows);
         if (answer != PRNN_OK)
             return failed_by("a golden example", answer);
-        if (!prnn_gives_values(classifier) && likeliest(logits, prnn_classes(classifier)) != likeliest(golden, prnn_classes(classifier)))
-            status = 3;
-        double apart = 0, scale = 1;
-        for (uint32_t k = 0; k < prnn_classes(classifier); k++) {
-            apart = fmax(apart, fabs((double)logits[k] - (double)golden[k]));
-            scale = fmax(scale, fabs((double)golden[k]) / 10);
+        for (const float *row = *logits, *end = row + rows * classes; row < end; row += classes, golden += classes) {
+            if (!prnn_gives_values(classifier) && likeliest(row, classes) != likeliest(golden, classes))
+                status = 3;
+            double apart = 0, scale = 1;
+            for (uint32_t k = 0; k < classes; k++) {
+                apart = fmax(apart, fabs((double)row[k] - (double)golden[k]));
+                scale = fmax(scale, fabs((double)golden[k]) / 10);
+            }
+            largest = fmax(largest, apart / scale);
         }
-        largest = fmax(largest, apart / scale);
     }
     status = largest <= 1e-4 ? status : 3;
     printf("%s: %u golden examples, largest logit difference %.1e\n", status ? "Not as it was made" : "OK",
@@ -144,6 +168,36 @@ static int pushed(const prnn *classifier, prnn_stream *stream, const char *text,
         if (status != PRNN_MEMORY || !has_room(size))
             return status;
     }
+}
+
+/* The tokens of every line, each with its label. */
+static int tagged_lines(const prnn *classifier)
+{
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t read;
+    while ((read = getline(&line, &room, stdin)) >= 0) {
+        const struct prnn_tagged *tags;
+        size_t bytes = (size_t)read, count, size;
+        int status;
+        while (bytes && (line[bytes - 1] == '\n' || line[bytes - 1] == '\r'))
+            bytes--;
+        do {
+            size = work_size;
+            status = prnn_tag(classifier, line, bytes, &tags, &count, work, &size);
+        } while (status == PRNN_MEMORY && has_room(size));
+        if (status != PRNN_OK)
+            return failed_by("a line of standard input", status);
+        for (size_t i = 0; i < count; i++) {
+            size_t length = 1;
+            const char *label = tags[i].label == PRNN_NO_LABEL ? "_" : prnn_label(classifier, tags[i].label, &length);
+            put_text(line + tags[i].start, tags[i].end - tags[i].start, '\t');
+            printf("%.*s\n", (int)length, label);
+        }
+        puts("");
+    }
+    free(line);
+    return fflush(stdout) || ferror(stdin) ? failed("standard streams", "reading or writing failed") : 0;
 }
 
 /* Every line is a text; with a stream, the further part of one. */
@@ -166,7 +220,7 @@ static int lines(const prnn *classifier, prnn_stream *stream, float *logits)
         size_t length;
         const char *label = prnn_label(classifier, best, &length);
         printf("%.*s\t%.4f\t", (int)length, label, (double)logits[best]);
-        put_line(line, bytes);
+        put_text(line, bytes, '\n');
         if (stream)
             fflush(stdout);
     }
@@ -342,5 +396,7 @@ int main(int count, char **arguments)
         return failed_by(path, opened);
     if (!verifies && prnn_channels(classifier))
         return windows(classifier, logits);
-    return verifies ? verify(classifier, logits) : lines(classifier, stream, logits);
+    if (!verifies && prnn_labels_tokens(classifier))
+        return tagged_lines(classifier);
+    return verifies ? verify(classifier, &logits) : lines(classifier, stream, logits);
 }

@@ -48,11 +48,11 @@ typedef double wide; /* what sums, and functions that no kernel has, are compute
 #include "checks.inc"
 #include "unicode14.inc"
 #include "text.inc"
-#include "cleaning.inc"
 #if defined __GNUC__ && !defined __clang__
 #pragma GCC push_options
 #pragma GCC optimize("Os") /* not wider than it need be */
 #endif
+#include "cleaning.inc"
 #include "subword_steps.inc"
 #include "subword_models.inc"
 #include "subword_cuts.inc"
@@ -74,8 +74,20 @@ typedef double wide; /* what sums, and functions that no kernel has, are compute
 #include "program.inc"
 #include "known_words.inc"
 #include "numbers.inc"
+#if defined __GNUC__ && !defined __clang__
+#pragma GCC push_options
+#pragma GCC optimize("Os")
+#endif
 #include "open.inc"
+#if defined __GNUC__ && !defined __clang__
+#pragma GCC push_options
+#pragma GCC optimize("Os")
+#endif
+#include "tags.inc"
 #include "stream.inc"
+#if defined __GNUC__ && !defined __clang__
+#pragma GCC pop_options
+#endif
 
 /* ---- The interface ---------------------------------------------------------------------------------------------- */
 
@@ -105,6 +117,8 @@ const char *prnn_error(int status)
     case PRNN_VALUES: return "This gives values, which have no probabilities.";
     case PRNN_FAR: return "A sample is far outside of the range of training; check the sensor's unit.";
     case PRNN_LARGE: return "This leads to a whole number that 32 bits do not hold, and the engine has no others.";
+    case PRNN_LABELS: return "The labels are of something else: of texts as a whole, or of their tokens.";
+    case PRNN_PLACES: return "The places of the text's tokens are not known.";
     case PRNN_WAITING: return "More characters have no space to cut them at than a stream keeps.";
     case PRNN_NO_PROGRAM: return "This file holds text rules only: it makes ids, and has no program that answers.";
     case PRNN_FEW_IDS: return "The text has fewer ids than the rules fill every text up to.";

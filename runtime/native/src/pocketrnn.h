@@ -69,7 +69,9 @@ enum {
     PRNN_MANY_IDS,   /* the rules cut every text to fewer ids */
     PRNN_BEGIN,      /* the rules begin every text with other ids */
     PRNN_END,        /* the rules end every text with other ids */
-    PRNN_LARGE       /* the program makes a whole number of the text that 32 bits do not hold, or one of NaN */
+    PRNN_LARGE,      /* the program makes a whole number of the text that 32 bits do not hold, or one of NaN */
+    PRNN_LABELS,     /* the labels are of tokens, and prnn_tag gives them; or they are of texts, and prnn_classify does */
+    PRNN_PLACES      /* the rules do with a text what no place of a token can be followed through */
 };
 
 /* The limits of a file. A text of so many ids: bytes beside its ids, and multiply-adds of the program, as which all else is
@@ -150,6 +152,37 @@ int prnn_classify_many(const prnn *classifier, struct prnn_text *texts, size_t c
 /* The probabilities of logits; the two arrays may be one. PRNN_NOT_FINITE where there are none. For some labels alone, where one
  * is right: set the logits of the others to -INFINITY before, and their probabilities are 0. */
 int prnn_probabilities(const prnn *classifier, const prnn_number *logits, prnn_number *probabilities);
+
+/* ---- Labels of tokens, for files that were packed of a tagger ----
+ *
+ * Such a file labels each token of a text, and not the text: what answers for a text as a whole says PRNN_LABELS for it, and what
+ * stands here says that for the others.
+ *
+ *     const struct prnn_tagged *tags;
+ *     size_t count;
+ *     prnn_tag(people, text, strlen(text), &tags, &count, work, &work_size);
+ *     for (size_t i = 0; i < count; i++)
+ *         if (tags[i].label != PRNN_NO_LABEL)
+ *             printf("%.*s\n", (int)(tags[i].end - tags[i].start), text + tags[i].start);
+ */
+#define PRNN_NO_LABEL UINT32_MAX
+struct prnn_tagged {
+    uint32_t start, end; /* where the token stands: bytes of the text as it was given; numbers of tokens, where these were given */
+    uint32_t label;      /* PRNN_NO_LABEL of a token that the rules cut off or drop, or that the program has no answer to */
+    prnn_number probability; /* of the label; with a CRF, whatever the labels of the others */
+};
+
+/* Whether the labels are those of tokens. */
+int prnn_labels_tokens(const prnn *classifier);
+/* The tokens of a text, in their order, each with its label. They stand in `memory`: *tags points to them. */
+int prnn_tag(const prnn *classifier, const char *text, size_t bytes, const struct prnn_tagged **tags, size_t *count, void *memory,
+             size_t *size);
+/* The same of a text that is cut already, given as to prnn_encode_tokens; with subwords, of its words. */
+int prnn_tag_tokens(const prnn *classifier, const char *tokens, const uint32_t *ends, size_t token_count,
+                    const struct prnn_tagged **tags, size_t *count, void *memory, size_t *size);
+/* The logits of ids, [ids, labels], as prnn_logits gives those of a text; NaN for the last ids where the program has none for them. No
+ * CRF has read them. */
+int prnn_token_logits(const prnn *classifier, const int32_t *ids, size_t count, prnn_number *logits, void *memory, size_t *size);
 
 /* ---- A text that is still arriving, for files that were packed of a bundle with --streaming ----
  *

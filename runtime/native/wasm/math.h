@@ -3,6 +3,8 @@
 #ifndef POCKETRNN_WASM_MATH_H
 #define POCKETRNN_WASM_MATH_H
 
+#define INFINITY __builtin_inff()
+#define NAN __builtin_nanf("")
 #define isnan(x) __builtin_isnan(x)
 #define isfinite(x) __builtin_isfinite(x)
 #define floor(x) __builtin_floor(x)

@@ -37,6 +37,7 @@ class Section:
     WEIGHTS: Final = 7
     EXAMPLES: Final = 8
     STEP: Final = 9
+    TAGS: Final = 10
 
 
 class SubwordModel:

@@ -26,6 +26,7 @@ from pocketrnn.text.tokenizers import PACKED_TOKENIZERS
 
 if TYPE_CHECKING:
     from pocketrnn.bundle.packed_subwords import Forms
+    from pocketrnn.bundle.packed_tags import Marks
 
 __all__ = [
     "LARGEST",
@@ -199,7 +200,7 @@ def manifest_of(content: mmap.mmap, tokens: Callable[[], Iterable[str]], path: P
             f"{path} holds the text rules of a bundle, and no program that answers.",
             "Give the bundle, or a file that `pocketrnn pack` wrote without --text-rules.",
         )
-    document, forms = document_of_packed(content, path), None
+    document, forms, marks = document_of_packed(content, path), None, None
     if header[_CHANNELS_IN_HEADER]:
         # Both know of what most files have none of: numbers and subwords.
         from pocketrnn.bundle.packed_numbers import number_examples
@@ -212,9 +213,14 @@ def manifest_of(content: mmap.mmap, tokens: Callable[[], Iterable[str]], path: P
 
         vocabulary, rules = list(tokens()), section_of(content, Section.RULES)
         document = {**with_model(document, rules, len(vocabulary)), "vocabulary": vocabulary}
+        if tags := section_of(content, Section.TAGS):
+            # Most files have none: their labels are of texts.
+            from pocketrnn.bundle.packed_tags import marks_of, with_crf
+
+            document, marks = with_crf(document, tags, header[0]), marks_of(tags)
         forms = normal_forms_of(rules, len(vocabulary))
     manifest = manifests.of_document({**document, "digest": "0" * 64}, path)
-    stated, step = _stated_sections(manifest, forms), section_of(content, Section.STEP)
+    stated, step = _stated_sections(manifest, forms, marks), section_of(content, Section.STEP)
     state_size = struct.unpack_from("<I", step)[0] if step else None
     first, last = _stated_numbers(manifest)
     if (
@@ -284,7 +290,12 @@ def to_packed(manifest: Manifest, program: PackedProgram | None) -> bytes:
             from pocketrnn.bundle.packed_subwords import without_model
 
             document = without_model(document)
-    count, examples = (len(manifest.examples), stated[Section.EXAMPLES]) if program else (0, b"")
+        if program:
+            # Its numbers stand in a section of their own.
+            document.pop("crf", None)
+    count = len(manifest.examples)
+    if program is None:
+        count, stated[Section.EXAMPLES], stated[Section.TAGS] = 0, b"", b""
     program = program or _NO_PROGRAM
     made = {
         Section.DOCUMENT: compact_document(document),
@@ -292,8 +303,7 @@ def to_packed(manifest: Manifest, program: PackedProgram | None) -> bytes:
         Section.VALUES: program.values,
         Section.OPS: program.ops,
         Section.WEIGHTS: program.weights,
-        Section.EXAMPLES: examples,
-        **({Section.STEP: program.step} if program.step else {}),
+        Section.STEP: program.step,
     }
     first, last = _stated_numbers(manifest)
     return assembled([*first, *program.numbers, count, *last], [made[name] for name in sorted(made)])
@@ -337,8 +347,10 @@ def assembled(header: Sequence[int], sections: Sequence[bytes]) -> bytes:
         BundleError: it would be larger than 2 GiB.
     """
     body, table = bytearray(), []
-    for section in sections:
-        table += [_HEADER + len(body), len(section)]
+    for name, section in enumerate(sections):
+        # The step and the tags are left out where there are none.
+        is_there = section or name < Section.STEP
+        table += [_HEADER + len(body), len(section)] if is_there else [0, 0]
         body += section + bytes(-len(section) % _ALIGN)
     size = _HEADER + len(body)
     if size > LARGEST:
@@ -405,9 +417,9 @@ def _example(example: Example) -> bytes:
     return words([len(text), len(example.ids)]) + whole(text) + words(example.ids) + logits
 
 
-def _stated_sections(manifest: Manifest, forms: Forms | None = None) -> dict[int, bytes]:
-    """The sections that are made of a manifest: labels, rules, stop words, golden examples and channels; the vocabulary
-    is a section of its own. Normal forms may be those of a file."""
+def _stated_sections(manifest: Manifest, forms: Forms | None = None, marks: Marks | None = None) -> dict[int, bytes]:
+    """The sections that are made of a manifest: labels, rules, stop words, golden examples, channels and what is said
+    of labels of tokens; the vocabulary is a section of its own. Normal forms and marks may be those of a file."""
     given, stops = manifest.input, tuple[str, ...]()
     made: dict[int, bytes] = {Section.LABELS: strings(manifest.labels)}
     if not isinstance(given, TextInput):
@@ -423,7 +435,12 @@ def _stated_sections(manifest: Manifest, forms: Forms | None = None) -> dict[int
             from pocketrnn.bundle.packed_subwords import subwords_section
 
             made[Section.RULES] = subwords_section(given.rules, given.vocabulary, forms)
-    return {**made, Section.STOPS: strings(stops, looked_up=True), Section.EXAMPLES: b"".join(examples)}
+    if manifest.output.of_tokens:
+        from pocketrnn.bundle.packed_tags import tags_section
+
+        made[Section.TAGS] = tags_section(manifest, marks)
+    stated = {Section.TAGS: b"", Section.STOPS: strings(stops, looked_up=True), Section.EXAMPLES: b"".join(examples)}
+    return {**stated, **made}
 
 
 def _stated_numbers(manifest: Manifest) -> tuple[list[int], list[int]]:

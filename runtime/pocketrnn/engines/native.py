@@ -22,7 +22,7 @@ __all__ = ["NativeEngine", "native_module", "opened", "opening", "out_of_memory"
 
 # The version of the extension's functions and of the files that it reads. It is raised on both sides, here and in
 # runtime/native/pocketrnn_native/_engine.c.
-_INTERFACE: Final = 4
+_INTERFACE: Final = 5
 
 
 def native_module() -> ModuleType:
@@ -111,7 +111,7 @@ class NativeEngine:
         self._type: type[np.int32 | np.float32] = np.int32 if of_texts else np.float32
         self._many = self._packed.logits_of_ids if of_texts else self._packed.logits_of_samples
         self._words = words_of(self.manifest)
-        self._classes = len(self.manifest.labels)
+        self._classes, self._of_tokens = len(self.manifest.labels), self.manifest.output.of_tokens
         self._beyond = [self._module.TOO_SHORT, self._module.TOO_LONG, self._module.NO_WORD]
         self._refused = [self._module.COSTLY, self._module.LARGE]
 
@@ -141,12 +141,14 @@ class NativeEngine:
     def logits_of_one(self, steps: Steps) -> list[float]:
         """The logits of one; see `Engine.logits_of_one`."""
         given = np.ascontiguousarray(steps[0], self._type), np.array([steps.shape[1]], np.int64)
-        return self._answered(self._many, 1, [], *given).logits[0].tolist()  # type: ignore[no-any-return]
+        rows = steps.shape[1] if self._of_tokens else 1
+        return self._answered(self._many, 1, [], *given, rows=rows).logits[0].tolist()  # type: ignore[no-any-return]
 
     def logits(self, steps: Steps, lengths: Ids) -> Answered:
         """The logits of many; see `Engine.logits`."""
         given = np.ascontiguousarray(steps, self._type), np.ascontiguousarray(lengths, np.int64)
-        return self._answered(self._many, len(lengths), self._refused, *given)
+        rows = len(steps) if self._of_tokens else len(lengths)
+        return self._answered(self._many, len(lengths), self._refused, *given, rows=rows)
 
     def embeddings(self, steps: Steps, lengths: Ids) -> Answered:
         """The numbers before the last linear layer, for texts only; see `Engine.embeddings`."""
@@ -160,7 +162,13 @@ class NativeEngine:
         return self._answered(self._packed.embeddings_of_ids, len(lengths), self._refused, *given, width=width)
 
     def _answered(
-        self, ask: Callable[..., None], count: int, refusals: list[int], *given: object, width: int | None = None
+        self,
+        ask: Callable[..., None],
+        count: int,
+        refusals: list[int],
+        *given: object,
+        rows: int | None = None,
+        width: int | None = None,
     ) -> Answered:
         """The extension's answers to many texts, each of which has a status.
 
@@ -169,14 +177,15 @@ class NativeEngine:
             count: how many texts there are.
             refusals: the statuses of texts that are refused.
             given: the texts.
-            width: how many numbers a text is answered by; without it, its logits.
+            rows: how many rows of numbers answer them; without it, as many as there are texts.
+            width: how many numbers a row has; without it, logits.
 
         Raises:
             LimitError: a text has one of the statuses of texts that the engine does not answer, and not among these.
             PocketRNNError: a text has another status than these and OK.
         """
         try:
-            shape = count, self._classes if width is None else width
+            shape = count if rows is None else rows, self._classes if width is None else width
             logits, statuses = np.empty(shape, np.float32), np.zeros(count, np.uint8)
             ask(*given, logits, statuses)
         except self._module.EngineError as error:

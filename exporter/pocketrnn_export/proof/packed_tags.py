@@ -1,0 +1,68 @@
+"""The tags that the engine gives of texts, in C, beside those of the runtime in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from pocketrnn.bundle.manifest import Comparison
+from pocketrnn.classifier import Classifier
+from pocketrnn.engines.native import native_module
+from pocketrnn.errors import InputError, ParityError, shown
+
+__all__ = ["tags_compared"]
+
+# Probabilities of float32 logits, summed in float32 and in double precision.
+_NEAR: Final = 1e-6
+_Row = tuple[int, int, int | None, float | None]
+
+
+def tags_compared(file: Path, texts: Sequence[str]) -> Comparison:
+    """The engine's tokens, places, labels and probabilities beside those of the runtime, which are of its logits.
+
+    Args:
+        file: a packed tagger.
+        texts: within its limits.
+
+    Raises:
+        ParityError: they differ.
+
+    Example:
+        >>> tags_compared(Path("people.prnn"), ["Ada lives in Berlin."]).labels_differing
+        0
+    """
+    packed, classifier = native_module().Packed(file.read_bytes()), Classifier.load(file)
+    largest, rows = 0.0, 0
+    for text in texts:
+        found, expected = _of_engine(packed, text), _of_runtime(classifier, text)
+        apart = [abs(one[3] - other[3]) for one, other in zip(found, expected, strict=False) if one[3] and other[3]]
+        if [row[:3] for row in found] != [row[:3] for row in expected] or not max(apart, default=0.0) <= _NEAR:
+            raise ParityError(
+                f"The engine gives {shown(text, 40)} other tags than the runtime does.",
+                "Report it with the bundle's classifier.json and the text: this is a fault of pocketrnn.",
+            )
+        largest, rows = max([largest, *apart]), rows + len(expected)
+    return Comparison("tags in Python", "tags in C", "texts", len(texts), rows, largest, 0)
+
+
+def _of_engine(packed: Any, text: str) -> list[_Row]:
+    module = native_module()
+    try:
+        rows: list[_Row] = packed.tag(text)
+    except module.EngineError as error:
+        if error.args[0] != module.PLACES:
+            raise
+        return []
+    return rows
+
+
+def _of_runtime(classifier: Classifier, text: str) -> list[_Row]:
+    """The rows of a text in its order; none where the places of its tokens are not known."""
+    try:
+        tags = classifier.tag(text)
+    except InputError:
+        return []
+    rows: list[_Row] = [(tag.start, tag.end, classifier.labels.index(tag.label), tag.probability) for tag in tags]
+    rows += [(start, end, None, None) for _, start, end in tags.untagged]
+    return sorted(rows, key=lambda row: row[:2])
