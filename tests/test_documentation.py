@@ -32,6 +32,7 @@ PAGES = [
     *sorted(ROOT.glob("runtime/*/README.md")),
     *sorted(ROOT.glob("examples/**/README.md")),
     *sorted(ROOT.glob("trained/pocketrnn_zoo/*/README.md")),
+    ROOT / "trained" / "words" / "README.md",
 ]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = {name: main.get_command(click.Context(main), name) for name in main.list_commands(click.Context(main))}

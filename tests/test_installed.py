@@ -77,6 +77,16 @@ def test_the_wheel_holds_the_bundles_and_no_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_word_vectors_are_a_distribution_of_their_own(tmp_path: Path) -> None:
+    folder = ROOT / "trained" / "words"
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, folder]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    [wheel] = tmp_path.glob("*.whl")
+    files = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert files == {"pocketrnn_words/__init__.py", "pocketrnn_words/en.npz"}
+
+
+@pytest.mark.slow
 def test_the_classifiers_of_news_are_a_distribution_of_their_own(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT / "trained"]
     subprocess.run(command, check=True, cwd=tmp_path)

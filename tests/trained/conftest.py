@@ -56,6 +56,15 @@ def rough_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture(autouse=True)
+def no_shipped_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows of a test choose as they do where no word vectors are installed, and no classifier tells their
+    language."""
+    if importlib.util.find_spec("torch") is not None:
+        found = importlib.import_module("pocketrnn_training.texts.shipped")
+        monkeypatch.setattr(found, "vectors_for", lambda _texts, _report: None)
+
+
+@pytest.fixture(autouse=True)
 def rough_durations(monkeypatch: pytest.MonkeyPatch) -> None:
     """How long a run takes, told by one step in place of three: those steps are a third of a run of a few rows."""
     if importlib.util.find_spec("torch") is not None:

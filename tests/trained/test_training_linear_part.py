@@ -72,6 +72,19 @@ def test_a_word_that_no_row_has_is_known_by_its_characters() -> None:
     assert part.words[4, 0] > part.words[4, 1]
 
 
+def test_a_word_that_no_row_has_is_known_by_its_vector() -> None:
+    vectors = np.array([[0, 0], [0, 0], [1, 0.2], [-1, 0.3], [0.9, 0.1], [-0.8, 0.2]], np.float32)
+    known = replace(counted(" ab ", " cd ", " ef ", " gh "), vectors=vectors)
+    rows = EncodedTexts(np.array([2, 3, 2, 3], np.int32), np.arange(5))
+    part = LinearPart.fitted(known, rows, np.array([0, 1, 0, 1]), classes=2)
+    new = EncodedTexts(np.array([4, 5], np.int32), np.arange(3))
+    assert part.logits(new).argmax(axis=1).tolist() == [0, 1]
+    without = LinearPart.fitted(replace(known, vectors=None), rows, np.array([0, 1, 0, 1]), classes=2)
+    assert not without.words[4:].any()
+    refitted = part.refitted(rows, np.array([1, 0, 1, 0]))
+    assert refitted.logits(new).argmax(axis=1).tolist() == [1, 0]
+
+
 def test_characters_are_counted_where_two_pieces_meet_and_not_where_two_words_do() -> None:
     rows = EncodedTexts(np.array([2, 3], np.int32), np.array([0, 2]))
     for spelled in ((" wal", "king"), (" tal", "king"), (" ba", "kery")):

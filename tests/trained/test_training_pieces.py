@@ -243,7 +243,7 @@ def test_beside_word_vectors_pieces_are_taken_where_their_linear_part_is_better_
     # Stack Overflow's titles were right in 2.2 points less with GloVe than without, since vectors meant words.
     file = tmp_path / "vectors.txt"
     file.write_text("so 9 8 7 6\nit -9 -8 -7 -6\ncat0 1 1 1 1\n")
-    settings = TextSettings(epochs=1, hidden_dim=8, device="cpu", final_fit=False, learning_rate=1e-9)
+    settings = TextSettings(epochs=1, hidden_dim=8, device="cpu", final_fit=False, learning_rate=1e-9, compare=False)
     made = train(inflected(300), settings, word_vectors=file)
     assert made.training["tokenizer"] == "bpe"
     start = made.module.embedding.weight[made.vocabulary.index("\u2581so")]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pocketrnn.errors import DataError
-from pocketrnn_training.texts.vectors import read
+from pocketrnn_training.texts.vectors import read, write_table
 
 VOCABULARY = ("<unk>", "<pad>", "the", "cat", "zebra")
 PLAIN = "the 0.1 -0.2 3e-1\nof 1 2 3\ncat 4 5 6\n"
@@ -80,3 +80,30 @@ def test_bad_files_are_refused(tmp_path: Path) -> None:
     assert "cannot be read" in refusal(tmp_path / "cut.gz")
     (tmp_path / "plain.gz").write_text(PLAIN)
     assert "cannot be read" in refusal(tmp_path / "plain.gz")
+
+
+def test_a_table_is_read_as_a_file_is_and_each_number_is_near(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).standard_normal((4, 8)) * [[1], [30], [0.01], [0]]
+    write_table(tmp_path / "t.npz", ["the", "of", "cat", "b\u2028c"], values)
+    found = read(tmp_path / "t.npz", VOCABULARY, 2)
+    assert found.ids.tolist() == [2, 5, 3, 6]
+    assert found.added == ("of", "b\u2028c")
+    steps = np.abs(values).max(axis=1, keepdims=True) / 127
+    assert (np.abs(found.values - values) <= steps / 2 + 1e-6).all()
+    assert found.of_tokens(7)[[0, 1, 4]].tolist() == [[0.0] * 8] * 3
+    np.testing.assert_array_equal(found.of_tokens(7)[3], found.values[2])
+    assert read(tmp_path / "t.npz", (), 2).added == ("the", "of")
+
+
+def test_a_damaged_table_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.npz"
+    write_table(path, ["the", "of"], np.ones((2, 3)))
+    with pytest.raises(DataError, match="no word"):
+        read(path, ("<unk>", "<pad>", "zebra"))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert "t.npz cannot be read" in refusal(path)
+    np.savez(path, words=np.frombuffer(b"the", np.uint8), numbers=np.ones((2, 3), np.int8), scales=np.ones((2, 1)))
+    assert "1 words and 2 vectors" in refusal(path)
+    np.savez(path, numbers=np.ones((2, 3)))
+    assert "t.npz cannot be read" in refusal(path)

@@ -216,7 +216,8 @@ def fit(
         outside: the label of texts that are of none of the classes. They are not trained on; with them a threshold is
             chosen that the classifier keeps, below which `predict_labels` gives no label.
         name: what the classifier is called.
-        word_vectors: a file in GloVe's format that the embedding starts from.
+        word_vectors: a file of word vectors to start from, in GloVe's format or a table of `scripts/make_words`.
+            Without one, those that are installed (`pocketrnn-words`) are tried, unless `shipped_vectors` is False.
         examples: keep up to 32 of the validation texts in the checkpoint, which whoever has it can read. With False,
             words of the vocabulary are kept.
         before: a classifier to go on from, with its tokenizer, its shape and its labels; words and labels that it lacks

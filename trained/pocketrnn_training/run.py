@@ -48,7 +48,7 @@ class TrainingRun:
         settings: the choices, of the kind of the rows (`DataSource.settings`).
         name: the name of the classifier; without it, that of the output folder, without an end such as `.ckpt`.
         validation: files of validation rows.
-        word_vectors: a file in GloVe's format that the embedding starts from.
+        word_vectors: a file of word vectors to start from (`texts.vectors.read`).
         teachers: files of probabilities, or checkpoints and bundles, that are learnt from; their mean, of several.
         teacher_logits: the files of teachers hold logits.
         unlabelled: files of texts without labels, which the teachers answer, too, after the rows of `source`.

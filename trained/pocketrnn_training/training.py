@@ -31,6 +31,7 @@ from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers
 from pocketrnn_training.settings.every_run import ANY_TIME, Settings
 from pocketrnn_training.settings.text_settings import TextSettings
+from pocketrnn_training.texts import shipped
 
 __all__ = ["TrainingError", "TrainingState", "train"]
 
@@ -72,7 +73,9 @@ def train(
         validation: rows to validate with, with the labels of `data`; without them a part of `data` is held out.
         teacher: a teacher's answers for the rows of `data` (`read_teacher`, `TeacherAnswers.of`); rows that it answers
             need no label.
-        word_vectors: a file in GloVe's format that the embedding starts from. Words that it lacks start at random.
+        word_vectors: a file of word vectors to start from, in GloVe's format or a table (`texts.vectors.write_table`).
+            Words that it lacks start at random. Without one, those that are installed are tried where they are of the
+            language of the rows.
         examples: texts to put into the checkpoint; without them, up to 32 texts of the validation rows, which whoever
             has the checkpoint can read. An empty list puts in texts made of the vocabulary's words.
         report: called with the progress of the run, for display.
@@ -106,9 +109,11 @@ def train(
     beside = Beside(teacher, word_vectors, before)
     of_same_data = validation is None
     _check_final_fit(settings, may=of_same_data)
-    found = _compared(data, validation, settings, beside, resume, report)
+    sources = _sources(data, settings, beside, report)
+    found = _compared(data, validation, settings, beside, sources, resume, report)
     if found is not None:
         settings = replace(settings, tokenizer=found.taken.tokenizer)  # type: ignore[call-arg]
+        beside = replace(beside, word_vectors=next(s for s in sources if (s and s.name) == found.taken.vectors))
         validation = validation if found.folds is None else data
     task, decided = kind.prepare(data, validation, settings, report, examples=examples, beside=beside)
     if found is not None:
@@ -137,11 +142,27 @@ def _check_final_fit(settings: Settings, *, may: bool) -> None:
         )
 
 
+def _sources(
+    data: LabelledRows, settings: Settings, beside: Beside, report: Callable[[Notice], None]
+) -> tuple[Path | None, ...]:
+    """The files of word vectors to try, None for none: the one that is given, or those that are installed, too."""
+    if beside.word_vectors is not None:
+        return (beside.word_vectors,)
+    if not (isinstance(data, LabelledTexts) and isinstance(settings, TextSettings)):
+        return (None,)
+    wanted = settings.shipped_vectors and settings.embedding_dim is None
+    if not wanted or not may_compare(data, settings, beside):
+        return (None,)
+    found = shipped.vectors_for(data.texts, report)
+    return (None,) if found is None else (None, found)
+
+
 def _compared(
     data: LabelledRows,
     validation: LabelledRows | None,
     settings: Settings,
     beside: Beside,
+    sources: Sequence[Path | None],
     resume: TrainingState | None,
     report: Callable[[Progress | Epoch | Notice], None],
 ) -> Comparison | None:
@@ -153,11 +174,11 @@ def _compared(
         return None
     if validation is None and may_measure(data, settings, beside):
         # Measures by folds are kept at the end only: there is nothing to resume but a run that is over.
-        return compared(data, settings, _run, report, measure=True)
+        return compared(data, settings, _run, report, sources=sources, measure=True)
     if resume is not None:
         candidates = candidates_of(resume.best.data)
         return Comparison(candidates) if candidates else None
-    return compared(data.parts(validation, settings)[0], settings, _run, report)
+    return compared(data.parts(validation, settings)[0], settings, _run, report, sources=sources)
 
 
 def _another_run(state: TrainingState, settings: Settings) -> InputError:

@@ -30,6 +30,7 @@ class Candidate:
         deviation: the standard deviation of the accuracies of the folds.
         loss: the mean loss of a row, with the same weights.
         recurrent_accuracy: the accuracy of the recurrent part alone; None where there is none.
+        vectors: the name of the file of word vectors that it starts from; None without one.
     """
 
     tokenizer: str
@@ -41,6 +42,7 @@ class Candidate:
     deviation: float
     loss: float
     recurrent_accuracy: float | None = None
+    vectors: str | None = None
 
     @property
     def weights(self) -> PartWeights:
@@ -54,13 +56,14 @@ class Candidate:
 
     @property
     def named(self) -> str:
-        """Its tokens and its parts, in words.
+        """Its tokens, whether it has word vectors, and its parts, in words.
 
         Example:
-            >>> Candidate("bpe", 0.0, 1.9, 150, 4, 0.714, 0.011, 0.77).named
-            'pieces of words, the linear part alone'
+            >>> Candidate("bpe", 0.0, 1.9, 150, 4, 0.714, 0.011, 0.77, vectors="en.npz").named
+            'pieces of words with word vectors, the linear part alone'
         """
         tokens = "pieces of words" if self.tokenizer == BPE else "words"
+        tokens += "" if self.vectors is None else " with word vectors"
         return f"{tokens}, {'the linear part alone' if self.is_linear else 'both parts'}"
 
     @property

@@ -1,4 +1,4 @@
-"""Words or pieces, with a recurrent part or without, and how much each part weighs: compared by folds.
+"""Words or pieces, with word vectors or a recurrent part or without, and how much each part weighs: compared by folds.
 
 A tenth of the rows cannot tell: of 360 rows, the standard error of an accuracy is 2.4 points. Where rows are few,
 training is cheap, so that each way of cutting the texts is trained on the rows of all folds but one, and answers the
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Final, Self
 
 import numpy as np
@@ -66,7 +67,8 @@ def may_compare(data: LabelledTexts, settings: TextSettings, beside: Beside) -> 
     if (
         settings.compare is False
         or not _FEWEST_ROWS <= len(data) < _MANY_ROWS
-        or beside != Beside()
+        or beside.teacher is not None
+        or beside.before is not None
         or data.answers is not None
     ):
         return False
@@ -129,30 +131,40 @@ class Comparison:
 
 
 def compared(
-    data: LabelledTexts, settings: TextSettings, run: Run, report: Callable[[Notice], None], *, measure: bool = False
+    data: LabelledTexts,
+    settings: TextSettings,
+    run: Run,
+    report: Callable[[Notice], None],
+    *,
+    sources: Sequence[Path | None] = (None,),
+    measure: bool = False,
 ) -> Comparison | None:
     """The ways to make a classifier, compared; None where no way can be trained.
 
     The linear parts of all ways are fitted first, since they take little time. The recurrent part is trained only
-    where it may change the choice: not of a way whose linear part is clearly worse, and on two folds more only where
-    it has lowered the loss of the first two.
+    where it may change the choice: not of a way whose linear part is clearly worse, or worse than that of the same
+    tokens with or without word vectors, and on two folds more only where it has lowered the loss of the first two.
 
     Args:
         data: the training rows.
         settings: the choices, as they were given.
         run: does the work of a loop.
         report: called with a `Step` about each candidate, and with a notice of the choice.
+        sources: files of word vectors to start from, each a way of its own; None for a start without any.
         measure: the answers of the folds are to measure the classifier, too.
     """
     fold_of = fold_of_rows(data, _FOLDS, np.random.default_rng(settings.seed))
     tokenizers = _tokenizers(settings)
-    what = "how texts are cut and " if len(tokenizers) > 1 else ""
+    chosen = [("how texts are cut", len(tokenizers) > 1), ("whether word vectors help", len(sources) > 1)]
+    what = "".join(f"{one}, " for one, is_open in chosen if is_open) + ("and " if any(o for _, o in chosen) else "")
     report(Step(f"Before the training, {_FOLDS} folds of the rows choose {what}what each part weighs."))
-    ways = [way for one in tokenizers if (way := _Way.read(one, data, settings, fold_of)) is not None]
+    read = (_Way.read(one, source, data, settings, fold_of) for one in tokenizers for source in sources)
+    ways = [way for way in read if way is not None]
     if not ways:
         return None
     ways.sort(key=lambda way: way.linear.losses.mean())
-    rivals = [way for way in ways if not _is_clearly_less(ways[0].linear.losses, way.linear.losses)]
+    best_of = {way.tokenizer: way for way in reversed(ways)}
+    rivals = [way for way in best_of.values() if not _is_clearly_less(ways[0].linear.losses, way.linear.losses)]
     for fold in range(_FOLDS):
         for way in rivals:
             way.learn(fold, run)
@@ -230,12 +242,18 @@ class _Way:
     """One way of cutting the texts, and its answers so far."""
 
     tokenizer: str
+    source: Path | None
     targets: npt.NDArray[np.int64]
     folds: list[_Fold]
 
     @classmethod
     def read(
-        cls, tokenizer: str, data: LabelledTexts, settings: TextSettings, fold_of: npt.NDArray[np.int64]
+        cls,
+        tokenizer: str,
+        source: Path | None,
+        data: LabelledTexts,
+        settings: TextSettings,
+        fold_of: npt.NDArray[np.int64],
     ) -> Self | None:
         """The way with the linear part of each fold, fitted on the others; None where one of them cannot be fitted."""
         settings = replace(
@@ -245,18 +263,21 @@ class _Way:
             min_freq=settings.min_freq_for(len(data), of_words=tokenizer != BPE),
             final_fit=False,
         )
+        beside = Beside(word_vectors=source)
         folds = []
         for fold in range(_FOLDS):
             others, rows = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
             try:
-                task, decided = prepare(data.rows(others), data.rows(rows), settings, lambda _: None, examples=())
+                task, decided = prepare(
+                    data.rows(others), data.rows(rows), settings, lambda _: None, examples=(), beside=beside
+                )
             except DataError:
                 return None
             if task.linear is None:
                 return None
             logits = task.linear.logits(task.validation_rows).astype(np.float64)
             folds.append(_Fold(rows, task, decided, logits))
-        return cls(tokenizer, data.targets, folds)
+        return cls(tokenizer, source, data.targets, folds)
 
     def learn(self, fold: int, run: Run) -> None:
         """Train the recurrent part of a fold."""
@@ -302,6 +323,7 @@ class _Way:
             deviation=answered.scores.deviation,
             loss=float(answered.losses.mean()),
             recurrent_accuracy=of_recurrent,
+            vectors=None if self.source is None else self.source.name,
         )
 
     def _answered(self, folds: Sequence[_Fold], *, recurrent: bool) -> _Answered:

@@ -73,6 +73,7 @@ _COUNT: Final = click.IntRange(min=1)
         "Options": (
             "output",
             "vectors",
+            "shipped_vectors",
             "epochs",
             "validation",
             "before",
@@ -228,7 +229,14 @@ _COUNT: Final = click.IntRange(min=1)
     "--vectors",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Start the embedding from these word vectors: text in GloVe's format, plain or .gz.",
+    help="Start from these word vectors: text in GloVe's format, plain or .gz, or a table of scripts/make_words.",
+)
+@click.option(
+    "--no-vectors",
+    "shipped_vectors",
+    flag_value=False,
+    default=True,
+    help="Do not try the word vectors that are installed (pocketrnn-words).",
 )
 @_setting(
     "vector_words", click.IntRange(min=0), "Add up to N words that only the word vectors know; none with bpe.", "N"

@@ -34,7 +34,7 @@ class Beside:
 
     Attributes:
         teacher: a teacher's answers for the training rows.
-        word_vectors: a file in GloVe's format that the embedding starts from.
+        word_vectors: a file of word vectors to start from (`texts.vectors.read`).
         before: a checkpoint that the run goes on from.
     """
 

@@ -214,15 +214,17 @@ def _candidate_lines(candidates: Sequence[Candidate]) -> Iterator[str]:
     yield "of both parts, by which their logits are multiplied, were fitted on these answers; each accuracy is with"
     yield "weights that were fitted on the other folds. The first line is the one that was taken: that with the"
     yield "smallest loss, or the linear part alone, where no other loss is smaller by more than its standard error."
-    yield "Where a way's linear part is clearly worse than the other's, its recurrent part was not trained."
+    yield "Where a way's linear part is clearly worse than another's, or not as good as that of the same tokens with or"
+    yield "without word vectors, its recurrent part was not trained."
     yield from ("", "| tokens | parts | rows | folds | accuracy | deviation | loss | weights | recurrent part alone |")
     yield "|---|---|---:|---:|---:|---:|---:|---:|---:|"
     for c in candidates:
         parts, weights, alone = "linear", f"{c.linear_weight:.3f}", ""
         if c.recurrent_accuracy is not None:
             parts, weights, alone = "both", f"{c.recurrent_weight:.3f}, {weights}", f"{c.recurrent_accuracy:.2%}"
+        tokens = c.tokenizer if c.vectors is None else f"{c.tokenizer}, {c.vectors}"
         yield (
-            f"| {_plain(c.tokenizer)} | {parts} | {c.rows:,} | {c.folds} | {c.accuracy:.2%} | {c.deviation:.2%} | "
+            f"| {_plain(tokens)} | {parts} | {c.rows:,} | {c.folds} | {c.accuracy:.2%} | {c.deviation:.2%} | "
             f"{c.loss:.4f} | {weights} | {alone} |"
         )
 

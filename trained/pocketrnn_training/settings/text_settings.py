@@ -81,6 +81,8 @@ class TextSettings(Settings):
         compare: whether folds of the rows choose between words and pieces, and what the recurrent and the linear part
             weigh (`pocketrnn_training.candidates.comparison`). None for that where there is a linear part and there are
             from 100 to 10,000 rows.
+        shipped_vectors: whether the word vectors that are installed (`pocketrnn-words`) are a way to compare where none
+            are given and most of the rows are in their language (`pocketrnn_training.texts.shipped`).
         embedding_dim: None for that of the word vectors, or 64 without them.
         packed: read each text by its length, so that padding is never seen.
         adversarial: adversarial training (Miyato et al. 2017): each row is trained a second time, with its embeddings
@@ -114,6 +116,7 @@ class TextSettings(Settings):
     spelling: bool | None = by_data()
     linear: bool | None = by_data()
     compare: bool | None = None
+    shipped_vectors: bool = True
     embedding_dim: int | None = None
     packed: bool = True
     adversarial: float = 0.0

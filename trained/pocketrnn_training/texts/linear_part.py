@@ -5,7 +5,9 @@ either (docs/training.md, "The linear part"). Unlike a "wide" part that learns t
 2016), this one is fitted by itself: learnt together, it brought nothing.
 
 The characters of a token are known beforehand: the scores of all that it has are added to the token's own row. Those
-that two pieces of a word share are found by numbers, as pairs of tokens are.
+that two pieces of a word share are found by numbers, as pairs of tokens are. So is the word vector of a token: a linear
+model of the sum of the vectors gives each token a score, which is added, too. So words that the rows do not hold have
+scores.
 """
 
 from __future__ import annotations
@@ -46,6 +48,8 @@ _FEWEST_CHARACTERS: Final = 2
 _MOST_CHARACTERS: Final = 5
 # How many of a longer token are read.
 _READ_CHARACTERS: Final = 64
+# How much the vector of a text weighs beside its tokens and pairs, which weigh 1, as the characters do.
+_OF_VECTORS: Final = 0.8
 # How many characters of a token count where it meets another. More lengths at once, of 1 to 4, bring nothing.
 _WHERE_PIECES_MEET: Final = 2
 
@@ -92,12 +96,15 @@ class Counted:
         pairs: how many numbers pairs have.
         padding_id: what stands before the first token of a text, so that it has a pair, too.
         pieces: whether the tokens are pieces of words: then the characters where two of them meet are counted, too.
+        vectors: float32 [vocabulary, dimensions], the word vector of each token, zeros where it has none; None without
+            word vectors.
     """
 
     spelled: tuple[str, ...]
     pairs: int
     padding_id: int
     pieces: bool
+    vectors: Floats | None = None
 
     @property
     def joints(self) -> int:
@@ -184,7 +191,7 @@ class LinearPart:
         classes: int,
         balanced: bool = False,
     ) -> LinearPart:
-        """Fit a linear support vector machine on TF-IDF of the tokens and pairs, and of the characters.
+        """Fit a linear support vector machine on TF-IDF of the tokens and pairs, of the characters, and of the vectors.
 
         Args:
             counted: what is counted.
@@ -205,7 +212,7 @@ class LinearPart:
         from sklearn.svm import LinearSVC
 
         tokens, pairs, joints = counted.of(rows)
-        parts = (tokens, pairs, tokens @ counted.characters, joints)
+        parts: tuple[Any, ...] = (tokens, pairs, tokens @ counted.characters, joints)
         rare = [_rarity(part) for part in parts]
         squares = [np.square(some) for some in rare]
         of_neighbours = sum((parts[i] @ squares[i]).sum() for i in (1, 3)) / tokens.sum()
@@ -214,22 +221,29 @@ class LinearPart:
         parts = tuple(divided @ part for part in parts)
         # The characters weigh what the tokens and the pairs do together.
         importance = np.concatenate((_scaled(parts[:2], rare[:2]), _scaled(parts[2:], rare[2:])))
+        counts = sparse.hstack(parts).tocsr() @ sparse.diags(importance)
+        meanings = _meanings(counted.vectors, rare[0], parts[0])
+        if meanings is not None:
+            counts = sparse.hstack((counts, sparse.csr_matrix(parts[0] @ meanings))).tocsr()
         regularisation = _REGULARISATION_OF_FEW if len(targets) < _FEW_ROWS else _REGULARISATION
         model = LinearSVC(C=regularisation, class_weight="balanced" if balanced else None, random_state=0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             warnings.filterwarnings("ignore", "The number of unique classes is greater", UserWarning)
-            model.fit(sparse.hstack(parts).tocsr() @ sparse.diags(importance), targets)
-        learnt, bias = model.coef_ * importance, model.intercept_
+            model.fit(counts, targets)
+        learnt, bias = model.coef_, model.intercept_
         if len(model.classes_) == 2:
             learnt, bias = (np.stack((-one[0] / 2, one[0] / 2)) for one in (learnt, bias))
         table = np.zeros((learnt.shape[1], classes))
         table[:, model.classes_] = learnt.T
+        of_vectors, table = table[len(importance) :], table[: len(importance)] * importance[:, None]
         # The margin of what is certainly not.
         whole_bias = np.full(classes, -1, np.float32)
         whole_bias[model.classes_] = bias
         of_tokens, of_pairs, of_characters, of_joints = np.split(table, np.cumsum([p.shape[1] for p in parts[:3]]))
         words = of_tokens + counted.characters @ of_characters
+        if meanings is not None:
+            words += meanings @ of_vectors
         words, of_pairs, of_joints = (some.astype(np.float32) for some in (words, of_pairs, of_joints))
         return cls(counted, sizes, words, of_pairs, of_joints, whole_bias, balanced)
 
@@ -264,6 +278,15 @@ def _scaled(parts: Sequence[Any], rare: Sequence[npt.NDArray[np.float64]]) -> np
     """float64 [columns of all parts]: by what each count is multiplied, so that rows have the length 1 in the mean."""
     squares = [np.square(part.data * some[part.indices]).sum() for part, some in zip(parts, rare, strict=True)]
     return np.concatenate(rare) / (np.sqrt(sum(squares) / parts[0].shape[0]) or 1)
+
+
+def _meanings(vectors: Floats | None, rare: npt.NDArray[np.float64], tokens: Any) -> npt.NDArray[np.float64] | None:
+    """float64 [vocabulary, dimensions]: what each token brings to the vector of a text, which is the sum of these; None
+    without word vectors."""
+    if vectors is None:
+        return None
+    found: npt.NDArray[np.float64] = vectors * rare[:, None]
+    return found * (_OF_VECTORS / (np.sqrt(np.square(tokens @ found).sum(axis=1).mean()) or 1))
 
 
 def _parts(spelled: str) -> Iterable[str]:

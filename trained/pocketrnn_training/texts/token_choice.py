@@ -63,7 +63,7 @@ class TokenizedTexts:
         """The same with a linear part of so many rows of pairs, or as it is with 0."""
         if not pairs:
             return self
-        counted = counted_in(self.vocabulary, self.rules, pairs)
+        counted = counted_in(self.vocabulary, self.rules, pairs, self.vectors)
         part = LinearPart.fitted(counted, self.texts, data.targets, classes=len(data.labels), balanced=balanced)
         return replace(self, linear=part)
 
@@ -107,7 +107,7 @@ class TokenChoice:
             if settings.tokenizer is None:
                 said = f"With a vocabulary size, texts are cut into pieces of words, at most {settings.pieces:,}."
                 self.report(Step(said))
-            return self._with_vectors(self._as_pieces())
+            return self._as_pieces()
         if settings.tokenizer is not None or settings.ngrams > 1:
             return self._as_words()
         try:
@@ -169,11 +169,9 @@ class TokenChoice:
         return by_words
 
     def _pieces_since(self, why: str, by_pieces: TokenizedTexts) -> TokenizedTexts:
-        # First: where words failed because of the file of vectors, that is what is to be said.
-        found = self._with_vectors(by_pieces)
         more = " --max-vocabulary is of words alone; --vocabulary-size bounds the pieces." if self._bounds_words else ""
         self.report(Notice(f"{why} So texts are cut into pieces of words (--tokenizer bpe).{more}"))
-        return found
+        return by_pieces
 
     def _as_pieces_if_any(self) -> TokenizedTexts | None:
         try:
@@ -220,7 +218,7 @@ class TokenChoice:
         return self._with_linear_part(TokenizedTexts(rules, tokens, encoded, of_validation, None, start))
 
     def _as_pieces(self) -> TokenizedTexts:
-        """The texts as ids of pieces of words, without vectors."""
+        """The texts as ids of pieces of words. One that is a whole word, or begins one, has the vector of that word."""
         settings, texts, validation = self.settings, self.data.texts, self.validation.texts
         rules, tokens = pieces.learn_pieces(
             texts,
@@ -229,22 +227,17 @@ class TokenChoice:
             max_tokens=settings.max_tokens,
         )
         words_of_all = pieces.WordsOfRows.of(chain(texts, validation), rules, tokens)
+        # No line of a file of vectors holds the end of a line.
+        whole = [pieces.whole_word(piece) or "\n" for piece in tokens]
         found = TokenizedTexts(
             rules,
             tokens,
             words_of_all.first(len(texts)).encoded(),
             EncodedTexts.of(validation, TextEncoder(rules, tokens)),
             words_of_all if settings.piece_dropout else None,
+            None if self.word_vectors is None else vectors.read(self.word_vectors, whole),
         )
         return self._with_linear_part(found)
-
-    def _with_vectors(self, by_pieces: TokenizedTexts) -> TokenizedTexts:
-        """The same with the vectors of its pieces: one that is a whole word, or begins one, starts from its vector."""
-        if self.word_vectors is None:
-            return by_pieces
-        # No line of a file of vectors holds the end of a line.
-        words = [pieces.whole_word(piece) or "\n" for piece in by_pieces.vocabulary]
-        return replace(by_pieces, vectors=vectors.read(self.word_vectors, words))
 
     def _pairs(self, tokenized: TokenizedTexts) -> int:
         """How many rows of pairs the linear part has; 0 where there is to be none, or it would be too large."""
@@ -260,8 +253,8 @@ class TokenChoice:
         )
 
 
-def counted_in(tokens: Sequence[str], rules: AnyTextRules, pairs: int) -> Counted:
-    """The counts of a linear part in texts that are cut by these rules.
+def counted_in(tokens: Sequence[str], rules: AnyTextRules, pairs: int, start: vectors.Vectors | None = None) -> Counted:
+    """The counts of a linear part in texts that are cut by these rules, with the word vectors of their tokens.
 
     Example:
         >>> counted_in(("<unk>", "<pad>", "so"), TextRules(unknown_id=0, padding_id=1), 1024).spelled
@@ -270,7 +263,8 @@ def counted_in(tokens: Sequence[str], rules: AnyTextRules, pairs: int) -> Counte
     are_pieces = rules.tokenizer == SUBWORDS
     known = range(len(vocabulary.SPECIALS), len(tokens))
     spelled = [tokens[i].replace(pieces.MARK, " ") if are_pieces else f" {tokens[i]} " for i in known]
-    return Counted(("",) * len(vocabulary.SPECIALS) + tuple(spelled), pairs, rules.padding_id, are_pieces)
+    of_tokens = None if start is None else start.of_tokens(len(tokens))
+    return Counted(("",) * len(vocabulary.SPECIALS) + tuple(spelled), pairs, rules.padding_id, are_pieces, of_tokens)
 
 
 def as_before(

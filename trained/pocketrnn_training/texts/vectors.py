@@ -1,15 +1,16 @@
-"""Word vectors from a text file in GloVe's format."""
+"""Word vectors: from a text file in GloVe's format, or from a table of small integers."""
 
 from __future__ import annotations
 
 import gzip
 import math
+import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,10 @@ import numpy.typing as npt
 from pocketrnn.bundle.folder import near_file
 from pocketrnn.errors import DataError, reason
 
-__all__ = ["Vectors", "read"]
+__all__ = ["TABLE", "Vectors", "read", "write_table"]
+
+# How the name of a table ends.
+TABLE: Final = ".npz"
 
 
 # In characters. GloVe's longest have some 4,000.
@@ -40,6 +44,17 @@ class Vectors:
     source: str
     added: tuple[str, ...] = ()
 
+    def of_tokens(self, tokens: int) -> npt.NDArray[np.float32]:
+        """float32 [tokens, dimensions]: the vector of each token, zeros where there is none.
+
+        Example:
+            >>> Vectors(np.array([1]), np.array([[0.5, 2.0]], np.float32), "v.txt").of_tokens(2).tolist()
+            [[0.0, 0.0], [0.5, 2.0]]
+        """
+        values = np.zeros((tokens, self.values.shape[1]), np.float32)
+        values[self.ids] = self.values
+        return values
+
     @property
     def scale(self) -> float:
         """The root mean square of all numbers: the standard deviation of random vectors that are as long as these."""
@@ -51,14 +66,15 @@ def read(
 ) -> Vectors:
     """Read the vectors of the words of `vocabulary`, and of the first other words of the file.
 
-    The file is UTF-8 with a word and its numbers in each line, separated by single spaces, as GloVe's files are
-    (https://nlp.stanford.edu/projects/glove/); plain, or compressed if its name ends in `.gz`. A first line of two
-    whole numbers, as word2vec and fastText write, is skipped. If a word occurs twice, the first line is used. In the
-    lines of words outside the vocabulary the numbers are counted, not parsed.
+    The file is a table (`write_table`) if its name ends in `.npz`. Else it is UTF-8 with a word and its numbers in each
+    line, separated by single spaces, as GloVe's files are (https://nlp.stanford.edu/projects/glove/); plain, or
+    compressed if its name ends in `.gz`. A first line of two whole numbers, as word2vec and fastText write, is skipped.
+    If a word occurs twice, the first line is used. In the lines of words outside the vocabulary the numbers are
+    counted, not parsed.
 
     Args:
         path: the file.
-        vocabulary: the tokens, in the order of their ids.
+        vocabulary: the tokens, in the order of their ids; none to read what is added alone.
         most_added: the largest number of other words. The files that are to be had list the frequent words first.
         is_token: asked for another word; one that is not a token is passed over.
 
@@ -67,14 +83,62 @@ def read(
             something that is not a number; no word of the vocabulary is in the file.
     """
     index = {token: i for i, token in enumerate(vocabulary)}
-    found: dict[int, list[float]] = {}
+    found: dict[int, Sequence[float]] = {}
     added: list[str] = []
-    dimensions = 0
-    number = 0
     try:
         # A device may have no end.
         if path.exists() and not path.is_file():
             raise DataError(f"{path} is not a regular file.", "Give the name of a file of vectors.")
+        for word, numbers in _of_table(path) if path.suffix == TABLE else _of_lines(path):
+            if word not in index and len(added) < most_added and is_token(word):
+                index[word] = len(vocabulary) + len(added)
+                added.append(word)
+            if (i := index.get(word)) is not None and i not in found:
+                found[i] = numbers()
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist.", near_file(path) or "Check the name of the vectors file.") from None
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} cannot be read: {reason(error)}.", "Check the file and its rights.") from None
+    if vocabulary and len(found) == len(added):
+        raise DataError(f"{path} holds no word of the vocabulary.", "Give vectors of the language of the texts.")
+    ids = np.fromiter(found, dtype=np.int64, count=len(found))
+    return Vectors(ids, np.array(list(found.values()), dtype=np.float32), path.name, tuple(added))
+
+
+def write_table(path: Path, words: Sequence[str], values: npt.NDArray[np.floating[Any]]) -> None:
+    """Write a table of words, the most frequent first, and their vectors in 8 bits a number, with a scale a word.
+
+    Args:
+        path: the file, whose name ends in `.npz`.
+        words: none of which holds a line break.
+        values: float [words, dimensions].
+
+    Example:
+        >>> write_table(Path("en.npz"), ["the", "of"], np.array([[1.0, -2.0], [0.5, 0.25]]))
+        >>> read(Path("en.npz"), ["of"]).values.round(2).tolist()
+        [[0.5, 0.25]]
+    """
+    scales = np.maximum(np.abs(values).max(axis=1, keepdims=True) / 127, np.finfo(np.float32).tiny).astype(np.float32)
+    numbers = np.rint(values / scales).astype(np.int8)
+    text = np.frombuffer("\n".join(words).encode(), np.uint8)
+    np.savez_compressed(path, words=text, numbers=numbers, scales=scales)
+
+
+def _of_table(path: Path) -> Iterator[tuple[str, Callable[[], Sequence[float]]]]:
+    """The words of a table, each with what gives its numbers."""
+    with path.open("rb") as file, np.load(file) as table:
+        words = table["words"].tobytes().decode().split("\n")
+        values = table["numbers"] * table["scales"]
+    if len(words) != len(values):
+        raise ValueError(f"it has {len(words):,} words and {len(values):,} vectors")
+    for word, numbers in zip(words, values, strict=True):
+        yield word, numbers.tolist
+
+
+def _of_lines(path: Path) -> Iterator[tuple[str, Callable[[], Sequence[float]]]]:
+    """The words of a text file, each with what gives its numbers."""
+    dimensions = number = 0
+    try:
         # A carriage return or another line separator may be part of a word.
         with (
             gzip.open(path, "rt", encoding="utf-8", newline="\n")
@@ -96,23 +160,11 @@ def read(
                         f"Line {number} of {path} has {line.count(' ')} numbers after the word, not {expected}.",
                         "Give a file with a word and its numbers on each line, as GloVe's are.",
                     )
-                if word not in index and len(added) < most_added and is_token(word):
-                    index[word] = len(vocabulary) + len(added)
-                    added.append(word)
-                if (i := index.get(word)) is not None and i not in found:
-                    found[i] = _numbers(numbers, number, path)
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist.", near_file(path) or "Check the name of the vectors file.") from None
+                yield word, partial(_numbers, numbers, number, path)
     except UnicodeDecodeError:
         raise DataError(
             f"{path} is not UTF-8, in line {number + 1} or soon after.", "Give vectors as UTF-8 text."
         ) from None
-    except (OSError, ValueError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {reason(error)}.", "Check the file and its rights.") from None
-    if len(found) == len(added):
-        raise DataError(f"{path} holds no word of the vocabulary.", "Give vectors of the language of the texts.")
-    ids = np.fromiter(found, dtype=np.int64, count=len(found))
-    return Vectors(ids, np.array(list(found.values()), dtype=np.float32), path.name, tuple(added))
 
 
 def _is_header(line: str) -> bool:
