@@ -61,14 +61,14 @@ def vectors_for(texts: Sequence[str], report: Callable[[Notice], None]) -> Path 
         report: told of the language, and where a table that is not installed would help.
     """
     language = language_of(texts)
-    if language is None or language not in _LANGUAGES:
+    if language is None:
         return None
-    name, found = _LANGUAGES[language], tables().get(language)
-    if found is None:
+    name, found = _LANGUAGES.get(language), tables().get(language)
+    if found is not None:
+        said = f"Most rows are in {name or language}: its word vectors are tried; --no-vectors leaves them out."
+        report(Step(said))
+    elif name is not None:
         more = "pip install ./trained/words, in a clone"
-        report(
-            Notice(f"Word vectors of {name} are not installed, with which a classifier of few rows is better: {more}.")
-        )
-        return None
-    report(Step(f"Most rows are in {name}: word vectors of it are tried (--no-vectors leaves them out)."))
+        said = f"Word vectors of {name} are not installed, with which a classifier of few rows is better: {more}."
+        report(Notice(said))
     return found
