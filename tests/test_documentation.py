@@ -123,6 +123,7 @@ pytestmark = pytest.mark.usefixtures("short_proofs")
 # Pages that train or export. A change of what they show asks for them (scripts/changed_tests).
 LONG = {
     "README.md",
+    "docs/check.md",
     "docs/coming-from-torchtext.md",
     "docs/compression.md",
     "docs/cookbook.md",
@@ -193,7 +194,7 @@ def test_the_rules_that_the_page_gives_are_read() -> None:
 
 # Measurements and formats have longer lines.
 READ_FIRST = ("README", "cookbook", "python", "coming-from-torchtext", "your-files", "modules", "text-rules", "proof",
-              "compression", "scoring-a-corpus", "lesson", "streams", "explanations", "tags")  # fmt: skip
+              "compression", "scoring-a-corpus", "lesson", "streams", "explanations", "tags", "check")  # fmt: skip
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", *(ROOT / "docs" / f"{n}.md" for n in READ_FIRST)], ids=name_of)
@@ -228,6 +229,7 @@ def test_the_examples_in_the_runtimes_help_run(name: str, folder: Path) -> None:
 def test_every_command_and_option_has_help() -> None:
     assert set(COMMANDS) == {
         "bench",
+        "check",
         "classify",
         "compress",
         "evaluate",

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from pocketrnn_export.vocabularies.tokenizer_json import Subwords
     from pocketrnn_export.vocabularies.vocabulary import Vocabulary
 
-__all__ = ["export"]
+__all__ = ["export", "module_and_call", "named_source"]
 
 _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 
@@ -201,7 +201,7 @@ def export(source: str, output: Path, numbers: NumberOptions, **options: Any) ->
     # Checks that run before PyTorch is imported answer at once.
     _check_what_is_measured(options)
     _check_labels_of(options)
-    named = _named(source, options)
+    named = named_source(source, options)
     _check_output(output, packed=options["profile"] == "packed" and not numbers.are_given, force=options["force"])
     with said_if_slow("Loading PyTorch ..."):
         for package in ("torch", "onnx", "onnxscript", "safetensors"):
@@ -344,7 +344,7 @@ def _check_output(output: Path, *, packed: bool, force: bool) -> None:
         check_free(output, force=force, made_by="classifier.json")
 
 
-def _named(source: str, options: dict[str, Any]) -> ModuleName | None:
+def named_source(source: str, options: dict[str, Any]) -> ModuleName | None:
     """The name in SOURCE of the form file.py:name; None for a folder or another file that exists."""
     named = module_name(source, options["set"])
     if named is None and not Path(source).is_dir():
@@ -392,7 +392,7 @@ def _described(source: str, named: ModuleName | None, options: dict[str, Any]) -
     if missing := [f"--{option}" for option in needed if options[option] is None]:
         numbers = ", or --channels if it takes sequences of numbers" if "--vocabulary" in missing else ""
         raise click.UsageError(f"{source} needs {' and '.join(missing)}{numbers}.")
-    module, call = _module_and_call(source, named, options)
+    module, call = module_and_call(source, named, options)
     from pocketrnn_export.vocabularies.labels import read_labels
     from pocketrnn_export.vocabularies.owners_texts import read_pairs
 
@@ -417,10 +417,10 @@ def _module_alone(source: str, named: ModuleName | None, options: dict[str, Any]
         raise click.UsageError(
             f"{source} is a checkpoint, which says itself whether it has channels: leave --channels out."
         )
-    return _module_and_call(source, named, options)
+    return module_and_call(source, named, options)
 
 
-def _module_and_call(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, Any]:
+def module_and_call(source: str, named: ModuleName | None, options: dict[str, Any]) -> tuple[Any, Any]:
     """The module of a file of Python, a notebook or TorchScript, and how its owner says that it is called."""
     from pocketrnn_export.intake import torchscript_file
 

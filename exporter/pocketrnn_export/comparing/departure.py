@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Final
@@ -26,7 +26,7 @@ from pocketrnn_export.comparing.float64_operators import OPERATORS
 from pocketrnn_export.module_runs.cpu_run import answer_of, tensors_in
 from pocketrnn_export.torch_internals import FunctionMode
 
-__all__ = ["Place", "departure"]
+__all__ = ["Departure", "Place", "departure"]
 
 # Finds the user's line that a frame was called from; empty where there is none.
 Place = Callable[[FrameType | None], str]
@@ -46,32 +46,62 @@ class _Step:
     given: tuple[Tensor, ...]
 
 
+@dataclass(frozen=True)
+class Departure:
+    """Where a graph departs from its module.
+
+    Attributes:
+        operation: the function of torch, as forward calls it.
+        line: the line of forward.
+        node: the first node of the graph that takes what the operation takes and gives numbers that forward has not;
+            empty where there is none.
+    """
+
+    operation: str
+    line: str
+    node: str = ""
+
+    def __str__(self) -> str:
+        return f"`{self.operation}` at {self.line}"
+
+    @property
+    def with_node(self) -> str:
+        """The operation, its line and the node, for a sentence."""
+        return f"{self}; in the graph it is the node {self.node}" if self.node else str(self)
+
+
 def departure(
     module: Callable[..., Any],
     content: bytes,
     inputs: Sequence[npt.NDArray[np.int64]],
     place: Place,
-) -> str:
-    """The operation at which a graph departs from its module, and its line; empty where it cannot be found.
+    *,
+    given: Mapping[str, npt.NDArray[Any]] | None = None,
+) -> Departure | None:
+    """The operation at which a graph departs from its module; None where it cannot be found.
 
     Args:
         module: that computes in double precision.
         content: the graph's ONNX file.
         inputs: a batch that the two answer differently: tokens, and lengths where the module takes them.
         place: shows the line of a frame.
+        given: what the graph takes, by name, where that is not `inputs` in their order.
 
     Example:
-        >>> departure(module, content, [tokens], lambda frame: "model.py:12: `a / b`")  # doctest: +SKIP
+        >>> str(departure(module, content, [tokens], lambda frame: "model.py:12: `a / b`"))  # doctest: +SKIP
         '`div` at model.py:12: `a / b`'
     """
     steps: list[_Step] = []
     try:
         with _Noted(steps, place):
             answer = answer_of(module, [torch.from_numpy(value) for value in inputs])
-        values = _values(content, inputs)
+        model = in_float64(onnx.load_from_string(content))
+        named = dict(zip([value.name for value in model.graph.input], inputs, strict=False))
+        made = _made(model, named if given is None else given)
     # Whatever a user's module raises while it is watched, and the evaluator: nothing is found then.
     except Exception:
-        return ""
+        return None
+    values = _by_size(made.values())
     makers = {id(tensor): step for step in steps for tensor in step.given}
     seen: set[int] = set()
     step = makers.get(id(answer))
@@ -79,8 +109,23 @@ def departure(
         seen.add(id(step))
         missing = [t for t in step.taken if id(t) in makers and id(makers[id(t)]) not in seen and not _has(values, t)]
         if not missing:
-            return f"`{step.name}` at {step.line}" if step.line else ""
+            return Departure(step.name, step.line, _node(model, made, step, steps)) if step.line else None
         step = makers[id(missing[0])]
+    return None
+
+
+def _node(model: onnx.ModelProto, made: Mapping[str, _Sorted], step: _Step, steps: Sequence[_Step]) -> str:
+    """The first node that takes what a step takes, beside weights, and gives what no step gives."""
+    given = {id(tensor) for one in steps for tensor in one.given}
+    taken = _by_size(_sorted(tensor) for tensor in step.taken if id(tensor) in given and tensor.numel() > 1)
+    forward = _by_size(
+        _sorted(tensor) for one in steps for tensor in (*one.taken, *one.given) if _is_looked_for(tensor)
+    )
+    for node in model.graph.node:
+        outputs = [made[name] for name in node.output if name in made]
+        takes = any(_is_among(taken, made[name]) for name in node.input if name in made)
+        if takes and outputs and not any(_is_among(forward, value) for value in outputs):
+            return f"{node.name or node.output[0]} ({node.op_type})"
     return ""
 
 
@@ -98,23 +143,45 @@ class _Noted(FunctionMode):
         return result
 
 
-def _values(content: bytes, inputs: Sequence[Any]) -> dict[int, list[npt.NDArray[np.float64]]]:
-    """All numbers that a graph makes on a batch, each tensor flat and sorted, by how many there are."""
-    model = in_float64(onnx.load_from_string(content))
-    names = [value.name for value in model.graph.input]
+# The numbers of a tensor, flat and sorted.
+_Sorted = npt.NDArray[np.float64]
+
+
+def _made(model: onnx.ModelProto, inputs: Mapping[str, Any]) -> dict[str, _Sorted]:
+    """All numbers that a graph makes on a batch, by name."""
     with np.errstate(all="ignore"):
         evaluator = ReferenceEvaluator(model, new_ops=list(OPERATORS))
-        made = evaluator.run(None, dict(zip(names, inputs, strict=False)), intermediate=True)
-    found: dict[int, list[npt.NDArray[np.float64]]] = defaultdict(list)
-    for value in [*dict(made).values(), *map(onnx.numpy_helper.to_array, model.graph.initializer)]:
-        if isinstance(value, np.ndarray) and value.size <= _LARGEST and value.dtype.kind in "fiub":
-            found[value.size].append(np.sort(value.astype(np.float64), axis=None))
+        made = dict(evaluator.run(None, dict(inputs), intermediate=True))
+    made |= {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    return {
+        name: np.sort(value.astype(np.float64), axis=None)
+        for name, value in made.items()
+        if isinstance(value, np.ndarray) and value.size <= _LARGEST and value.dtype.kind in "fiub"
+    }
+
+
+def _by_size(values: Iterable[_Sorted]) -> dict[int, list[_Sorted]]:
+    found: dict[int, list[_Sorted]] = defaultdict(list)
+    for value in values:
+        found[value.size].append(value)
     return found
 
 
-def _has(values: dict[int, list[npt.NDArray[np.float64]]], tensor: Tensor) -> bool:
+def _has(values: Mapping[int, list[_Sorted]], tensor: Tensor) -> bool:
     """Whether a graph has a tensor's numbers; one that is not looked for counts as had."""
-    if tensor.layout != torch.strided or tensor.is_nested or tensor.numel() > _LARGEST or tensor.is_complex():
-        return True
-    wanted = np.sort(tensor.detach().double().numpy(), axis=None)
-    return any(np.allclose(wanted, value, rtol=_NEAR, atol=_NEAR, equal_nan=True) for value in values[wanted.size])
+    return not _is_looked_for(tensor) or _is_among(values, _sorted(tensor))
+
+
+def _is_looked_for(tensor: Tensor) -> bool:
+    odd = tensor.layout != torch.strided or tensor.is_nested or tensor.is_complex()
+    return not odd and tensor.numel() <= _LARGEST
+
+
+def _sorted(tensor: Tensor) -> _Sorted:
+    return np.sort(tensor.detach().double().numpy(), axis=None)
+
+
+def _is_among(values: Mapping[int, list[_Sorted]], wanted: _Sorted) -> bool:
+    return any(
+        np.allclose(wanted, value, rtol=_NEAR, atol=_NEAR, equal_nan=True) for value in values.get(wanted.size, ())
+    )

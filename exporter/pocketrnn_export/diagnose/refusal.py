@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from types import FrameType
 
 import onnx
 
@@ -12,7 +11,7 @@ from pocketrnn.errors import PocketRNNError
 from pocketrnn_export.bundle_proof import FormsDifferError
 from pocketrnn_export.comparing.exact import DOUBLE_TOLERANCE, agreement
 from pocketrnn_export.diagnose.parting_line import parting_line
-from pocketrnn_export.intake.user_frames import is_users, place_of
+from pocketrnn_export.intake.user_frames import place_of_user
 from pocketrnn_export.proof.every_size import OtherAnswersError
 
 __all__ = ["with_its_line"]
@@ -57,7 +56,7 @@ def _with_operation(error: FormsDifferError) -> FormsDifferError:
     for exact in sorted(known, key=lambda exact: exact.case.tokens.size):
         with contextlib.suppress(PocketRNNError):
             if agreement(run, [exact]).largest_difference > DOUBLE_TOLERANCE:
-                found = answers.reference.departs(form.content, exact.case, _users_place)
+                found = answers.reference.departs(form.content, exact.case, place_of_user)
                 if not found:
                     break
                 says = f"{error.problem.rstrip()} The first operation whose numbers the graph has not is {found}."
@@ -69,9 +68,3 @@ def _with_operation(error: FormsDifferError) -> FormsDifferError:
             "write x.cumsum(1, dtype=torch.float64).to(x.dtype).",
         )
     return error
-
-
-def _users_place(frame: FrameType | None) -> str:
-    while frame is not None and not is_users(frame):
-        frame = frame.f_back
-    return "" if frame is None else place_of(frame)

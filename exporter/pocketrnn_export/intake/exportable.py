@@ -403,7 +403,7 @@ def _departure(prepared: ExportableModule, content: bytes, case: Case, place: Pl
     """The operation of forward at which a graph departs from the module, and its line."""
     order = np.argsort(-case.lengths, kind="stable")
     inputs = [case.tokens[order], *([case.lengths[order]] if prepared.takes_lengths else [])]
-    return departure(doubled(prepared.computed), content, inputs, place)
+    return str(departure(doubled(prepared.computed), content, inputs, place) or "")
 
 
 def _rows_stand_alone(prepared: ExportableModule, grid: Sequence[Case]) -> bool:

@@ -34,6 +34,7 @@ __all__ = [
     "line_of_stack",
     "outside",
     "place_of",
+    "place_of_user",
     "source_of",
     "users_line",
 ]
@@ -143,9 +144,14 @@ def _parsed(source: str) -> ast.Module | None:
 
 def users_line(frame: FrameType | None) -> str:
     """The line of the module's own code that a frame was called from, as one shows it in an error."""
+    return place_of_user(frame) or "a line that is not known"
+
+
+def place_of_user(frame: FrameType | None) -> str:
+    """The same, or nothing where no line of the user's is known."""
     while frame is not None and not is_users(frame):
         frame = frame.f_back
-    return "a line that is not known" if frame is None else place_of(frame)
+    return "" if frame is None else place_of(frame)
 
 
 def place_of(frame: FrameType, number: int | None = None) -> str:

@@ -50,6 +50,7 @@ _BROUGHT: Final = {
     "compress": ("pocketrnn_export.commands.compress", "export"),
     "import-vocab": ("pocketrnn_export.commands.import_vocab", "export"),
     "pack": ("pocketrnn_export.commands.pack", "export"),
+    "check": ("pocketrnn_export.commands.check", "export"),
 }
 _USES: Final = ("classify", "verify", "inspect", "bench", "push")
 # A shell reports 128 + the signal for a command that Ctrl-C (SIGINT, 2) or a closed pipe (SIGPIPE, 13) has ended.

@@ -1,0 +1,1 @@
+"""`check`: whether a file that somebody exported answers as its module does."""

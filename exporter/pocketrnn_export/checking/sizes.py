@@ -1,0 +1,107 @@
+"""For which sizes a file is right: the plainest rule that parts the cases where it is from those where it is not."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["Bounds", "Looked", "right_sizes"]
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A case as a rule about sizes sees it: rows, steps, whether the rows have lengths of their own, and whether the
+    file was right."""
+
+    rows: int
+    steps: int
+    uneven: bool
+    right: bool
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The sizes for which a file is right.
+
+    Attributes:
+        rows: the least and the largest batch.
+        steps: the fewest and the most steps of a row.
+        even: whether all rows of a batch have one length.
+
+    Example:
+        >>> Bounds(rows=(1, 1)).said("tokens")
+        'batch 1 only'
+    """
+
+    rows: tuple[int, int | None] = (1, None)
+    steps: tuple[int, int | None] = (1, None)
+    even: bool = False
+
+    def hold(self, rows: int, steps: int, *, uneven: bool) -> bool:
+        """Whether sizes are among these."""
+        return _inside(self.rows, rows) and _inside(self.steps, steps) and not (self.even and uneven)
+
+    def said(self, steps: str) -> str:
+        """The bounds in words; `steps` is what a row consists of: tokens, or steps."""
+        parts = [_said(self.rows, "batch {0} only", "batches of up to {0}", "batches of {0} or more")]
+        parts.append(_said(self.steps, f"rows of {{0}} {steps} only", f"up to {{0}} {steps}", f"{{0}} {steps} or more"))
+        parts += ["rows of one length"] if self.even else []
+        return " and ".join(filter(None, parts))
+
+
+def _inside(bounds: tuple[int, int | None], size: int) -> bool:
+    return bounds[0] <= size and (bounds[1] is None or size <= bounds[1])
+
+
+def _said(bounds: tuple[int, int | None], only: str, most: str, least: str) -> str:
+    if bounds[0] == bounds[1]:
+        return only.format(bounds[0])
+    return (
+        least.format(bounds[0]) if bounds[1] is None and bounds[0] > 1 else most.format(bounds[1]) if bounds[1] else ""
+    )
+
+
+_ANY: Final = (1, None)
+
+
+def right_sizes(looked: Sequence[Looked], asked: Callable[[int, int], bool]) -> Bounds | None:
+    """The plainest bounds inside of which every case is right and outside of which none is; None where there are none.
+
+    Args:
+        looked: the cases.
+        asked: whether the file is right for a batch of so many rows and steps: the bound of the steps is looked for.
+    """
+    right = [one for one in looked if one.right]
+    if not right or len(right) == len(looked):
+        return None
+    for bounds in _candidates(right):
+        if all(bounds.hold(one.rows, one.steps, uneven=one.uneven) == one.right for one in looked):
+            return _exact(bounds, looked, asked)
+    return None
+
+
+def _candidates(right: Sequence[Looked]) -> Iterator[Bounds]:
+    of_rows, of_steps = ([getattr(one, name) for one in right] for name in ("rows", "steps"))
+    every = itertools.product(_ranges(of_rows), _ranges(of_steps), (False, True))
+    found = [Bounds(rows, steps, even) for rows, steps, even in every]
+    yield from sorted(found, key=lambda b: (b.rows != _ANY) + (b.steps != _ANY) + b.even)
+
+
+def _ranges(sizes: Sequence[int]) -> list[tuple[int, int | None]]:
+    least, most = min(sizes), max(sizes)
+    return [_ANY, (least, most)] if least == most else [_ANY, (1, most), (least, None), (least, most)]
+
+
+def _exact(bounds: Bounds, looked: Sequence[Looked], asked: Callable[[int, int], bool]) -> Bounds:
+    """The bounds with the most steps found to one: between two cases that were looked at, it is not known."""
+    least, most = bounds.steps
+    if most is None or least == most:
+        return bounds
+    rows = next(one.rows for one in looked if one.right and one.steps == most)
+    failing = min((one.steps for one in looked if not one.right and one.steps > most), default=most + 1)
+    while failing - most > 1:
+        middle = (most + failing) // 2
+        most, failing = (middle, failing) if asked(rows, middle) else (most, middle)
+    return Bounds(bounds.rows, (least, most), bounds.even)

@@ -1,0 +1,169 @@
+"""The verdict on a file: its kind, what shows it, and the same as text, as JSON and as a page."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Literal
+
+from pocketrnn.bundle.manifest import Comparison
+
+__all__ = ["Kind", "Shown", "Verdict", "verdict_page"]
+
+Kind = Literal["right", "some sizes", "wrong", "changed", "not comparable"]
+
+_STATUS: Final[dict[Kind, int]] = {"right": 0, "some sizes": 3, "wrong": 3, "changed": 3, "not comparable": 2}
+_HEADS: Final[dict[Kind, str]] = {
+    "right": "Right for every size looked at",
+    "some sizes": "Right for some sizes only",
+    "wrong": "Wrong",
+    "changed": "Changed",
+    "not comparable": "Not comparable",
+}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The shortest input that was found to show a difference.
+
+    Attributes:
+        given: the ids of each row, or its numbers.
+        expected: the module's answer to the row that differs most, its first numbers.
+        answer: the file's, or the error that it fails with.
+        difference: how far apart these are; infinite where the file fails.
+    """
+
+    given: tuple[Any, ...]
+    expected: tuple[float, ...]
+    answer: tuple[float, ...] | str
+    difference: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a file answers as its module does.
+
+    Attributes:
+        file: its path.
+        kind: `right` for every size looked at; `some sizes`, outside of which the file fails; `wrong`, where it gives
+            other answers; `changed`, which is that of two files; or `not comparable`.
+        reason: why it is so, in a sentence or two.
+        name: the module's.
+        sizes: for which sizes it is right, where it is for some.
+        shown: an input that shows a difference.
+        departs: the first operation of forward whose numbers the file has not, with its line, and its node in the
+            graph; empty where that is not known.
+        called: how the module was called.
+        inputs: the file's inputs, each with that of the module's which it was given.
+        outputs: the file's outputs that were compared, by their numbers, each with the module's.
+        comparisons: what was looked at: a line for each kind of inputs.
+        looked_at: the number of batches, and their sizes, in a sentence.
+        float64_difference: the largest difference in double precision; None where that was not computed.
+        notes: what was not compared, a sentence each.
+
+    Example:
+        >>> check(module, "theirs.onnx").kind
+        'right'
+    """
+
+    file: str
+    kind: Kind
+    reason: str
+    name: str = "the module"
+    sizes: str = ""
+    shown: Shown | None = None
+    departs: str = ""
+    called: str = ""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    comparisons: tuple[Comparison, ...] = ()
+    looked_at: str = ""
+    float64_difference: float | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_right(self) -> bool:
+        """Whether no difference was found at any size looked at."""
+        return self.kind == "right"
+
+    @property
+    def exit_status(self) -> int:
+        """0 where it is right, 3 where it is wrong or right for some sizes only, 2 where it cannot be compared."""
+        return _STATUS[self.kind]
+
+    @property
+    def labels_changed(self) -> float:
+        """The share of the rows looked at to which the largest number of the answer is another one."""
+        rows = sum(line.rows for line in self.comparisons)
+        return sum(line.labels_differing for line in self.comparisons) / rows if rows else 0.0
+
+    @property
+    def lines(self) -> list[str]:
+        """The verdict for a reader, one sentence or two a line."""
+        said = [f"{_HEADS[self.kind]}: {self.reason}"]
+        if self.sizes:
+            said.append(f"It is right for {self.sizes}.")
+        if self.shown is not None:
+            said += [f"Shown by {_short(self.shown.given)}", f"  {self.name} answers {_short(self.shown.expected)}"]
+            of_file = self.shown.answer
+            said.append(
+                f"  the file {f'fails: {of_file}' if isinstance(of_file, str) else f'answers {_short(of_file)}'}"
+            )
+        if self.departs:
+            said.append(f"The first operation whose numbers the file has not is {self.departs}.")
+        if self.called:
+            fed = ", ".join(f"{name} is {own}" for name, own in self.inputs.items())
+            said.append(f"{self.name} is called as {self.called}; {fed or 'the file takes no input'}.")
+        said += [self.looked_at] if self.looked_at else []
+        if self.float64_difference is not None:
+            said.append(f"In double precision the largest difference is {self.float64_difference:.1e}.")
+        return [*said, *self.notes]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The verdict as JSON has it."""
+        found = asdict(self)
+        # JSON has no infinite number.
+        for part in filter(None, (found["shown"], *found["comparisons"])):
+            part |= {name: None for name, value in part.items() if value in (math.inf, math.nan)}
+        return {
+            **found,
+            "exit_status": self.exit_status,
+            "labels_changed": self.labels_changed,
+        }
+
+
+def _short(values: tuple[Any, ...]) -> str:
+    return "[" + ", ".join(_number(value) for value in values) + "]"
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return _short(tuple(value))
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def verdict_page(verdict: Verdict) -> str:
+    """A verdict as a page of its own, without scripts.
+
+    Example:
+        >>> verdict_page(verdict).startswith("<!doctype html>")
+        True
+    """
+    rows = [("inputs", "batches", "rows", "largest difference", "labels differing")]
+    rows += [
+        (one.inputs, str(one.cases), str(one.rows), f"{one.largest_difference:.1e}", str(one.labels_differing))
+        for one in verdict.comparisons
+    ]
+    table = "\n".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    said = "\n".join(f"<p>{html.escape(line)}</p>" for line in verdict.lines)
+    title = html.escape(f"{verdict.file}: {_HEADS[verdict.kind].lower()}")
+    style = (
+        "body{font:16px/1.5 sans-serif;max-width:48rem;margin:2rem auto}td{padding:.1rem .8rem;border:1px solid #ccc}"
+    )
+    return (
+        f'<!doctype html>\n<meta charset="utf-8">\n<title>{title}</title>\n<style>{style}</style>\n'
+        f"<h1>{title}</h1>\n{said}\n<table>{table}</table>\n"
+    )

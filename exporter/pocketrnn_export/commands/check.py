@@ -1,0 +1,130 @@
+"""The command `pocketrnn check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from pocketrnn.commands.command import Command, Text
+from pocketrnn.commands.standard_streams import json_line, said_if_slow, say
+from pocketrnn.commands.terminal import aligned, one_line
+from pocketrnn.errors import InputError, require
+from pocketrnn_export.commands.export import module_and_call, named_source
+from pocketrnn_export.commands.stages import stages_on_stderr
+
+if TYPE_CHECKING:
+    from pocketrnn_export.checking.verdict import Verdict
+
+__all__ = ["check"]
+
+_OF_MODULE: Final = ("weights", "random_weights", "set", "call", "padding_id", "channels")
+
+
+@click.command(
+    cls=Command,
+    short_help="Is an exported file right? ONNX, TorchScript or .pt2.",
+    groups={
+        "Options": ("onnx", "weights", "inputs", "as_json", "page", "force"),
+        "How the module is made and called": ("set", "random_weights", "call", "ids", "padding_id", "channels"),
+        "Two files": ("max_changed",),
+    },
+)
+@click.argument("source")
+@click.argument("after", required=False, type=click.Path(path_type=Path))
+@click.option("--onnx", type=click.Path(path_type=Path), metavar="FILE",
+              help="The file to check: ONNX, TorchScript, or a .pt2 of torch.export.")  # fmt: skip
+@click.option("--weights", type=click.Path(path_type=Path), metavar="FILE",
+              help="The weights of a module file: .safetensors, or a saved state_dict.")  # fmt: skip
+@click.option("--input", "inputs", type=Text(), multiple=True, metavar="NAME=INPUT",
+              help="An input of the module, and the file's that is the same, where names, types and axes do not say "
+              "it; repeatable.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
+@click.option(
+    "--html", "page", type=click.Path(path_type=Path), metavar="FILE", help="Write the verdict as a page too."
+)
+@click.option("--force", is_flag=True, help="Replace the page if it exists.")
+@click.option("--set", type=Text(), multiple=True, metavar="NAME=VALUE",
+              help="The value of a name in a module file, in place of what the file says; repeatable.")  # fmt: skip
+@click.option("--random-weights", is_flag=True, help="Take a module file as it is made, without --weights.")
+@click.option("--call", type=Text(), metavar="LINE",
+              help='How the module is called, if that is not found out: "module(tokens.t(), lengths)".')  # fmt: skip
+@click.option("--ids", type=click.IntRange(min=1), metavar="N",
+              help="How many token ids there are.  [default: the rows of their table]")  # fmt: skip
+@click.option("--padding-id", type=click.IntRange(min=0), metavar="ID",
+              help="The id past the end of a row.  [default: that of the module's table, else 0]")  # fmt: skip
+@click.option("--channels", type=click.IntRange(min=1), metavar="N",
+              help="How many numbers a step has, where --call takes samples.")  # fmt: skip
+@click.option("--max-changed", type=click.FloatRange(min=0, max=1), default=0.0, metavar="SHARE",
+              help="The share of rows whose label may change between two files.  [default: 0]")  # fmt: skip
+def check(source: str, after: Path | None, onnx: Path | None, page: Path | None, **options: Any) -> None:
+    """Find out whether a file that somebody exported answers as its module does.
+
+    SOURCE is the module, as path/to/file.py:name, a notebook's, or a TorchScript file, and --onnx the file. Both are
+    asked on many batch sizes and lengths, every id and drawn numbers; the verdict says on which. Or SOURCE and AFTER
+    are two files, one made of the other by an optimiser or a quantisation: how much do their answers differ?
+
+    The exit status is 0 if the file is right for every size looked at, 3 if it is wrong or right for some sizes only, 2
+    if it cannot be compared. The code of SOURCE is run, and so is that of a TorchScript file or a .pt2.
+
+    \b
+    Examples:
+      pocketrnn check model.py:Net --weights weights.pt --onnx theirs.onnx
+      pocketrnn check model.py:Net --weights weights.pt --onnx theirs.onnx --input tokens=input_ids --json
+      pocketrnn check model.onnx model.int8.onnx --max-changed 0.01
+    """
+    if (after is None) == (onnx is None):
+        raise click.UsageError("Name the file to check: --onnx FILE, or two files, before and after.")
+    if page is not None:
+        from pocketrnn.bundle.folder import check_file_free
+
+        check_file_free(page, force=options["force"])
+    with said_if_slow("Loading PyTorch ..."):
+        for package in ("torch", "onnx", "onnxscript"):
+            require(package, "export")
+    with stages_on_stderr():
+        found = _of_module(source, onnx, options) if onnx is not None else _of_files(source, after, options)
+    if page is not None:
+        from pocketrnn.bundle.folder import file_written_whole
+        from pocketrnn_export.checking.verdict import verdict_page
+
+        with file_written_whole(page, force=options["force"]) as file:
+            file.write(verdict_page(found).encode("utf-8"))
+    say(json_line(found.document) if options["as_json"] else "\n".join(_lines(found)))
+    raise click.exceptions.Exit(found.exit_status)
+
+
+def _of_module(source: str, onnx: Path, options: dict[str, Any]) -> Verdict:
+    from pocketrnn_export.checking.check import check as check_module
+
+    named = named_source(source, options)
+    module, call = module_and_call(source, named, {**options, "run_notebook": None})
+    told = {name: options[name] for name in ("ids", "padding_id", "channels")}
+    return check_module(module, onnx, inputs=_pairs(options["inputs"]), call=call, **told)
+
+
+def _of_files(source: str, after: Path | None, options: dict[str, Any]) -> Verdict:
+    from pocketrnn_export.checking.check import check_files
+
+    if given := [f"--{name.replace('_', '-')}" for name in _OF_MODULE if options[name] not in (None, False, ())]:
+        raise click.UsageError(f"{given[0]} is of a module, and {source} is compared with a file: name it with --onnx.")
+    return check_files(
+        source, str(after), inputs=_pairs(options["inputs"]), ids=options["ids"], max_changed=options["max_changed"]
+    )
+
+
+def _pairs(given: tuple[str, ...]) -> dict[str, str]:
+    pairs = [one.partition("=") for one in given]
+    if wrong := [name for name, equals, value in pairs if not (name and equals and value)]:
+        raise InputError(f"--input {wrong[0]} is no pair.", "Write the module's name for it first: tokens=input_ids.")
+    return {name: value for name, _, value in pairs}
+
+
+def _lines(verdict: Verdict) -> list[str]:
+    rows = [("compared on", "batches", "rows", "largest difference", "labels differing")]
+    rows += [
+        (one.inputs, str(one.cases), str(one.rows), f"{one.largest_difference:.1e}", str(one.labels_differing))
+        for one in verdict.comparisons
+    ]
+    return [*map(one_line, verdict.lines), *(aligned(rows) if len(rows) > 1 else [])]

@@ -1,0 +1,306 @@
+"""`pocketrnn check`: files that somebody exported, beside their modules."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from click.testing import CliRunner
+from onnx import TensorProto, helper
+from torch import Tensor, nn
+
+from pocketrnn.commands.cli import main
+from pocketrnn_export import Verdict, check, check_files
+
+pytestmark = pytest.mark.usefixtures("short_proofs")
+
+
+class Words(nn.Module):
+    """A classifier of 20 ids with 3 labels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.embedding = nn.Embedding(20, 5)
+        self.rnn = nn.GRU(5, 4, batch_first=True)
+        self.out = nn.Linear(4, 3)
+
+    def forward(self, text: Tensor) -> Any:
+        states, _ = self.rnn(self.embedding(text))
+        return self.out(states.mean(1))
+
+
+class Scaled(Words):
+    def forward(self, text: Tensor) -> Any:
+        states, _ = self.rnn(self.embedding(text))
+        louder = states * 1.5
+        return self.out(louder.mean(1))
+
+
+class ForSix(Words):
+    """The same for texts of up to six tokens."""
+
+    def forward(self, text: Tensor) -> Any:
+        return super().forward(text[:, :6])
+
+
+class WithLengths(Words):
+    def forward(self, text: Tensor, lengths: Tensor) -> Any:
+        states, _ = self.rnn(self.embedding(text))
+        real = torch.arange(text.shape[1]) < lengths[:, None]
+        return self.out((states * real[..., None]).sum(1) / lengths[:, None])
+
+
+class Paired(Words):
+    """Two ids a step, of one table: which input is which, the shapes do not tell."""
+
+    def forward(self, words: Tensor, shapes: Tensor) -> Any:
+        states, _ = self.rnn(self.embedding(words) + 2 * self.embedding(shapes))
+        return self.out(states.mean(1)), states
+
+
+class Steps(nn.Module):
+    """A module of sequences of two numbers a step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(4)
+        self.rnn = nn.LSTM(2, 3, batch_first=True)
+        self.out = nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.out(self.rnn(x)[0][:, -1])
+
+
+class Drawn(Words):
+    def forward(self, text: Tensor) -> Any:
+        return super().forward(text) + torch.rand(1)
+
+
+TOKENS = torch.randint(0, 20, (3, 7), generator=torch.Generator().manual_seed(1))
+
+
+def written(
+    module: nn.Module, path: Path, *inputs: Tensor, names: Sequence[str] = ("text",), fixed: Sequence[int] = ()
+) -> Path:
+    """The file that torch's exporter makes; the axes in `fixed` keep their traced size."""
+    axes = {
+        name: {axis: f"axis {axis}" for axis in range(min(2, value.dim())) if axis not in fixed}
+        for name, value in zip(names, inputs, strict=True)
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module.eval(), inputs, path, input_names=list(names), dynamic_axes=axes, dynamo=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def right(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(Words(), tmp_path_factory.mktemp("right") / "words.onnx", TOKENS)
+
+
+def checked(module: nn.Module, file: Path, **more: Any) -> Verdict:
+    return check(module, file, progress=False, **more)
+
+
+def test_a_right_file_passes(right: Path) -> None:
+    found = checked(Words(), right)
+    assert (found.kind, found.exit_status) == ("right", 0)
+    assert found.inputs == {"text": "text"}
+    assert {"shapes", "drawn shapes", "hazards", "every id"} <= {line.inputs for line in found.comparisons}
+    assert found.float64_difference is not None
+    assert found.float64_difference < 1e-12
+
+
+def test_a_wrong_file_is_shown_by_one_token_with_the_line_and_the_node(right: Path) -> None:
+    found = checked(Scaled(), right)
+    assert (found.kind, found.exit_status) == ("wrong", 3)
+    assert found.shown is not None
+    assert np.shape(found.shown.given) == (1, 1)
+    assert "`mul`" in found.departs
+    assert "states * 1.5" in found.departs
+    assert "ReduceMean" in found.departs
+
+
+def test_a_file_with_a_fixed_batch_is_right_for_that(tmp_path: Path) -> None:
+    found = checked(Words(), written(Words(), tmp_path / "one.onnx", TOKENS[:1], fixed=[0]))
+    assert (found.kind, found.sizes, found.exit_status) == ("some sizes", "batch 1 only", 3)
+
+
+def test_a_file_of_the_traced_shape_is_right_for_that(tmp_path: Path) -> None:
+    found = checked(Words(), written(Words(), tmp_path / "one.onnx", TOKENS, fixed=[0, 1]))
+    assert found.kind == "some sizes"
+    assert "batch 3" in found.sizes
+    assert "7 tokens" in found.sizes
+
+
+def test_a_file_that_cuts_longer_texts_is_wrong_from_there_on(tmp_path: Path) -> None:
+    found = checked(Words(), written(ForSix(), tmp_path / "six.onnx", TOKENS))
+    assert (found.kind, found.sizes) == ("wrong", "up to 6 tokens")
+    assert found.shown is not None
+    assert np.shape(found.shown.given) == (1, 7)
+
+
+def test_a_file_that_forgets_the_lengths_is_right_for_rows_of_one_length(tmp_path: Path) -> None:
+    given = (TOKENS, torch.tensor([7, 5, 3]))
+    right = written(WithLengths(), tmp_path / "right.onnx", *given, names=["text", "lengths"])
+    assert checked(WithLengths(), right).is_right
+    found = checked(WithLengths(), written(Words(), tmp_path / "none.onnx", TOKENS))
+    assert (found.kind, found.sizes) == ("wrong", "rows of one length")
+
+
+def test_a_module_of_numbers(tmp_path: Path) -> None:
+    file = written(Steps(), tmp_path / "steps.onnx", torch.randn(3, 7, 2), names=["x"])
+    assert checked(Steps(), file).is_right
+    other = Steps()
+    torch.nn.init.zeros_(other.out.bias)
+    assert checked(other, file).kind == "wrong"
+
+
+def test_inputs_are_told_where_nothing_tells_them(tmp_path: Path) -> None:
+    file = written(Paired(), tmp_path / "two.onnx", TOKENS, TOKENS.flip(1), names=["b", "a"])
+    call = "module(tokens, tokens.flip(1))"
+    assert checked(Paired(), file, call=call).inputs == {"b": "words", "a": "shapes"}
+    assert checked(Paired(), file, call=call).is_right
+    swapped = checked(Paired(), file, call=call, inputs={"words": "a", "shapes": "b"})
+    assert swapped.kind == "wrong"
+    with_typo = checked(Paired(), file, call=call, inputs={"word": "a"})
+    assert with_typo.kind == "not comparable"
+    assert "words" in with_typo.reason
+
+
+def test_an_input_that_the_module_has_not_is_named(tmp_path: Path) -> None:
+    file = written(Paired(), tmp_path / "two.onnx", TOKENS, TOKENS, names=["words", "shapes"])
+    found = checked(Words(), file)
+    assert (found.kind, found.exit_status) == ("not comparable", 2)
+    assert "shapes" in found.reason or "words" in found.reason
+
+
+def test_random_answers_are_not_compared(right: Path) -> None:
+    found = checked(Drawn(), right)
+    assert found.kind == "not comparable"
+    assert "torch.rand(1)" in found.reason
+
+
+def test_torchscript_and_torch_export(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.trace(Words().eval(), TOKENS).save(tmp_path / "words.pt")
+        program = torch.export.export(Words().eval(), (TOKENS,))
+        torch.export.save(program, tmp_path / "words.pt2")
+        assert checked(Words(), tmp_path / "words.pt").is_right
+        of_export = checked(Words(), tmp_path / "words.pt2")
+    assert (of_export.kind, "batch 3" in of_export.sizes) == ("some sizes", True)
+
+
+def weights_of(path: Path, **changes: Any) -> onnx.ModelProto:
+    model = onnx.load(path)
+    for tensor in model.graph.initializer:
+        for name, value in changes.items():
+            if name == "dims":
+                tensor.ClearField("dims")
+                tensor.dims.extend(value)
+            elif name == "location":
+                onnx.external_data_helper.set_external_data(tensor, value)
+                tensor.ClearField("raw_data")
+    return model
+
+
+def hostile(kind: str, right: Path) -> bytes:
+    whole = right.read_bytes()
+    if kind == "large":
+        return weights_of(right, dims=[1 << 31]).SerializeToString()
+    if kind == "negative":
+        return weights_of(right, dims=[-1]).SerializeToString()
+    if kind == "missing":
+        return weights_of(right, location="weights.bin").SerializeToString()
+    if kind == "outside":
+        return weights_of(right, location="../../../etc/hostname").SerializeToString()
+    if kind == "custom":
+        node = helper.make_node("Magic", ["text"], ["out"], domain="their.own")
+        value = helper.make_tensor_value_info
+        graph = helper.make_graph(
+            [node], "g", [value("text", TensorProto.INT64, ["b", "s"])], [value("out", TensorProto.FLOAT, ["b", 3])]
+        )
+        imports = [helper.make_opsetid("", 17), helper.make_opsetid("their.own", 1)]
+        made: bytes = helper.make_model(graph, opset_imports=imports, ir_version=8).SerializeToString()
+        return made
+    return {"cut": whole[: len(whole) // 2], "empty": b"", "text": b"no graph at all\n", "zip": b"PK\x03\x04" + whole}[
+        kind
+    ]
+
+
+@pytest.mark.parametrize("kind", ["large", "negative", "missing", "outside", "custom", "cut", "empty", "text", "zip"])
+def test_a_file_that_cannot_be_opened_is_told_in_a_sentence(kind: str, right: Path, tmp_path: Path) -> None:
+    path = tmp_path / "theirs.onnx"
+    path.write_bytes(hostile(kind, right))
+    found = checked(Words(), path)
+    assert (found.kind, found.exit_status) == ("not comparable", 2)
+    assert str(path) in found.reason
+    assert "\n" not in found.reason
+
+
+def test_there_is_no_such_file(tmp_path: Path) -> None:
+    assert checked(Words(), tmp_path / "none.onnx").exit_status == 2
+
+
+def test_two_files(right: Path, tmp_path: Path) -> None:
+    assert check_files(right, right, progress=False).is_right
+    model = onnx.load(right)
+    for tensor in model.graph.initializer:
+        if tensor.dims == [3]:
+            moved = onnx.numpy_helper.to_array(tensor) + np.array([0, 0, 9], np.float32)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(moved, tensor.name))
+    onnx.save(model, tmp_path / "after.onnx")
+    found = check_files(right, tmp_path / "after.onnx", progress=False)
+    assert (found.kind, found.exit_status) == ("changed", 3)
+    assert 0 < found.labels_changed <= 1
+    assert max(line.largest_difference for line in found.comparisons) > 1
+    assert check_files(right, tmp_path / "after.onnx", max_changed=1, progress=False).exit_status == 0
+
+
+MODULE_FILE = """
+import torch
+from torch import nn
+
+
+class Words(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(20, 5)
+        self.rnn = nn.GRU(5, 4, batch_first=True)
+        self.out = nn.Linear(4, 3)
+
+    def forward(self, text):
+        states, _ = self.rnn(self.embedding(text))
+        return self.out(states.mean(1))
+"""
+
+
+def test_the_command_says_the_verdict_by_its_exit_status(right: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text(MODULE_FILE)
+    torch.save(Words().state_dict(), tmp_path / "weights.pt")
+    words = ["check", f"{tmp_path / 'model.py'}:Words", "--weights", str(tmp_path / "weights.pt"), "--onnx", str(right)]
+    done = CliRunner().invoke(main, [*words, "--json", "--html", str(tmp_path / "page.html")])
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["kind"] == "right"
+    assert "<table>" in (tmp_path / "page.html").read_text()
+    assert CliRunner().invoke(main, [*words, "--input", "text"]).exit_code == 2
+    assert CliRunner().invoke(main, [*words, "--input", "text=other"]).exit_code == 2
+    fixed = written(Words(), tmp_path / "fixed.onnx", TOKENS, fixed=[0, 1])
+    done = CliRunner().invoke(main, [*words[:-1], str(fixed)])
+    assert done.exit_code == 3
+    assert "batch 3 only" in done.stdout
+
+
+def test_the_command_compares_two_files(right: Path) -> None:
+    assert CliRunner().invoke(main, ["check", str(right), str(right)]).exit_code == 0
+    assert CliRunner().invoke(main, ["check", str(right)]).exit_code == 2
+    assert CliRunner().invoke(main, ["check", str(right), str(right), "--call", "module(tokens)"]).exit_code == 2
