@@ -129,6 +129,17 @@ def test_a_wrong_file_is_shown_by_one_token_with_the_line_and_the_node(right: Pa
     assert "ReduceMean" in found.departs
 
 
+def test_other_weights_are_told(right: Path) -> None:
+    other = Words()
+    with torch.no_grad():
+        for weight in other.parameters():
+            weight.mul_(-2)
+    found = checked(other, right)
+    assert found.kind == "wrong"
+    assert any("weights" in note for note in found.notes)
+    assert found.departs == ""
+
+
 def test_a_file_with_a_fixed_batch_is_right_for_that(tmp_path: Path) -> None:
     found = checked(Words(), written(Words(), tmp_path / "one.onnx", TOKENS[:1], fixed=[0]))
     assert (found.kind, found.sizes, found.exit_status) == ("some sizes", "batch 1 only", 3)

@@ -171,11 +171,21 @@ class Beside:
                 largest = max(largest, apart.largest)
                 if apart.largest > _ROUNDED and (exact := self._exact(case)) is not None:
                     apart = difference("file, float64", case.name, expected, given, exact)
-                    if apart.spreads is not None and apart.spreads > SPREADS:
-                        return largest, "", Outcome(case, apart, False)
+                    if apart.spreads is None or apart.spreads <= SPREADS:
+                        continue
+                    if self._is_nearer_to(exact.logits, table, call):
+                        return None, "Not compared in double precision: onnx's operators compute something else.", None
+                    return largest, "", Outcome(case, apart, False)
         except ExportError as error:
             return None, f"Not compared in double precision: {error.problem}", None
         return largest, "", None
+
+    def _is_nearer_to(self, exact: Logits, table: Logits, call: Exchange) -> bool:
+        """Whether onnxruntime's answer is nearer to the module's exact one than to that of onnx's operators, which then
+        are not those of the file."""
+        answers = self.file.run(feeds(self.fed, call.inputs))
+        own = in_one_table([np.asarray(answers[number]) for number, _ in self.outputs], len(exact))
+        return bool(np.abs(own - exact).max() < np.abs(own - table).max())
 
     def _doubles(self, call: Exchange) -> list[Array]:
         return [a.astype(np.float64) if a.dtype.kind == "f" else a for a in feeds(self.fed, call.inputs)]

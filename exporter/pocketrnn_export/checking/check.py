@@ -22,7 +22,7 @@ from pocketrnn_export.checking.beside import Beside, Outcome
 from pocketrnn_export.checking.calls import SIZES, called_for, case_of
 from pocketrnn_export.checking.exchange import Called, Exchange, exchange
 from pocketrnn_export.checking.mapping import mapped_inputs, mapped_outputs
-from pocketrnn_export.checking.other_file import Array, OtherFile, open_file
+from pocketrnn_export.checking.other_file import Array, OtherFile, holds_a_matrix, open_file
 from pocketrnn_export.checking.shortest import shown_by
 from pocketrnn_export.checking.sizes import Bounds, Looked, right_sizes
 from pocketrnn_export.checking.verdict import Verdict
@@ -50,6 +50,9 @@ _MOST_BOUNDS: Final = 60
 # Processor time for the cases, after which no further ones are looked at.
 SECONDS: Final = 120.0
 _ALONE: Final = 2
+_OTHER_WEIGHTS: Final = (
+    "The file holds none of the module's matrices: it was made with other weights, or of rounded ones."
+)
 
 
 def check(
@@ -397,7 +400,10 @@ def _verdict(
         reason = f"{file.path} fails at other sizes, where {name} answers."
         return replace(verdict, kind="some sizes", reason=reason, sizes=sizes, shown=shown)
     how = f"gives other answers than {name}" if differing else f"fails where {name} answers"
-    departs = _departs(beside, case) if differing else ""
+    matrices = [weight.numpy() for weight in beside.called.module.parameters() if weight.dim() > 1]
+    if differing and matrices and not holds_a_matrix(file, matrices):
+        verdict = replace(verdict, notes=(_OTHER_WEIGHTS, *verdict.notes))
+    departs = _departs(beside, case) if differing and _OTHER_WEIGHTS not in verdict.notes else ""
     return replace(verdict, kind="wrong", reason=f"{file.path} {how}.", sizes=sizes, shown=shown, departs=departs)
 
 

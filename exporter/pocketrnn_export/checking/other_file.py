@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,7 @@ from pocketrnn_export.comparing.comparing import session_of
 from pocketrnn_export.intake.torchscript_file import is_torchscript, load_torchscript
 from pocketrnn_export.module_runs.cpu_run import tensors_in
 
-__all__ = ["Array", "OtherFile", "Port", "open_file", "rows_looked_up"]
+__all__ = ["Array", "OtherFile", "Port", "holds_a_matrix", "open_file", "rows_looked_up"]
 
 Array = npt.NDArray[Any]
 # onnxruntime and protobuf take no larger model in one piece.
@@ -30,6 +30,8 @@ _LARGEST: Final = 2**31 - 1
 _DENSEST: Final = 16
 # Operators that an id may pass through on its way to a table.
 _SAME_IDS: Final = frozenset({"Cast", "Transpose", "Identity", "Unsqueeze", "Squeeze", "Reshape", "Slice", "Concat"})
+# Two large matrices of one distribution have sorted numbers that differ by little.
+_SAME_WEIGHT: Final = 1e-6
 _TYPES_OF_TORCH: Final = {
     torch.int64: "int64", torch.int32: "int32", torch.float32: "float32", torch.float64: "float64",
     torch.bool: "bool", torch.float16: "float16",
@@ -197,6 +199,28 @@ def _run_of(module: Callable[..., Any]) -> Callable[[Sequence[Array]], list[Arra
         return [tensor.numpy() for tensor in tensors_in(list(answer.values()) if isinstance(answer, dict) else answer)]
 
     return run
+
+
+def holds_a_matrix(file: OtherFile, matrices: Iterable[Array]) -> bool:
+    """Whether a file holds one of some matrices, in whatever order its format has their rows; True where that cannot be
+    seen.
+
+    Example:
+        >>> holds_a_matrix(open_file("theirs.onnx"), [np.eye(8)])
+        False
+    """
+    if file.model is None:
+        return True
+    held: dict[int, list[Array]] = {}
+    for tensor in _tensors_of(file.model.graph):
+        if tensor.data_type in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16):
+            numbers = np.sort(onnx.numpy_helper.to_array(tensor), axis=None)
+            held.setdefault(numbers.size, []).append(numbers)
+    return any(
+        np.allclose(np.sort(matrix, axis=None), numbers, rtol=0, atol=_SAME_WEIGHT)
+        for matrix in matrices
+        for numbers in held.get(matrix.size, ())
+    )
 
 
 def rows_looked_up(file: OtherFile, port: str) -> int | None:

@@ -24,7 +24,7 @@ from torch import Tensor
 from pocketrnn_export.comparing.float64_graph import in_float64
 from pocketrnn_export.comparing.float64_operators import OPERATORS
 from pocketrnn_export.module_runs.cpu_run import answer_of, tensors_in
-from pocketrnn_export.torch_internals import FunctionMode
+from pocketrnn_export.torch_internals import FunctionMode, writes_to
 
 __all__ = ["Departure", "Place", "departure"]
 
@@ -34,6 +34,7 @@ Place = Callable[[FrameType | None], str]
 _NEAR: Final = 1e-11
 # Numbers in one tensor that is looked for, so that no search takes long.
 _LARGEST: Final = 2_000_000
+_OF_SIZES: Final = frozenset({"Shape", "Size"})
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,12 @@ def _node(model: onnx.ModelProto, made: Mapping[str, _Sorted], step: _Step, step
     for node in model.graph.node:
         outputs = [made[name] for name in node.output if name in made]
         takes = any(_is_among(taken, made[name]) for name in node.input if name in made)
-        if takes and outputs and not any(_is_among(forward, value) for value in outputs):
+        if (
+            takes
+            and outputs
+            and node.op_type not in _OF_SIZES
+            and not any(_is_among(forward, value) for value in outputs)
+        ):
             return f"{node.name or node.output[0]} ({node.op_type})"
     return ""
 
@@ -135,11 +141,14 @@ class _Noted(FunctionMode):
         self.steps, self.place = steps, place
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        taken = tuple(tensors_in((args, tuple((kwargs or {}).values()))))
+        before = {id(tensor): writes_to(tensor) for tensor in taken}
         result = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "").strip("_")
-        if name not in {"get", "set"}:
-            taken = tuple(tensors_in((args, tuple((kwargs or {}).values()))))
-            self.steps.append(_Step(name, self.place(sys._getframe(1)), taken, tuple(tensors_in(result))))
+        # A dropout that drops nothing gives what it takes, and has made nothing.
+        given = tuple(tensor for tensor in tensors_in(result) if before.get(id(tensor)) != writes_to(tensor))
+        if name not in {"get", "set"} and given:
+            self.steps.append(_Step(name, self.place(sys._getframe(1)), taken, given))
         return result
 
 
