@@ -345,6 +345,8 @@ class LastPlaceThatIsReal(CutsToItsLongest):
     ),
 )  # fmt: skip
 def test_counts_of_ids_that_are_tried_are_lengths(kind: type[Base]) -> None:
+    if kind is CountsBySigns and torch.__version__ < "2.13":
+        pytest.skip("a cut at a count that may be negative is refused with older torch")
     traced = right_program(kind().eval(), (torch.full((3, 7), 2),))
     assert place_across_rows(traced.program) == ""
 

@@ -272,7 +272,7 @@ class Operations(DispatchMode):  # type: ignore[no-untyped-call]
 
     def whole(self, name: str, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """The result of a function of torch, noted as one operator and not by those that it consists of."""
-        # What is asked of its weights is no operator of the module either.
+        # Questions about its weights are no operators of the module either.
         with without_dispatch_modes():
             step = self._step(name, flattened((args, kwargs))[0])
             result = func(*args, **kwargs)

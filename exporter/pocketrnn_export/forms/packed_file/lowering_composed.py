@@ -15,7 +15,7 @@ from pocketrnn_export.forms.packed_file.size_values import Size, attributes_of
 
 _ONE: Final = (0, 1)
 _LARGEST: Final = float(np.finfo(np.float32).max)
-# Of the axes [1, outer, middle, inner], as an operation number by number has them.
+# The axes [1, outer, middle, inner], as an operation number by number has them.
 _ALL, _WITHOUT_MIDDLE, _MIDDLE = 14, 10, 4
 
 
