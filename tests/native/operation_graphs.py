@@ -232,11 +232,12 @@ def _moves() -> Iterator[Case]:
     yield Case("GatherND", ("x2", "column"))
     for span in (np.float32([0, 1]), np.float32([-1, 2]), [0, 1]):
         yield Case("OneHot", ("z1", "depth", "span"), {"axis": -1}, {"depth": 5, "span": span})
-    for shape in ([1, -1], [-1], [4, -1], [0, 0, 2, 2], [1, -1, 1]):
+    for shape in ([1, -1], [-1], [4, -1], [1, -1, 1]):
         yield from (Case("Reshape", (x, "sizes"), constants={"sizes": shape}) for x in ("x", "xt"))
+    yield Case("Reshape", ("x", "sizes"), constants={"sizes": [0, 0, 2, 2]})
     yield from (Case("Expand", ("x", "sizes"), constants={"sizes": sizes}) for sizes in ([3, 1, 4], [2, 1, 1, 4]))
     yield Case("Expand", ("sum", "shape"))
-    yield from (Case("Tile", ("x", "times"), constants={"times": times}) for times in ([1, 1, 2], [1, 2, 1], [2, 3, 2]))
+    yield from (Case("Tile", ("sum", "times"), constants={"times": times}) for times in ([1, 3, 1], [2, 1, 1]))
     for pads, x in itertools.product(([0, 1, 0, 0, 0, 0], [0, 0, 2, 0, 0, 1], [0, 2, 0, 0, 3, -1]), ("x", "i", "p")):
         value = {"x": np.float32(-1.5), "i": 7, "p": True}[x]
         yield Case("Pad", (x, "pads", "value"), constants={"pads": pads, "value": value})
@@ -244,7 +245,7 @@ def _moves() -> Iterator[Case]:
     yield Case("Concat", ("front", "x"), {"axis": 1}, {"front": _random(1, 2, 4)})
     yield Case("Concat", ("x", "ones"), {"axis": 1}, {"ones": np.ones((1, 2, 4), np.float32)})
     yield Case("Split", ("x", "parts"), {"axis": 2}, {"parts": [1, 3]}, 13, output=1)
-    yield Case("Compress", ("x", "kept"), {"axis": 2}, {"kept": [True, False, True, True]})
+    yield Case("Compress", ("x", "kept"), {"axis": 2}, {"kept": [True, False, True, False]})
     yield Case("ReverseSequence", ("x", "lengths"), {"batch_axis": 0, "time_axis": 1})
 
 
@@ -260,7 +261,7 @@ def _products() -> Iterator[Case]:
         yield Case("MatMul", (x, "weights"), constants={"weights": _random(*shape)})
     constants = {"left": _random(3, 4), "one": _random(1, 5, 4), "three": _random(3, 4, 4), "vector": _random(4)}
     for pair in (
-        ("left", "xt"), ("one", "xt"), ("x", "xt"), ("xt", "x"), ("x4", "planes"), ("x1", "x2"), ("x", "three"),
+        ("left", "xt"), ("one", "xt"), ("x", "xt"), ("xt", "x"), ("x1", "x2"), ("x", "three"),
         ("three", "xt"), ("planes", "scores"), ("vector", "xt"), ("x1", "x1"),
     ):  # fmt: skip
         yield Case("MatMul", pair, constants=constants)
