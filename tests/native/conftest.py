@@ -29,7 +29,7 @@ else:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def exports_are_short(short_proofs: None) -> None:
+def exports_are_short(scant_proofs: None) -> None:
     """Exports have short proofs: the exporter's own tests check modules, and these tests pack graphs."""
 
 
@@ -64,5 +64,15 @@ def program(compiler: str, programs: Path) -> Path:
     line = [compiler, "-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-Wno-psabi",
             "-Wno-missing-field-initializers", source / "classify.c", source / "pocketrnn.c"]  # fmt: skip
     built, done = compiled_once(line, [source], programs, "classify")
+    assert done is None or done.returncode == 0, done.stderr
+    return built
+
+
+@pytest.fixture(scope="session")
+def engine_object(compiler: str, programs: Path) -> Path:
+    """The engine compiled, for programs of tests to be linked with."""
+    source = NATIVE / "src"
+    line = [compiler, "-std=gnu11", "-O1", "-w", "-c", source / "pocketrnn.c"]
+    built, done = compiled_once(line, [source], programs, "engine")
     assert done is None or done.returncode == 0, done.stderr
     return built

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from compiled_once import compiled_once
 from packing_tools import packed_graph
 from test_layers_without_states import LABELS, WORDS, graph_of_case
 from test_packed_programs import vocabulary_of
@@ -13,21 +14,13 @@ HERE = Path(__file__).parent
 SOURCE = HERE.parents[1] / "runtime" / "native" / "src"
 
 
-def test_the_parts_of_a_text_are_measured_and_named(compiler: str, tmp_path: Path) -> None:
-    program, packed, texts = tmp_path / "engine_parts", tmp_path / "cell.prnn", tmp_path / "texts.txt"
+def test_the_parts_of_a_text_are_measured_and_named(compiler: str, programs: Path, tmp_path: Path) -> None:
+    packed, texts = tmp_path / "cell.prnn", tmp_path / "texts.txt"
     packed.write_bytes(packed_graph(*graph_of_case("a window"), vocabulary_of(WORDS), LABELS))
     texts.write_text("w1 w2 w3\nw4\n", encoding="utf-8")
-    line = [
-        compiler,
-        "-std=gnu11",
-        "-O1",
-        "-Wno-psabi",
-        f"-I{SOURCE}",
-        str(HERE / "engine_parts.c"),
-        "-o",
-        str(program),
-    ]
-    subprocess.run([*line, "-o", str(program), "-lm"], check=True)
+    line = [compiler, "-std=gnu11", "-O1", "-Wno-psabi", f"-I{SOURCE}", HERE / "engine_parts.c"]
+    program, built = compiled_once(line, [SOURCE, HERE / "engine_parts.c"], programs, "engine_parts")
+    assert built is None or built.returncode == 0, built.stderr
     done = subprocess.run([str(program), str(packed), str(texts), "1"], capture_output=True, text=True, check=True)
     parts = [row.split("\t")[0] for row in done.stdout.splitlines()]
     assert parts[:4] == ["text to ids", "places of values", "lookup", "products of inputs"]

@@ -42,6 +42,7 @@ from pocketrnn_training.rows.data import LabelledTexts
 from pocketrnn_training.rows.sequences import LabelledSequences
 
 PACKED = Path(__file__).parents[1] / "vectors" / "packed"
+SOURCE = Path(__file__).parents[2] / "runtime" / "native" / "src"
 KINDS = number_vectors.KINDS
 
 
@@ -467,7 +468,7 @@ def swings(count: int) -> LabelledSequences:
 
 
 @pytest.fixture(scope="module")
-def swinging(tmp_path_factory: pytest.TempPathFactory, short_proofs: None) -> Path:
+def swinging(tmp_path_factory: pytest.TempPathFactory, scant_proofs: None) -> Path:
     path = tmp_path_factory.mktemp("swings") / "swings"
     torch.manual_seed(1)
     export(Swings().eval(), path, labels=["up", "down"], channels=["x", "y"], streaming=True)
@@ -601,7 +602,9 @@ def test_the_command_packs_inspects_and_classifies_numbers(tmp_path: Path) -> No
         assert NativeEngine(path).manifest.text
 
 
-def test_a_packed_file_knows_the_training_range_in_every_language(tmp_path: Path, compiler: str) -> None:
+def test_a_packed_file_knows_the_training_range_in_every_language(
+    tmp_path: Path, compiler: str, engine_object: Path
+) -> None:
     known = ((-2.0, 2.0), (0.0, 9.0))
     torch.manual_seed(1)
     export(Swings().eval(), tmp_path / "b", labels=["up", "down"], channels=["x", "y"], training_range=known,
@@ -616,8 +619,8 @@ def test_a_packed_file_knows_the_training_range_in_every_language(tmp_path: Path
             refusing.classify(far)
     source = tmp_path / "range.c"
     source.write_text(ASKING_FOR_THE_RANGE)
-    engine = Path(__file__).parents[2] / "runtime" / "native" / "src"
-    line = [compiler, "-std=gnu11", "-O1", "-w", f"-I{engine}", source, engine / "pocketrnn.c", "-o", tmp_path / "asks"]
+    line = [compiler, "-std=gnu11", "-O1", "-w", f"-I{SOURCE}", source, engine_object, "-o",
+            tmp_path / "asks"]  # fmt: skip
     subprocess.run([*map(str, line), "-lm"], check=True, timeout=300)
     done = subprocess.run([tmp_path / "asks", path], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.split() == ["0", "23", "1", "23", "2"]
@@ -657,7 +660,9 @@ int main(int count, char **names)
 """
 
 
-def test_the_memory_that_a_board_needs_is_printed_and_stands_in_the_header(tmp_path: Path, compiler: str) -> None:
+def test_the_memory_that_a_board_needs_is_printed_and_stands_in_the_header(
+    tmp_path: Path, compiler: str, engine_object: Path
+) -> None:
     torch.manual_seed(1)
     how = {"labels": ["up", "down"], "channels": ["x", "y"]}
     export(Swings().eval(), tmp_path / "windows", **how, window=20)
@@ -667,9 +672,9 @@ def test_the_memory_that_a_board_needs_is_printed_and_stands_in_the_header(tmp_p
     assert (stated["window"], stated["channels"], stated.keys() & {"stream"}) == (20, 2, set())
     assert f"{stated['memory']:,} bytes" in done.output
     assert f"160 for a window of 20 steps and {stated['work']:,} of" in done.output
-    source, engine = tmp_path / "board.c", Path(__file__).parents[2] / "runtime" / "native" / "src"
+    source = tmp_path / "board.c"
     source.write_text(WITHIN_ITS_MEMORY)
-    line = [compiler, "-std=gnu11", "-O1", "-w", f"-I{engine}", f"-I{tmp_path}", source, engine / "pocketrnn.c", "-o",
+    line = [compiler, "-std=gnu11", "-O1", "-w", f"-I{SOURCE}", f"-I{tmp_path}", source, engine_object, "-o",
             tmp_path / "board", "-lm"]  # fmt: skip
     subprocess.run(list(map(str, line)), check=True, timeout=300)
     assert (

@@ -40,7 +40,7 @@ def content_and_graph(kind: type[nn.Module]) -> tuple[bytes, Graph]:
     return graph_of(zoo.made(kind), tuple(WORDS), zoo.LABELS)
 
 
-@pytest.mark.parametrize("kind", mostly_slow(zoo.PACKED, 4), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(zoo.PACKED, 6), ids=lambda kind: kind.__name__)
 def test_a_packed_module_that_asks_about_large_sizes_answers_as_it_does(kind: type[nn.Module], tmp_path: Path) -> None:
     module = zoo.made(kind)
     export(module, tmp_path / "bundle", labels=zoo.LABELS, vocabulary=WORDS, torchscript=False)
