@@ -333,7 +333,7 @@ class TextRules {
     const char* text = prnn_document(rules, &bytes);
     document = json::parse(text, text + bytes);
     if (document.contains("labels_of"))
-      throw std::runtime_error(path + ": labels of tokens, and not of texts. Use Classifier.tag in Python.");
+      throw std::runtime_error(path + ": labels of tokens, and not of texts. Pack the bundle, and use prnn_tag.");
   }
 
   // A text as JSON: a string; a list of its tokens; or a list of its ids, to which nothing is done.

@@ -23,6 +23,7 @@ from pocketrnn_export.decoded_labels import OwnersLabels, decoded_compared, with
 from pocketrnn_export.description import Description
 from pocketrnn_export.intake.crf_layer import decoder_of, owners_labels
 from pocketrnn_export.intake.exportable import prepare
+from pocketrnn_export.packing import pack
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
@@ -56,6 +57,20 @@ def test_the_bundle_decodes_as_the_modules_forward_does(tagger: Classifier) -> N
             (path,) = module(torch.tensor([tagger.encode(text)]))
         assert [tag.label for tag in tags] == [LABELS[i] for i in path]
         assert all(0 < tag.probability <= 1 for tag in tags)
+
+
+def test_a_packed_file_decodes_as_the_modules_forward_does(tagger: Classifier, tmp_path: Path) -> None:
+    engine = pytest.importorskip("pocketrnn_native")
+    module, generator = made(zoo.WithCrf), np.random.default_rng(1)
+    manifest = pack(tagger._folder, tmp_path / "tagger.prnn", progress=False)
+    (line,) = [one for one in manifest.parity.comparisons if one.candidate == "tags in C"]
+    assert (line.labels_differing, line.largest_difference < 1e-6) == (0, True)
+    packed, runtime = engine.opened(tmp_path / "tagger.prnn"), Classifier.load(tmp_path / "tagger.prnn")
+    for text in [" ".join(generator.choice(VOCABULARY[2:], n)) for n in (1, 2, 7, 60)]:
+        with torch.no_grad():
+            (path,) = module(torch.tensor([tagger.encode(text)]))
+        assert [label for _, _, label, _ in packed.tag(text)] == path
+        assert [tag.label for tag in runtime.tag(text)] == [LABELS[i] for i in path]
 
 
 def test_a_crf_moves_labels_and_the_manifest_has_its_numbers(tagger: Classifier) -> None:

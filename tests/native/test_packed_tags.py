@@ -19,6 +19,7 @@ from refused_packed import File
 from sampling import examples, mostly_slow
 from tag_vectors import CRF, LABELS, as_rows
 
+import pocketrnn_native
 from pocketrnn import Classifier
 from pocketrnn.bundle.crf import Crf
 from pocketrnn.bundle.manifest import Limits
@@ -260,6 +261,16 @@ def test_a_file_of_texts_is_none_of_tokens_and_the_other_way_round(tagger: Maker
     with pytest.raises(ValueError, match="buffers"):
         both.packed.logits_of_ids(np.zeros(3, np.int32), one, np.empty((2, len(LABELS)), np.float32), statuses)
     assert not both.packed.embedding_size()
+
+
+def test_the_package_of_the_engine_gives_the_tags_of_the_runtime(tagger: Maker) -> None:
+    both = tagger(TextRules(max_tokens=3), CRF)
+    alone = pocketrnn_native.Classifier.load(tagger.folder / "tagger.prnn")
+    for text in ("Oil \U0001f600, the the", ["oil", "the"]):
+        tags, expected = alone.tag(text), both.runtime.tag(text)
+        tagged = [(tag.token, tag.label, tag.start, tag.end) for tag in tags if tag.label is not None]
+        assert tagged == [(tag.token, tag.label, tag.start, tag.end) for tag in expected]
+        assert [(tag.token, tag.start, tag.end) for tag in tags if tag.label is None] == list(expected.untagged)
 
 
 def test_texts_beyond_the_limits_are_refused_in_both(tagger: Maker) -> None:

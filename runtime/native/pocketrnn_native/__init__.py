@@ -24,6 +24,7 @@ __all__ = [
     "Packed",
     "Prediction",
     "Stream",
+    "Tag",
     "opened",
     "shared",
 ]
@@ -53,6 +54,17 @@ class Prediction(NamedTuple):
     label: str
     probability: float
     top: tuple[tuple[str, float], ...]
+
+
+class Tag(NamedTuple):
+    """One token's label; None, with the probability 0, where it has none. `start` and `end` are code points of the text
+    as it was given; for a text that was given as a list of tokens, numbers of tokens."""
+
+    token: str
+    label: str | None
+    probability: float
+    start: int
+    end: int
 
 
 def opened(path: str | os.PathLike[str]) -> Packed:
@@ -160,6 +172,31 @@ class Classifier:
         """
         self._check_top(top)
         return self._prediction(self._packed.logits(text), top)
+
+    def tag(self, text: str | list[str]) -> list[Tag]:
+        """A label for each token of one text, of a file that was packed of a tagger.
+
+        Args:
+            text: any string, or the list of its tokens.
+
+        Raises:
+            EngineError: as `classify`; or the file labels texts, or the places of the tokens are not known.
+
+        Example:
+            >>> [(tag.token, tag.label) for tag in Classifier.load("people.prnn").tag("Ada lives in Berlin")]
+            [('Ada', 'B-PER'), ('lives', 'O'), ('in', 'O'), ('Berlin', 'B-LOC')]
+        """
+        found = self._packed.tag(text)
+        return [
+            Tag(
+                text[start] if isinstance(text, list) else text[start:end],
+                None if label is None else self.labels[label],
+                probability or 0.0,
+                start,
+                end,
+            )
+            for start, end, label, probability in found
+        ]
 
     def stream(self, saved: bytes | None = None) -> Stream:
         """A text that arrives in fragments, answered for after each.
