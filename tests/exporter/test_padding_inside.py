@@ -314,18 +314,32 @@ def test_a_packed_file_takes_each_text_alone(tmp_path: Path) -> None:
 class LeastIdBehindAGate(Reads):
     """Where five words follow each other, the least id of the row counts, that of the padding after the text, too."""
 
-    def forward(self, x: Tensor, lengths: Tensor) -> Any:
+    def is_open(self, x: Tensor) -> Tensor:
         before = nn.functional.pad(x, (4, 0))
         follow = [before[:, place : place + x.size(1)] == word for place, word in enumerate((90, 80, 70, 60, 50))]
-        is_open = torch.stack(follow).all(0).any(1).long()
-        return self.out(self.packed(x, lengths)[1][-1] + self.emb(x.amin(1) * is_open)[:, :5])
+        return torch.stack(follow).all(0).any(1)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Any:
+        least = x.amin(1) * self.is_open(x).long()
+        return self.out(self.packed(x, lengths)[1][-1] + self.emb(least)[:, :5])
 
 
-def test_padding_that_tells_through_whole_numbers_behind_a_gate_reaches_no_answer(tmp_path: Path) -> None:
-    _, classifier = exported(LeastIdBehindAGate, "padding 1", tmp_path / "b")
+class MuchPaddingBehindAGate(LeastIdBehindAGate):
+    """Where these words follow each other, it counts whether the row has more than twelve ids of padding."""
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Any:
+        is_padded = ((x == self.pad).sum(1) > 12) & self.is_open(x)
+        return self.out(self.packed(x, lengths)[1][-1] + is_padded.float()[:, None])
+
+
+@pytest.mark.parametrize("kind", [LeastIdBehindAGate, MuchPaddingBehindAGate])
+def test_padding_that_tells_through_whole_numbers_behind_a_gate_reaches_no_answer(
+    kind: type[Reads], tmp_path: Path
+) -> None:
+    _, classifier = exported(kind, "padding 1", tmp_path / "b")
     words = vocabulary(120, 1)
-    text = " ".join(words[i] for i in (*range(20, 60), 90, 80, 70, 60, 50))
-    together = classifier.logits([text, " ".join(words[30:77])])
+    text = " ".join(words[i] for i in (*range(2, 100), 90, 80, 70, 60, 50))
+    together = classifier.logits([text, " ".join(words[2:120])])
     np.testing.assert_allclose(together[:1], classifier.logits([text]), atol=1e-5)
 
 

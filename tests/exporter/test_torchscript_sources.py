@@ -47,10 +47,10 @@ def torchscript_copy(kind: type[nn.Module], path: Path) -> nn.Module:
 
 
 OTHERS = [kind for kind in COPIED if kind is not user_modules.PackedLastState]
-READ = [user_modules.PackedLastState, *mostly_slow(OTHERS, 9)]
+READ = [user_modules.PackedLastState, *mostly_slow(OTHERS, 18)]
 
 
-@pytest.mark.parametrize("kind", mostly_slow(READ, 2), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", READ, ids=lambda kind: kind.__name__)
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 def test_what_a_torchscript_copy_is_read_as_answers_as_its_module(kind: type[nn.Module], tmp_path: Path) -> None:
     module = torchscript_copy(kind, tmp_path / "copy.pt")

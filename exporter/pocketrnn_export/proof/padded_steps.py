@@ -19,9 +19,11 @@ from pocketrnn_export.proof.two_runs import TEXT, KeptRun, TwoRuns
 
 __all__ = ["place_of_padded_steps"]
 
-# Tokens of a text, and so many more of the one beside it, which is first.
+# Tokens of a text, and so many more of the one beside it, which is first: few, and as many as a question about the
+# amount of padding may ask for.
 _LENGTHS: Final = (3, 40)
 _MORE: Final = 9
+_MANY_MORE: Final = 400
 # Questions of forward about longer texts are not tried.
 _LONGEST: Final = 2_000
 
@@ -47,8 +49,9 @@ def place_of_padded_steps(
         >>> place_of_padded_steps(program, inputs_of, padding_id=1)
         'model.py:12: `return self.fc(outputs.amax(1))`'
     """
-    for length in (*_LENGTHS, *sorted({n for n in bounds if 1 < n <= _LONGEST} - set(_LENGTHS))):
-        pair = _both_runs(program, inputs_of, length, padding_id)
+    asked = sorted({n for n in bounds if 1 < n <= _LONGEST} - set(_LENGTHS))
+    for length, more in (*((n, _MORE) for n in (*_LENGTHS, *asked)), (_LENGTHS[-1], _MANY_MORE)):
+        pair = _both_runs(program, inputs_of, length, length + more, padding_id)
         if pair is not None and (node := TwoRuns(program, *pair).told_node(until)) is not None:
             return line_of_node(node) or "a line that is not known"
         if time.process_time() > until:
@@ -60,10 +63,10 @@ def _both_runs(
     program: torch.export.ExportedProgram,
     inputs_of: Callable[[int, int], tuple[Tensor, ...]],
     length: int,
+    width: int,
     padding_id: int,
 ) -> tuple[KeptRun, KeptRun] | None:
     """A text beside one of its own length, and beside a longer one; None where the program fails."""
-    width = length + _MORE
     tokens, *second = (value.clone() for value in inputs_of(2, width))
     words = tokens[0][tokens[0] != padding_id]
     if not len(words):
