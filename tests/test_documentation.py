@@ -119,7 +119,7 @@ BEGINS_WITH: dict[str, Callable[[], dict[str, Any] | None]] = {
 
 
 # Pages do not show the findings of a proof.
-pytestmark = pytest.mark.usefixtures("short_proofs")
+pytestmark = pytest.mark.usefixtures("scant_proofs")
 # Pages that train or export. A change of what they show asks for them (scripts/changed_tests).
 LONG = {
     "README.md",

@@ -73,7 +73,11 @@ def logit_differences(expected: NDArray[Any], given: NDArray[Any]) -> NDArray[An
     Returns:
         float [texts]; NaN where either holds one.
     """
-    apart: NDArray[Any] = np.abs(given - expected).max(axis=1) / np.maximum(1.0, np.abs(expected).max(axis=1) / 10.0)
+    # The logarithm of a probability of 0 is minus infinity, in both.
+    off = np.zeros(expected.shape, np.result_type(expected, given))
+    np.abs(np.subtract(given, expected, out=off, where=given != expected), out=off)
+    sizes = np.where(np.isinf(expected), 0.0, np.abs(expected))
+    apart: NDArray[Any] = off.max(axis=1) / np.maximum(1.0, sizes.max(axis=1) / 10.0)
     return apart
 
 

@@ -110,7 +110,7 @@ def packed_gestures(folder: Path, arithmetic: Arithmetic = "float32", **rules: A
 @pytest.mark.slow
 @pytest.mark.parametrize(("arithmetic", "most"), [("float32", 32_000), ("int8", 25_000)])
 def test_a_state_is_carried_from_sample_to_sample_in_4_kb_of_ram(
-    arithmetic: Arithmetic, most: int, tmp_path: Path, short_proofs: None
+    arithmetic: Arithmetic, most: int, tmp_path: Path, scant_proofs: None
 ) -> None:
     content = packed_gestures(tmp_path, arithmetic, streaming=True)
     ran = made(tmp_path, b"", "count-carried")
@@ -126,7 +126,7 @@ def test_a_state_is_carried_from_sample_to_sample_in_4_kb_of_ram(
 
 
 @pytest.mark.slow
-def test_a_sensors_samples_are_answered_window_by_window_from_flash(tmp_path: Path, short_proofs: None) -> None:
+def test_a_sensors_samples_are_answered_window_by_window_from_flash(tmp_path: Path, scant_proofs: None) -> None:
     content = packed_gestures(tmp_path, window=64, hop=16)
     ran = made(tmp_path, b"", "count-gesture")
     assert ran.returncode == 0, ran.stdout

@@ -26,7 +26,7 @@ from pocketrnn_export.intake.exportable import prepare
 from pocketrnn_export.packing import pack
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
-pytestmark = pytest.mark.usefixtures("short_proofs")
+pytestmark = pytest.mark.usefixtures("scant_proofs")
 
 VOCABULARY = ["<pad>", "<unk>", *(f"w{i}" for i in range(zoo.WORDS - 2))]
 LABELS = ["O", "B-PER", "I-PER", "<start>", "<stop>"]

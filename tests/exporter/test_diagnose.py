@@ -91,6 +91,8 @@ def test_a_module_is_exported_without_the_rule_of_ours_that_is_wrong(
     np.testing.assert_allclose(classifier.logits(["w3 w7 w0"]), expected, atol=1e-5)
 
 
+# In the fast suite, a module of numbers has such a fault.
+@pytest.mark.slow
 def test_a_fault_that_no_rule_of_ours_has_is_refused_with_its_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,9 +51,10 @@ def graph_of(function: Function) -> tuple[nn.Module, bytes]:
     ("wrong", "function"),
     [
         ({torch.ops.aten.relu.default: lambda x: op.Max(x, op.Neg(x))}, lambda state, _: torch.relu(state - 0.5)),
-        (
+        pytest.param(
             {torch.ops.aten.remainder.Scalar: lambda x, other: op.Mod(x, op.Constant(value_int=other), fmod=1)},
             lambda state, count: state + (3 - count * 5) % 7,
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["of floats", "of whole numbers"],

@@ -44,6 +44,8 @@ from pocketrnn_export.forms.torchscript import traced as torchscript
 from pocketrnn_export.intake.exportable import ExportableModule, prepare
 from pocketrnn_export.proof.every_id import cases_of_every_id
 
+# The proof of a graph is asked by itself.
+pytestmark = pytest.mark.usefixtures("scant_proofs")
 IDS, CLASSES = user_modules.WORDS, user_modules.CLASSES
 Change = Callable[[onnx.ModelProto], None]
 

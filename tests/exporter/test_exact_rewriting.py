@@ -24,7 +24,7 @@ from pocketrnn_export.forms.onnx.folded_constants import rounded_constants
 from pocketrnn_export.forms.onnx.onnx_graph import onnx_graph
 from pocketrnn_export.intake.user_frames import users_line
 
-pytestmark = pytest.mark.usefixtures("short_proofs")
+pytestmark = pytest.mark.usefixtures("scant_proofs")
 NEUTRAL = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0}
 
 

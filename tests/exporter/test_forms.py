@@ -26,7 +26,7 @@ from pocketrnn_export.forms.onnx.onnx_graph import ONNX, onnx_graph
 from pocketrnn_export.intake.exportable import ExportableModule, prepare
 from pocketrnn_export.proof.chosen_cases import cases_for
 
-pytestmark = pytest.mark.usefixtures("short_proofs")
+pytestmark = pytest.mark.usefixtures("scant_proofs")
 WORDS = user_modules.WORDS
 DESCRIPTION = Description(
     name="news",

@@ -15,7 +15,7 @@ from pocketrnn import Classifier, verify
 from pocketrnn.errors import PocketRNNError
 from pocketrnn_export import export
 
-pytestmark = pytest.mark.usefixtures("short_proofs")
+pytestmark = pytest.mark.usefixtures("scant_proofs")
 WORDS, ROWS = 5000, 1000
 VOCABULARY = ["<unk>", "<pad>", *(f"w{i}" for i in range(WORDS - 2))]
 ROW_OF_WORD = torch.arange(WORDS) * 31 % ROWS

@@ -451,6 +451,8 @@ def test_what_a_long_text_leaves_behind_is_seen_before_anything_is_traced(kind: 
     assert STICKS == [1.0]
 
 
+# In the fast suite, what is kept and read by no answer is none either.
+@pytest.mark.slow
 def test_a_size_that_is_kept_and_not_read_later_is_no_question(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(every_size, "SECONDS", 0.2)
     assert program_of(AsksAndSticksNot()).bounds

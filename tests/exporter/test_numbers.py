@@ -45,7 +45,7 @@ from pocketrnn_export.numbers.sample_table import NEAR, sample_table
 from pocketrnn_export.packing import pack
 
 # Only the first test is about proofs.
-pytestmark = pytest.mark.usefixtures("short_proofs")
+pytestmark = pytest.mark.usefixtures("scant_proofs")
 
 
 REAL = [np.full((5, 3), 7.25) + np.arange(3)]

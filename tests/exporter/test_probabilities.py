@@ -3,7 +3,9 @@ asked about where that cannot be told, and never taken for logits in silence."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import convention_modules as zoo
@@ -14,7 +16,9 @@ from sampling import mostly_slow
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pocketrnn import Classifier
 from pocketrnn.errors import ExportError
+from pocketrnn_export import export
 from pocketrnn_export.intake.exportable import ExportableModule, prepare
 
 TOKENS = torch.arange(2, 26).reshape(4, 6)
@@ -240,3 +244,23 @@ def test_what_gives_probabilities_another_shape_or_place_is_nothing_behind_them(
     with torch.no_grad():
         own, given = found.convention.function(found.reference.module, tokens, None), found.reference(tokens).softmax(1)  # type: ignore[arg-type]
     torch.testing.assert_close(given[:, -own.shape[1] :], own, atol=1e-6, rtol=0)
+
+
+class ForbidsALabel(zoo.Base):
+    """A word takes the last label away, which has the probability 0 then."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        last = torch.arange(zoo.CLASSES) == zoo.CLASSES - 1
+        return torch.softmax(self.fc(self.last(x)).masked_fill(last & (x == 17).any(1, keepdim=True), -torch.inf), 1)
+
+
+def test_a_probability_of_0_is_proven_as_any_other(tmp_path: Path) -> None:
+    words, labels = ["<unk>", "<pad>", *(f"w{i}" for i in range(2, zoo.WORDS))], [*map(str, range(zoo.CLASSES))]
+    texts = ["w17 w3", "w5 w6"]
+    export(
+        ForbidsALabel().eval(), tmp_path / "b", labels=labels, vocabulary=words, gives="probabilities",
+        torchscript=False, example_texts=texts,
+    )  # fmt: skip
+    classifier = Classifier.load(tmp_path / "b")
+    assert [math.isinf(row[-1]) for row in classifier.logits(texts)] == [True, False]
+    assert all(line.largest_difference < 1e-4 for line in classifier.manifest.parity.comparisons)

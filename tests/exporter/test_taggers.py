@@ -30,7 +30,7 @@ from pocketrnn_export.mobile import mobile
 from pocketrnn_export.packing import pack, packable
 from pocketrnn_export.proof.chosen_cases import cases_for
 
-pytestmark = pytest.mark.usefixtures("short_proofs")
+pytestmark = pytest.mark.usefixtures("scant_proofs")
 
 VOCABULARY = ["<pad>", "<unk>", *(f"w{i}" for i in range(zoo.WORDS - 2))]
 LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]

@@ -40,7 +40,7 @@ def content_and_graph(kind: type[nn.Module]) -> tuple[bytes, Graph]:
     return graph_of(zoo.made(kind), tuple(WORDS), zoo.LABELS)
 
 
-@pytest.mark.parametrize("kind", mostly_slow(zoo.PACKED, 6), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(zoo.PACKED, 12), ids=lambda kind: kind.__name__)
 def test_a_packed_module_that_asks_about_large_sizes_answers_as_it_does(kind: type[nn.Module], tmp_path: Path) -> None:
     module = zoo.made(kind)
     export(module, tmp_path / "bundle", labels=zoo.LABELS, vocabulary=WORDS, torchscript=False)
@@ -54,7 +54,7 @@ def test_a_packed_module_that_asks_about_large_sizes_answers_as_it_does(kind: ty
         np.testing.assert_allclose(found, expected, atol=1e-4, rtol=1e-4, err_msg=f"{length} tokens")
 
 
-@pytest.mark.parametrize("kind", mostly_slow(zoo.NOT_PACKED, 4), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", mostly_slow(zoo.NOT_PACKED, 8), ids=lambda kind: kind.__name__)
 def test_a_size_that_changes_its_rule_beyond_the_observed_lengths_is_refused(kind: type[nn.Module]) -> None:
     content, graph = content_and_graph(kind)
     with pytest.raises(ExportError, match=r"onnxruntime.* max_width"):
@@ -103,22 +103,29 @@ def test_a_cut_beyond_all_texts_is_none() -> None:
     assert program_of(content, taken).turns <= {598, 599, 600}
 
 
-def test_the_proof_of_a_packed_file_asks_what_the_bundle_says_that_its_module_asks(tmp_path: Path) -> None:
-    export(zoo.made(zoo.StepAt620), tmp_path / "bundle", labels=zoo.LABELS, vocabulary=WORDS, torchscript=False)
-    manifest = manifests.read(tmp_path / "bundle")
+@pytest.fixture(scope="module")
+def step_at_620(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("step") / "bundle"
+    export(zoo.made(zoo.StepAt620), path, labels=zoo.LABELS, vocabulary=WORDS, torchscript=False)
+    return path
+
+
+def test_the_proof_of_a_packed_file_asks_what_the_bundle_says_that_its_module_asks(
+    step_at_620: Path, tmp_path: Path
+) -> None:
+    manifest = manifests.read(step_at_620)
     assert {620, 621, 700} <= {tokens for _, tokens in asked_sizes(manifest.provenance)}
-    report = pack(tmp_path / "bundle", tmp_path / "packed.prnn").parity
+    report = pack(step_at_620, tmp_path / "packed.prnn").parity
     assert {line.inputs for line in report.comparisons if line.candidate == "packed"} >= {"bounds", "hazards"}
 
 
 def test_a_program_that_turns_elsewhere_than_its_graph_is_found_by_the_proof(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    step_at_620: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    export(zoo.made(zoo.StepAt620), tmp_path / "bundle", labels=zoo.LABELS, vocabulary=WORDS, torchscript=False)
     # As if Min(tokens, 620) were the tokens.
     monkeypatch.setattr(Span, "signs", lambda *_arguments: frozenset({-1}))
     with pytest.raises(ParityError):
-        pack(tmp_path / "bundle", tmp_path / "packed.prnn")
+        pack(step_at_620, tmp_path / "packed.prnn")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sampling import mostly_slow
 from training_data import LABELS, QUICK, SMALL, easy_texts
 
 from pocketrnn.classifier import Classifier
@@ -153,13 +154,16 @@ def test_a_temperature_divides_all_of_the_logits() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [
-        replace(ONE, linear=False),
-        replace(ONE, bidirectional=False),
-        replace(ONE, packed=False),
-        replace(ONE, tokenizer="characters"),
-        replace(ONE, ngrams=2),
-    ],
+    mostly_slow(
+        [
+            replace(ONE, linear=False),
+            replace(ONE, bidirectional=False),
+            replace(ONE, packed=False),
+            replace(ONE, tokenizer="characters"),
+            replace(ONE, ngrams=2),
+        ],
+        2,
+    ),
 )
 def test_there_is_none_where_it_is_not_wanted(settings: TextSettings) -> None:
     best = train(easy_texts(60), settings)

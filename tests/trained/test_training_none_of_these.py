@@ -110,7 +110,7 @@ def test_no_other_threshold_parts_them_better(outside: list[int], answers: list[
     assert all(found >= worth(threshold) - 1e-9 for threshold in (step / 400 for step in range(401)))
 
 
-@pytest.mark.usefixtures("short_proofs")
+@pytest.mark.usefixtures("scant_proofs")
 def test_the_commands_and_fit_take_the_label_that_is_outside(tmp_path: Path) -> None:
     data = easy_texts(90)
     rows = write_csv(tmp_path / "rows.csv", data)
@@ -157,7 +157,7 @@ def test_without_it_nothing_is_kept_and_several_labels_have_their_own() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("short_proofs")
+@pytest.mark.usefixtures("scant_proofs")
 def test_the_bundle_and_the_report_have_it(tmp_path: Path) -> None:
     rows = write_csv(tmp_path / "rows.csv", easy_texts(120))
     small = ("--hidden-dim", "8", "--embedding-dim", "8", "--epochs", "1", "--min-freq", "1", "--none-of-these", "0.9")

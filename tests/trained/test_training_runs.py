@@ -175,7 +175,7 @@ def test_the_command_resumes_only_what_was_broken_off_and_the_same(
     assert "interrupted run in c" in over.stderr
 
 
-@pytest.mark.parametrize("content", [b"", b"\x00" * 64, b"not a tensor file at all"])
+@pytest.mark.parametrize("content", mostly_slow([b"", b"\x00" * 64, b"not a tensor file at all"], 3))
 def test_a_damaged_state_is_refused(tmp_path: Path, content: bytes) -> None:
     folder = tmp_path / "c"
     run_folder.keep(states_of(easy_texts(60), replace(QUICK, epochs=1))[0], folder, force=False)

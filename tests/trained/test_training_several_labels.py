@@ -16,6 +16,7 @@ import torch
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
+from sampling import mostly_slow
 from sklearn.metrics import f1_score
 from training_data import CHOICES, QUICK, noting
 
@@ -286,7 +287,7 @@ def test_a_run_of_several_labels_is_resumed_to_the_same_weights(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "change", [{"final_fit": True}, {"adversarial": 0.2}, {"packed": False}, {"label_smoothing": 0.1}]
+    "change", mostly_slow([{"final_fit": True}, {"adversarial": 0.2}, {"packed": False}, {"label_smoothing": 0.1}], 2)
 )
 def test_the_other_ways_to_train_take_several_labels(change: dict[str, Any]) -> None:
     best = train(tagged_texts(60), replace(QUICK, epochs=1, **change))
@@ -353,7 +354,7 @@ def test_the_linear_model_is_one_for_each_label() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("short_proofs")
+@pytest.mark.usefixtures("scant_proofs")
 @pytest.mark.parametrize("ending", [".csv", pytest.param(".jsonl", marks=pytest.mark.slow)])
 def test_train_evaluate_export_and_classify_speak_of_several_labels(tmp_path: Path, ending: str) -> None:
     rows, more = (

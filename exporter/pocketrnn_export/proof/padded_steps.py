@@ -50,7 +50,8 @@ def place_of_padded_steps(
         'model.py:12: `return self.fc(outputs.amax(1))`'
     """
     asked = sorted({n for n in bounds if 1 < n <= _LONGEST} - set(_LENGTHS))
-    for length, more in (*((n, _MORE) for n in (*_LENGTHS, *asked)), (_LENGTHS[-1], _MANY_MORE)):
+    few, many = ((n, _MORE) for n in (*_LENGTHS, *asked)), ((n, _MANY_MORE) for n in _LENGTHS[-1:])
+    for length, more in (*few, *many):
         pair = _both_runs(program, inputs_of, length, length + more, padding_id)
         if pair is not None and (node := TwoRuns(program, *pair).told_node(until)) is not None:
             return line_of_node(node) or "a line that is not known"

@@ -125,7 +125,7 @@ class Precision:
         self._needs |= dict.fromkeys(outputs, larger(need, whole) if whole and made == np.float64 else need)
         state = self._state_of(node, inputs, states, whole)
         self._states |= dict.fromkeys(outputs, state)
-        self._errors |= dict.fromkeys(outputs, self._error_of(node, inputs))
+        self._errors |= dict.fromkeys(outputs, self._error_of(node, inputs, outputs[0]))
         if state == _ROUGH and made == np.float64 and self._errors[outputs[0]] > _MOST_ERROR:
             raise ExportError(
                 "It multiplies what sums in double precision leave, of which float32, which the engine has, may have "
@@ -149,7 +149,7 @@ class Precision:
         whole = kind == "Div" and (self._kind(node.input[1]).kind in "iu" or self._bound(node.input[1]) is not None)
         return sizes[0] if whole else np.inf
 
-    def _error_of(self, node: onnx.NodeProto, inputs: Sequence[str]) -> float:
+    def _error_of(self, node: onnx.NodeProto, inputs: Sequence[str], output: str) -> float:
         """How far the numbers that an operator makes may be from those of double precision."""
         errors = [self._errors.get(name, 0.0) for name in inputs]
         if node.op_type == "Mul":
@@ -159,8 +159,8 @@ class Precision:
         elif node.op_type == "Div" and inputs[1] not in self._graph.of_tokens:
             divisors = np.abs(np.concatenate([value.ravel() for value in self._graph.values[inputs[1]]]))
             errors = [error and error / float(divisors.min(initial=1.0)) for error in errors[:1]]
-        most = self._most[node.output[0]]
-        own = _ROUNDING * most if self._kind(node.output[0]) == np.float64 and np.isfinite(most) else 0.0
+        most = self._most[output]
+        own = _ROUNDING * most if self._kind(output) == np.float64 and np.isfinite(most) else 0.0
         return sum(errors) + own
 
     def _largest(self, name: str) -> float:
