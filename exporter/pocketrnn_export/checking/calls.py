@@ -57,7 +57,8 @@ def called_for(
     table = next((layer for layer in module.modules() if isinstance(layer, nn.Embedding)), None)
     if padding_id is None:
         padding_id = 0 if table is None or table.padding_idx is None else table.padding_idx
-    numbers = channels is not None or _takes_numbers(file, table)
+    # A call may make numbers of the ids itself.
+    numbers = channels is not None or ((call is None or ids is None) and _takes_numbers(file, table))
     known = ids or _ids_of(file, module)
     if call is not None:
         return _as_told(module, call, known, padding_id, (channels or _channels_of(file)) if numbers else None)

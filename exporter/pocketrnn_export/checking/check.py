@@ -396,15 +396,15 @@ def _verdict(
     differing = [outcome for outcome in wrong if not outcome.error]
     sizes = "" if bounds is None else bounds.said("tokens" if beside.called.samples is None else "steps")
     shown, case = shown_by(beside, differing or wrong)
-    if not differing and sizes:
-        reason = f"{file.path} fails at other sizes, where {name} answers."
-        return replace(verdict, kind="some sizes", reason=reason, sizes=sizes, shown=shown)
-    how = f"gives other answers than {name}" if differing else f"fails where {name} answers"
+    verdict = replace(verdict, sizes=sizes, shown=shown)
+    if not differing:
+        reason = f"{file.path} fails on {len(wrong)} of {len(every)} batches, where {name} answers."
+        return replace(verdict, kind="some sizes", reason=reason)
+    verdict = replace(verdict, kind="wrong", reason=f"{file.path} gives other answers than {name}.")
     matrices = [weight.numpy() for weight in beside.called.module.parameters() if weight.dim() > 1]
-    if differing and matrices and not holds_a_matrix(file, matrices):
-        verdict = replace(verdict, notes=(_OTHER_WEIGHTS, *verdict.notes))
-    departs = _departs(beside, case) if differing and _OTHER_WEIGHTS not in verdict.notes else ""
-    return replace(verdict, kind="wrong", reason=f"{file.path} {how}.", sizes=sizes, shown=shown, departs=departs)
+    if matrices and not holds_a_matrix(file, matrices):
+        return replace(verdict, notes=(_OTHER_WEIGHTS, *verdict.notes))
+    return replace(verdict, departs=_departs(beside, case))
 
 
 def _looked_at_sizes(outcomes: Sequence[Outcome], steps: str) -> str:
