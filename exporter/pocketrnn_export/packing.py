@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
@@ -297,6 +297,10 @@ def _lowered(manifest: Manifest, content: bytes, step: bytes | None) -> tuple[Lo
     return whole, lowered(step, graph, numbers=numbers, state_size=manifest.stream.state_size)
 
 
+# A limit of so many tokens is noted in the file and not told: no such text fits in memory.
+_BEYOND_MEMORY: Final = 1 << 24
+
+
 @dataclass(frozen=True)
 class _Packed:
     """A packed file that was proven: what it says, its bytes, its programs before they were finished, and what it was
@@ -316,10 +320,11 @@ def _packed_and_proven(manifest: Manifest, content: bytes, step: bytes | None) -
     whole, of_step = _lowered(manifest, content, step)
     programs = whole.program, None if of_step is None else of_step.program
     if (most := most_of(programs)) is not None:
-        _log.warning(
-            "The packed file takes texts of at most %s tokens: of longer ones, a sum or a product of whole numbers may "
-            "have more than the 32 bits of the engine's", f"{most:,}",
-        )  # fmt: skip
+        if most < _BEYOND_MEMORY:
+            _log.warning(
+                "The packed file takes texts of at most %s tokens: of longer ones, a sum or a product of whole numbers "
+                "may have more than the 32 bits of the engine's", f"{most:,}",
+            )  # fmt: skip
         manifest = _held_to(manifest, 1, most)
     program = finished(programs)
     made = replace(

@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from packing_tools import graph_of, logits_of, packed_graph
 from sampling import mostly_slow
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError, InputError
@@ -126,6 +127,47 @@ def test_matrices_that_do_not_pair_one_by_one_are_refused() -> None:
     content, graph = graph_of_kind(_CrossedMatrices)
     with pytest.raises(ExportError, match=r"MatMul.*one by one"):
         program_of(content, graph)
+
+
+class _CountsItself(nn.Module):
+    """Packs its words by how many of the ids are no padding, wherever the padding stands."""
+
+    layer: type[nn.RNNBase] = nn.LSTM
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(user_modules.WORDS, 8)
+        self.layer_of_words = self.layer(8, 6, batch_first=True, bidirectional=True)
+        self.fc = nn.Linear(24, 4)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        lengths = (tokens != 1).sum(1).clamp(min=1)
+        packed = pack_padded_sequence(self.embedding(tokens), lengths, batch_first=True, enforce_sorted=False)
+        outputs, last = self.layer_of_words(packed)
+        every = pad_packed_sequence(outputs, batch_first=True, total_length=tokens.size(1))[0]
+        last = last[0] if isinstance(last, tuple) else last
+        return self.fc(torch.cat([every.amax(1), last[0], last[1]], 1))  # type: ignore[no-any-return]
+
+
+class _CountsForGRU(_CountsItself):
+    layer = nn.GRU
+
+
+class _CountsForRNN(_CountsItself):
+    layer = nn.RNN
+
+
+@pytest.mark.parametrize("kind", mostly_slow([_CountsItself, _CountsForGRU, _CountsForRNN], 3))
+def test_a_layer_reads_as_many_steps_as_forward_counts(kind: type[nn.Module]) -> None:
+    content, graph = graph_of_kind(kind)
+    engine = Packed(packed_graph(content, graph, vocabulary_of(user_modules.WORDS), LABELS))
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    generator = np.random.default_rng(2)
+    for length in (1, 2, 3, 7, 40):
+        for share in (0.0, 0.3, 0.7, 1.0):
+            ids = np.where(generator.random(length) < share, 1, generator.integers(2, user_modules.WORDS, length))
+            expected = session.run(["logits"], {"tokens": ids[None]})[0][0]
+            np.testing.assert_allclose(logits_of(engine, ids), expected, atol=1e-5, rtol=1e-5)
 
 
 class _Numbers(nn.Module):

@@ -22,7 +22,7 @@ from pocketrnn.errors import ExportError, first_line
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.forms.packed_file.size_values import Size, SizeValues, Span
 
-__all__ = ["Observed", "evaluated", "needed_nodes", "observed", "size_values_of"]
+__all__ = ["Observed", "evaluated", "needed_nodes", "observed", "of_tokens", "size_values_of"]
 
 Array = npt.NDArray[Any]
 
@@ -164,9 +164,9 @@ def _observed(
     """A graph with every value of a run on inputs of each of the lengths; `opset` where the file says none."""
     values = _values(model, [feed(length) for length in lengths])
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), opset)
-    of_tokens = _of_tokens(model)
-    size_values = SizeValues(model, lengths, values, of_tokens, span)
-    return Observed(model, lengths, values, of_tokens, size_values, opset, feed, ids, state_size, channels)
+    depend = of_tokens(model)
+    size_values = SizeValues(model, lengths, values, depend, span)
+    return Observed(model, lengths, values, depend, size_values, opset, feed, ids, state_size, channels)
 
 
 def _values(model: onnx.ModelProto, feeds: Sequence[dict[str, Array]]) -> dict[str, list[Array]]:
@@ -253,7 +253,7 @@ def needed_nodes(
     return kept[::-1]
 
 
-def _of_tokens(model: onnx.ModelProto) -> frozenset[str]:
+def of_tokens(model: onnx.ModelProto) -> frozenset[str]:
     found = {"tokens", "samples", "state"}
     for node in model.graph.node:
         if node.op_type not in ("Shape", "Size") and found & set(node.input):

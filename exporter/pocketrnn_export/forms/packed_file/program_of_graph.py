@@ -13,8 +13,9 @@ from pocketrnn.bundle.manifest import Graph
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn_export.forms.packed_file import lowering_composed, lowering_layers
+from pocketrnn_export.forms.packed_file.counted_lengths import with_whole_layers
 from pocketrnn_export.forms.packed_file.lowering import Lowering
-from pocketrnn_export.forms.packed_file.one_text import observed
+from pocketrnn_export.forms.packed_file.one_text import observed, of_tokens
 from pocketrnn_export.forms.packed_file.packed_program import Program
 
 __all__ = ["lowered", "program_of"]
@@ -57,6 +58,7 @@ def lowered(
     """
     with _reading():
         content = content if numbers is not None else _with_plain_tables(onnx.load_from_string(content))
+        content = with_whole_layers(content, of_tokens)
         seen = observed(content, graph, numbers=numbers, state_size=state_size, padding_id=padding_id)
     lowering = Lowering(seen)
     lowering.run()

@@ -1,0 +1,133 @@
+"""Recurrent layers that read as many steps as the text's own ids say, written so that they read all steps.
+
+`pack_padded_sequence(x, (tokens != 0).sum(1), ...)` reads fewer steps than there are where the padding's id stands in a
+text. The engine's layers read all. A layer reads forward, so that what follows a step changes nothing before it: the
+state after n steps is the n-th output of a layer that reads all, and the reverse direction is a forward one that is
+given the first n steps in reverse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping
+from typing import Any, Final
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+__all__ = ["with_whole_layers"]
+
+_LAYERS: Final = frozenset({"GRU", "LSTM", "RNN"})
+# The inputs of a layer.
+_X, _W, _R, _B, _LENGTHS, _H, _C, _PEEPHOLES = range(8)
+_OF_DIRECTIONS: Final = (_W, _R, _B, _PEEPHOLES)
+_STATES: Final = (_H, _C)
+
+
+def with_whole_layers(content: bytes, of_tokens: Callable[[onnx.ModelProto], Container[str]]) -> bytes:
+    """A graph for one text whose layers read all steps, with the same outputs; the same bytes where they do already.
+
+    Args:
+        content: the ONNX file.
+        of_tokens: gives the names of the values that depend on the tokens themselves.
+
+    A layer whose cells are read afterwards stays as it is.
+    """
+    model = onnx.load_from_string(content)
+    graph, depend = model.graph, of_tokens(model)
+    read = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    nodes, changed = list[onnx.NodeProto](), False
+    for node in graph.node:
+        inputs = [*node.input, *[""] * 8][:8]
+        cells = len(node.output) > 2 and node.output[2] in read
+        counted = node.op_type in _LAYERS and inputs[_LENGTHS] in depend
+        if not counted or cells or not all(inputs[i] in weights for i in _OF_DIRECTIONS if inputs[i]):
+            nodes.append(node)
+            continue
+        made = _Layer(node, inputs, weights)
+        nodes += made.nodes
+        graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in made.constants.items())
+        changed = True
+    if not changed:
+        return content
+    del graph.node[:]
+    graph.node.extend(nodes)
+    made_of: bytes = model.SerializeToString()
+    return made_of
+
+
+class _Layer:
+    """The nodes that stand for a layer, and what they hold."""
+
+    def __init__(self, node: onnx.NodeProto, inputs: list[str], weights: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, np.ndarray[Any, Any]] = {}
+        self._node, self._inputs, self._weights = node, inputs, weights
+        attributes = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+        direction = attributes.pop("direction", b"forward").decode()
+        self._attributes = attributes
+        self._places()
+        reversed_ones = [False, True] if direction == "bidirectional" else [direction == "reverse"]
+        ways = [self._way(i, len(reversed_ones), is_reverse=one) for i, one in enumerate(reversed_ones)]
+        self._join(ways)
+
+    def _add(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        name = f"{self._node.name}.whole.{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, list(inputs), [name], name=name, **attributes))
+        return name
+
+    def _constant(self, array: Any) -> str:
+        name = f"{self._node.name}.constant.{len(self.constants)}"
+        self.constants[name] = np.asarray(array)
+        return name
+
+    def _whole(self, *numbers: int) -> str:
+        return self._constant(np.array(numbers, np.int64))
+
+    def _places(self) -> None:
+        """The places of the steps, whether each is read, and where it stands in reverse."""
+        size = self._add("Shape", self._inputs[_X])
+        steps = self._add("Squeeze", self._add("Gather", size, self._whole(0)), self._whole(0))
+        zero, one = self._constant(np.int64(0)), self._constant(np.int64(1))
+        places = self._add("Range", zero, steps, one)
+        count = self._add("Cast", self._inputs[_LENGTHS], to=onnx.TensorProto.INT64)
+        self._last = self._add("Sub", count, self._whole(1))
+        read = self._add("Less", places, count)
+        self._read = self._add("Reshape", read, self._whole(-1, 1, 1, 1))
+        self._back = self._add("Max", self._add("Sub", self._last, places), self._whole(0))
+
+    def _way(self, i: int, count: int, *, is_reverse: bool) -> tuple[str, str]:
+        """One direction: its outputs [steps, 1, 1, hidden] in the steps' order, and the last [1, 1, 1, hidden]."""
+        inputs = list(self._inputs)
+        inputs[_LENGTHS] = ""
+        for place in _OF_DIRECTIONS:
+            if inputs[place]:
+                inputs[place] = self._constant(self._weights[inputs[place]][i : i + 1])
+        for place in _STATES:
+            if inputs[place]:
+                inputs[place] = self._add("Gather", inputs[place], self._whole(i), axis=0)
+        if is_reverse:
+            inputs[_X] = self._add("Gather", inputs[_X], self._back, axis=0)
+        while not inputs[-1]:
+            inputs.pop()
+        attributes = dict(self._attributes)
+        for name in ("activations", "activation_alpha", "activation_beta"):
+            if name in attributes:
+                each = len(attributes[name]) // count
+                attributes[name] = attributes[name][i * each : (i + 1) * each]
+        every = self._add(self._node.op_type, *inputs, direction="forward", **attributes)
+        last = self._add("Gather", every, self._last, axis=0)
+        return (self._add("Gather", every, self._back, axis=0) if is_reverse else every), last
+
+    def _join(self, ways: list[tuple[str, str]]) -> None:
+        outputs = [*self._node.output, "", ""][:2]
+        if outputs[0]:
+            every = self._add("Concat", *(one for one, _ in ways), axis=1)
+            kept = self._add("Where", self._read, every, self._constant(np.float32(0)))
+            self.nodes.append(helper.make_node("Identity", [kept], [outputs[0]], name=f"{self._node.name}.outputs"))
+        if outputs[1]:
+            last = self._add("Concat", *(one for _, one in ways), axis=1)
+            self.nodes.append(
+                helper.make_node("Squeeze", [last, self._whole(0)], [outputs[1]], name=f"{self._node.name}.last")
+            )
