@@ -100,7 +100,9 @@ def _ids_of(file: OtherFile, module: nn.Module) -> int:
     found = [rows_looked_up(file, port.name) for port in file.inputs]
     rows = [count for count in found if count is not None]
     tables = [layer.num_embeddings for layer in module.modules() if isinstance(layer, nn.Embedding)]
-    return min(rows, default=max(tables, default=_USUAL_IDS))
+    # One-hot vectors are as long as a recurrent layer is wide.
+    wide = next((layer.input_size for layer in module.modules() if isinstance(layer, nn.RNNBase)), _USUAL_IDS)
+    return min(rows, default=max(tables, default=wide))
 
 
 def _classes(file: OtherFile, module: nn.Module) -> list[int]:
@@ -155,7 +157,10 @@ def _on_samples(function: Call, rows: Any) -> Call:
 
 
 def _cannot_be_called(problem: str) -> InputError:
-    return InputError(f"{problem}.", 'Say how it is called: --call LINE, or call="module(tokens.t(), lengths)".')
+    return InputError(
+        f"{problem}.",
+        "Say how it is called, and how many ids there are: --call LINE, --ids N (call= and ids= in Python).",
+    )
 
 
 def _by_inputs(module: nn.Module, file: OtherFile, ids: int, padding_id: int) -> Called:
