@@ -79,6 +79,18 @@ class Steps(nn.Module):
         return self.out(self.rnn(x)[0][:, -1])
 
 
+class OneHot(nn.Module):
+    """A module without a table: of vectors of six numbers, or of ids below six."""
+
+    def __init__(self, *, of_ids: bool) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.rnn, self.of_ids = nn.GRU(6, 4, batch_first=True), of_ids
+
+    def forward(self, x: Tensor) -> Any:
+        return self.rnn(nn.functional.one_hot(x, 6).float() if self.of_ids else x)[0][:, -1]
+
+
 class Drawn(Words):
     def forward(self, text: Tensor) -> Any:
         return super().forward(text) + torch.rand(1)
@@ -173,6 +185,15 @@ def test_a_module_of_numbers(tmp_path: Path) -> None:
     other = Steps()
     torch.nn.init.zeros_(other.out.bias)
     assert checked(other, file).kind == "wrong"
+
+
+def test_ids_of_one_hot_vectors(tmp_path: Path) -> None:
+    of_ids = written(OneHot(of_ids=True), tmp_path / "ids.onnx", TOKENS % 6, names=["x"])
+    assert checked(OneHot(of_ids=True), of_ids).is_right
+    vectors = nn.functional.one_hot(TOKENS % 6, 6).float()
+    of_vectors = written(OneHot(of_ids=False), tmp_path / "vectors.onnx", vectors, names=["x"])
+    found = checked(OneHot(of_ids=False), of_vectors, call="module(F.one_hot(tokens, 6).float())", ids=6)
+    assert (found.kind, found.called) == ("right", "module(F.one_hot(tokens, 6).float())")
 
 
 def test_inputs_are_told_where_nothing_tells_them(tmp_path: Path) -> None:
