@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ __all__ = ["OwnersLabels", "decoded_compared", "with_crf"]
 _log = logging.getLogger(__name__)
 # Two orders of labels whose sums are nearer are equally good within float32's rounding of a token's scores.
 _TIE: Final = 1e-4
+_LONG: Final = (130, 600)
 
 
 @dataclass(frozen=True)
@@ -132,9 +133,25 @@ def decoded_compared(classifier: Classifier, owners: OwnersLabels | None, answer
             gap = _gap(output.crf, emissions[answered], own, labels, case)
             other += int((own != labels).sum())
             differences.append(Difference("decoding", case.name, gap, 0))
+    if owners.whole is not None:
+        for tokens in _long_rows(classifier, padding_id):
+            emissions = logits_of_steps(classifier, [tokens[0]])
+            labels = np.array(owners.whole(tokens), np.int64)
+            case = Case(f"{tokens.shape[1]} tokens", tokens, np.array([tokens.shape[1]]))
+            _gap(output.crf, emissions, output.crf.decoded(emissions), labels, case)
     compared = summary(differences, reference=answers.reference.name, inputs="texts", rows=len(pairs))
     line: Comparison = replace(compared.line, labels_differing=other)
     return [Compared(line, ())]
+
+
+def _long_rows(classifier: Classifier, padding_id: int) -> Iterator[Ids]:
+    """Rows of more tokens than texts have: forward may cut what it decodes, or decode in windows."""
+    graph, generator = classifier.manifest.graph, np.random.default_rng(0)
+    most = None if graph.limits is None else graph.limits.max_tokens
+    for length in _LONG:
+        if most is None or length <= most:
+            ids = generator.integers(0, graph.embedding_rows - 1, (1, length))
+            yield np.where(ids >= padding_id, ids + 1, ids)
 
 
 def _gap(crf: Crf, emissions: Any, own: Any, labels: Any, case: Case) -> float:

@@ -284,6 +284,18 @@ class OddDecoder(Crf):
         return [[(tag + 1) % CLASSES for tag in path] for path in super().decode(emissions, mask)]
 
 
+class DecodesInWindows(Crf):
+    """Each window of 100 tokens by itself."""
+
+    def __init__(self) -> None:
+        super().__init__(CLASSES)
+
+    def decode(self, emissions: Tensor, mask: Tensor | None = None) -> list[list[int]]:
+        assert mask is None
+        windows = [super(DecodesInWindows, self).decode(part) for part in emissions.split(100, 1)]
+        return [[label for (path,) in windows for label in path]]
+
+
 class Constrained(Crf):
     """A mask says which label may follow which, with the begin and the end behind the labels, as in AllenNLP."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,12 @@ def test_a_module_that_decodes_by_rules_of_its_own_is_refused(tmp_path: Path) ->
     assert not (tmp_path / "tagger").exists()
 
 
+def test_so_is_one_that_decodes_long_texts_in_windows() -> None:
+    module = made(zoo.WithCrf)
+    module.add_module("crf", made(zoo.DecodesInWindows))
+    assert decoder_of(module, zoo.CLASSES) == (None, "crf")
+
+
 def test_so_is_one_whose_owner_decodes_outside_of_forward() -> None:
     assert decoder_of(made(zoo.OddCrf), zoo.CLASSES) == (None, "crf")
     module = prepare(
@@ -188,12 +195,19 @@ def test_labels_that_the_owner_decodes_otherwise_are_seen(tagger: Classifier) ->
     answers = ReferenceAnswers(Reference("pytorch", run), cases, rows_alone=True)
     decoder, _ = decoder_of(made(zoo.WithCrf), zoo.CLASSES)
     assert decoder is not None
-    right = [int(i) for i in decoder.crf.decoded(run(cases["texts"][0].tokens, None))]
-    (line,) = decoded_compared(tagger, OwnersLabels(decoder, lambda _tokens: right), answers)
+
+    def right(tokens: Any) -> list[int]:
+        return [int(i) for i in decoder.crf.decoded(run(tokens, None))]
+
+    def wrong(tokens: Any, least: int = 1) -> list[int]:
+        first, *others = right(tokens)
+        return [(first + (len(others) >= least)) % 3, *others]
+
+    (line,) = decoded_compared(tagger, OwnersLabels(decoder, right), answers)
     assert line.line.labels_differing == 0
-    wrong = [(right[0] + 1) % 3, *right[1:]]
-    with pytest.raises(ParityError, match="decodes other labels"):
-        decoded_compared(tagger, OwnersLabels(decoder, lambda _tokens: wrong), answers)
+    for whole in (wrong, functools.partial(wrong, least=100)):
+        with pytest.raises(ParityError, match="decodes other labels"):
+            decoded_compared(tagger, OwnersLabels(decoder, whole), answers)
 
 
 def test_whole_numbers_are_labels_wherever_they_stand() -> None:
