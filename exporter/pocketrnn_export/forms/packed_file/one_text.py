@@ -265,5 +265,6 @@ def _not_affine(name: str, why: str | None) -> ExportError:
     because = f": {why}" if why else ""
     return ExportError(
         f"The size of {name} is not a * tokens + b for fixed a and b{because}.",
-        "Use the bundle with onnxruntime; or leave it out of forward, and let the text rules cut texts: max_width.",
+        "Use the bundle with onnxruntime; or leave it out of forward, and let the text rules cut texts, or fill them "
+        "up: max_width, min_width.",
     )
