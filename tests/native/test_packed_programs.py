@@ -170,6 +170,24 @@ def test_a_layer_reads_as_many_steps_as_forward_counts(kind: type[nn.Module]) ->
             np.testing.assert_allclose(logits_of(engine, ids), expected, atol=1e-5, rtol=1e-5)
 
 
+class _RepeatedWords(_CountsItself):
+    """How many words are the one before: between the steps of a text of one word there is none to be asked."""
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        vectors = self.embedding(tokens)
+        repeated = (vectors[:, 1:] == vectors[:, :-1]).all(2).float().sum(1, keepdim=True)
+        return self.fc(torch.cat([vectors.mean(1), vectors.amax(1), vectors[:, -1]], 1) + repeated)  # type: ignore[no-any-return]
+
+
+def test_what_stands_between_the_steps_of_a_text_of_one_word_is_nothing() -> None:
+    content, graph = graph_of_kind(_RepeatedWords)
+    engine = Packed(packed_graph(content, graph, vocabulary_of(user_modules.WORDS), LABELS))
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    for ids in ([5], [5, 5], [5, 6, 6, 6]):
+        expected = session.run(["logits"], {"tokens": np.array([ids])})[0][0]
+        np.testing.assert_allclose(logits_of(engine, np.array(ids)), expected, atol=1e-5)
+
+
 class _Numbers(nn.Module):
     """Most of what is computed number by number, along axes and over planes."""
 
