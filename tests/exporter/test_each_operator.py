@@ -117,6 +117,10 @@ def a_small_share_of_a_count(state: Tensor, count: Tensor) -> Tensor:
     return torch.tanh(torch.sigmoid(state - 19 * opened(count)) * count.float() * count.float() * 1e6)
 
 
+def a_small_share_multiplied_by_weights(state: Tensor, count: Tensor) -> Tensor:
+    return torch.tanh(torch.sigmoid(state - 19 * opened(count)) @ torch.full((5, 5), 0.3) * 1e8)
+
+
 @pytest.mark.parametrize(
     "function",
     [
@@ -137,6 +141,7 @@ def a_small_share_of_a_count(state: Tensor, count: Tensor) -> Tensor:
         pytest.param(
             lambda state, count: torch.tanh(torch.sigmoid(state - 19 * opened(count)) / 1e-8), marks=pytest.mark.slow
         ),
+        pytest.param(a_small_share_multiplied_by_weights, marks=pytest.mark.slow),
         pytest.param(
             lambda state, count: state + torch.isinf(state.double() * (1 + 1e60 * opened(count).double())).float(),
             marks=pytest.mark.slow,
@@ -155,6 +160,7 @@ def a_small_share_of_a_count(state: Tensor, count: Tensor) -> Tensor:
         "doubles",
         "a count",
         "a small divisor",
+        "weights",
         "isinf of doubles",
     ],
 )

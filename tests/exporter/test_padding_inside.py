@@ -332,7 +332,26 @@ class MuchPaddingBehindAGate(LeastIdBehindAGate):
         return self.out(self.packed(x, lengths)[1][-1] + is_padded.float()[:, None])
 
 
-@pytest.mark.parametrize("kind", [LeastIdBehindAGate, MuchPaddingBehindAGate])
+class ComparedBehindAGate(LeastIdBehindAGate):
+    """The number that the amount of padding is compared with is out of reach for all other texts."""
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Any:
+        is_padded = (x == self.pad).sum(1) > 5 + 100_000 * (1 - self.is_open(x).long())
+        return self.out(self.packed(x, lengths)[1][-1] + is_padded.float()[:, None])
+
+
+class RectifiedBehindAGate(LeastIdBehindAGate):
+    """The amount of padding is far below 0 for all other texts, where a rectifier takes it away."""
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Any:
+        padding = (x == self.pad).sum(1).float() + 1e5 * (self.is_open(x).float() - 1)
+        return self.out(self.packed(x, lengths)[1][-1] + torch.relu(padding)[:, None])
+
+
+@pytest.mark.parametrize(
+    "kind",
+    mostly_slow([LeastIdBehindAGate, MuchPaddingBehindAGate, ComparedBehindAGate, RectifiedBehindAGate], 3),
+)
 def test_padding_that_tells_through_whole_numbers_behind_a_gate_reaches_no_answer(
     kind: type[Reads], tmp_path: Path
 ) -> None:

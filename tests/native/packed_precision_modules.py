@@ -125,6 +125,13 @@ class MultipliesWhatMeansLeaveInDouble(_Recurrent):
         return self.out(self.states(tokens).mean(1) + (left * 1e7).float())
 
 
+class MultipliesItAfterTheCast(_Recurrent):
+    def forward(self, tokens: Tensor) -> Tensor:
+        states = self.states(tokens).double()
+        left = (states.mean(1) - states.sum(1) / tokens.size(1)).float()
+        return self.out(self.states(tokens).mean(1) + left * 1e7)
+
+
 class LargeStatesInDouble(_Recurrent):
     def forward(self, tokens: Tensor) -> Tensor:
         states = self.states(tokens)[:, -1] * 300.0 * 300.0
@@ -216,7 +223,8 @@ REFUSED = (
     ThreeOfTenWords, PercentInDouble, MoreThanTwoThirdsInDouble, SpreadInDouble, FloorOfPercentInDouble,
     RunningShareInDouble, ShareInDoubleAsFloat, SumOfStatesInDoubleBucketed, LargestSumInDouble, PairsInDouble,
     OddsInDouble, TinyNumberInDouble, SineOfALargeNumberInDouble, AddsAndTakesAwayInDouble,
-    WholeNumbersThatCancelInDouble, MultipliesWhatMeansLeaveInDouble, LargeStatesInDouble, StatesInHalf, PowerInDouble,
+    WholeNumbersThatCancelInDouble, MultipliesWhatMeansLeaveInDouble, MultipliesItAfterTheCast, LargeStatesInDouble,
+    StatesInHalf, PowerInDouble,
 )  # fmt: skip
 # float32 gives the answers of these, or the same whole numbers.
 PACKED = (

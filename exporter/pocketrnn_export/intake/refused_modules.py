@@ -67,5 +67,6 @@ def refuse_nan(module: nn.Module) -> None:
     for name, weight in module.named_parameters():
         if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
             raise ExportError(
-                f"The module's weight {name} holds a number that is not finite.", "Train it again, or correct it."
+                f"The module's weight {name} holds a number that is not finite.",
+                "Train it again, or correct it; where minus infinity says what may not be, write -1e4.",
             )

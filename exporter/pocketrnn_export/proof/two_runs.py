@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -43,11 +43,6 @@ _RANGES: Final = {
         ("abs", "exp", "linalg_vector_norm", "norm", "relu", "softplus", "sqrt", "std", "var"), (0.0, _UNBOUNDED)
     ),
 }  # fmt: skip
-# The operators in which a whole number may be a gate. Others take whole numbers for positions and lengths.
-_GATES: Final = frozenset({
-    "bitwise_and", "bitwise_left_shift", "bitwise_right_shift", "div", "floor_divide", "fmod", "maximum", "minimum",
-    "mul", "pow", "remainder",
-})  # fmt: skip
 # Outputs of a recurrent layer that are beyond 1: the last is the cell of an LSTM.
 _CELL: Final = 2
 
@@ -115,10 +110,8 @@ class TwoRuns:
                 continue
             if name.startswith(GIVES_NO_NUMBERS):
                 continue
-            # An operator raises what it likes, of other numbers.
-            with contextlib.suppress(Exception):
-                if self._same.get(node) and self._is_told(node):
-                    return node
+            if self._same.get(node) and self._is_told(node):
+                return node
         return None
 
     def _are_same(self, node: Node) -> bool | None:
@@ -157,7 +150,8 @@ class TwoRuns:
         """Whether a node gives other numbers for some text in the second run."""
         narrow, wide = self._narrow.ran[node], self._wide.ran[node]
         changing: dict[int, tuple[Any, ...]] = {}
-        reached, is_gate = False, name_of_node(node).removesuffix("_") in _GATES
+        differing: dict[int, tuple[Any, ...]] = {}
+        reached = False
         for i, source in enumerate(narrow.nodes[: len(narrow.given)]):
             one, other = narrow.given[i], wide.given[i]
             if not isinstance(source, Node) or not isinstance(one, Tensor):
@@ -165,19 +159,46 @@ class TwoRuns:
             part = self._part(source.meta.get("val"), one, other)
             if part is None:
                 return False
-            reached |= one.shape != other.shape or self._same.get(source) is False
-            is_text = self._same.get(source) and self._words[source] is not OfWords.NOTHING
-            if is_text and (is_gate or one.is_floating_point() or one.dtype == torch.bool):
+            same = self._same.get(source)
+            reached |= one.shape != other.shape or same is False
+            if same and self._words[source] is not OfWords.NOTHING:
                 changing[i] = part
-        if not reached or not changing:
+            elif same is False and one.dtype != torch.bool:
+                differing[i] = part
+        if not reached:
             return False
-        for _ in range(_DRAWS):
-            own, beside = _kept(narrow.given), _kept(wide.given)
-            for i, part in changing.items():
-                own[i][part] = beside[i][part] = self._drawn(narrow.nodes[i], own[i], part, beside[i].shape)
+        # A step, such as `relu`, may hide that its operand differs: elsewhere it does not. Two that differ may be made
+        # of each other, as shares and their sum.
+        if len(differing) > 1:
+            differing = {}
+        return any(
+            self._parts(node, changing, differing if draw % 2 or not changing else {})
+            for draw in range(_DRAWS if changing or differing else 0)
+        )
+
+    def _parts(
+        self, node: Node, changing: Mapping[int, tuple[Any, ...]], differing: Mapping[int, tuple[Any, ...]]
+    ) -> bool:
+        """Whether the runs part at a node, where other numbers stand in both for what is the same, and what differs is
+        moved by the same number."""
+        narrow, wide = self._narrow.ran[node], self._wide.ran[node]
+        own, beside = _kept(narrow.given), _kept(wide.given)
+        for i, part in changing.items():
+            own[i][part] = beside[i][part] = self._drawn(narrow.nodes[i], own[i], part, beside[i].shape)
+        ends = [0.0, *(float(one) for one in own if isinstance(one, int | float))]
+        for i, part in differing.items():
+            numbers = own[i][part].double().flatten().nan_to_num(0.0, 0.0, 0.0)
+            apart = (numbers - beside[i][part].double().flatten()).abs().max().clamp(min=1.0)
+            # Around a number at which the operator may have a step, or around its own.
+            places = [float(numbers[0]), *ends]
+            place = places[int(torch.randint(len(places), (), generator=self._generator))]
+            by = place - numbers[0] + apart * torch.randn((), generator=self._generator, dtype=torch.float64)
+            by = by if own[i].is_floating_point() else by.round()
+            own[i][part], beside[i][part] = own[i][part] + by.to(own[i].dtype), beside[i][part] + by.to(own[i].dtype)
+        # An operator raises what it likes, of other numbers.
+        with contextlib.suppress(Exception):
             results = (self._run(node, one, narrow.form) for one in (own, beside))
-            if self._alike(node, *results) is False:
-                return True
+            return self._alike(node, *results) is False
         return False
 
     def _run(self, node: Node, given: list[Any], form: Any) -> list[Any]:

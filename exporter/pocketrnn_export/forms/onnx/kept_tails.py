@@ -21,15 +21,10 @@ from pocketrnn_export.forms.onnx.number_ranges import ANYTHING, NumberRange, bod
 
 __all__ = ["keep_tails"]
 
-# Their results show how small a number is: products, sums, moves of numbers.
-_HANDS_ON: Final = frozenset(
-    {"Mul", "Div", "Add", "Sub", "Neg", "Abs", "Max", "Min", "Clip", "Sum", "Mean", "Where", "Relu", "LeakyRelu",
-     "MatMul", "Pow", "BatchNormalization", "ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd",
-     "ReduceL1", "ReduceL2", "ReduceSumSquare", "CumSum", "Cast", "CastLike", "Concat", "Expand", "Flatten",
-     "Gather", "GatherElements", "GatherND", "Identity",
-     "Pad", "Reshape", "ReverseSequence", "ScatterElements", "ScatterND", "Slice", "Split", "Squeeze", "Tile",
-     "Transpose", "Trilu", "Unsqueeze", "Compress", "Einsum", "MaxPool", "AveragePool", "GlobalMaxPool",
-     "GlobalAveragePool"}
+# Their results do not show how small a number is: shares of a sum, sums with something large, layers. All others' do.
+_HIDES: Final = frozenset(
+    {"Constant", "ConstantOfShape", "Exp", "GRU", "HardSigmoid", "LSTM", "LogSoftmax", "RNN", "Shape", "Sigmoid",
+     "Size", "Softmax"}
 )  # fmt: skip
 # They depend on how small a number is: comparisons, logarithms, signs, a number's place among others.
 _ASKS: Final = frozenset(
@@ -75,7 +70,7 @@ def _matters(value: ir.Value, outer: dict[ir.Graph, ir.Node], ranges: Mapping[ir
             # Inside, the value stands among the body's inputs; which of them is the operator's business.
             for body in bodies(node):
                 reach(scales[one], *body.inputs)
-            if node.op_type in _HANDS_ON and not _is_layer(node):
+            if not _hides(node):
                 reach(scales[one] * max(1.0, factor), *node.outputs)
         for graph, node in outer.items():
             if one in graph.outputs:
@@ -128,9 +123,12 @@ def _is_whole(divisor: ir.Value | None) -> bool:
     return False
 
 
-def _is_layer(node: ir.Node) -> bool:
-    """Whether it is a product with weights, whose sums hide how small one number is."""
-    return node.op_type in {"MatMul", "Einsum"} and any(_constant(value) is not None for value in node.inputs)
+def _hides(node: ir.Node) -> bool:
+    """Whether a result does not show how small an input is: a bias hides it, too."""
+    if node.op_type not in {"Gemm", "Conv"}:
+        return node.op_type in _HIDES
+    bias = _constant(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(1)
+    return bias is None or bool(bias.any())
 
 
 def _constant(value: ir.Value | None) -> Any:

@@ -63,6 +63,8 @@ _TOKENS: Final = 1_000
 # float32 rounds by this share, and what it rounds by may be multiplied later: more than this is a number that is seen.
 _ROUNDING: Final = 2.0**-24
 _MOST_ERROR: Final = 1e-4
+# What a layer gives is taken for no larger.
+_USUAL: Final = 64.0
 _AT_MOST_ONE: Final = frozenset({"Cos", "Erf", "GRU", "HardSigmoid", "Sigmoid", "Sin", "Softmax", "Tanh"})
 _AS_NEAR_AS_SMALL: Final = (_SMOOTH - _AT_MOST_ONE) | {"Cos", "Sin"}
 _KEEPS_SIZE: Final = _CHOOSES | {"CumSum", "ReduceMean", "ReduceSum"}
@@ -126,7 +128,7 @@ class Precision:
         state = self._state_of(node, inputs, states, whole)
         self._states |= dict.fromkeys(outputs, state)
         self._errors |= dict.fromkeys(outputs, self._error_of(node, inputs, outputs[0]))
-        if state == _ROUGH and made == np.float64 and self._errors[outputs[0]] > _MOST_ERROR:
+        if state == _ROUGH and self._errors[outputs[0]] > _MOST_ERROR:
             raise ExportError(
                 "It multiplies what sums in double precision leave, of which float32, which the engine has, may have "
                 "none.", IN_FLOAT32,
@@ -154,14 +156,22 @@ class Precision:
         errors = [self._errors.get(name, 0.0) for name in inputs]
         if node.op_type == "Mul":
             errors = [
-                error and error * self._largest(other) for error, other in zip(errors, reversed(inputs), strict=True)
+                error and error * self._factor(other) for error, other in zip(errors, reversed(inputs), strict=True)
             ]
+        elif node.op_type == "LayerNormalization":
+            epsilon = next((one.f for one in node.attribute if one.name == "epsilon"), 1e-5)
+            errors = [error and error / max(epsilon, 1e-45) ** 0.5 for error in errors]
         elif node.op_type == "Div" and inputs[1] not in self._graph.of_tokens:
             divisors = np.abs(np.concatenate([value.ravel() for value in self._graph.values[inputs[1]]]))
             errors = [error and error / float(divisors.min(initial=1.0)) for error in errors[:1]]
         most = self._most[output]
         own = _ROUNDING * most if self._kind(output) == np.float64 and np.isfinite(most) else 0.0
         return sum(errors) + own
+
+    def _factor(self, name: str) -> float:
+        """The largest number that a value multiplies by, where one is known."""
+        most = self._largest(name)
+        return most if np.isfinite(most) else _USUAL
 
     def _largest(self, name: str) -> float:
         if self._kind(name).kind == "b":
