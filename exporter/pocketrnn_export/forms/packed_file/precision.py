@@ -63,7 +63,7 @@ _TOKENS: Final = 1_000
 # float32 rounds by this share, and what it rounds by may be multiplied later: more than this is a number that is seen.
 _ROUNDING: Final = 2.0**-24
 _MOST_ERROR: Final = 1e-4
-# What a layer gives is taken for no larger.
+# The outputs of a layer are taken for no larger.
 _USUAL: Final = 64.0
 _AT_MOST_ONE: Final = frozenset({"Cos", "Erf", "GRU", "HardSigmoid", "Sigmoid", "Sin", "Softmax", "Tanh"})
 _AS_NEAR_AS_SMALL: Final = (_SMOOTH - _AT_MOST_ONE) | {"Cos", "Sin"}
