@@ -1,0 +1,132 @@
+"""Sentences whose words have a label each: what taggers are trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrnn.errors import DataError
+from pocketrnn.tables.checks import check_labels
+from pocketrnn_training.rows.labelled_rows import LabelledRows
+from pocketrnn_training.settings.every_run import Settings
+
+__all__ = ["TaggedSentences"]
+
+# Words on each side of one that a report shows.
+_SHOWN_BESIDE = 4
+
+
+@dataclass(frozen=True)
+class TaggedSentences(LabelledRows):
+    """Sentences as lists of words, and the label of each word.
+
+    Attributes:
+        sentences: each has one word at least.
+        targets: int64 [words of all sentences], the index of each word's label in `labels`.
+        labels: the labels.
+        source: where the sentences come from, in words.
+        licence: their licence, where it is known.
+
+    Example:
+        >>> data = TaggedSentences([("Ada", "works")], np.array([1, 0]), ("O", "B-PER"), "a sentence")
+        >>> len(data), data.counts().tolist()
+        (1, [1, 1])
+    """
+
+    ROW: ClassVar[str] = "sentence"
+    STEPS: ClassVar[str] = "words"
+    ANSWER: ClassVar[str] = "word"
+
+    sentences: Sequence[tuple[str, ...]] = field(repr=False)
+    targets: npt.NDArray[np.int64] = field(repr=False)
+    labels: tuple[str, ...]
+    source: str
+    licence: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.sentences)
+
+    @property
+    def inputs(self) -> Sequence[tuple[str, ...]]:
+        """The sentences."""
+        return self.sentences
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """int64 [sentences]: the words of each.
+
+        Example:
+            >>> data.lengths.tolist()
+            [2]
+        """
+        return np.fromiter(map(len, self.sentences), np.int64, len(self))
+
+    @property
+    def groups(self) -> npt.NDArray[np.int64]:
+        """int64 [sentences]: those of the same words have the same number.
+
+        Example:
+            >>> data.groups.tolist()
+            [0]
+        """
+        numbers: dict[tuple[str, ...], int] = {}
+        found = (numbers.setdefault(sentence, len(numbers)) for sentence in self.sentences)
+        return np.fromiter(found, np.int64, len(self))
+
+    def rows(self, chosen: npt.NDArray[np.int64]) -> TaggedSentences:
+        """The chosen sentences, int64 [chosen], in the order given. All labels stay.
+
+        Example:
+            >>> len(data.rows(np.array([0, 0])))
+            2
+        """
+        parts = np.split(self.targets, np.cumsum(self.lengths)[:-1])
+        return replace(
+            self,
+            sentences=[self.sentences[i] for i in chosen.tolist()],
+            targets=np.concatenate([np.empty(0, np.int64), *(parts[i] for i in chosen.tolist())]),
+        )
+
+    def parts(self, validation: TaggedSentences | None, settings: Settings) -> tuple[TaggedSentences, TaggedSentences]:
+        """The training sentences and the validation sentences of a run; without validation sentences, a part of the
+        different ones is held out.
+
+        Raises:
+            DataError: the validation sentences have other labels; there is one sentence only.
+
+        Example:
+            >>> training, held_out = data.parts(None, settings)
+        """
+        if validation is not None:
+            check_labels(validation.labels, self.labels, "The validation sentences have other labels", "Give the same.")
+            return self, validation
+        groups = self.groups
+        different = int(groups.max(initial=-1)) + 1
+        if different < 2:
+            raise DataError(
+                f"{self.source} holds one sentence, of which none can be held out.",
+                "End each sentence with an empty line, or give sentences to validate with: --validation.",
+            )
+        order = np.random.default_rng(settings.seed).permutation(different)
+        held_out = np.isin(groups, order[: max(1, round(settings.validation_share * different))])
+        return self.rows(np.flatnonzero(~held_out)), self.rows(np.flatnonzero(held_out))
+
+    def shown(self, row: int) -> str:
+        """A word in a report, between brackets, with those beside it.
+
+        Args:
+            row: the number of the word, counted through all sentences.
+
+        Example:
+            >>> data.shown(1)
+            'Ada [works]'
+        """
+        ends = np.cumsum(self.lengths)
+        of = int(np.searchsorted(ends, row, side="right"))
+        words, at = self.sentences[of], row - int(ends[of]) + len(self.sentences[of])
+        before, after = words[max(0, at - _SHOWN_BESIDE) : at], words[at + 1 : at + 1 + _SHOWN_BESIDE]
+        return " ".join((*before, f"[{words[at]}]", *after))
