@@ -54,6 +54,7 @@ def arguments_of(checkpoint: Checkpoint) -> tuple[Any, dict[str, Any]]:
         >>> described["labels"]
         ('bad', 'good')
     """
+    from pocketrnn_training.classifiers.architecture import labels_tokens
     from pocketrnn_training.classifiers.checkpoint import MADE_EXAMPLES
 
     rules, origin = checkpoint.rules, {"data": checkpoint.data, "metrics": checkpoint.metrics}
@@ -75,6 +76,7 @@ def arguments_of(checkpoint: Checkpoint) -> tuple[Any, dict[str, Any]]:
         # How it was trained; what else forward takes is training's own.
         "call": "module(tokens, lengths)" if checkpoint.architecture.packed else "module(tokens)",
         "example_texts": () if checkpoint.data.get("examples") == MADE_EXAMPLES else checkpoint.examples,
+        **({"labels_of": "tokens"} if labels_tokens(checkpoint.architecture) else {}),
         # All logits of rare labels may be below 0, so they could be taken for logarithms of probabilities.
         **({"multi_label": True, "gives": "logits"} if checkpoint.activation == "sigmoid" else {}),
         # Training made its ids by the same code and the same rules.

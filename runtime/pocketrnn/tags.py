@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, overload
 
-__all__ = ["Span", "Tag", "Tags", "spans_of", "text_between"]
+__all__ = ["Span", "Tag", "Tags", "are_of_spans", "spans_of", "text_between"]
 
 # B-PER, I_LOC; E and S of IOBES, L and U of BILOU, M of BMES.
 _PREFIXED: Final = re.compile(r"^([BIESLUM])[-_](.+)$")
@@ -124,6 +124,16 @@ def spans_of(tags: Iterable[Tag], text: str | Sequence[str]) -> list[Span]:
             found.append((label, tag.start, tag.end))
         open_label = None if prefix in "ESLU" else label
     return [Span(*place, text_between(text, *place[1:])) for place in found]
+
+
+def are_of_spans(labels: Iterable[str]) -> bool:
+    """Whether some labels have the prefixes of BIO or IOBES, with which a span begins.
+
+    Example:
+        >>> are_of_spans(["O", "B-PER", "I-PER"]), are_of_spans(["NOUN", "VERB"])
+        (True, False)
+    """
+    return any(label.startswith(("B", "S", "U")) and _PREFIXED.match(label) for label in labels)
 
 
 def _parts(label: str, *, is_plain: bool) -> tuple[str, str | None]:

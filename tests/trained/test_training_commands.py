@@ -190,6 +190,10 @@ def test_the_helps_examples_of_train_run(example: str, somewhere_else: Path) -> 
     tags = [[], ["sad"], ["long", "sad"], ["long"]] * 10
     tagged = [json.dumps({"text": f"a {' '.join(some)} film", "label": some}) for some in tags]
     (somewhere_else / "tags.jsonl").write_text("\n".join(tagged) + "\n")
+    columns = "\t_\t{}\t_" + "\t_" * 5
+    lines = [f"{1 + i % 2}\t{'ab'[i % 2]}{columns.format('XY'[i % 2])}\n{i % 2 * chr(10)}" for i in range(40)]
+    for name in ("en-train.conllu", "en-dev.conllu"):
+        (somewhere_else / name).write_text("".join(lines))
     # For the rows of reviews.csv and for that text.
     answers = pa.table({label: [1.0 if label == "cat" else 0.0] * 91 for label in LABELS})
     pyarrow.parquet.write_table(answers, somewhere_else / "probabilities.parquet")

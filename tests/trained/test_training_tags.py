@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from click.testing import CliRunner, Result
 
+from pocketrnn import Classifier
+from pocketrnn.commands.cli import main
 from pocketrnn.errors import DataError
+from pocketrnn_export import export_trained
+from pocketrnn_export.packing import pack
+from pocketrnn_training import evaluate, fit, read_checkpoint, train
+from pocketrnn_training.measures.evaluation import tags_of
+from pocketrnn_training.measures.span_scores import SpanScores
+from pocketrnn_training.preparation.tag_preparation import prepare_tags
+from pocketrnn_training.preparation.task import IGNORED, Beside
 from pocketrnn_training.rows.conll_files import read_tagged
-from pocketrnn_training.settings.number_settings import NumberSettings
+from pocketrnn_training.rows.tagged_sentences import TaggedSentences
+from pocketrnn_training.settings.tag_settings import TagSettings
+from pocketrnn_training.texts.pieces import MARK
+from pocketrnn_training.texts.tagged_pieces import encoded_sentences
+from pocketrnn_training.training import TrainingState
 
 CONLLU = """\
 # sent_id = 1
@@ -89,8 +106,151 @@ def test_a_missing_file_and_a_label_of_another_classifier_are_refused(tmp_path: 
 
 def test_different_sentences_are_held_out(tmp_path: Path) -> None:
     data = read_tagged(written(tmp_path, "a B\n\nb O\n\n" * 5))
-    training, held_out = data.parts(None, NumberSettings())
+    training, held_out = data.parts(None, TagSettings())
     assert not set(training.sentences) & set(held_out.sentences)
     assert len(training) + len(held_out) == len(data)
     with pytest.raises(DataError, match=r"tags\.conll .*--validation"):
-        read_tagged(written(tmp_path, "a B\nb O\n")).parts(None, NumberSettings())
+        read_tagged(written(tmp_path, "a B\nb O\n")).parts(None, TagSettings())
+
+
+NAMES = ["Ada", "Émile", "Zoë", "O'Neil", "Ng"]
+TOWNS = [["Berlin"], ["New", "York"], ["Köln"]]
+SMALL = [
+    "--epochs",
+    "10",
+    "--batch-size",
+    "4",
+    "--hidden-dim",
+    "12",
+    "--embedding-dim",
+    "12",
+    "--vocabulary-size",
+    "60",
+    "--dropout",
+    "0",
+]
+QUICK = ["--labels-of", "tokens", "--device", "cpu", "--learning-rate", "0.02", *SMALL]
+
+
+def people(count: int = 60) -> str:
+    """Sentences of who lives where, in columns."""
+    lines = []
+    for i in range(count):
+        town = TOWNS[i % 3]
+        words = [(NAMES[i % 5], "B-PER"), ("lives" if i % 2 else "works", "O"), ("in", "O")]
+        words += [(word, "I-LOC" if j else "B-LOC") for j, word in enumerate(town)]
+        lines += [f"{word} {label}" for word, label in [*words, (".", "O")]] + [""]
+    return "\n".join(lines)
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files of a run, and its checkpoint."""
+    folder = tmp_path_factory.mktemp("tags")
+    written(folder, people(), "people.conll")
+    written(folder, people(7), "test.conll")
+    made = run("train", str(folder / "people.conll"), "-o", str(folder / "people"), *QUICK)
+    assert made.exit_code == 0, made.output
+    assert "of spans" in made.output
+    return folder
+
+
+def test_a_tagger_is_trained_and_evaluated_by_its_spans(trained: Path) -> None:
+    checkpoint = read_checkpoint(trained / "people")
+    assert checkpoint.labels == ("B-LOC", "B-PER", "I-LOC", "O")
+    assert checkpoint.training["metric"] == "f1"
+    found = json.loads(run("evaluate", str(trained / "people"), str(trained / "test.conll"), "--json").output)
+    assert found["rows"] == 37
+    assert found["spans"]["all"]["spans"] == 14
+    assert found["spans"]["all"]["f1"] > 0.9
+    said = run("evaluate", str(trained / "people"), str(trained / "test.conll")).output
+    assert all(what in said for what in ("true spans", "LOC", "PER", "of 37 words"))
+    report = (trained / "people" / "report.md").read_text(encoding="utf-8")
+    assert "## Spans" in report
+
+
+@pytest.mark.usefixtures("scant_proofs")
+def test_the_bundle_and_the_packed_file_tag_as_the_checkpoint_does(trained: Path, tmp_path: Path) -> None:
+    checkpoint = read_checkpoint(trained / "people")
+    export_trained(checkpoint, tmp_path / "people", torchscript=False)
+    pack(tmp_path / "people", tmp_path / "people.prnn")
+    data = read_tagged((trained / "people.conll",))
+    unseen = [("Zoë", "😀", "Adas", "lives-in", "Ko\u0308ln", "don't"), ("漢字",)]
+    asked = TaggedSentences([*data.sentences, *unseen], np.zeros(len(data.targets) + 7, np.int64), data.labels, "all")
+    own = tags_of(checkpoint, asked).tolist()
+    for name in ("people", "people.prnn"):
+        classifier = Classifier.load(tmp_path / name)
+        assert tags_of(classifier, asked).tolist() == own
+        # Running text: marks of punctuation are words of their own, and places are those of the text as it is.
+        text = "😀 Ada lives in New York."
+        tags = classifier.tag(text)
+        assert [tag.token for tag in tags] == ["😀", "Ada", "lives", "in", "New", "York", "."]
+        assert all(text[tag.start : tag.end] == tag.token for tag in tags)
+    packed = run("evaluate", str(tmp_path / "people.prnn"), str(trained / "test.conll"))
+    assert "true spans" in packed.output
+    assert evaluate(Classifier.load(tmp_path / "people"), data).spans == evaluate(checkpoint, data).spans
+
+
+def test_words_that_the_rules_cut_have_their_label_at_the_first_piece(tmp_path: Path) -> None:
+    data = read_tagged(written(tmp_path, "can't A\nx B\n\nx B\nx-y-z A\n\n" * 4))
+    settings = TagSettings(vocabulary_size=12, piece_dropout=0.5)
+    task, _ = prepare_tags(data, data, settings, lambda _: None, beside=Beside())
+    for drawn in (task, task.drawn(np.random.SeedSequence(1))):
+        assert drawn.step_targets is not None
+        assert drawn.step_targets.offsets.tolist() == drawn.rows.offsets.tolist()
+        asked = drawn.step_targets.ids != IGNORED
+        assert drawn.step_targets.ids[asked].tolist() == data.targets.tolist()
+        firsts = [task.vocabulary[i] for i in drawn.rows.values[asked]]
+        assert {piece[0] for piece in firsts} == {MARK}
+    # The runtime makes the same ids of a list of words.
+    encoded, steps = encoded_sentences(data.sentences, task.rules, task.vocabulary)
+    assert encoded.ids.tolist() == task.rows.values.tolist()
+    assert steps.tolist() == np.flatnonzero(task.step_targets.ids != IGNORED).tolist()
+
+
+def test_an_interrupted_run_of_a_tagger_resumes_with_the_same_weights(trained: Path) -> None:
+    data, states = read_tagged((trained / "people.conll",)), list[TrainingState]()
+    settings = TagSettings(epochs=3, hidden_dim=6, embedding_dim=6, vocabulary_size=60, device="cpu", final_fit=False)
+    whole = train(data, settings, keep=states.append)
+    again = train(data, settings, resume=states[0])
+    assert torch.equal(whole.module.fc.weight, again.module.fc.weight)
+    assert whole.metrics == again.metrics
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--tokenizer", "whitespace"], "tokenizer"),
+        (["--pooling", "mean"], "pooling"),
+        (["--folds", "3"], "--folds"),
+        (["--text-column", "body"], "--text-column"),
+        (["--multi-label"], "--multi-label"),
+        (["--none-of-these", "0.9"], "--none-of-these"),
+        (["--from", "people"], "from"),
+    ],
+)
+def test_options_of_other_rows_are_refused(trained: Path, tmp_path: Path, options: list[str], named: str) -> None:
+    options = [str(trained / option) if option == "people" else option for option in options]
+    refused = run("train", str(trained / "people.conll"), "-o", str(tmp_path / "x"), *QUICK, *options)
+    assert refused.exit_code == 2, refused.output
+    assert named in refused.output
+
+
+def test_rows_of_another_kind_are_refused(trained: Path, tmp_path: Path) -> None:
+    texts = fit(["so good", "so bad"] * 10, ["good", "bad"] * 10, epochs=1, min_freq=1, compare=False)
+    with pytest.raises(DataError, match=r"labels rows, .*labels words"):
+        evaluate(texts.checkpoint, read_tagged((trained / "test.conll",)))
+    written(tmp_path, "text,label\nAda,O\n", "rows.csv")
+    assert run("evaluate", str(trained / "people"), str(tmp_path / "rows.csv")).exit_code == 2
+
+
+def test_spans_are_counted_as_conlleval_counts_them() -> None:
+    labels, words = ("O", "B-X", "I-X", "B-Y"), np.array([3, 2])
+    # True: X from 0 to 2, and Y. Given: X of one word, and X at 1 in place of Y, then nothing.
+    scores = SpanScores.of(labels, words, np.array([1, 2, 0, 3, 0]), np.array([1, 0, 0, 3, 2]))
+    assert (scores.all.spans, scores.all.precision, scores.all.recall) == (2, 1 / 3, 0.5)
+    assert [(one.label, one.f1) for one in scores.labels] == [("X", 0.0), ("Y", 1.0)]

@@ -32,12 +32,15 @@ if TYPE_CHECKING:
     from pocketrnn_training.measures.evaluation import Evaluation, evaluate
     from pocketrnn_training.preparation.teacher import read_teacher
     from pocketrnn_training.rows.ag_news_files import ag_news
+    from pocketrnn_training.rows.conll_files import read_tagged
     from pocketrnn_training.rows.data import LabelledTexts, read_files, with_unlabelled
     from pocketrnn_training.rows.sequence_files import read_sequences
     from pocketrnn_training.rows.sequences import LabelledSequences
+    from pocketrnn_training.rows.tagged_sentences import TaggedSentences
     from pocketrnn_training.rows.teacher_answers import TeacherAnswers
     from pocketrnn_training.settings.number_settings import NumberSettings
     from pocketrnn_training.settings.sequence_options import SequenceOptions
+    from pocketrnn_training.settings.tag_settings import TagSettings
     from pocketrnn_training.settings.text_settings import TextSettings
     from pocketrnn_training.training import train
 
@@ -52,6 +55,8 @@ __all__ = [
     "NumberSettings",
     "RecurrentClassifier",
     "SequenceOptions",
+    "TagSettings",
+    "TaggedSentences",
     "TeacherAnswers",
     "TextSettings",
     "ag_news",
@@ -61,6 +66,7 @@ __all__ = [
     "read_checkpoint",
     "read_files",
     "read_sequences",
+    "read_tagged",
     "read_teacher",
     "train",
     "with_unlabelled",
@@ -80,6 +86,8 @@ _HOMES = {
     "NumberSettings": ("settings.number_settings", "NumberSettings", ()),
     "RecurrentClassifier": ("classifiers.architecture", "RecurrentClassifier", ("torch",)),
     "SequenceOptions": ("settings.sequence_options", "SequenceOptions", ()),
+    "TagSettings": ("settings.tag_settings", "TagSettings", ()),
+    "TaggedSentences": ("rows.tagged_sentences", "TaggedSentences", ()),
     "TeacherAnswers": ("rows.teacher_answers", "TeacherAnswers", ()),
     "TextSettings": ("settings.text_settings", "TextSettings", ()),
     "ag_news": ("rows.ag_news_files", "ag_news", ("pyarrow",)),
@@ -89,6 +97,7 @@ _HOMES = {
     "read_checkpoint": ("classifiers.checkpoint", "read", ("torch", "safetensors")),
     "read_files": ("rows.data", "read_files", ("pyarrow",)),
     "read_sequences": ("rows.sequence_files", "read_sequences", ("pyarrow",)),
+    "read_tagged": ("rows.conll_files", "read_tagged", ("pyarrow",)),
     "read_teacher": ("preparation.teacher", "read_teacher", ("torch", "safetensors", "pyarrow")),
     "train": ("training", "train", _TRAINS),
     "with_unlabelled": ("rows.data", "with_unlabelled", ("pyarrow",)),

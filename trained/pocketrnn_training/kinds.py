@@ -1,4 +1,4 @@
-"""The parts of a training run that depend on the kind of its rows: texts, or sequences of numbers."""
+"""The parts of a training run that depend on the kind of its rows: texts, sequences of numbers, tagged sentences."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from typing import Any, Final
 from pocketrnn_training.baselines.baseline import Baseline
 from pocketrnn_training.baselines.convolution_baseline import sequence_baseline
 from pocketrnn_training.baselines.linear_baseline import text_baseline
+from pocketrnn_training.baselines.tag_baseline import tag_baseline
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.preparation.sequence_preparation import prepare_sequences
+from pocketrnn_training.preparation.tag_preparation import prepare_tags
 from pocketrnn_training.preparation.task import Task
 from pocketrnn_training.preparation.text_preparation import prepare
 from pocketrnn_training.rows.data import LabelledTexts
 from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.sequences import LabelledSequences
+from pocketrnn_training.rows.tagged_sentences import TaggedSentences
 from pocketrnn_training.settings.every_run import Settings
 from pocketrnn_training.settings.number_settings import NumberSettings
+from pocketrnn_training.settings.tag_settings import TagSettings
 from pocketrnn_training.settings.text_settings import TextSettings
 
 __all__ = ["Kind", "kind_of"]
@@ -44,6 +48,7 @@ class Kind:
 _KINDS: Final = (
     Kind(LabelledTexts, TextSettings, prepare, text_baseline),
     Kind(LabelledSequences, NumberSettings, prepare_sequences, sequence_baseline),
+    Kind(TaggedSentences, TagSettings, prepare_tags, tag_baseline),
 )
 
 

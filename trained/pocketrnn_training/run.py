@@ -104,6 +104,8 @@ class TrainingRun:
                 "A teacher answers which one label a text has, and with --multi-label texts can have several.",
                 "Leave out --teacher, or --multi-label.",
             )
+        if self.folds is not None and self.source.of_tokens:
+            raise InputError("Folds are of rows with one label each, and words have theirs.", "Leave --folds out.")
         if self.folds is not None and (self.validation or self.teachers):
             raise InputError(
                 "With folds, every row of DATA is measured by a classifier that has not seen it: there are no other "

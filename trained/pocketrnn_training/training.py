@@ -1,4 +1,4 @@
-"""Train a classifier of texts or of numbers, on a CPU, a GPU, or in several processes that share a batch."""
+"""Train a classifier of texts or of numbers, or a tagger, on a CPU, a GPU, or in processes that share a batch."""
 
 from __future__ import annotations
 
@@ -66,9 +66,10 @@ def train(
     that a script must call this under `if __name__ == "__main__":`.
 
     Args:
-        data: the training rows: texts, or sequences of numbers, of which there is no teacher, no word vectors and no
-            going on from a checkpoint.
-        settings: the choices: `TextSettings` for texts, `NumberSettings` for sequences of numbers.
+        data: the training rows: texts, or sequences of numbers or sentences with a label for each word, of which there
+            is no teacher, no word vectors and no going on from a checkpoint.
+        settings: the choices: `TextSettings` for texts, `NumberSettings` for sequences of numbers, `TagSettings` for
+            sentences.
         name: the name of the classifier.
         validation: rows to validate with, with the labels of `data`; without them a part of `data` is held out.
         teacher: a teacher's answers for the rows of `data` (`read_teacher`, `TeacherAnswers.of`); rows that it answers
@@ -217,7 +218,7 @@ def _best_of(
     if loop.settings.final_fit and state.fitted < epochs:
         whole = loop.with_task(loop.task.with_validation_rows()).with_epochs(epochs)
         as_many = "" if loop.keeps_last else f", for {epochs} epoch{'' if epochs == 1 else 's'}, as many as were kept"
-        report(Step(f"It is fitted once more, on all {len(whole.task.targets):,} rows{as_many}."))
+        report(Step(f"It is fitted once more, on all {whole.task.size:,} rows{as_many}."))
         _run(FinalFit(whole, state), loop.settings, emit)
     return state.best
 
@@ -261,6 +262,9 @@ def _digest(task: Task, settings: Settings) -> str:
     for rows, targets in ((task.rows, task.targets), (task.validation_rows, task.validation_targets)):
         for array in (rows.values, rows.offsets, targets):
             digest.update(np.ascontiguousarray(array).data)
+    for steps in (task.step_targets, task.validation_step_targets):
+        if steps is not None:
+            digest.update(steps.ids.data)
     if task.outside_rows is not None:
         for array in (task.outside_rows.values, task.outside_rows.offsets):
             digest.update(np.ascontiguousarray(array).data)

@@ -16,7 +16,7 @@ from pocketrnn.errors import InputError
 from pocketrnn_training.classifiers import unpacked
 from pocketrnn_training.classifiers.kernels import KernelArchitecture, KernelClassifier
 from pocketrnn_training.classifiers.linear import LinearArchitecture, LinearClassifier, LinearScores, check_tables
-from pocketrnn_training.settings.every_run import CELLS, POOLINGS, QRNN
+from pocketrnn_training.settings.every_run import CELLS, NO_POOLING, POOLINGS, QRNN
 
 __all__ = [
     "AnyArchitecture",
@@ -27,6 +27,7 @@ __all__ = [
     "SequenceClassifier",
     "classifier_of",
     "is_recurrent_weight",
+    "labels_tokens",
     "with_step_before",
 ]
 
@@ -52,7 +53,8 @@ class Architecture:
         bidirectional: read the text in both directions.
         dropout: the share of values set to zero while training: of the pooled state and between layers; of the
             embeddings, three fifths of this share. The same ones at all steps of a text (Gal and Ghahramani 2016).
-        pooling: a name in `settings.POOLINGS`: how the states of the last layer become the input of the linear layer.
+        pooling: a name in `settings.POOLINGS`: how the states of the last layer become the input of the linear layer;
+            or `none`, where the linear layer is given each state and each token has a label.
         packed: read each row by its length, so that padding is never read. Without it padding is read like text, and
             an answer depends on how much padding the row has in its batch.
         classes: the number of logits.
@@ -89,6 +91,10 @@ class Architecture:
     def __post_init__(self) -> None:
         _check(self, "vocabulary_size", "embedding_dim")
         check_tables(self.pairs, self.joints)
+        if labels_tokens(self) and (self.pairs or not self.packed):
+            raise InputError(
+                "The classifier labels tokens, and is padded or has a linear part.", "Use one that is packed, alone."
+            )
         if self.pairs and not self.packed:
             raise InputError(
                 "A linear part reads a text by its length, and the classifier is not packed.", "Use one of both."
@@ -212,15 +218,26 @@ _RecurrentArchitecture = Architecture | SequenceArchitecture
 
 def _said(a: _RecurrentArchitecture) -> str:
     ways = "both directions" if a.bidirectional else "one direction"
-    layers = f"{a.layers} x ({a.input_dim} -> {a.hidden_dim}), {a.pooling} pooling"
+    pooling = "a label for each token" if a.pooling == NO_POOLING else f"{a.pooling} pooling"
+    layers = f"{a.layers} x ({a.input_dim} -> {a.hidden_dim}), {pooling}"
     return f"{a.cell.upper()} in {ways}: {layers}, {a.input_said}, {a.classes} classes"
+
+
+def labels_tokens(architecture: AnyArchitecture) -> bool:
+    """Whether a classifier of this shape gives each token a label.
+
+    Example:
+        >>> labels_tokens(read_checkpoint(Path("reviews.checkpoint")).architecture)
+        False
+    """
+    return isinstance(architecture, Architecture) and architecture.pooling == NO_POOLING
 
 
 def _check(a: _RecurrentArchitecture, *of_input: str) -> None:
     """Refuse what the recurrent layers and the last one cannot be; `of_input` names the sizes before them."""
     if a.cell not in CELLS:
         raise InputError(f"The cell {a.cell!r} is unknown.", f"Use one of: {', '.join(CELLS)}.")
-    if a.pooling not in POOLINGS:
+    if a.pooling not in (*POOLINGS, *((NO_POOLING,) if isinstance(a, Architecture) else ())):
         raise InputError(f"The pooling {a.pooling!r} is unknown.", f"Use one of: {', '.join(POOLINGS)}.")
     for name in (*of_input, "hidden_dim", "layers"):
         if getattr(a, name) < 1:
@@ -248,7 +265,8 @@ class _Reading(nn.Module):
         self._joins_steps = architecture.cell == QRNN
 
     def _logits(self, steps: Tensor, lengths: Tensor | None) -> Tensor:
-        """The logits [batch, classes] of steps [batch, sequence, input_dim]."""
+        """The logits [batch, classes] of steps [batch, sequence, input_dim]; without pooling, [batch, sequence,
+        classes]."""
         if self._joins_steps:
             steps = with_step_before(steps)
         if lengths is None:
@@ -266,6 +284,8 @@ class _Reading(nn.Module):
         return logits
 
     def _pool(self, outputs: Tensor, state: Tensor | tuple[Tensor, Tensor], lengths: Tensor | None) -> Tensor:
+        if self._pooling == NO_POOLING:
+            return outputs
         if self._pooling == "last":
             hidden = state[0] if isinstance(state, tuple) else state
             return torch.cat((hidden[-2], hidden[-1]), dim=1) if self._bidirectional else hidden[-1]
@@ -315,7 +335,7 @@ class RecurrentClassifier(_Reading):
             shift: float32 [batch, sequence, embedding_dim], added to the embeddings; for adversarial training.
 
         Returns:
-            float32 [batch, classes].
+            float32 [batch, classes]; without pooling, [batch, sequence, classes].
 
         Raises:
             ValueError: lengths are missing, or given to a classifier that does not read them.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import AnyTextRules, TextEncoder
-from pocketrnn_training.classifiers.architecture import AnyArchitecture, AnyClassifier
+from pocketrnn_training.classifiers.architecture import AnyArchitecture, AnyClassifier, labels_tokens
 from pocketrnn_training.rows.batches import EncodedRows, EncodedSequences, EncodedTexts
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def logits_of(module: AnyClassifier, encoded: EncodedRows, batch_size: int, fabr
             the result.
 
     Returns:
-        float32 [rows, classes], on the CPU.
+        float32 [rows, classes], on the CPU; of a classifier that labels tokens, [tokens of all rows, classes].
     """
     lengths = encoded.lengths
     packed = module.architecture.packed
@@ -64,11 +64,19 @@ def logits_of(module: AnyClassifier, encoded: EncodedRows, batch_size: int, fabr
     batches = [order[start : start + size] for start in range(0, len(order), size)]
     device = torch.device("cpu") if fabric is None else fabric.device
     module.eval()
-    logits = torch.zeros(len(lengths), module.architecture.classes)
+    of_tokens = labels_tokens(module.architecture)
+    logits = torch.zeros(int(lengths.sum()) if of_tokens else len(lengths), module.architecture.classes)
     with torch.inference_mode():
         for rows in batches if fabric is None else batches[fabric.global_rank :: fabric.world_size]:
             inputs, row_lengths = batch_of(encoded, rows, module.architecture, device)
-            logits[torch.from_numpy(rows)] = (module(inputs, row_lengths) if packed else module(inputs)).cpu()
+            answers = (module(inputs, row_lengths) if packed else module(inputs)).cpu()
+            if of_tokens:
+                steps = np.arange(answers.size(1))
+                is_real = steps < lengths[rows, None]
+                places, answers = (encoded.offsets[rows, None] + steps)[is_real], answers[torch.from_numpy(is_real)]
+            else:
+                places = rows
+            logits[torch.from_numpy(places)] = answers
     if fabric is not None and fabric.world_size > 1:
         logits = fabric.all_reduce(logits.to(device), reduce_op="sum").cpu()  # type: ignore[union-attr]
     return logits.clone()

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from pocketrnn.commands.command import Text, column_option, encoding_option
 from pocketrnn.tables.rows import LABEL_SEPARATOR
-from pocketrnn_training.rows.data_source import DataSource
+from pocketrnn_training.rows.data_source import LABELS_OF, DataSource
 from pocketrnn_training.settings.sequence_options import SequenceOptions
 
 __all__ = ["data_options"]
@@ -124,6 +124,7 @@ def data_options(command: _Command) -> _Command:
         channels: tuple[str, ...] | None,
         sequence_column: str | None,
         multi_label: bool = False,
+        labels_of: str = LABELS_OF[0],
         missing: float | None = None,
         window: int | None = None,
         hop: int | None = None,
@@ -142,7 +143,7 @@ def data_options(command: _Command) -> _Command:
         given = (name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE)
         source = DataSource(
             data, text_column, label_column, data_dir, multi_label, label_separator, numbers, encoding, outside,
-            join_labels, drop_unlabelled, frozenset(given),
+            join_labels, drop_unlabelled, frozenset(given), labels_of,
         )  # fmt: skip
         return command(*arguments, source=source, **others)
 

@@ -49,6 +49,9 @@ def evaluate(classifier: str, source: DataSource, threads: int, as_json: bool) -
     With --outside, rows of that label are of none of the classes, and what the classifier's threshold does is shown,
     too: how many of them are given no label, and how many of the others their right one.
 
+    For a tagger, DATA is as for `pocketrnn train --labels-of tokens`, and a row is a word. Where labels are those of
+    spans (BIO, IOBES), precision, recall and F1 of the spans are shown first.
+
     Columns that `train` was told (--text-column and the like) are those of DATA too, unless you name others.
 
     For sequences of numbers, the windows, the value of a missing sample and the columns of the channels are those of
@@ -62,29 +65,34 @@ def evaluate(classifier: str, source: DataSource, threads: int, as_json: bool) -
       pocketrnn evaluate reviews.checkpoint test.csv
       pocketrnn evaluate --json ag_news test.csv
       pocketrnn evaluate motions.checkpoint BasicMotions_TEST.ts
+      pocketrnn evaluate words.checkpoint en-test.conllu
     """
     # Mistakes that are seen without PyTorch are told at once; of two, that of the classifier's name comes first.
     source = source.remembering(_remembered(classifier))
-    if Path(classifier).exists():
+    # A packed file does not say before it is loaded whether its labels are of tokens.
+    if Path(classifier).is_dir():
         source.check_files()
     with said_if_slow("Loading PyTorch ..."):
         for package in ("torch", "safetensors", "sklearn"):
             require(package, "train")
         from pocketrnn_training.loop.threads import limited
         from pocketrnn_training.measures.evaluation import evaluate as evaluate_classifier
-        from pocketrnn_training.measures.evaluation import gives_several, rules_of_numbers
+        from pocketrnn_training.measures.evaluation import gives_several, gives_tags, rules_of_numbers
 
     loaded = _loaded(classifier, threads)
     with limited(threads):
         labels, rules = tuple(loaded.labels), rules_of_numbers(loaded)
-        if rules is not None:
-            rows: Any = source.read_numbers(tuple(map(Path, source.names)), labels, rules)
+        what = "words" if gives_tags(loaded) else "rows"
+        if gives_tags(loaded):
+            rows: Any = replace(source, labels_of="tokens").read_tags(tuple(map(Path, source.names)), labels)
+        elif rules is not None:
+            rows = source.read_numbers(tuple(map(Path, source.names)), labels, rules)
         elif source.of_numbers:
             raise DataError(f"{classifier} takes texts, and the rows are sequences of numbers.", "Give texts.")
         else:
             rows = replace(source, multi_label=gives_several(loaded)).read_texts("test", labels)
         result = evaluate_classifier(loaded, rows)
-    for line in [json.dumps(asdict(result))] if as_json else _evaluation_lines(result):
+    for line in [json.dumps(asdict(result))] if as_json else _evaluation_lines(result, what):
         tell(line)
 
 
@@ -93,6 +101,8 @@ def _remembered(path_or_name: str) -> dict[str, Any]:
     for file in ("config.json", "classifier.json"):
         try:
             document = json.loads((Path(path_or_name) / file).read_bytes())
+            if document.get("labels_of") == "tokens":
+                return {"labels_of": "tokens"}
             data = document["data"] if file == "config.json" else document["provenance"]["data"]
             return dict(data["columns"])
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -110,9 +120,19 @@ def _loaded(path_or_name: str, threads: int) -> Classifier | Checkpoint:
     return Classifier.load(path_or_name, threads=threads)
 
 
-def _evaluation_lines(result: Evaluation) -> Iterator[str]:
+def _evaluation_lines(result: Evaluation, what: str) -> Iterator[str]:
+    if (spans := result.spans) is not None:
+        yield from aligned(
+            [("spans", "precision", "recall", "F1", "true spans")]
+            + [
+                (one_line(s.label or "all"), f"{s.precision:.2%}", f"{s.recall:.2%}", f"{s.f1:.2%}", f"{s.spans:,}")
+                for s in (spans.all, *spans.labels)
+            ],
+            left=1,
+        )
+        yield ""
     if result.confusion:
-        yield f"accuracy {result.accuracy:.2%} of {result.rows:,} rows, mean F1 {result.macro_f1:.2%}"
+        yield f"accuracy {result.accuracy:.2%} of {result.rows:,} {what}, mean F1 {result.macro_f1:.2%}"
         if (outside := result.outside) is not None:
             yield (
                 f"by the threshold: {outside.right:.2%} of these rows are given their label, {outside.none:.2%} of "

@@ -14,10 +14,11 @@ from pocketrnn.bundle.folder import bundle_for, check_free
 from pocketrnn.commands.command import Command, Text
 from pocketrnn.commands.standard_streams import said_if_slow, tell
 from pocketrnn.errors import InputError, OutputError, PocketRNNError, require
+from pocketrnn.tags import are_of_spans
 from pocketrnn_training.classifiers.checkpoint_folder import CONFIG_JSON, check_output, content
 from pocketrnn_training.commands.data_options import data_options
 from pocketrnn_training.commands.display import displayed
-from pocketrnn_training.rows.data_source import DataSource
+from pocketrnn_training.rows.data_source import LABELS_OF, DataSource
 from pocketrnn_training.settings.choices import default_of, settings_of_choices
 from pocketrnn_training.settings.every_run import CELLS, CLASS_WEIGHTS, DEVICES, METRICS, POOLINGS, PRECISIONS
 from pocketrnn_training.settings.text_settings import BPE, SPLITS
@@ -81,6 +82,7 @@ _COUNT: Final = click.IntRange(min=1)
             "text_column",
             "label_column",
             "multi_label",
+            "labels_of",
             "label_separator",
             "encoding",
             "no_examples",
@@ -198,6 +200,14 @@ _COUNT: Final = click.IntRange(min=1)
     is_flag=True,
     help="A text can have several labels, or none: a list in JSON Lines and Parquet, sad|long in CSV. A threshold is "
     "chosen for each label, and kept.",
+)
+@click.option(
+    "--labels-of",
+    type=click.Choice(LABELS_OF),
+    default=LABELS_OF[0],
+    show_default=True,
+    help="Whether texts have labels or their tokens: tokens for a tagger, of files with a word and its label in each "
+    "line (CoNLL's columns, .conllu).",
 )
 @data_options
 @click.option(
@@ -542,6 +552,10 @@ def train(
     nothing else named, the classifier is one of random kernels, which is fitted in seconds, and with few rows its
     accuracy is measured by five folds; with --kernels 0, or an option of recurrent layers, it is recurrent.
 
+    With --labels-of tokens, DATA is files of sentences with a word and its label in each line: .conllu (Universal
+    Dependencies; FORM and UPOS), or columns with the word first and its label last; an empty line ends a sentence.
+    Words are cut into pieces, which are learnt from DATA (docs/tags.md, "Train a tagger").
+
     \b
     Examples:
       pocketrnn train reviews.csv -o reviews.checkpoint
@@ -553,6 +567,7 @@ def train(
       pocketrnn train reviews.csv -o small --teacher probabilities.parquet --unlabelled more.csv
       pocketrnn train reviews.csv new.csv -o newer.checkpoint --from reviews.checkpoint
       pocketrnn train BasicMotions_TRAIN.ts -o motions.checkpoint
+      pocketrnn train en-train.conllu -o words --labels-of tokens --validation en-dev.conllu
       pocketrnn train walks.csv -o steps --channels ax,ay,az --sequence-column walk --window 50 --hop 25
       pocketrnn train reviews.csv -o lesson --cell lstm --one-direction --pooling last --padded
     """
@@ -566,7 +581,7 @@ def train(
     source.check_files(validation, unlabelled)
     with nullcontext() if quiet else said_if_slow("Loading PyTorch ..."):
         export = None if bundle is None else _export_command(context)
-        _check_packages(logger, choices["tokenizer"])
+        _check_packages(logger, BPE if source.of_tokens else choices["tokenizer"])
         from pocketrnn_training.run import TrainingRun
 
     run = TrainingRun(
@@ -599,7 +614,7 @@ def _tell_result(run: TrainingRun, best: Checkpoint) -> None:
     if run.cross_validation is not None:
         tell(f"Cross-validation: {run.cross_validation.said}")
     if best.examples and run.examples:
-        what = "texts" if best.vocabulary else "sequences"
+        what = "sentences" if run.source.of_tokens else "texts" if best.vocabulary else "sequences"
         tell(
             f"Inside are {len(best.examples)} of your {what}, as examples; every bundle made of it shows some. Leave "
             "them out with --no-examples."
@@ -654,6 +669,9 @@ def _summary(checkpoint: Checkpoint) -> str:
         found = f"{f1} on {rows:,} validation rows"
     elif checkpoint.measured_by_folds:
         found = FoldScores.of_metrics(metrics, rows).said
+    elif (words := checkpoint.data.get("validation_words")) is not None:
+        of_spans = f"F1 of spans {metrics['validation_f1']:.1%}, " if are_of_spans(checkpoint.labels) else ""
+        found = f"{of_spans}accuracy {metrics['validation_accuracy']:.1%} on {words:,} words of {rows:,} sentences"
     else:
         found = f"accuracy {metrics['validation_accuracy']:.1%} on {rows:,} validation rows"
     if checkpoint.is_linear:

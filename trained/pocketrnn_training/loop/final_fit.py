@@ -103,7 +103,7 @@ class FinalFit(FitOfALoop):
         best = self.found.best
         kept = copied(module, self.task, self._parts)
         apply_temperature(kept, float(best.metrics["temperature"]))
-        return replace(best, module=kept, data={**best.data, FITTED_ROWS: len(self.task.targets)})
+        return replace(best, module=kept, data={**best.data, FITTED_ROWS: self.task.size})
 
 
 @dataclass(frozen=True)

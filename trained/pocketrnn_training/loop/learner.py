@@ -21,7 +21,7 @@ from pocketrnn_training.classifiers.inference import batch_of
 from pocketrnn_training.loop.optimizers import optimizers_for, restore, state_tensors
 from pocketrnn_training.measures.logit_measures import log_odds_of_shares
 from pocketrnn_training.preparation.distillation import Lesson, summed_loss
-from pocketrnn_training.preparation.task import Task
+from pocketrnn_training.preparation.task import IGNORED, Task
 from pocketrnn_training.settings.every_run import Settings
 from pocketrnn_training.texts import vectors
 from pocketrnn_training.texts.spelling import SpelledEmbedding
@@ -36,9 +36,11 @@ class TrainingBatch:
     Attributes:
         inputs: tokens int64 [rows, sequence], or samples float32 [rows, time, channels].
         lengths: int64 [rows], or None where the classifier does not read them.
-        targets: int64 [rows], or bool [rows, labels].
+        targets: int64 [rows], or bool [rows, labels]; where tokens are labelled, int64 [rows * sequence], with -100
+            where none is asked.
         lesson: what a teacher says of the rows, or None without one.
         rows: how many rows the whole batch has, in all processes.
+        answers: how many answers are asked of it: as many, or those of its tokens.
         scale: the factor of the summed loss of these rows. The gradients of the processes are averaged; with this
             factor the result is the gradient of the mean loss of the whole batch. 0 if the rows do not count.
     """
@@ -48,6 +50,7 @@ class TrainingBatch:
     targets: Tensor
     lesson: Lesson | None
     rows: int
+    answers: int
     scale: float
 
 
@@ -59,19 +62,21 @@ def read_batch(task: Task, rows: npt.NDArray[np.int64], fabric: Fabric) -> Train
     counts = len(part) > 0
     part = part if counts else rows[:1]
     inputs, lengths = batch_of(task.rows, part, task.architecture, fabric.device)
-    targets, teaching = task.targets[rows], task.teaching
+    targets, teaching = task.batch_targets(rows), task.teaching
     if task.several_labels:
         weights = np.ones(len(rows), dtype=np.float32)
     elif teaching is None:
+        targets = targets[targets != IGNORED]
         weights = task.class_weights[targets]
     else:
         weights = teaching.row_weights(rows, targets, task.class_weights)
     return TrainingBatch(
         inputs=inputs,
         lengths=lengths if task.architecture.packed else None,
-        targets=torch.from_numpy(task.targets[part]).to(fabric.device),
+        targets=torch.from_numpy(task.batch_targets(part)).to(fabric.device),
         lesson=None if teaching is None else teaching.lesson(part, fabric.device),
         rows=len(rows),
+        answers=len(targets),
         scale=counts * fabric.world_size / float(weights.sum()),
     )
 
@@ -117,7 +122,8 @@ class Learner:
         """Change the weights by one batch.
 
         Returns:
-            The summed loss of the batch, float32 [], and its logits, float32 [rows, classes], from before the change.
+            The summed loss of the batch, float32 [], and its logits, float32 [rows, classes], from before the change;
+            where tokens are labelled, [rows * sequence, classes].
         """
         for optimizer in self._fabric_optimizers:
             optimizer.param_groups[0]["lr"] = learning_rate
@@ -139,7 +145,7 @@ class Learner:
     def _backward(self, batch: TrainingBatch, shift: Tensor | None) -> tuple[Tensor, Tensor]:
         """Add the gradient of the batch, its embeddings moved by `shift`, to the weights' gradients."""
         more = () if shift is None else (shift,)
-        logits = self._fabric_module(batch.inputs, batch.lengths, *more)
+        logits = self._fabric_module(batch.inputs, batch.lengths, *more).flatten(0, -2)
         loss = summed_loss(logits, batch.targets, batch.lesson, self._class_weights, self._smoothing)
         self._fabric.backward(loss * batch.scale)
         return loss, logits

@@ -28,7 +28,7 @@ class RunningMetrics:
         self._report_every = report_every
         self._sums = torch.zeros(2, dtype=torch.float64, device=fabric.device)
         self._since = time.perf_counter()
-        self._rows = 0
+        self._rows = self._answers = 0
         self._totals = np.zeros(3)
         self.seconds = 0.0
 
@@ -39,7 +39,7 @@ class RunningMetrics:
 
     @property
     def loss(self) -> float:
-        """The mean loss of all reported rows."""
+        """The mean loss of all reported rows, or of their tokens."""
         return float(self._totals[0] / self._totals[2])
 
     @property
@@ -59,6 +59,7 @@ class RunningMetrics:
             with torch.no_grad():
                 self._sums += torch.stack((loss, right_rows(logits, batch.targets).sum()))
         self._rows += batch.rows
+        self._answers += batch.answers
 
     def progress(self, epoch: int, epochs: int, row: int, rows: int) -> Progress:
         """Report what was added since the last report, over all processes, and start the next one."""
@@ -67,9 +68,9 @@ class RunningMetrics:
         loss, correct = self._sums.tolist()
         now = time.perf_counter()
         speed = self._rows / (now - self._since)
-        progress = Progress(epoch, epochs, row, rows, loss / self._rows, correct / self._rows, speed)
-        self._totals += (loss, correct, self._rows)
+        progress = Progress(epoch, epochs, row, rows, loss / self._answers, correct / self._answers, speed)
+        self._totals += (loss, correct, self._answers)
         self.seconds += now - self._since
         self._sums = torch.zeros_like(self._sums)
-        self._since, self._rows = now, 0
+        self._since, self._rows, self._answers = now, 0, 0
         return progress

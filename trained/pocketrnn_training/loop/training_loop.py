@@ -154,8 +154,8 @@ class TrainingLoop:
         history = [] if resume is None else list(resume.history)
         best = None if resume is None else resume.best
         best_logits = None if resume is None else resume.tensors[VALIDATION_LOGITS]
-        validation = {VALIDATION_LENGTHS: torch.from_numpy(task.validation_rows.lengths)}
-        epoch_size = settings.epoch_size or len(task.targets)
+        validation = {VALIDATION_LENGTHS: torch.from_numpy(task.validation_lengths)}
+        epoch_size = settings.epoch_size or task.size
         batch_size = settings.batch_size_for(epoch_size)
         of_linear_part = None if task.linear is None else torch.from_numpy(task.linear.logits(task.validation_rows))
         for epoch in range(len(history) + 1, self.epochs + 1):
@@ -164,7 +164,7 @@ class TrainingLoop:
             metrics = self.run_epoch(learner, epoch, fabric, emit, stopped)
             if metrics is None:
                 return
-            recurrent = logits_of(learner.module, task.validation_rows, batch_size, fabric)
+            recurrent = task.asked(logits_of(learner.module, task.validation_rows, batch_size, fabric))
             parts = self._weights_of_parts(recurrent, of_linear_part)
             validation_logits = _total(parts, recurrent, of_linear_part)
             history.append(self._validated(validation_logits, epoch, metrics, history))
@@ -209,7 +209,7 @@ class TrainingLoop:
     @property
     def epochs(self) -> int:
         """The largest number of epochs."""
-        return self.settings.epochs_for(self.settings.epoch_size or len(self.task.targets), len(self.task.labels))
+        return self.settings.epochs_for(self.settings.epoch_size or self.task.size, len(self.task.labels))
 
     def run_epoch(
         self,
@@ -237,10 +237,11 @@ class TrainingLoop:
             TrainingError: the loss is no longer a number.
         """
         settings = self.settings
-        epoch_size = settings.epoch_size or len(self.task.targets)
+        epoch_size = settings.epoch_size or self.task.size
         # Every epoch has its own generators, so that a run can be resumed at any of them.
         order, dropped = np.random.SeedSequence((settings.seed, epoch)).spawn(2)
-        read = self._as_read_in(epoch)
+        # The draws of all epochs differ from those of `fit`, which spawns from the same two numbers.
+        read = self.task.drawn(np.random.SeedSequence((settings.seed, epoch, 0)))
         batches = self._batches(read.rows, epoch, epoch_size, fabric.world_size, np.random.default_rng(order))
         learner.start_epoch(int(dropped.generate_state(fabric.global_rank + 1, np.uint64)[-1] >> 1))
         metrics = RunningMetrics(fabric, settings.report_every)
@@ -269,15 +270,6 @@ class TrainingLoop:
             factor = (1 + math.cos(math.pi * (done - _RISING) / (1 - _RISING))) / 2
         return self.settings.learning_rate * factor
 
-    def _as_read_in(self, epoch: int) -> Task:
-        """The task with the training rows as an epoch reads them: words are cut into other pieces in each."""
-        if self.task.words is None:
-            return self.task
-        # The draws of all epochs differ from those of `fit`, which spawns from the same two numbers.
-        seed = np.random.SeedSequence((self.settings.seed, epoch, 0))
-        drawn = self.task.words.first(len(self.task.targets)).encoded(self.task.piece_dropout, seed)
-        return replace(self.task, rows=drawn)
-
     def _batches(
         self, read: EncodedRows, epoch: int, epoch_size: int, processes: int, rng: np.random.Generator
     ) -> list[npt.NDArray[np.int64]]:
@@ -295,7 +287,7 @@ class TrainingLoop:
     def _validated(self, logits: Tensor, epoch: int, metrics: RunningMetrics, history: Sequence[Epoch]) -> Epoch:
         """The figures of an epoch: of its training, and of the validation logits, float32 [rows, classes]."""
         targets = torch.from_numpy(self.task.validation_targets)
-        loss, f1 = mean_loss(logits, targets), f1_of(logits, targets)
+        loss, f1 = mean_loss(logits, targets), self.task.validation_f1(logits)
         accuracy = right_rows(logits, targets).double().mean().item()
         worth = f1 if self.settings.metric == "f1" else accuracy
         before = [e.validation_f1 if self.settings.metric == "f1" else e.validation_accuracy for e in history]

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from torch import Tensor
 
@@ -16,11 +17,16 @@ from pocketrnn.classifier import Classifier
 from pocketrnn.errors import CheckpointError, DataError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.tables.checks import check_labels
+from pocketrnn.tags import are_of_spans
+from pocketrnn_training.classifiers.architecture import labels_tokens
 from pocketrnn_training.classifiers.checkpoint import Checkpoint
 from pocketrnn_training.classifiers.inference import encoded_rows, logits_of
 from pocketrnn_training.measures.logit_measures import micro_f1
+from pocketrnn_training.measures.span_scores import SpanScores
 from pocketrnn_training.rows.labelled_rows import LabelledRows, check_labelled
 from pocketrnn_training.rows.sequences import LabelledSequences
+from pocketrnn_training.rows.tagged_sentences import TaggedSentences
+from pocketrnn_training.texts.tagged_pieces import encoded_sentences
 
 __all__ = [
     "ClassScore",
@@ -28,10 +34,13 @@ __all__ = [
     "OutsideScore",
     "evaluate",
     "gives_several",
+    "gives_tags",
     "logits_by_checkpoint",
     "rules_of_numbers",
     "score",
     "score_several",
+    "tags_of",
+    "with_spans",
 ]
 
 _READ_SEQUENCES: Final = "Read them with read_sequences: .ts and .npz files, or tables with --channels."
@@ -76,6 +85,7 @@ class Evaluation:
         confusion: confusion[i][j] rows of class i were given the label j; empty where a text can have several.
         outside: what the thresholds do, where some texts are of none of the classes. All else is of the likeliest label
             of the other rows, whether it reaches its threshold or not.
+        spans: the scores of spans, where tokens are labelled by labels of spans; rows are words then.
 
     Example:
         >>> evaluation = evaluate(read_checkpoint(Path("reviews.checkpoint")), read_files([Path("test.csv")]))
@@ -90,6 +100,7 @@ class Evaluation:
     classes: tuple[ClassScore, ...]
     confusion: tuple[tuple[int, ...], ...]
     outside: OutsideScore | None = None
+    spans: SpanScores | None = None
 
 
 def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluation:
@@ -106,7 +117,8 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
         data: the rows, with the labels of the classifier in its order; several a text if it gives several.
 
     Raises:
-        DataError: the labels of the data are not those of the classifier, in its order; a row has no label; one of the
+        DataError: the classifier labels words, and the rows have one label each, or the other way round; the labels of
+            the data are not those of the classifier, in its order; a row has no label; one of the
             two is of several labels a text, and the other is not, or one of texts, and the other of numbers; there are
             texts of none of the classes, and the classifier gives every text a label.
         CheckpointError: a checkpoint that is not packed does not say with which batch size it was trained.
@@ -118,6 +130,13 @@ def evaluate(classifier: Classifier | Checkpoint, data: LabelledRows) -> Evaluat
         True
     """
     labels = tuple(classifier.labels)
+    if gives_tags(classifier) != isinstance(data, TaggedSentences):
+        labelled, other = ("words", "rows") if gives_tags(classifier) else ("rows", "words")
+        raise DataError(f"{classifier.name} labels {labelled}, and the data labels {other}.", f"Give {labelled}.")
+    if isinstance(data, TaggedSentences):
+        check_labels(data.labels, labels)
+        tags = tags_of(classifier, data)
+        return with_spans(score(labels, data.targets, tags), data, tags)
     takes_numbers = rules_of_numbers(classifier) is not None
     if takes_numbers != isinstance(data, LabelledSequences):
         takes, rows = ("sequences of numbers", "texts") if takes_numbers else ("texts", "sequences of numbers")
@@ -170,6 +189,49 @@ def rules_of_numbers(classifier: Classifier | Checkpoint) -> NumberInput | None:
     """
     rules = classifier.rules if isinstance(classifier, Checkpoint) else classifier.manifest.input
     return rules if isinstance(rules, NumberInput) else None
+
+
+def gives_tags(classifier: Classifier | Checkpoint) -> bool:
+    """Whether a bundle's classifier or a checkpoint gives each token a label.
+
+    Example:
+        >>> gives_tags(Classifier.load("ag_news"))
+        False
+    """
+    if isinstance(classifier, Checkpoint):
+        return labels_tokens(classifier.architecture)
+    return classifier.manifest.output.of_tokens
+
+
+def tags_of(classifier: Classifier | Checkpoint, data: TaggedSentences) -> npt.NDArray[np.int64]:
+    """int64 [words of all sentences]: the label that each word is given; -1 for one that a bundle's rules cut off.
+
+    Example:
+        >>> tags_of(checkpoint, data).tolist()
+        [1, 0]
+    """
+    if isinstance(classifier, Checkpoint):
+        encoded, steps = encoded_sentences(data.sentences, classifier.text_rules, classifier.vocabulary)
+        return logits_of(classifier.module, encoded, 1)[torch.from_numpy(steps)].argmax(dim=1).numpy()
+    index = {label: target for target, label in enumerate(classifier.labels)}
+    given = np.full(len(data.targets), -1, np.int64)
+    starts = np.cumsum(data.lengths) - data.lengths
+    for start, tags in zip(starts.tolist(), classifier.predict_tags(map(list, data.sentences)), strict=True):
+        for tag in tags:
+            given[start + tag.start] = index[tag.label]
+    return given
+
+
+def with_spans(found: Evaluation, data: TaggedSentences, given: npt.NDArray[np.int64]) -> Evaluation:
+    """The scores of words that are given labels, int64 [words], with those of spans, where the labels are of spans.
+
+    Example:
+        >>> with_spans(score(data.labels, data.targets, given), data, given).spans.f1
+        1.0
+    """
+    if not are_of_spans(data.labels):
+        return found
+    return replace(found, spans=SpanScores.of(data.labels, data.lengths, data.targets, given))
 
 
 def gives_several(classifier: Classifier | Checkpoint) -> bool:

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from pocketrnn.numbers.number_input import NumberInput
+from pocketrnn.tags import are_of_spans
 from pocketrnn.text import AnyTextRules
 from pocketrnn_training.classifiers.architecture import AnyArchitecture
 from pocketrnn_training.classifiers.checkpoint import BY_FOLDS, Checkpoint
+from pocketrnn_training.measures.logit_measures import f1_of
+from pocketrnn_training.measures.span_scores import SpanScores
 from pocketrnn_training.preparation.augmentation import Changes
 from pocketrnn_training.preparation.distillation import Teaching
-from pocketrnn_training.rows.batches import EncodedRows, joined
+from pocketrnn_training.rows.batches import EncodedRows, EncodedTexts, joined
 from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.teacher_answers import TeacherAnswers
 from pocketrnn_training.texts import pieces, vectors
@@ -25,7 +29,10 @@ from pocketrnn_training.texts.linear_part import LinearPart
 from pocketrnn_training.texts.part_weights import PartWeights
 from pocketrnn_training.texts.spelling import Spelling
 
-__all__ = ["Beside", "Task", "about_rows"]
+__all__ = ["IGNORED", "Beside", "Task", "about_rows", "targets_of_steps"]
+
+# The target of a step that no answer is asked of, as torch's cross-entropy has it.
+IGNORED: Final = -100
 
 
 @dataclass(frozen=True)
@@ -54,10 +61,12 @@ class Task:
         architecture: what decides the module's weights.
         rows: the training rows.
         targets: int64 [training rows]; of a row without a label, the class that the teacher thinks the likeliest. Or,
-            where a text can have several labels, bool [training rows, labels].
+            where a text can have several labels, bool [training rows, labels]. Where tokens are labelled, int64 [words
+            of all training rows].
         class_weights: float32 [classes], the weight of a row of each class; the mean over the labelled rows is 1.
         validation_rows: the validation rows.
-        validation_targets: int64 [validation rows], or bool [validation rows, labels].
+        validation_targets: int64 [validation rows], or bool [validation rows, labels], or int64 [words of all
+            validation rows].
         examples: some validation texts, or sequences as lists of rows of numbers.
         about: the description of the data for the checkpoint.
         changes: how a batch is changed at random while it is learnt from; None where it is read as it is.
@@ -77,6 +86,10 @@ class Task:
             validation rows are the training rows.
         unseen: float32 [training rows, classes], what classifiers of the other folds say of each row, where that is
             known; or None.
+        step_targets: where tokens are labelled, the target of each step of the training rows, and -100 where none is
+            asked; else None.
+        validation_step_targets: the same of the validation rows.
+        word_targets: where tokens are labelled and `words` are drawn, the target of each of these; else None.
     """
 
     rules: AnyTextRules | NumberInput
@@ -104,6 +117,14 @@ class Task:
     groups: npt.NDArray[np.int64] | None = None
     folds: npt.NDArray[np.int64] | None = None
     unseen: Tensor | None = None
+    step_targets: EncodedTexts | None = None
+    validation_step_targets: EncodedTexts | None = None
+    word_targets: npt.NDArray[np.int64] | None = None
+
+    @property
+    def size(self) -> int:
+        """How many training rows there are."""
+        return len(self.rows.offsets) - 1
 
     @property
     def several_labels(self) -> bool:
@@ -115,12 +136,71 @@ class Task:
         rows = joined(self.rows, self.validation_rows)
         targets = np.concatenate((self.targets, self.validation_targets))
         linear = None if self.linear is None else self.linear.refitted(rows, targets)
-        return replace(self, rows=rows, targets=targets, linear=linear, groups=None)
+        steps = self.step_targets
+        if steps is not None and self.validation_step_targets is not None:
+            steps = joined(steps, self.validation_step_targets)
+        return replace(self, rows=rows, targets=targets, linear=linear, groups=None, step_targets=steps)
+
+    def drawn(self, seed: np.random.SeedSequence) -> Task:
+        """The same with the training rows as an epoch reads them: words are cut into other pieces in each."""
+        if self.words is None:
+            return self
+        rows, begins = self.words.first(self.size).drawn(self.piece_dropout, seed)
+        if self.word_targets is None:
+            return replace(self, rows=rows)
+        return replace(self, rows=rows, step_targets=targets_of_steps(rows, begins, self.word_targets))
+
+    def batch_targets(self, chosen: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """The targets of some training rows; where tokens are labelled, int64 [rows * longest row], with -100 where
+        none is asked."""
+        if self.step_targets is None:
+            return self.targets[chosen]
+        return self.step_targets.batch(chosen, IGNORED)[0].ravel()
+
+    def asked(self, logits: Tensor) -> Tensor:
+        """The logits of `logits_of` for the validation rows, of which there is one for each validation target."""
+        steps = self.validation_step_targets
+        return logits if steps is None else logits[torch.from_numpy(steps.ids != IGNORED)]
+
+    @property
+    def validation_lengths(self) -> npt.NDArray[np.int64]:
+        """int64 [validation targets]: the steps of each one's row, or the words of its sentence."""
+        words = self._validation_words
+        return self.validation_rows.lengths if words is None else np.repeat(words, words)
+
+    def validation_f1(self, logits: Tensor) -> float:
+        """The F1 of the logits of all validation targets: of spans, where the labels are those of spans."""
+        words = self._validation_words
+        if words is None or not are_of_spans(self.labels):
+            return f1_of(logits, torch.from_numpy(self.validation_targets))
+        predicted = logits.argmax(dim=1).numpy()
+        return SpanScores.of(self.labels, words, self.validation_targets, predicted).f1
+
+    @property
+    def _validation_words(self) -> npt.NDArray[np.int64] | None:
+        """int64 [validation rows]: the words of each sentence, where tokens are labelled."""
+        steps = self.validation_step_targets
+        return None if steps is None else np.add.reduceat((steps.ids != IGNORED).astype(np.int64), steps.offsets[:-1])
 
     def of_rows(self, chosen: npt.NDArray[np.int64]) -> Task:
         """The same with some of the training rows only, of a task without a linear part and a teacher."""
         groups, folds = (None if some is None else some[chosen] for some in (self.groups, self.folds))
         return replace(self, rows=self.rows.chosen(chosen), targets=self.targets[chosen], groups=groups, folds=folds)
+
+
+def targets_of_steps(
+    rows: EncodedTexts, begins: npt.NDArray[np.int64], word_targets: npt.NDArray[np.int64]
+) -> EncodedTexts:
+    """The target of each step of some rows: that of a word at its first piece, -100 at the others.
+
+    Args:
+        rows: the pieces.
+        begins: int64 [words of these rows], where each begins among the steps of all rows.
+        word_targets: int64 [words of these rows, or of more behind them].
+    """
+    targets = np.full(len(rows.ids), IGNORED, np.int32)
+    targets[begins] = word_targets[: len(begins)]
+    return EncodedTexts(targets, rows.offsets)
 
 
 def about_rows(data: LabelledRows, validation: LabelledRows) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from pocketrnn_training.texts.linear_part import LinearPart
 from pocketrnn_training.texts.spelling import Spelling
 from pocketrnn_training.texts.token_choice import TokenChoice, as_before
 
-__all__ = ["class_weights_of", "notices_of_classes", "prepare"]
+__all__ = ["class_weights_of", "made_texts", "notices_of_classes", "prepare", "short_texts"]
 
 _EXAMPLES: Final = 32
 _EXAMPLE_CHARACTERS: Final = 1000
@@ -111,7 +111,7 @@ def prepare(
         validation_rows=encoded.validation_texts,
         validation_targets=validation.targets,
         outside_rows=EncodedTexts.of(outside, TextEncoder(rules, tokens)) if outside else None,
-        examples=tuple(_short_texts(validation.texts) if examples is None else examples or _made_texts(tokens, rules)),
+        examples=tuple(short_texts(validation.texts) if examples is None else examples or made_texts(tokens, rules)),
         about=about_rows(data, validation)
         | {"word_vectors": None if start is None else _about_vectors(start)}
         | _about_more(len(outside), teacher, before, made=examples is not None and not examples),
@@ -360,7 +360,7 @@ def _about_vectors(start: vectors.Vectors) -> dict[str, Any]:
     return {"source": start.source, "words_found": len(start.ids) - added, "words_added": added}
 
 
-def _made_texts(tokens: Sequence[str], rules: AnyTextRules) -> list[str]:
+def made_texts(tokens: Sequence[str], rules: AnyTextRules) -> list[str]:
     """Texts of words of the vocabulary, drawn at random, for a checkpoint that is to hold nobody's texts."""
     generator = np.random.default_rng(0)
     words = [token for i, token in enumerate(tokens) if i not in (vocabulary.UNKNOWN, vocabulary.PADDING)] or ["a"]
@@ -369,7 +369,7 @@ def _made_texts(tokens: Sequence[str], rules: AnyTextRules) -> list[str]:
     return [text.replace(pieces.MARK, " ").strip() for text in drawn] if rules.tokenizer == SUBWORDS else drawn
 
 
-def _short_texts(texts: Sequence[str]) -> list[str]:
+def short_texts(texts: Sequence[str]) -> list[str]:
     # People read the examples, and every export copies them: no text of a million characters.
     short = [i for i, text in enumerate(texts) if len(text) <= _EXAMPLE_CHARACTERS]
     if not short:

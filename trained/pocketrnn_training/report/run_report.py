@@ -20,12 +20,14 @@ from pocketrnn_training.classifiers.checkpoint import FITTED_ROWS, Checkpoint
 from pocketrnn_training.classifiers.inference import encoded_rows, logits_of
 from pocketrnn_training.folds import CrossValidation
 from pocketrnn_training.loop.training_loop import VALIDATION_LENGTHS, VALIDATION_LOGITS, TrainingState
-from pocketrnn_training.measures.evaluation import Evaluation, score, score_several
+from pocketrnn_training.measures.evaluation import Evaluation, score, score_several, with_spans
 from pocketrnn_training.measures.fold_scores import FoldScores
+from pocketrnn_training.measures.span_scores import SpanScores
 from pocketrnn_training.measures.thresholds import cross_fitted
 from pocketrnn_training.progress import Epoch, Notice
 from pocketrnn_training.report.report_page import report_page
 from pocketrnn_training.rows.labelled_rows import LabelledRows
+from pocketrnn_training.rows.tagged_sentences import TaggedSentences
 
 __all__ = ["PAGE", "REPORT", "Found", "ValidationAnswers", "write"]
 
@@ -119,6 +121,8 @@ def write(
     else:
         predicted = probabilities.argmax(axis=1)
         result = score(checkpoint.labels, validation.targets, predicted)
+        if isinstance(validation, TaggedSentences):
+            result = with_spans(result, validation, predicted)
         # Once: of 10,000 classes, this takes half a minute.
         counts = np.array(result.confusion)
         right = predicted == validation.targets
@@ -129,11 +133,12 @@ def write(
         _learning_curve(history).savefig(folder / "learning_curve.png")
     _by_length(bins, validation.STEPS).savefig(folder / "accuracy_by_length.png")
     lines = [
-        *_head(checkpoint, result, validation.ROW),
+        *_head(checkpoint, result, validation.ROW, validation.ANSWER),
         *_baseline_lines(result, found.baseline),
         *_candidate_lines(candidates_of(checkpoint.data)),
         *_fold_lines(found.cross_validation),
         *(_curve_lines(history, checkpoint) if history else ()),
+        *_span_lines(result.spans),
         *_class_lines(result, counts, checkpoint.thresholds),
         *_length_lines(bins, validation.STEPS),
         *mistakes,
@@ -145,7 +150,7 @@ def write(
     (folder / PAGE).write_text(report_page(lines, pictures), encoding="ascii")
 
 
-def _head(checkpoint: Checkpoint, result: Evaluation, what: str) -> Iterator[str]:
+def _head(checkpoint: Checkpoint, result: Evaluation, what: str, answer: str) -> Iterator[str]:
     metrics = checkpoint.metrics
     yield f"# {_plain(checkpoint.name)}"
     yield ""
@@ -155,7 +160,7 @@ def _head(checkpoint: Checkpoint, result: Evaluation, what: str) -> Iterator[str
         yield "Each half of the rows is measured with thresholds that were chosen on the other half; the checkpoint"
         yield "keeps thresholds that were chosen on all of them."
     else:
-        yield from _accuracy_lines(checkpoint, result)
+        yield from _accuracy_lines(checkpoint, result, answer)
     if (fitted := checkpoint.data.get(FITTED_ROWS)) is not None:
         yield "All figures here are of a classifier that had not read these rows. It was then fitted once more,"
         yield f"on all {fitted:,} rows: no row is left to measure it with."
@@ -181,7 +186,7 @@ def _head(checkpoint: Checkpoint, result: Evaluation, what: str) -> Iterator[str
                 yield "half; the one that is kept is chosen on all of them."
 
 
-def _accuracy_lines(checkpoint: Checkpoint, result: Evaluation) -> Iterator[str]:
+def _accuracy_lines(checkpoint: Checkpoint, result: Evaluation, answer: str) -> Iterator[str]:
     metrics = checkpoint.metrics
     if checkpoint.measured_by_folds:
         said = FoldScores.of_metrics(metrics, result.rows).said
@@ -189,7 +194,12 @@ def _accuracy_lines(checkpoint: Checkpoint, result: Evaluation) -> Iterator[str]
         yield "Each row was answered by a classifier of the rows of the other folds."
         return
     epoch = f", after epoch {metrics['epoch']}" if "epoch" in metrics else ""
-    yield f"Right of {result.rows:,} validation rows: **{result.accuracy:.2%}**, mean F1 {result.macro_f1:.2%}{epoch}."
+    if result.spans is not None:
+        spans = result.spans.all
+        yield f"Spans: F1 **{spans.f1:.2%}**, precision {spans.precision:.2%}, recall {spans.recall:.2%} of"
+        yield f"{spans.spans:,} true spans."
+    right = f"**{result.accuracy:.2%}**, mean F1 {result.macro_f1:.2%}{epoch}"
+    yield f"Right of {result.rows:,} validation {answer}s: {right}."
 
 
 def _baseline_lines(result: Evaluation, baseline: Baseline | None) -> Iterator[str]:
@@ -257,6 +267,14 @@ def _curve_lines(history: Sequence[Epoch], checkpoint: Checkpoint) -> Iterator[s
         )
 
 
+def _span_lines(spans: SpanScores | None) -> Iterator[str]:
+    if spans is None:
+        return
+    yield from ("", "## Spans", "", "| label | precision | recall | F1 | true spans |", "|---|---:|---:|---:|---:|")
+    for s in spans.labels:
+        yield f"| {_plain(s.label)} | {s.precision:.2%} | {s.recall:.2%} | {s.f1:.2%} | {s.spans:,} |"
+
+
 def _class_lines(
     result: Evaluation, counts: npt.NDArray[np.int64] | None, thresholds: Sequence[float] | None
 ) -> Iterator[str]:
@@ -313,7 +331,7 @@ def _mistake_lines(
     wrong = np.flatnonzero(predicted != validation.targets)
     yield from ("", "## The worst mistakes", "")
     surest = "; the surest first." if len(wrong) else "."
-    yield f"{len(wrong):,} of {len(validation):,} validation rows are given a wrong class{surest}"
+    yield f"{len(wrong):,} of {len(predicted):,} validation {validation.ANSWER}s are given a wrong class{surest}"
     order = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")]
     if not len(order):
         return

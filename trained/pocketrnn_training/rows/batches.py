@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,8 @@ import numpy.typing as npt
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import TextEncoder
 from pocketrnn_training.rows.stored import Spool
+
+_Rows = TypeVar("_Rows", bound="EncodedRows")
 
 __all__ = [
     "EncodedRows",
@@ -71,7 +73,7 @@ class EncodedRows(ABC):
         return type(self)(self.values[places], offsets)
 
 
-def joined(first: EncodedRows, second: EncodedRows) -> EncodedRows:
+def joined(first: _Rows, second: _Rows) -> _Rows:
     """The rows of the first, then those of the second, of the same kind."""
     values = np.concatenate((first.values, second.values))
     return type(first)(values, np.concatenate((first.offsets, first.offsets[-1] + second.offsets[1:])))

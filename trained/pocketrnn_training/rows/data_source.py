@@ -1,9 +1,9 @@
-"""Where the labelled rows of a run come from: files of texts or of sequences of numbers, or AG News."""
+"""Where the labelled rows of a run come from: files of texts, sequences of numbers or tagged sentences; or AG News."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +12,7 @@ from pocketrnn.tables.encodings import UTF8
 from pocketrnn.tables.rows import LABEL_SEPARATOR
 from pocketrnn_training.settings.number_settings import NumberSettings
 from pocketrnn_training.settings.sequence_options import NOTHING_SAID, OF_NUMBERS, SequenceOptions
+from pocketrnn_training.settings.tag_settings import TagSettings
 from pocketrnn_training.settings.text_settings import TextSettings
 
 if TYPE_CHECKING:
@@ -19,12 +20,15 @@ if TYPE_CHECKING:
     from pocketrnn_training.rows.data import LabelledTexts
     from pocketrnn_training.rows.labelled_rows import LabelledRows
     from pocketrnn_training.rows.sequences import LabelledSequences
+    from pocketrnn_training.rows.tagged_sentences import TaggedSentences
 
-__all__ = ["AG_NEWS", "DataSource"]
+__all__ = ["AG_NEWS", "LABELS_OF", "DataSource"]
+
+LABELS_OF: Final = ("texts", "tokens")
 
 AG_NEWS: Final = "ag_news"
 # Options that hold for other rows as for the training rows: those of all rows, and those of steps.
-_REMEMBERED: Final = ("text_column", "label_column", "label_separator", "join_labels")
+_REMEMBERED: Final = ("text_column", "label_column", "label_separator", "join_labels", "labels_of")
 _OF_STEPS: Final = ("sequence_column", "time_column")
 
 
@@ -44,6 +48,7 @@ class DataSource:
         outside: the label of rows that are of none of the classes.
         join_labels: whether labels that differ only in case or spaces are one.
         drop_unlabelled: whether rows without a label are left out.
+        labels_of: what has a label: a name in `LABELS_OF`.
         said: the names of those of these that the user gave: what a classifier remembers does not replace them.
     """
 
@@ -59,6 +64,17 @@ class DataSource:
     join_labels: bool = False
     drop_unlabelled: bool = False
     said: frozenset[str] = frozenset()
+    labels_of: str = LABELS_OF[0]
+
+    @property
+    def of_tokens(self) -> bool:
+        """Whether each word of the rows has a label.
+
+        Example:
+            >>> DataSource(("tags.conllu",), labels_of="tokens").of_tokens
+            True
+        """
+        return self.labels_of == "tokens"
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -119,7 +135,7 @@ class DataSource:
         return False
 
     @property
-    def settings(self) -> type[TextSettings] | type[NumberSettings]:
+    def settings(self) -> type[TextSettings] | type[NumberSettings] | type[TagSettings]:
         """The class of the choices of a run on these rows.
 
         Raises:
@@ -129,6 +145,9 @@ class DataSource:
             >>> DataSource(("motions.ts",)).settings.__name__
             'NumberSettings'
         """
+        if self.of_tokens:
+            self._check_tokens()
+            return TagSettings
         return NumberSettings if self.of_numbers else TextSettings
 
     def check_files(self, validation: Iterable[Path] = (), unlabelled: Iterable[Path] = ()) -> None:
@@ -149,6 +168,12 @@ class DataSource:
         require("pyarrow", "train")
         from pocketrnn_training.rows.column_files import opened, read_columns
 
+        if self.of_tokens:
+            self._check_tokens()
+            for path in (*map(Path, self.names), *validation):
+                with opened(path):
+                    pass
+            return
         both, text = (self.text_column, self.label_column), (self.text_column,)
         named = () if AG_NEWS in self.names else tuple(map(Path, self.names))
         self._check_of_own_texts()
@@ -160,6 +185,35 @@ class DataSource:
         for columns, paths in ((both, (*named, *validation)), (text, unlabelled)):
             for path in paths:
                 next(read_columns(path, columns, encoding=self.encoding), None)
+
+    def _check_tokens(self) -> None:
+        """Refuse what is said of other rows than sentences with a label for each word."""
+        own = {"names", "labels_of", "encoding", "said"}
+        for one in fields(self):
+            if one.name not in own and getattr(self, one.name) != one.default:
+                raise InputError(
+                    f"{one.name} is given, which is of other data than words with labels.",
+                    "Leave it out, or --labels-of.",
+                )
+        if AG_NEWS in self.names:
+            raise InputError("The words of ag_news have no labels.", "Give files of words with labels.")
+
+    def read_tags(self, paths: tuple[Path, ...], labels: tuple[str, ...] | None = None) -> TaggedSentences:
+        """Read files of sentences with a label for each word.
+
+        Raises:
+            DataError: they cannot be read; see `pocketrnn_training.rows.conll_files.read_tagged`.
+            InputError: something is said of other rows.
+
+        Example:
+            >>> source = DataSource(("people.conll",), labels_of="tokens")
+            >>> source.read_tags((Path("people.conll"),)).labels
+            ('B-LOC', 'B-PER', 'I-LOC', 'O')
+        """
+        from pocketrnn_training.rows.conll_files import read_tagged
+
+        self._check_tokens()
+        return read_tagged(paths, labels, encoding=self.encoding)
 
     def _check_of_own_texts(self) -> None:
         """Refuse an encoding, and a label of rows that are outside, where nothing would be read by it."""
@@ -201,7 +255,7 @@ class DataSource:
             options = options.of_classifier(rules)
         return read_sequences(paths, options, label_column=self.label_column, labels=labels)
 
-    def read(self) -> LabelledTexts | LabelledSequences:
+    def read(self) -> LabelledTexts | LabelledSequences | TaggedSentences:
         """Read the training rows.
 
         Raises:
@@ -211,9 +265,13 @@ class DataSource:
             >>> DataSource(("reviews.csv",)).read().labels
             ('bad', 'good')
         """
+        if self.of_tokens:
+            return self.read_tags(tuple(map(Path, self.names)))
         return self.read_numbers(tuple(map(Path, self.names))) if self.of_numbers else self.read_texts("train")
 
-    def read_more(self, paths: tuple[Path, ...], data: LabelledRows) -> LabelledTexts | LabelledSequences:
+    def read_more(
+        self, paths: tuple[Path, ...], data: LabelledRows
+    ) -> LabelledTexts | LabelledSequences | TaggedSentences:
         """Read other files as `data` was read, such as validation rows.
 
         Raises:
@@ -228,6 +286,8 @@ class DataSource:
 
         if isinstance(data, LabelledSequences):
             return self.read_numbers(paths, data.labels, data.rules)
+        if self.of_tokens:
+            return self.read_tags(paths, data.labels)
         return self.read_files(paths, data.labels)
 
     def read_texts(

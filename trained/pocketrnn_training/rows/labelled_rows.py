@@ -39,9 +39,10 @@ class LabelledRows(ABC):
         outside: what is of none of the classes, and not among the rows; there may be such texts.
     """
 
-    # The words for a row and for its steps.
+    # The words for a row, for its steps, and for what has a label of its own.
     ROW: ClassVar[str]
     STEPS: ClassVar[str]
+    ANSWER: ClassVar[str] = "row"
 
     targets: npt.NDArray[Any]
     labels: tuple[str, ...]

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 from pocketrnn.errors import InputError
 from pocketrnn_training.settings.every_run import Settings
 from pocketrnn_training.settings.number_settings import NumberSettings
+from pocketrnn_training.settings.tag_settings import TagSettings
 from pocketrnn_training.settings.text_settings import TextSettings
 
 __all__ = ["default_of", "settings_of_choices"]
@@ -17,7 +18,7 @@ __all__ = ["default_of", "settings_of_choices"]
 _S = TypeVar("_S", bound=Settings)
 _COMMON: Final = frozenset(one.name for one in fields(Settings))
 # The settings of each kind of rows. Where both have a choice, the first says its default.
-_KINDS: Final[tuple[type[Settings], ...]] = (TextSettings, NumberSettings)
+_KINDS: Final[tuple[type[Settings], ...]] = (TextSettings, NumberSettings, TagSettings)
 
 
 def default_of(name: str) -> Any:
@@ -34,7 +35,7 @@ def settings_of_choices(kind: type[_S], choices: Mapping[str, Any]) -> _S:
     """The settings of rows of one kind. A choice of the other kind may be there if it is its default.
 
     Args:
-        kind: `TextSettings` or `NumberSettings`.
+        kind: `TextSettings`, `NumberSettings` or `TagSettings`.
         choices: values by name. None of what both kinds have is for the default.
 
     Raises:

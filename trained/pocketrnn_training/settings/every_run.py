@@ -18,6 +18,7 @@ __all__ = [
     "LABEL_SMOOTHING",
     "MANY_ROWS",
     "METRICS",
+    "NO_POOLING",
     "POOLINGS",
     "PRECISIONS",
     "QRNN",
@@ -30,6 +31,8 @@ __all__ = [
 QRNN: Final = "qrnn"
 CELLS: Final = ("rnn_tanh", "rnn_relu", "lstm", "gru", QRNN)
 POOLINGS: Final = ("last", "mean", "max")
+# A tagger has none: each of its steps has an answer.
+NO_POOLING: Final = "none"
 DEVICES: Final = ("auto", "cpu", "cuda")
 PRECISIONS: Final = ("fp32", "bf16")
 CLASS_WEIGHTS: Final = ("none", "balanced")

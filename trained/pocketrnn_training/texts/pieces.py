@@ -47,7 +47,7 @@ _TOGETHER: Final = 10_000
 
 
 def learn_pieces(
-    texts: Sequence[str], size: int, *, min_freq: int, max_tokens: int | None
+    texts: Sequence[str], size: int, *, min_freq: int, max_tokens: int | None, lowercase: bool = True
 ) -> tuple[SubwordRules, tuple[str, ...]]:
     """Text rules of subwords and their vocabulary, learnt from the texts. The same texts give the same ones.
 
@@ -56,6 +56,7 @@ def learn_pieces(
         size: the most pieces, `<unk>` and `<pad>` among them. Up to a half of them are the most frequent characters.
         min_freq: how often a character, or two neighbours that become a piece, must occur.
         max_tokens: how many pieces of a text are read, or None for all.
+        lowercase: whether case means nothing.
 
     Raises:
         MissingExtraError: the package tokenizers is not installed.
@@ -69,7 +70,7 @@ def learn_pieces(
     require("tokenizers", "train")
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-    rules = _rules(Bpe((), fuse_unknown=True), max_tokens)
+    rules = _rules(Bpe((), fuse_unknown=True), max_tokens, lowercase=lowercase)
     lines = list(_lines(texts, rules))
     counts = Counter(point for line in lines for point in line)
     del counts[" "]
@@ -99,7 +100,7 @@ def learn_pieces(
     ids: dict[str, int] = learnt["vocab"]
     merges = tuple(ids[piece] for pair in learnt["merges"] for piece in pair)
     model = Bpe(merges, fuse_unknown=True)
-    return _rules(model, max_tokens), tuple(sorted(ids, key=ids.__getitem__))
+    return _rules(model, max_tokens, lowercase=lowercase), tuple(sorted(ids, key=ids.__getitem__))
 
 
 def whole_word(piece: str) -> str | None:
@@ -112,14 +113,14 @@ def whole_word(piece: str) -> str | None:
     return piece[len(MARK) :] if piece.startswith(MARK) and piece != MARK else None
 
 
-def _rules(model: Bpe, max_tokens: int | None) -> SubwordRules:
+def _rules(model: Bpe, max_tokens: int | None, *, lowercase: bool) -> SubwordRules:
     return SubwordRules(
         model=model,
         unknown_id=UNKNOWN,
         empty_id=UNKNOWN,
         padding_id=PADDING,
         max_tokens=max_tokens,
-        steps=(LowercaseEach(),),
+        steps=(LowercaseEach(),) if lowercase else (),
         splits=(
             SplitAt(unicode_set("white_space"), "removed"),
             SplitAt(unicode_set("punctuation"), "isolated"),
@@ -174,13 +175,20 @@ class WordsOfRows:
         offsets = self.rows.offsets[: rows + 1]
         return replace(self, rows=EncodedTexts(self.rows.ids[: offsets[-1]], offsets))
 
-    def encoded(self, skipped: float = 0.0, seed: np.random.SeedSequence | int = 0) -> EncodedTexts:
+    def encoded(self) -> EncodedTexts:
+        """The rows as ids of pieces, as `TextEncoder(rules, vocabulary)` makes them of their texts."""
+        return self.drawn(0.0, 0)[0]
+
+    def drawn(self, skipped: float, seed: np.random.SeedSequence | int) -> tuple[EncodedTexts, npt.NDArray[np.int64]]:
         """The rows as ids of pieces.
 
         Args:
-            skipped: the share of merges that are skipped, each drawn by itself; with 0 the rows are what
-                `TextEncoder(rules, vocabulary)` makes of their texts.
+            skipped: the share of merges that are skipped, each drawn by itself; with 0 the rows are those of `encoded`.
             seed: decides which merges are skipped. The same seed gives the same pieces.
+
+        Returns:
+            the rows, and int64 [words of all rows], at which of their ids each word begins; that is only so where
+            `max_tokens` cuts none off and no row is empty.
         """
         generator = np.random.default_rng(seed)
         counts = np.bincount(self.rows.ids, minlength=len(self.distinct))
@@ -194,7 +202,8 @@ class WordsOfRows:
         first = np.cumsum(ways) - ways
         ids = self.rows.ids
         chosen = first[ids] + (generator.random(len(ids)) * ways[ids]).astype(np.int64)
-        return _joined(drawn, chosen, self.rows.offsets, self.rules)
+        begins = np.cumsum(drawn.lengths[chosen]) - drawn.lengths[chosen]
+        return _joined(drawn, chosen, self.rows.offsets, self.rules), begins
 
     def _in_ways(
         self, ways: npt.NDArray[np.int64], skipped: float, generator: np.random.Generator

@@ -1,0 +1,43 @@
+"""The accuracy of each word's most frequent label: the figure that a tagger has to be compared with."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from pocketrnn_training.baselines.baseline import Baseline
+from pocketrnn_training.classifiers.checkpoint import Checkpoint
+from pocketrnn_training.rows.tagged_sentences import TaggedSentences
+
+__all__ = ["TagBaseline", "tag_baseline"]
+
+
+@dataclass(frozen=True)
+class TagBaseline(Baseline):
+    """The most frequent label of each word, and of unknown words the label that words of one occurrence have mostly."""
+
+    NAME: ClassVar[str] = "table of each word's most frequent label"
+    MODEL: ClassVar[str] = "The most frequent label of each word"
+    FITTED: ClassVar[str] = "counted in {:,} training sentences"
+    ADVICE: ClassVar[str] = "So few sentences do not say what the words beside a word mean."
+
+
+def tag_baseline(training: TaggedSentences, validation: TaggedSentences, _checkpoint: Checkpoint) -> TagBaseline:
+    """Count the labels of each training word, and measure the most frequent ones on the validation words.
+
+    Example:
+        >>> tag_baseline(data, data, checkpoint).accuracy
+        1.0
+    """
+    labels_of: defaultdict[str, Counter[int]] = defaultdict(Counter)
+    words = (word for sentence in training.sentences for word in sentence)
+    for word, target in zip(words, training.targets.tolist(), strict=True):
+        labels_of[word][target] += 1
+    rare = Counter(target for labels in labels_of.values() if labels.total() == 1 for target in labels)
+    unknown = (rare or Counter(training.targets.tolist())).most_common(1)[0][0]
+    table = {word: labels.most_common(1)[0][0] for word, labels in labels_of.items()}
+    given = np.array([table.get(word, unknown) for sentence in validation.sentences for word in sentence])
+    return TagBaseline(float((given == validation.targets).mean()), len(training))

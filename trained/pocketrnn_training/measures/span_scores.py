@@ -1,0 +1,94 @@
+"""Precision, recall and F1 of the spans that labels of BIO and IOBES stand for, as `conlleval` counts them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from pocketrnn.tags import Tag, spans_of
+
+__all__ = ["SpanScore", "SpanScores"]
+
+
+@dataclass(frozen=True)
+class SpanScore:
+    """Precision, recall and F1 of the spans of one label, or of all; 0 where one is not defined.
+
+    Attributes:
+        label: without its prefix; empty for all.
+        precision: the share of the spans that are given which are right: of the same words, with the same label.
+        recall: the share of the true spans that are given.
+        f1: both together.
+        spans: how many true spans there are.
+    """
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    spans: int
+
+    @classmethod
+    def of(cls, label: str, right: int, given: int, true: int) -> Self:
+        """From the numbers of spans that are right, that are given and that are true."""
+        return cls(label, right / max(1, given), right / max(1, true), 2 * right / max(1, given + true), true)
+
+
+@dataclass(frozen=True)
+class SpanScores:
+    """The scores of all spans together, and of each label.
+
+    Example:
+        >>> words, targets = np.array([2]), np.array([1, 0])
+        >>> SpanScores.of(("O", "B-PER"), words, targets, predicted=np.array([1, 1])).all.precision
+        0.5
+    """
+
+    all: SpanScore
+    labels: tuple[SpanScore, ...]
+
+    @property
+    def f1(self) -> float:
+        """The F1 of all spans together.
+
+        Example:
+            >>> round(scores.f1, 3)
+            0.667
+        """
+        return self.all.f1
+
+    @classmethod
+    def of(
+        cls,
+        labels: Sequence[str],
+        words: npt.NDArray[np.int64],
+        targets: npt.NDArray[np.int64],
+        predicted: npt.NDArray[np.int64],
+    ) -> Self:
+        """Compare the labels that were given with the right ones.
+
+        Args:
+            labels: their names.
+            words: int64 [sentences], the words of each.
+            targets: int64 [words of all sentences], the right labels.
+            predicted: int64 [words of all sentences], those that were given.
+        """
+        true, given, right = Counter[str](), Counter[str](), Counter[str]()
+        ends = np.cumsum(words)[:-1]
+        # -1 is of a word without an answer, which is of no span.
+        for one, other in zip(np.split(targets, ends), np.split(predicted, ends), strict=True):
+            of_true, of_given = _spans(labels, one), _spans(labels, other)
+            for counter, spans in ((true, of_true), (given, of_given), (right, of_true & of_given)):
+                counter.update(label for label, *_ in spans)
+        every = [SpanScore.of(name, right[name], given[name], true[name]) for name in sorted(true | given)]
+        return cls(SpanScore.of("", right.total(), given.total(), true.total()), tuple(every))
+
+
+def _spans(labels: Sequence[str], targets: npt.NDArray[np.int64]) -> set[tuple[str, int, int]]:
+    tags = [Tag("", labels[target] if target >= 0 else "O", 1.0, i, i + 1) for i, target in enumerate(targets.tolist())]
+    return {(span.label, span.start, span.end) for span in spans_of(tags, [""] * len(tags))}
