@@ -23,6 +23,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = ["good film,good", "bad film,bad", "a good one,good", "a bad one,bad"] * 5
     for name in ("reviews.csv", "test.csv"):
         (folder / name).write_text("\n".join(["text,label", *rows]) + "\n")
+    people = ("Ada B-PER", "visits O", "New B-LOC", "York I-LOC", "", "")
+    (folder / "people.conll").write_text("\n".join(people))
     kinds = ("Standing", "Running", "Walking", "Badminton")
     head = f"@timeStamps false\n@univariate false\n@classLabel true {' '.join(sorted(kinds))}\n@data\n"
     motions = [f"1,2,3:0,{i},1:{kinds[i // 10]}" for i in range(40)]
