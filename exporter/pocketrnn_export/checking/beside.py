@@ -75,12 +75,21 @@ class Beside:
         except Exception:
             return None
 
+    def _own(self, call: Exchange) -> list[Array]:
+        """The module's outputs that are compared."""
+        return [call.outputs[name] for _, name in self.outputs]
+
+    def _of_file(self, call: Exchange) -> list[Array]:
+        """The file's; raises whatever its engine raises."""
+        answers = self.file.run(feeds(self.fed, call.inputs))
+        return [np.asarray(answers[number]) for number, _ in self.outputs]
+
     def outcome(self, case: Case) -> Outcome | None:
         """Compare the two on a case; None where the module itself has no answer."""
         case = _falling(case)
         try:
             call = exchange(self.called, case)
-            own = [call.outputs[name] for _, name in self.outputs]
+            own = self._own(call)
         # Whatever a user's module raises.
         except (Exception, SystemExit):
             return None
@@ -89,8 +98,7 @@ class Beside:
         if not np.isfinite(expected).any():
             return None
         try:
-            answers = self.file.run(feeds(self.fed, call.inputs))
-            given = [np.asarray(answers[number]) for number, _ in self.outputs]
+            given = self._of_file(call)
         # An engine raises errors of many classes.
         except Exception as error:
             return Outcome(case, Difference("file", case.name, math.inf, 0), False, first_line(error) or repr(error))
@@ -116,16 +124,16 @@ class Beside:
             self._asked.append(case)
         return Outcome(case, found, passes(found, None))
 
-    def answers(self, case: Case) -> tuple[Logits, Logits | str] | None:
+    def answers(self, case: Case) -> tuple[Logits, Logits | str]:
         """Both answers as tables, or the file's error."""
         case = _falling(case)
-        call = exchange(self.called, case)
-        expected = in_one_table([call.outputs[name] for _, name in self.outputs], len(case.lengths))
+        call, rows = exchange(self.called, case), len(case.lengths)
+        expected = in_one_table(self._own(call), rows)
         try:
-            answers = self.file.run(feeds(self.fed, call.inputs))
+            return expected, in_one_table(self._of_file(call), rows)
+        # An engine raises errors of many classes.
         except Exception as error:
             return expected, first_line(error)
-        return expected, in_one_table([np.asarray(answers[number]) for number, _ in self.outputs], len(case.lengths))
 
     @functools.cached_property
     def _table(self) -> InOneTable:
@@ -183,8 +191,7 @@ class Beside:
     def _is_nearer_to(self, exact: Logits, table: Logits, call: Exchange) -> bool:
         """Whether onnxruntime's answer is nearer to the module's exact one than to that of onnx's operators, which then
         are not those of the file."""
-        answers = self.file.run(feeds(self.fed, call.inputs))
-        own = in_one_table([np.asarray(answers[number]) for number, _ in self.outputs], len(exact))
+        own = in_one_table(self._of_file(call), len(exact))
         return bool(np.abs(own - exact).max() < np.abs(own - table).max())
 
     def _doubles(self, call: Exchange) -> list[Array]:

@@ -250,7 +250,7 @@ def _equal(one: Sequence[Array], other: Sequence[Array]) -> bool:
 def _declared_sizes(beside: Beside, calls: Sequence[Exchange]) -> Bounds:
     """The sizes that a file declares as fixed: of the batch and of the sequence."""
     found: dict[str, int] = {}
-    pairs = [(call, size) for call, size in zip(calls, SIZES, strict=False)]
+    pairs = [*zip(calls, SIZES, strict=False)]
     if len(calls) < len(SIZES):
         return Bounds()
     for fed in beside.fed:

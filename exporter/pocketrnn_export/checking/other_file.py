@@ -84,7 +84,7 @@ def open_file(path: str | Path) -> OtherFile:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path} is no file.", "Give an ONNX file, a TorchScript file or a .pt2 of torch.export.")
+        raise InputError(f"{path} is not a file.", "Give an ONNX file, a TorchScript file or a .pt2 of torch.export.")
     try:
         if not zipfile.is_zipfile(path):
             return _of_onnx(path)
@@ -127,7 +127,7 @@ def _of_onnx(path: Path) -> OtherFile:
 
 def _port(value: ValueInfoProto) -> Port:
     if value.type.WhichOneof("value") != "tensor_type":
-        raise InputError(f"{value.name} is no tensor, but a sequence or the like.", "Let the graph take tensors.")
+        raise InputError(f"{value.name} is not a tensor, but a sequence or the like.", "Let the graph take tensors.")
     kind = value.type.tensor_type
     named = None if not kind.elem_type else str(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
     if not kind.HasField("shape"):

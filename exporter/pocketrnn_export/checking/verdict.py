@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import html
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from pocketrnn.bundle.manifest import Comparison
+from pocketrnn.tables.writer import without_nan
 
 __all__ = ["Kind", "Shown", "Verdict", "verdict_page"]
 
@@ -124,15 +124,20 @@ class Verdict:
     @property
     def document(self) -> dict[str, Any]:
         """The verdict as JSON has it."""
-        found = asdict(self)
-        # JSON has no infinite number.
-        for part in filter(None, (found["shown"], *found["comparisons"])):
-            part |= {name: None for name, value in part.items() if value in (math.inf, math.nan)}
-        return {
-            **found,
-            "exit_status": self.exit_status,
-            "labels_changed": self.labels_changed,
-        }
+        added = {"exit_status": self.exit_status, "labels_changed": self.labels_changed}
+        found: dict[str, Any] = without_nan({**asdict(self), **added})
+        return found
+
+    @property
+    def table(self) -> list[tuple[str, ...]]:
+        """The comparisons as rows of text, a head first."""
+        return [
+            ("compared on", "batches", "rows", "largest difference", "labels differing"),
+            *(
+                (one.inputs, str(one.cases), str(one.rows), f"{one.largest_difference:.1e}", str(one.labels_differing))
+                for one in self.comparisons
+            ),
+        ]
 
 
 def _short(values: tuple[Any, ...]) -> str:
@@ -152,12 +157,8 @@ def verdict_page(verdict: Verdict) -> str:
         >>> verdict_page(verdict).startswith("<!doctype html>")
         True
     """
-    rows = [("inputs", "batches", "rows", "largest difference", "labels differing")]
-    rows += [
-        (one.inputs, str(one.cases), str(one.rows), f"{one.largest_difference:.1e}", str(one.labels_differing))
-        for one in verdict.comparisons
-    ]
-    table = "\n".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    cells = (("".join(f"<td>{html.escape(cell)}</td>" for cell in row)) for row in verdict.table)
+    table = "\n".join(f"<tr>{row}</tr>" for row in cells)
     said = "\n".join(f"<p>{html.escape(line)}</p>" for line in verdict.lines)
     title = html.escape(f"{verdict.file}: {_HEADS[verdict.kind].lower()}")
     style = (

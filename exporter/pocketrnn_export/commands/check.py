@@ -117,14 +117,11 @@ def _of_files(source: str, after: Path | None, options: dict[str, Any]) -> Verdi
 def _pairs(given: tuple[str, ...]) -> dict[str, str]:
     pairs = [one.partition("=") for one in given]
     if wrong := [name for name, equals, value in pairs if not (name and equals and value)]:
-        raise InputError(f"--input {wrong[0]} is no pair.", "Write the module's name for it first: tokens=input_ids.")
+        raise InputError(
+            f"--input {wrong[0]} is not a pair.", "Write the module's name for it first: tokens=input_ids."
+        )
     return {name: value for name, _, value in pairs}
 
 
 def _lines(verdict: Verdict) -> list[str]:
-    rows = [("compared on", "batches", "rows", "largest difference", "labels differing")]
-    rows += [
-        (one.inputs, str(one.cases), str(one.rows), f"{one.largest_difference:.1e}", str(one.labels_differing))
-        for one in verdict.comparisons
-    ]
-    return [*map(one_line, verdict.lines), *(aligned(rows) if len(rows) > 1 else [])]
+    return [*map(one_line, verdict.lines), *(aligned(verdict.table) if verdict.comparisons else [])]

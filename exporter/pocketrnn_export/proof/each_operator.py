@@ -116,15 +116,15 @@ def refuse_other_numbers(
     for node in order:
         if time.process_time() - started > _SECONDS:
             return
-        part = _whole_part_of(node, values, graph, frozenset(taken), order)
-        if part is None or (key := _key(part, values)) in seen:
+        found = _whole_part_of(node, values, graph, frozenset(taken), order)
+        if found is None or (key := _key(found[0], values)) in seen:
             continue
         seen.add(key)
-        _compare(part, values, graph, run)
+        _compare(*found, values, graph, run)
 
 
-def _compare(part: _Part, values: Mapping[Node, Any], graph: _Graph, run: ValuesOfNodes) -> None:
-    session = graph.session(part)
+def _compare(part: _Part, cut: _Cut, values: Mapping[Node, Any], graph: _Graph, run: ValuesOfNodes) -> None:
+    session = graph.session(part, cut)
     if session is None:
         return
     for draw in hostile_numbers([values[node] for node in part.given]):
@@ -186,17 +186,19 @@ def apart(
 
 def _whole_part_of(
     node: Node, values: Mapping[Node, Any], graph: _Graph, taken: frozenset[str], order: Mapping[Node, int]
-) -> _Part | None:
-    """The operators that end with one, of which the graph's nodes read all that is given.
+) -> tuple[_Part, _Cut] | None:
+    """The operators that end with one, and the graph's nodes for them, which read all that is given.
 
     Two operators that compute the same are one in the graph: numbers given for one of them are the other's, too.
     """
     known = graph.names
-    while (part := _part_of(node, values, known, taken, order)) is not None and not graph.reads_all(part):
+    while (part := _part_of(node, values, known, taken, order)) is not None and (cut := graph.cut(part)) is not None:
+        if cut.read == {graph.name_of(one) for one in part.given}:
+            return part, cut
         if not (further := known & {one.name for one in part.given}):
             return None
         known -= further
-    return part
+    return None
 
 
 def _part_of(
@@ -336,12 +338,7 @@ class _Graph:
         """The name of a node's value in the graph."""
         return self._taken.get(node.name, node.name)
 
-    def reads_all(self, part: _Part) -> bool:
-        """Whether the nodes of a part depend on each value that is given, if they run alone."""
-        cut = self._cut(part)
-        return cut is None or cut.read == {self.name_of(node) for node in part.given}
-
-    def _cut(self, part: _Part) -> _Cut | None:
+    def cut(self, part: _Part) -> _Cut | None:
         """The nodes from the given values to the last one; None where these are not all that they depend on."""
         by_name = {self.name_of(node) for node in part.given}
         nodes, fed, weights = dict[int, onnx.NodeProto](), dict[str, Tensor](), dict[str, onnx.TensorProto]()
@@ -366,11 +363,8 @@ class _Graph:
             left += [(one, maker.op_type == "Shape") for one in maker.input if one]
         return _Cut([node for node in self._model.graph.node if id(node) in nodes], fed, list(weights.values()), read)
 
-    def session(self, part: _Part) -> Any:
-        """Runs the nodes from the given values to the last one; None where these are not all that they depend on."""
-        cut = self._cut(part)
-        if cut is None:
-            return None
+    def session(self, part: _Part, cut: _Cut) -> Any:
+        """Runs the nodes of a part; None where onnxruntime has none of that kind."""
         fed = cut.fed | {self.name_of(node): self._known[node.name] for node in part.given}
         alone = helper.make_model(
             helper.make_graph(

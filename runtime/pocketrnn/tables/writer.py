@@ -95,7 +95,7 @@ def _json(row: Mapping[str, Any]) -> str:
     try:
         return json.dumps(row, ensure_ascii=False, allow_nan=False, default=_plain)
     except ValueError:
-        return json.dumps(_without_nan(row), ensure_ascii=False, allow_nan=False)
+        return json.dumps(without_nan(row), ensure_ascii=False, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:
@@ -105,11 +105,17 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """A value with None for the numbers that JSON has not: NaN and infinities.
+
+    Example:
+        >>> without_nan({"difference": float("inf"), "rows": (1, 2)})
+        {'difference': None, 'rows': [1, 2]}
+    """
     if isinstance(value, dict):
-        return {str(name): _without_nan(member) for name, member in value.items()}
+        return {str(name): without_nan(member) for name, member in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_without_nan(member) for member in value]
+        return [without_nan(member) for member in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if value is None or isinstance(value, (str, int)) else _plain(value)

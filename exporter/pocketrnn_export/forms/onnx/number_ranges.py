@@ -170,11 +170,10 @@ def _of_node(node: ir.Node, given: _Inputs, kind: np.dtype[Any], place: int) -> 
     reckoned = _RULES.get(node.op_type)
     if node.domain or reckoned is None:
         return ANYTHING
-    # The cells of an LSTM are sums, unlike its states.
-    if place == 2 and node.op_type == "LSTM":
-        return _summed_up(_UNIT, math.inf) if not _is_bounded(node) else replace(_STATE, nan=_union(given).nan)
     with np.errstate(all="ignore"):
-        return reckoned(node, given, kind)
+        found = reckoned(node, given, kind)
+    # The cells of an LSTM are sums, unlike its states.
+    return replace(_STATE, nan=found.nan) if place == 2 and node.op_type == "LSTM" else found
 
 
 def _ends(numbers: Iterable[Any], *, nan: bool) -> NumberRange:

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.forms.packed_file.size_values import HOLDS
+from pocketrnn_export.forms.packed_file.size_values import HOLDS, attributes_of
 from pocketrnn_export.forms.packed_file.whole_numbers import Bound, larger, most_tokens
 
 if TYPE_CHECKING:
@@ -159,11 +159,11 @@ class Precision:
                 error and error * self._factor(other) for error, other in zip(errors, reversed(inputs), strict=True)
             ]
         elif node.op_type == "LayerNormalization":
-            epsilon = next((one.f for one in node.attribute if one.name == "epsilon"), 1e-5)
-            errors = [error and error / max(epsilon, 1e-45) ** 0.5 for error in errors]
+            epsilon = max(attributes_of(node).get("epsilon", 1e-5), 1e-45)
+            errors = [error and error / epsilon**0.5 for error in errors]
         elif node.op_type == "Div" and inputs[1] not in self._graph.of_tokens:
-            divisors = np.abs(np.concatenate([value.ravel() for value in self._graph.values[inputs[1]]]))
-            errors = [error and error / float(divisors.min(initial=1.0)) for error in errors[:1]]
+            least = float(np.abs(self._finite(inputs[1])).min(initial=1.0))
+            errors = [error and error / least for error in errors[:1]]
         most = self._most[output]
         own = _ROUNDING * most if self._kind(output) == np.float64 and np.isfinite(most) else 0.0
         return sum(errors) + own
