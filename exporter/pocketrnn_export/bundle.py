@@ -23,7 +23,7 @@ from pocketrnn.text.text_input import TextInput
 from pocketrnn.verdicts import LOGGER, TEXT_RULES, TextVerdict, graph_sentence, text_verdict
 from pocketrnn_export.bundle_proof import ProofPlan, proof_cases, refuse_mixed_texts, texts_within
 from pocketrnn_export.bundle_writer import versions, write_bundle
-from pocketrnn_export.comparing.cases import MADE_TEXTS, made_texts, texts_for_proof
+from pocketrnn_export.comparing.cases import MADE_TEXTS, Case, made_texts, text_cases, texts_for_proof
 from pocketrnn_export.decoded_labels import with_crf
 from pocketrnn_export.description import Description, LabelsOf, checked_labels, checked_name, text_output
 from pocketrnn_export.diagnose.faulty_rules import without_faulty_rules
@@ -51,7 +51,9 @@ from pocketrnn_export.numbers.number_arguments import (
 from pocketrnn_export.numbers.number_export import export_numbers_of
 from pocketrnn_export.one_export import Wanted, check_wanted, one_export_at_a_time, or_one_text, told_in_a_sentence
 from pocketrnn_export.progress import told_on_stderr
-from pocketrnn_export.proof.chosen_cases import noted_sizes, widths_of
+from pocketrnn_export.proof.asked_ids import asked_ids
+from pocketrnn_export.proof.chosen_cases import ASKED_IDS, noted_sizes, widths_of
+from pocketrnn_export.proof.closed_values import notes_of_closed_values
 from pocketrnn_export.proof.loud_ids import loud_ids
 from pocketrnn_export.tracing.sizes.questions import UntraceableError
 from pocketrnn_export.vocabularies.external import given_ids, made_ids
@@ -334,18 +336,35 @@ def _exported(
     shown = "given texts" if given and wanted.examples else "made of words of the vocabulary"
     description = description.noting({**prepared.convention.provenance, "golden_examples": shown})
     graph, bounds = _graph_of(forms)
-    description = description.noting({**noted_sizes(bounds), **not_compared(forms)})
+    phrase = _asked_ids(forms, graph.embedding_rows)
+    description = description.noting({**noted_sizes(bounds), **({ASKED_IDS: list(phrase)} if phrase else {})})
     _tell_what_is_assumed(graph, description, compared=compared)
     private = frozenset(() if wanted.examples else given)
     texts = _texts_for(graph.limits, texts, description, private)
     description = _with_padding_measured(prepared, graph, description, texts)
     refuse_mixed_texts(prepared, graph.limits, bounds, _whole_numbers(forms))
     loud, tried = loud_ids(prepared.module, description.ids), _answered_where_padding(prepared)
-    cases = proof_cases(prepared, description.text.rules, graph, bounds, loud=loud, tried=tried)
+    cases = proof_cases(prepared, description.text.rules, graph, bounds, loud=loud, tried=tried, phrase=phrase)
+    every = {**cases, "texts": text_cases(texts, description.encoder())}
+    description = description.noting(not_compared(forms, _closed_values(forms, every)))
     plan = ProofPlan.of(prepared, cases, texts=texts, private=private, tolerance=wanted.tolerance, report=wanted.report)
     plan = replace(plan, answered=_answered(description, answers), labels=labels_of_owner)
     _log.info("Proving all forms, and the runtime on texts, equal to PyTorch")
     return write_bundle(path, description, forms, plan, force=force)
+
+
+def _asked_ids(forms: Sequence[Form], ids: int) -> tuple[int, ...]:
+    """The ids that the traced program compares words with."""
+    programs = [form.program for form in forms if form.program is not None]
+    return asked_ids(programs[0], ids) if programs else ()
+
+
+def _closed_values(forms: Sequence[Form], cases: Mapping[str, Sequence[Case]]) -> tuple[str, ...]:
+    """A sentence on each value of the traced program that no text of the proof changes."""
+    for form in forms:
+        if form.program is not None:
+            return notes_of_closed_values(form.program, cases, one_row=form.one_row)
+    return ()
 
 
 def _texts_of_proof(

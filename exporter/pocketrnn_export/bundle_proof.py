@@ -179,6 +179,7 @@ def proof_cases(
     *,
     loud: Sequence[int] = (),
     tried: Sequence[int] = (),
+    phrase: Sequence[int] = (),
 ) -> dict[str, list[Case]]:
     """The inputs of a proof of a module's own forms but for the texts, by kind.
 
@@ -187,7 +188,7 @@ def proof_cases(
         rules: the text rules.
         graph: what classifier.json says of its graph.
         bounds: as for `refuse_mixed_texts`.
-        loud, tried: as for `cases_for`.
+        loud, tried, phrase: as for `cases_for`.
 
     Example:
         >>> list(proof_cases(prepared, TextRules(), graph, ()))
@@ -203,6 +204,7 @@ def proof_cases(
         alone=tuple(prepared.alone),
         loud=loud,
         tried=tried,
+        phrase=phrase,
     )
 
 

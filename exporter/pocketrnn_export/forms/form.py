@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import nn
+from torch.export import ExportedProgram
 
 from pocketrnn.bundle.manifest import Graph, StepGraph, TorchScript
 from pocketrnn.text import AnyTextRules
@@ -43,6 +44,7 @@ class Form:
         retraced: traces the module in double precision as `content` was traced; see `comparing.exact.graph_proof`.
         bounds: (batch, sequence) on both sides of everything that forward asks about a size.
         notes: what of it was not compared with the module, a sentence each.
+        program: the module as it was traced, for the form that was made of it.
         required: whether the bundle is refused where the form cannot be proven; else it is left out, and that is said.
     """
 
@@ -55,6 +57,7 @@ class Form:
     retraced: Callable[[], bytes] | None = field(default=None, repr=False)
     bounds: tuple[tuple[int, int], ...] = ()
     notes: tuple[str, ...] = ()
+    program: ExportedProgram | None = field(default=None, repr=False)
     required: bool = True
 
     @property
@@ -83,14 +86,18 @@ class FormKind:
     required: bool = True
 
 
-def not_compared(forms: Iterable[Form]) -> dict[str, str]:
+def not_compared(forms: Iterable[Form], more: Iterable[str] = ()) -> dict[str, str]:
     """Log what of the forms was not compared with the module; what the provenance says of it, if anything.
+
+    Args:
+        forms: of one module.
+        more: further sentences of this kind.
 
     Example:
         >>> not_compared(forms)
         {}
     """
-    notes = dict.fromkeys(note for form in forms for note in form.notes)
+    notes = dict.fromkeys([*(note for form in forms for note in form.notes), *more])
     for note in notes:
         _log.warning("%s", note.removesuffix("."))
     return {"not_compared": " ".join(notes)} if notes else {}

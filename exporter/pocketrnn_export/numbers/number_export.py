@@ -54,6 +54,7 @@ from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, Sa
 from pocketrnn_export.one_export import Wanted, or_one_text
 from pocketrnn_export.progress import records_filtered
 from pocketrnn_export.proof.chosen_cases import noted_sizes, widths_of
+from pocketrnn_export.proof.closed_values import notes_of_closed_values
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
 __all__ = [
@@ -432,11 +433,12 @@ def _exported(module: nn.Module, path: Path, known: NumberExport, held: _Held, *
     cases = answered_steadily(prepared.as_reference(), proof)
     cases["texts"] = inside or [next(iter(cases.values()))[0]]
     wanted = known.wanted
+    closed = () if form.program is None else notes_of_closed_values(form.program, cases, one_row=form.one_row)
     plan = ProofPlan.of(prepared, cases, tolerance=wanted.tolerance, report=wanted.report, rows=table.rows)
     _log.info("Proving the graph, and the runtime on sequences, equal to PyTorch")
     said = {name: in_words_of_numbers(value) for name, value in prepared.convention.provenance.items()}
     description = known.description.noting({
-        **not_compared([form]),
+        **not_compared([form], closed),
         **said,
         **noted_sizes(form.bounds),
         "layout": LAYOUTS[held.layout],

@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from pocketrnn_export.module_runs.cpu_run import answer_of
 from pocketrnn_export.module_runs.whole_copy import copied_again
+from pocketrnn_export.proof.asked_ids import asked_ids, with_phrases
 from pocketrnn_export.proof.every_size import APART, Answers, answer_if_any
 from pocketrnn_export.tracing.sizes.conditions import Sizes
 from pocketrnn_export.tracing.sizes.module_answers import furthest
@@ -25,11 +27,18 @@ class AskedModule:
         module: in eval mode, on the CPU; copies of it are asked.
         example: what it takes.
         ids: how many ids it is asked with.
+        phrase: the ids that its program compares words with, of which every other text has some.
     """
 
     module: nn.Module
     example: tuple[Tensor, ...]
     ids: int
+    phrase: tuple[int, ...] = ()
+
+    def knowing(self, program: ExportedProgram) -> AskedModule:
+        """Asked also with texts of the ids that its program compares words with, but for those that may be padding."""
+        maybe_padding = {0, 1, int(self.example[0][-1, -1])}
+        return replace(self, phrase=tuple(i for i in asked_ids(program, self.ids) if i not in maybe_padding))
 
     @property
     def one_text(self) -> bool:
@@ -42,6 +51,7 @@ class AskedModule:
         # Without 0 and 1 where there are others: a module may take these for padding, and refuse a text of padding
         # only.
         tokens = torch.randint(2 if self.ids > 4 else 0, self.ids, (sizes.batch, sizes.tokens), generator=generator)
+        tokens = with_phrases(tokens, self.phrase)
         if len(self.example) == 1:
             return (tokens,)
         if self.example[1].dim() > 1:

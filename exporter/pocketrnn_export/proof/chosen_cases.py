@@ -20,13 +20,25 @@ from pocketrnn_export.comparing.cases import (
     shape_grid,
     within,
 )
+from pocketrnn_export.proof.asked_ids import MOST_ASKED, cases_of_asked_ids
 from pocketrnn_export.proof.every_id import cases_of_every_id
 
-__all__ = ["ASKED_SIZES", "asked_sizes", "cases_for", "cases_for_graph", "noted_sizes", "widths_of"]
+__all__ = [
+    "ASKED_IDS",
+    "ASKED_SIZES",
+    "asked_ids_of",
+    "asked_sizes",
+    "cases_for",
+    "cases_for_graph",
+    "noted_sizes",
+    "widths_of",
+]
 
 # The member of a bundle's provenance with the sizes on both sides of what its module asks about a size: what is made
 # of the bundle is asked about them, too.
 ASKED_SIZES: Final = "asked_sizes"
+# That with the ids which its program compares words with.
+ASKED_IDS: Final = "asked_ids"
 # No more than the export's own proof has; a stranger's bundle may state any.
 _MOST_SIZES: Final = 10_000
 # At most so many turns above so many tokens are tried: a text of 50,000 takes a minute in all the runs of a proof.
@@ -47,6 +59,7 @@ def cases_for(
     alone: Sequence[int] = (),
     loud: Sequence[int] = (),
     tried: Sequence[int] = (),
+    phrase: Sequence[int] = (),
 ) -> dict[str, list[Case]]:
     """The inputs of a proof but for the texts, by kind.
 
@@ -60,6 +73,7 @@ def cases_for(
         alone: a text that holds one of these ids takes a run of its own.
         loud: ids whose vectors are the largest; see `proof.loud_ids`.
         tried: ids that the module may take for padding, and of which it answers a text of nothing else.
+        phrase: ids that its program compares words with; see `proof.asked_ids`.
 
     Example:
         >>> list(cases_for(TextRules(), ids=8000, ragged=True))
@@ -77,6 +91,7 @@ def cases_for(
         "bounds": bound_cases(bounds, ids, padding_id, ragged=ragged),
         "hazards": hazard_cases(ids, special, padding_id, ragged=ragged, loud=loud, tried=tried),
         "every id": cases_of_every_id(ids, batch=limits.max_batch or 2048, width=width),
+        "asked ids": cases_of_asked_ids(phrase, ids, padding_id, ragged=ragged),
     }
     inside = {inputs: within(widths.fitted(some, padding_id), limits, padding_id) for inputs, some in cases.items()}
     # All rows of special ids and those of every id, and two of each other case.
@@ -117,7 +132,25 @@ def cases_for_graph(
         bounds=asked_sizes(provenance, turns),
         one_row=graph.batch == 1,
         alone=graph.alone,
+        phrase=asked_ids_of(provenance, graph.embedding_rows if ids is None else ids),
     )
+
+
+def asked_ids_of(provenance: Mapping[str, Any], ids: int) -> list[int]:
+    """The ids that a bundle's module compares words with, which forms of the bundle are asked about.
+
+    Raises:
+        BundleError: the provenance says of them what no export writes.
+
+    Example:
+        >>> asked_ids_of({"asked_ids": [38, 37]}, 40)
+        [38, 37]
+    """
+    stated = provenance.get(ASKED_IDS, [])
+    plain = isinstance(stated, list) and len(stated) <= MOST_ASKED and all(type(i) is int for i in stated)
+    if not plain or not all(0 <= i < ids for i in stated):
+        raise BundleError(f"provenance.{ASKED_IDS} of classifier.json is not a list of ids.", MAKE_AGAIN)
+    return list(stated)
 
 
 def noted_sizes(bounds: Iterable[tuple[int, int]]) -> dict[str, list[list[int]]]:

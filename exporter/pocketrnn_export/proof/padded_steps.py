@@ -69,7 +69,7 @@ def _both_runs(
 ) -> tuple[KeptRun, KeptRun] | None:
     """A text beside one of its own length, and beside a longer one; None where the program fails."""
     tokens, *second = (value.clone() for value in inputs_of(2, width))
-    words = tokens[0][tokens[0] != padding_id]
+    words = tokens[tokens != padding_id]
     if not len(words):
         return None
     tokens[:] = words[torch.arange(2 * width).view(2, width) % len(words)]

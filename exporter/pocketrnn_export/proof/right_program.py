@@ -112,7 +112,7 @@ def _program(asked: AskedModule, judged: Callable[[TracedProgram], Runnable], *,
     refuse_counting(log)
     if isinstance(plain, TracedProgram):
         graph = made(plain)
-        asked = asked if graph.ids is None else replace(asked, ids=graph.ids)
+        asked = (asked if graph.ids is None else replace(asked, ids=graph.ids)).knowing(plain.program)
         _check_plain(asked, plain, graph.run, log)
         if not log.questions:
             refuse_mixed_rows(asked, plain)
@@ -147,6 +147,7 @@ def _program(asked: AskedModule, judged: Callable[[TracedProgram], Runnable], *,
     if lasting is not None:
         lasting.refuse_lost(found.traced, judged, found.bounds)
     settled_program = replace(found.traced, limits=found.limits, bounds=found.bounds)
+    asked = asked.knowing(settled_program.program)
     refuse_mixed_rows(asked, settled_program)
     notes = refuse_other_sizes(asked, settled_program, made(found.traced).run)
     return replace(settled_program, notes=notes, padding_tells=told_by_padding(asked, settled_program))

@@ -166,7 +166,7 @@ def refuse_ties(asked: AskedModule, traced: TracedProgram) -> None:
     Raises:
         ExportError: they do.
     """
-    for batch, width in ((1, 1), (3, 8), (4, 33)):
+    for batch, width in ((1, 1), (3, 8), (4, 33), *([(2, 200)] if asked.phrase else [])):
         tokens, *second = asked.inputs(Sizes(batch, width))
         for repeated in (tokens, tokens[:, :1].expand_as(tokens).contiguous(), tokens[:, torch.arange(width) // 2]):
             inputs = (repeated, *(torch.full_like(v, width) if v.dim() == 1 else v for v in second))

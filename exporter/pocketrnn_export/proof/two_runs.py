@@ -93,15 +93,20 @@ class TwoRuns:
         self._narrow, self._wide, self._batch = narrow, wide, symbols_of_batch(program)
         self._words, self._needed = what_of_words(program), needed_nodes(program)
         self._same = {node: self._are_same(node) for node in self._needed if node in narrow.ran and node in wide.ran}
+        answers = program.graph_signature.user_outputs
+        self._answer = next((node for node in self._needed if node.name in answers), None)
         self._generator = torch.Generator().manual_seed(3)
 
     def told_node(self, until: float = float("inf"), left_out: Collection[str] = ()) -> Node | None:
-        """The first node whose result differs for some text, though not for this one; None where there is none.
+        """The first node whose result differs for some text, though not for this one; that of the answer, where that
+        differs for this one; None where there is none.
 
         Args:
             until: nothing more is tried from this `time.process_time()` on.
             left_out: operators that are not looked at.
         """
+        if self._answer is not None and self._same.get(self._answer) is False:
+            return self._answer
         for node in self._needed:
             if time.process_time() > until:
                 return None

@@ -225,7 +225,12 @@ def form_of_module(prepared: ExportableModule, metadata: Mapping[str, str], *, i
             raise
         raise ExportError(f"{error.problem.rstrip('.')}, at {line}.", error.remedy) from error
     return replace(
-        form, retraced=retraced, bounds=bounds_of(made), notes=(*made.notes, *prepared.notes), one_row=one_text
+        form,
+        retraced=retraced,
+        bounds=bounds_of(made),
+        notes=(*made.notes, *prepared.notes),
+        one_row=one_text,
+        program=made.program,
     )
 
 
@@ -281,6 +286,7 @@ def onnx_graph(
     return replace(
         graph,
         operators=None,
+        program=found.program,
         limits=found.limits,
         bounds=found.bounds,
         notes=found.notes,

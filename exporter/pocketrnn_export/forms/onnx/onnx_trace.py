@@ -63,6 +63,7 @@ class OnnxGraph:
         padding_tells: the ids of padding of which what stands after a text may reach its answer in a batch, each with
             the line where; see `proof/padded_steps.py`.
         operators: the program, operator by operator, by whose names the values of the graph go.
+        program: as the module was traced.
     """
 
     content: bytes
@@ -77,6 +78,7 @@ class OnnxGraph:
     loops: tuple[str, ...] = ()
     padding_tells: Mapping[int, str] = field(default_factory=dict)
     operators: torch.export.ExportedProgram | None = None
+    program: torch.export.ExportedProgram | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,174 @@
+"""Texts of the ids that a program compares words with: a phrase that no drawn text has opens what waits for it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.fx import Node
+
+from pocketrnn_export.comparing.cases import Case, Ids
+from pocketrnn_export.proof.across_rows import needed_nodes
+from pocketrnn_export.proof.what_of_words import name_of_node
+
+__all__ = ["MOST_ASKED", "asked_ids", "cases_of_asked_ids", "with_phrases"]
+
+# At most so many ids, in the order in which the program has them.
+MOST_ASKED: Final = 24
+_COMPARE: Final = frozenset({"eq", "ne", "lt", "le", "gt", "ge", "isin"})
+_LOOK_UP: Final = frozenset({"embedding", "gather", "index", "index_select"})
+# A constant of more numbers is a table, and so is one of which more ids have another row than most.
+_FEW: Final = 64
+_ODD: Final = 8
+# All sequences of so many ids are tried, of each so many that stand side by side in the program: 1,024 tokens.
+_TOGETHER: Final = 4
+_GROUPS: Final = 6
+_REPEATED: Final = 300
+_REPEATED_IDS: Final = 8
+# Words between two phrases.
+_BETWEEN: Final = 3
+# Drawn words before and after a phrase, and the lengths of rows that have one beside others.
+_AROUND: Final = 9
+_UNEVEN: Final = (44, 200, 17, 120, 63)
+
+
+def asked_ids(program: torch.export.ExportedProgram, ids: int) -> tuple[int, ...]:
+    """The ids that a program compares words with, each once, in its order; and those whose row in a table differs from
+    that of nearly all.
+
+    Args:
+        program: of torch.export.
+        ids: how many there are.
+
+    Example:
+        >>> asked_ids(program, 40)  # of (x[:, :-1] == 38) & (x[:, 1:] == 37)
+        (38, 37)
+    """
+    known = _constants(program)
+    found: list[int] = []
+    for node in needed_nodes(program):
+        name = name_of_node(node)
+        if name in _COMPARE:
+            for arg in node.args:
+                if isinstance(arg, Node):
+                    found += _few_numbers(known.get(arg))
+                elif isinstance(arg, int) and not isinstance(arg, bool):
+                    found += [arg] if name in ("eq", "ne") else [arg, arg + 1, arg - 1]
+        elif name in _LOOK_UP and node.args and isinstance(node.args[0], Node):
+            found += _odd_rows(known.get(node.args[0]), ids)
+    return tuple(dict.fromkeys(number for number in found if 0 <= number < ids))[:MOST_ASKED]
+
+
+def _constants(program: torch.export.ExportedProgram) -> dict[Node, Tensor]:
+    """The weights and constants of a program by the nodes that stand for them, and what only moves their numbers."""
+    held = {**program.constants, **program.state_dict}
+    specs = {spec.arg.name: str(spec.target) for spec in program.graph_signature.input_specs if spec.target}
+    known: dict[Node, Tensor] = {}
+    for node in program.graph.nodes:
+        if node.op == "placeholder" and isinstance(held.get(specs.get(node.name, "")), Tensor):
+            known[node] = held[specs[node.name]]
+        elif name_of_node(node) in ("lift_fresh_copy", "detach", "detach_", "alias", "clone", "unsqueeze", "to"):
+            before = node.all_input_nodes
+            if before and before[0] in known:
+                known[node] = known[before[0]]
+    return known
+
+
+def _few_numbers(constant: Tensor | None) -> list[int]:
+    if constant is None or constant.is_floating_point() or constant.dtype == torch.bool or constant.numel() > _FEW:
+        return []
+    return [int(number) for number in constant.reshape(-1).tolist()]
+
+
+def _odd_rows(table: Tensor | None, ids: int) -> list[int]:
+    """The ids whose row of a table is another than most have; none where there are many of them."""
+    if table is None or table.dim() == 0 or len(table) != ids or table.numel() > 4 * ids or ids < 3 * _ODD:
+        return []
+    rows, which, counts = np.unique(
+        table.detach().reshape(ids, -1).numpy(), axis=0, return_inverse=True, return_counts=True
+    )
+    odd = np.flatnonzero(which.reshape(-1) != counts.argmax())
+    return odd.tolist() if len(rows) > 1 and len(odd) <= _ODD else []
+
+
+def with_phrases(tokens: Tensor, asked: Sequence[int]) -> Tensor:
+    """Tokens [rows, steps] of which two of four rows have the asked ids side by side, wherever there is room for them,
+    in one order after the other: the first two rows where the number of steps is even.
+
+    Example:
+        >>> with_phrases(torch.zeros(2, 10, dtype=torch.int64), [8, 9])[1].tolist()
+        [9, 8, 0, 0, 0, 8, 9, 0, 0, 0]
+    """
+    if not asked:
+        return tokens
+    tokens = tokens.clone()
+    phrases = torch.tensor(_orders(asked), dtype=tokens.dtype)
+    steps, size = tokens.shape[1], len(asked)
+    for row in (row for row in range(len(tokens)) if row // 2 % 2 == steps % 2):
+        for turn, start in enumerate(range(0, steps - size + 1, size + _BETWEEN), start=row):
+            tokens[row, start : start + size] = phrases[turn % len(phrases)]
+    return tokens
+
+
+def _orders(asked: Sequence[int]) -> list[list[int]]:
+    """All orders of a few ids; of more those that begin at each of them, from one end and the other."""
+    if len(asked) <= _TOGETHER:
+        return [list(order) for order in itertools.permutations(asked)]
+    ways = (list(asked), list(asked)[::-1])
+    return [way[start:] + way[:start] for start in range(len(asked)) for way in ways]
+
+
+def cases_of_asked_ids(asked: Sequence[int], ids: int, padding_id: int, *, ragged: bool, seed: int = 5) -> list[Case]:
+    """Cases of texts that hold the ids which a program compares words with: in its order and in the other, once and
+    many times, alone and among drawn words, and all sequences of those that stand side by side in it.
+
+    Args:
+        asked: the ids, in the order of the program.
+        ids: how many there are.
+        padding_id: what stands past a row's length.
+        ragged: rows of several lengths, too.
+        seed: of the drawn words.
+
+    Example:
+        >>> [case.tokens.shape for case in cases_of_asked_ids([8, 9], 40, 0, ragged=False)][:2]
+        [(2, 2), (3, 20)]
+    """
+    real = [i for i in asked if i != padding_id]
+    if not real:
+        return []
+    generator = np.random.default_rng(seed)
+    phrases = np.array([real, real[::-1]], np.int64)
+
+    def drawn(rows: int, steps: int) -> Ids:
+        return generator.integers(0, ids, (rows, steps), dtype=np.int64)
+
+    def inside(rows: int, steps: int) -> Ids:
+        made = drawn(rows, steps)
+        for row in range(rows):
+            phrase = phrases[row % 2][:steps]
+            start = int(generator.integers(0, steps - len(phrase) + 1))
+            made[row, start : start + len(phrase)] = phrase
+        return made
+
+    groups = [real[start : start + _TOGETHER] for start in range(0, max(1, len(real) - 1), 2)][:_GROUPS]
+    every = [[*itertools.chain(*itertools.product(group, repeat=len(group)))] for group in groups]
+    width = max(map(len, every))
+    full = {
+        "the asked ids": phrases,
+        "the asked ids among others": inside(3, len(real) + 2 * _AROUND),
+        "the asked ids many times": np.array([np.resize(phrase, _REPEATED) for phrase in phrases]),
+        "one asked id many times": np.repeat(np.array(real[:_REPEATED_IDS], np.int64)[:, None], _REPEATED, axis=1),
+        "asked ids in every order": np.array([np.resize(row, width) for row in every], np.int64),
+    }
+    cases = [Case(name, tokens, np.full(len(tokens), tokens.shape[1], np.int64)) for name, tokens in full.items()]
+    if ragged:
+        lengths = np.array(_UNEVEN, np.int64)
+        tokens = np.full((len(lengths), lengths.max()), padding_id, np.int64)
+        for row, length in enumerate(lengths):
+            tokens[row, :length] = inside(2, int(length))[row % 2]
+        cases.append(Case("the asked ids beside longer rows", tokens, lengths))
+    return cases
