@@ -18,6 +18,8 @@ __all__ = ["ChosenLabels", "chosen_among", "chosen_engine", "weighed"]
 
 # The label of what is none of the others, by ISO 639: it stays among those that are chosen.
 UNDETERMINED = "und"
+# So many labels are named where one is none.
+_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -88,16 +90,19 @@ def chosen_among(answers: Answers, among: Iterable[str]) -> ChosenLabels:
             left_out.add(label[1:])
         else:
             raise _no_label(answers, label)
+    if both := named & left_out:
+        raise InputError(f"among has {min(both)} and -{min(both)}.", "Name it once, to keep it or to leave it out.")
     # Where labels are only left out, it is all the others.
     kept = (named | {UNDETERMINED} if named or not left_out else set(answers.labels)) - left_out
     places = tuple(place for place, label in enumerate(answers.labels) if label in kept)
     if not places or not (named or left_out):
-        raise InputError("among has no label.", f"Name some of: {', '.join(answers.labels[:20])}.")
+        raise InputError("among leaves no label.", f"Name some of: {_some_of(answers)}.")
     return ChosenLabels(places, (0.0,) * len(places))
 
 
 def weighed(answers: Answers, prior: str | Mapping[str, float], named: Priors) -> ChosenLabels:
-    """All labels, each by how often it is expected; one that `prior` does not name as often as the rarest that it does.
+    """All labels, each by how often it is expected; those that `prior` does not name together as often as the rarest
+    that it does.
 
     A classifier that learnt from as many texts of each label gives, with them, the probabilities of texts that come so.
 
@@ -120,6 +125,8 @@ def weighed(answers: Answers, prior: str | Mapping[str, float], named: Priors) -
             has = f"Its priors: {', '.join(named)}." if named else "It has none: give a map of labels."
             raise InputError(f"{answers.name} has no prior {shown(prior, 40)}.", has)
         prior = named[prior]
+    if not isinstance(prior, Mapping):
+        raise InputError(f"prior is {shown(prior, 40)}, which is no map.", 'Give {"en": 70, "de": 30}, or a name.')
     for label, weight in prior.items():
         if label not in answers.labels:
             raise _no_label(answers, label)
@@ -130,10 +137,9 @@ def weighed(answers: Answers, prior: str | Mapping[str, float], named: Priors) -
         raise InputError("The prior expects no label.", "Give a number above 0 to one at least.")
     # From the most expected one on, so that a logit grows by nothing.
     weights = {label: log(w / max(expected)) if w > 0 else -float("inf") for label, w in prior.items()}
-    rarest = log(min(expected) / max(expected))
-    return ChosenLabels(
-        tuple(range(len(answers.labels))), tuple(weights.get(label, rarest) for label in answers.labels)
-    )
+    others = max(1, len(answers.labels) - len(weights))
+    rare = log(min(expected) / max(expected) / others)
+    return ChosenLabels(tuple(range(len(answers.labels))), tuple(weights.get(label, rare) for label in answers.labels))
 
 
 def _check_one_label(answers: Answers, name: str) -> None:
@@ -146,10 +152,13 @@ def _check_one_label(answers: Answers, name: str) -> None:
         )
 
 
+def _some_of(answers: Answers) -> str:
+    more = len(answers.labels) - _SHOWN
+    return f"{', '.join(answers.labels[:_SHOWN])}{f' and {more} more' if more > 0 else ''}"
+
+
 def _no_label(answers: Answers, label: object) -> InputError:
-    near = did_you_mean(str(label).removeprefix("-"), answers.labels) or (
-        f"Its labels: {', '.join(answers.labels[:20])}{', ...' if len(answers.labels) > 20 else ''}."
-    )
+    near = did_you_mean(str(label).removeprefix("-"), answers.labels) or f"Its labels: {_some_of(answers)}."
     return InputError(f"{answers.name} has no label {shown(label, 40)}.", near)
 
 

@@ -120,9 +120,9 @@ class Classifier(TrainedEstimator):
                 of the training rows, where the bundle knows it: `warn`, which is the default, says it once, `refuse`
                 refuses the sequence, `ignore` does neither.
             prior: how often each label is expected, in any unit, such as how many of your texts are in each language:
-                {"en": 70, "de": 25, "fr": 5}. One that is not named is expected as often as the rarest that is. Where
-                the text says little, the answer is what is expected. Or the name of a prior that the bundle has
-                (`manifest.output.priors`): "web" of `languages`.
+                {"en": 70, "de": 25, "fr": 5}. Those that are not named are together expected as often as the rarest
+                that is. Where the text says little, the answer is what is expected. Or the name of a prior that the
+                bundle has (`manifest.output.priors`): "web" of `languages`.
 
         Raises:
             InputError: `threads` or `max_batch_tokens` is not a number from 1, onnxruntime has no such provider,

@@ -84,8 +84,8 @@ export class Answers {
     return other;
   }
 
-  /** The same with a prior: how often each label is expected, in any unit, or the name of one of the file. One that is not named
-   * counts as the rarest that is. Without it, as they are. */
+  /** The same with a prior: how often each label is expected, in any unit, or the name of one of the file. Those that are not
+   * named count together as the rarest that is. Without it, as they are. */
   expecting(prior) {
     if (prior === undefined) return this;
     const { name, labels, activation, priors = {} } = this.#document;
@@ -101,9 +101,10 @@ export class Answers {
     const above = expected.map(([, number]) => number).filter((number) => number > 0);
     if (!above.length) throw new InputError("The prior expects no label.", "Give a number above 0 to one at least.");
     const weights = new Map(expected);
+    const rare = Math.min(...above) / Math.max(1, labels.length - weights.size);
     const other = new Answers(this.#document, this.#engine);
     other.#kept = this.#kept;
-    other.#weights = labels.map((label) => Math.log((weights.get(label) ?? Math.min(...above)) / Math.max(...above)));
+    other.#weights = labels.map((label) => Math.log((weights.get(label) ?? rare) / Math.max(...above)));
     return other;
   }
 

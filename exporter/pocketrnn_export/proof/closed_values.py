@@ -127,8 +127,12 @@ class _Span:
     def shown(self, *, is_truth: bool) -> str:
         """The value as it is told, in the first place that no text changes."""
         low, high = (np.clip(numbers, -_LARGE, _LARGE) for numbers in (self.low, self.high))
-        same = float(low[high - low <= _APART * np.maximum(1.0, np.abs(high))][0])
-        return str(bool(same)) if is_truth else f"{same:.7g}" if abs(same) < _LARGE else "infinite"
+        same = low[high - low <= _APART * np.maximum(1.0, np.abs(high))][0]
+        if is_truth:
+            return str(bool(same))
+        if abs(same) >= _LARGE:
+            return "infinite"
+        return f"{same:.7g}" if np.all(low == high) else f"nearly {same:.2g}" if abs(same) > _APART else "nearly 0"
 
 
 class _Spans(ValuesOfNodes):
