@@ -182,11 +182,11 @@ class TrainingRun:
         if self.folds is not None:
             best = self._in_folds(best, data, self.folds, time.monotonic() - start, report)
             state = self.state = replace(state, best=best)
-        found = reports.Found(notices, baseline, self.cross_validation)
+        others = reports.OtherResults(notices, baseline, self.cross_validation)
         run_folder.finish(
             state,
             self.output,
-            lambda folder: reports.write(folder, best, state.history, validation_data, answers, found),
+            lambda folder: reports.write(folder, best, state.history, validation_data, answers, others),
         )
         return best
 

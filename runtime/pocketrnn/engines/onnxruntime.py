@@ -264,8 +264,8 @@ class OnnxRuntimeEngine:
         rows = rows[None] if rows.ndim == 1 and len(given) == 1 else rows
         if rows.dtype != np.float32 or rows.ndim != 2 or len(rows) != len(given):
             raise InputError(
-                f"The graph of {self._manifest.name} gives its last linear layer numbers of shape {list(found.shape)}, "
-                f"not a row for each of {len(given)} {self._words.row}s.",
+                f"In the graph of {self._manifest.name}, the input of the last linear layer has the shape "
+                f"{list(found.shape)}, not one row for each of {len(given)} {self._words.row}s.",
                 "Use the logits or the probabilities.",
             )
         return rows

@@ -85,7 +85,10 @@ class Bpe:
         if not isinstance(ranks, tuple) or len(ranks) not in (0, len(merges) // 2):
             raise InputError(f"ranks is {shown(ranks)}.", "Give one for each merge, or none.")
         if not all(type(rank) is int and 0 <= rank <= MOST_PIECES for rank in ranks) or list(ranks) != sorted(ranks):
-            raise InputError("The ranks are not whole numbers in order.", "Give the merges by their ranks.")
+            raise InputError(
+                f"The ranks are not whole numbers from 0 to {MOST_PIECES:,} in ascending order.",
+                "Give the merges by their ranks.",
+            )
 
 
 @dataclass(frozen=True)

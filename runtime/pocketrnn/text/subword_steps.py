@@ -247,7 +247,10 @@ class Table:
         for ranges in self.clusters:
             checked_ranges(ranges, "A set of a table's clusters")
         if not isinstance(self.kept, tuple) or len(self.kept) > _MOST_KEPT or (self.kept and self.clusters):
-            raise InputError(f"A table keeps {shown(self.kept)}.", f"Give at most {_MOST_KEPT:,}, and no clusters.")
+            raise InputError(
+                f"`kept` of a table is {shown(self.kept)}.",
+                f"Give a tuple of at most {_MOST_KEPT:,} strings; an empty one if the table has clusters.",
+            )
         for text in self.kept:
             checked_string(text, "The text that a table keeps", 1)
 
@@ -496,7 +499,8 @@ def _members(ranges: Iterable[str]) -> frozenset[str]:
 
 
 def _clusters(text: str, sets: Sequence[frozenset[str]]) -> Iterable[str]:
-    """The grapheme clusters of a text, but for flags, whose two parts have eight bytes."""
+    """The grapheme clusters of a text. The two halves of a flag stay apart: together they have eight bytes, and only
+    clusters of less than six are looked up."""
     goes_on, begins, apart, pictographs, between, consonants, linkers, inner = sets
     start = 0
     # 1: behind a pictograph, or a consonant, and what may follow it; 2: with a joiner, or a linker, too.

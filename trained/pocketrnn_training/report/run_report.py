@@ -29,7 +29,7 @@ from pocketrnn_training.report.report_page import report_page
 from pocketrnn_training.rows.labelled_rows import LabelledRows
 from pocketrnn_training.rows.tagged_sentences import TaggedSentences
 
-__all__ = ["PAGE", "REPORT", "Found", "ValidationAnswers", "write"]
+__all__ = ["PAGE", "REPORT", "OtherResults", "ValidationAnswers", "write"]
 
 REPORT: Final = "report.md"
 PAGE: Final = "report.html"
@@ -75,7 +75,7 @@ class ValidationAnswers:
 
 
 @dataclass(frozen=True)
-class Found:
+class OtherResults:
     """Other results of a run.
 
     Attributes:
@@ -89,7 +89,7 @@ class Found:
     cross_validation: CrossValidation | None = None
 
 
-_NOTHING: Final = Found()
+_NO_OTHER_RESULTS: Final = OtherResults()
 
 
 def write(
@@ -98,7 +98,7 @@ def write(
     history: Sequence[Epoch],
     validation: LabelledRows,
     answers: ValidationAnswers | None = None,
-    found: Found = _NOTHING,
+    other_results: OtherResults = _NO_OTHER_RESULTS,
 ) -> None:
     """Write the report of a checkpoint on its validation rows into an existing folder.
 
@@ -109,7 +109,7 @@ def write(
         history: every epoch of the run; none where nothing is learnt in epochs.
         validation: the validation rows.
         answers: those of the checkpoint to the validation rows; without them, all rows are read again.
-        found: what else is known of the run.
+        other_results: what else is known of the run.
     """
     answers = answers or ValidationAnswers.of(checkpoint, validation)
     probabilities, counts = answers.probabilities, None
@@ -134,15 +134,15 @@ def write(
     _by_length(bins, validation.STEPS).savefig(folder / "accuracy_by_length.png")
     lines = [
         *_head(checkpoint, result, validation.ROW, validation.ANSWER),
-        *_baseline_lines(result, found.baseline),
+        *_baseline_lines(result, other_results.baseline),
         *_candidate_lines(candidates_of(checkpoint.data)),
-        *_fold_lines(found.cross_validation),
+        *_fold_lines(other_results.cross_validation),
         *(_curve_lines(history, checkpoint) if history else ()),
         *_span_lines(result.spans),
         *_class_lines(result, counts, checkpoint.thresholds),
         *_length_lines(bins, validation.STEPS),
         *mistakes,
-        *_data_lines(checkpoint, found.notices),
+        *_data_lines(checkpoint, other_results.notices),
     ]
     # Half a surrogate pair, which a text may hold, has no UTF-8 form.
     (folder / REPORT).write_text("\n".join(lines) + "\n", encoding="utf-8", errors="backslashreplace")

@@ -57,7 +57,7 @@ class TagSettings(Settings):
 
     @property
     def pieces(self) -> int:
-        """The most pieces of words.
+        """The largest number of pieces of words that the vocabulary may hold.
 
         Example:
             >>> TagSettings().pieces

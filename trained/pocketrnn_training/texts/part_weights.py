@@ -13,7 +13,7 @@ __all__ = ["ALONE", "BY_DEFAULT", "PartWeights", "fitted_weights"]
 
 @dataclass(frozen=True)
 class PartWeights:
-    """By what the logits of each part are multiplied before they are added.
+    """The factors of the logits of each part, which are added afterwards.
 
     Attributes:
         recurrent: for the recurrent part.

@@ -4,9 +4,9 @@ People write an LSTM in many ways: as `nn.LSTMCell`, with four `nn.Linear`, with
 `torch.cat([x, h], 1)` or without. All of them compute the same. So an iteration is run in double precision, with states
 and inputs of our choice:
 
-- the argument of each sigmoid and tanh is affine in the input and the state: unit vectors give the weights, exactly; -
-the gates are found by trying: the sigmoids and tanhs with `c' = f * c + i * g` and `h' = o * tanh(c')` for random
-states are an LSTM's, and likewise for a GRU.
+- the argument of each sigmoid and tanh is affine in the input and the state: unit vectors give the weights, exactly;
+- the gates are found by trying: the sigmoids and tanhs with `c' = f * c + i * g` and `h' = o * tanh(c')` for random
+  states are an LSTM's, and likewise for a GRU.
 
 Every equation is checked at random points to 1e-9, and the proof compares the exported graph with the module itself.
 """

@@ -96,7 +96,7 @@ def sum_of_truths(_session: TraceSession, x: Any, other: Any, **more: Any) -> An
     if isinstance(other, bool):
         other = torch.full((), other)
     if more or not all(isinstance(one, Tensor) and one.dtype == torch.bool for one in (x, other)):
-        return declined("not two truths")
+        return declined("not two boolean tensors")
     return torch.logical_or(x, other)
 
 

@@ -150,7 +150,7 @@ def _max_pool(axes: int) -> Callable[..., Any]:
         if whole and not others:
             return x.amax(whole, keepdim=True)
         if session.scripted or not others:
-            return declined("over no whole axis")
+            return declined("not every window covers its whole axis")
         if all(w.plain and not (ceil_mode and (w.pad or w.step > w.size)) for w in others) and not whole:
             return declined("that is the same in ONNX") if axes == 2 else _over_two(x, others[0], ceil=bool(ceil_mode))
         for w in others:

@@ -118,7 +118,7 @@ class _Search(Generic[Traced]):
 
     def found(self) -> Attempt[Traced] | None:
         """The program; None where there is none."""
-        self._try_cases()
+        self._update_cases()
         for attempt in self.attempts:
             if self._right(attempt, self.answered):
                 return attempt
@@ -182,7 +182,7 @@ class _Search(Generic[Traced]):
         self.attempts.append(attempt)
         self.periods |= attempt.log.periods
         self._note(attempt.log.questions)
-        self._try_cases()
+        self._update_cases()
         return attempt
 
     def _note(self, questions: Sequence[Question]) -> None:
@@ -191,7 +191,7 @@ class _Search(Generic[Traced]):
                 self.known.append(question)
                 self._part.clear()
 
-    def _try_cases(self) -> None:
+    def _update_cases(self) -> None:
         self.cases = boundary_sizes(self.known, self.regions, self.periods)
 
     def _right(self, attempt: Attempt[Traced], cases: Iterable[Sizes]) -> bool:
