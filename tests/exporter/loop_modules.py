@@ -624,7 +624,39 @@ class EveryCellState(_Embedded):
         return self.out(torch.stack(cells, 1).mean(1))
 
 
+class ClipsItsCell(_Embedded):
+    """An LSTM whose cell is kept within 3, which hardly a text reaches."""
+
+    def __init__(self):
+        super().__init__()
+        self.given, self.kept = nn.Linear(12, 40), nn.Linear(10, 40)
+
+    def forward(self, x):
+        h = c = torch.zeros(x.size(0), 10)
+        for step in self.emb(x).unbind(1):
+            i, f, g, o = (self.given(step) + self.kept(h)).chunk(4, 1)
+            c = ((f + 1).sigmoid() * c + i.sigmoid() * g.tanh()).clamp(-3, 3)
+            h = o.sigmoid() * c.tanh()
+        return self.out(h)
+
+
+class KeepsAScoreWithin40(_Embedded):
+    """A sum over the words that stays between two numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.weights = nn.Linear(12, 10)
+
+    def forward(self, x):
+        score = torch.zeros(x.size(0), 10)
+        for step in self.weights(self.emb(x)).unbind(1):
+            score = torch.clamp(score + step, -40, 40)
+        return self.out(score)
+
+
 REFUSED = (
+    (ClipsItsCell, r"loops over the steps .*loop_modules\.py:\d+: .*of no LSTM where its numbers are some 5"),
+    (KeepsAScoreWithin40, r"loops over the steps .*loop_modules\.py:\d+: .*where its numbers are some 50"),
     (NormalizesItsState, r"loops over the steps of a text, .*loop_modules\.py:\d+: `for t in .* and what it hands on"),
     (Breaks, r"loop_modules\.py:\d+.*does not do in each step what it does in the first ones: at 9 tokens"),
     (AnotherCellLater, r"loop_modules\.py:\d+.*does not do in each step what it does in the first ones: at 40 tokens"),

@@ -362,8 +362,8 @@ def test_the_report_shows_any_label_and_any_text_as_it_is(tmp_path: Path) -> Non
     data = LabelledTexts([*data.texts, *hostile], np.append(data.targets, [0, 1, 2, 0, 1, 2]), labels, "a_b*c")
     states = states_of(data, replace(QUICK, epochs=1, learning_rate=1e-4, linear=False))
     validation = LabelledTexts(hostile, np.array([0, 1, 2, 0, 1, 2]), labels, "hostile")
-    found = report.Found([Notice("a <b>notice</b>")])
-    report.write(tmp_path, states[-1].best, states[-1].history, validation, found=found)
+    others = report.OtherResults([Notice("a <b>notice</b>")])
+    report.write(tmp_path, states[-1].best, states[-1].history, validation, other_results=others)
     written = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "日本" in written
     assert "<" not in written.replace("\\<", "")

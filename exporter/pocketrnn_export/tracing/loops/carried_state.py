@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pocketrnn_export.tracing.loops.cell_recognition import NotALayer, RecurrentLayer, StateCycle, layer_of
+from pocketrnn_export.tracing.loops.cell_recognition import SCALES, NotALayer, RecurrentLayer, StateCycle, layer_of
 from pocketrnn_export.tracing.loops.loop_match import MatchedLoop, State, called, in_doubles, upstream
 from pocketrnn_export.tracing.trace_operators import PUT
 
@@ -219,21 +219,30 @@ def _add_running(cycle: StateCycle, plan: Plan) -> bool:
     ((before, after),) = cycle.states
     if cycle.sizes[before] == 0:
         return False
+    kinds = {_running(cycle, before, after, scale) for scale in SCALES}
+    if kinds == {"sum"}:
+        plan.summed[after] = before
+    elif kinds == {"maximum"}:
+        plan.greatest[after] = before
+    return kinds in ({"sum"}, {"maximum"})
+
+
+def _running(cycle: StateCycle, before: Node, after: Node, scale: float) -> str:
+    """Whether an iteration adds to its state, or takes the larger one, for random numbers of some size."""
     generator = torch.Generator().manual_seed(5)
-    given = {n: torch.randn(5, cycle.sizes[n], generator=generator, dtype=torch.float64) for n in cycle.sources}
-    state = torch.randn(5, cycle.sizes[before], generator=generator, dtype=torch.float64)
+
+    def drawn(node: Node) -> Tensor:
+        return scale * torch.randn(5, cycle.sizes[node], generator=generator, dtype=torch.float64)
+
+    given, state = {n: drawn(n) for n in cycle.sources}, drawn(before)
     real = cycle.run([after], {**given, before: state}, {})[after]
     without = cycle.run([after], {**given, before: torch.zeros_like(state)}, {})[after]
     lowest = cycle.run([after], {**given, before: torch.full_like(state, -1e30)}, {})[after]
     if real.shape != state.shape:
-        return False
-    if bool(((real - state - without).abs() < 1e-9).all()):
-        plan.summed[after] = before
-        return True
-    if bool((lowest > -1e29).all()) and torch.equal(real, torch.maximum(state, lowest)):
-        plan.greatest[after] = before
-        return True
-    return False
+        return ""
+    if bool(((real - state - without).abs() < 1e-9 * scale).all()):
+        return "sum"
+    return "maximum" if bool((lowest > -1e29).all()) and torch.equal(real, torch.maximum(state, lowest)) else ""
 
 
 def _state_cycle(

@@ -8,7 +8,8 @@ and inputs of our choice:
 - the gates are found by trying: the sigmoids and tanhs with `c' = f * c + i * g` and `h' = o * tanh(c')` for random
   states are an LSTM's, and likewise for a GRU.
 
-Every equation is checked at random points to 1e-9, and the proof compares the exported graph with the module itself.
+Every equation is checked at random points to 1e-9, and the whole step at others that are up to 1e8 times as large, where
+a clamp of the state or of a gate shows. The proof compares the exported graph with the module itself.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-__all__ = ["NotALayer", "RecurrentLayer", "StateCycle", "layer_of"]
+__all__ = ["SCALES", "NotALayer", "RecurrentLayer", "StateCycle", "layer_of"]
+
+# How large the numbers are at which a step is run: a state may be kept within 3, as ELMo's, or within 40.
+SCALES: Final = (1.0, 5.0, 50.0, 1e4, 1e8)
 
 _aten: Final = torch.ops.aten
 _SIGMOID: Final = frozenset({_aten.sigmoid.default})
@@ -30,6 +34,10 @@ _TANH: Final = frozenset({_aten.tanh.default})
 _RELU: Final = frozenset({_aten.relu.default})
 _ROWS: Final = 7
 _NEAR: Final = 1e-9
+
+_FUNCTIONS: Final[Mapping[str, Callable[[Tensor], Tensor]]] = {
+    "RNN_TANH": torch.tanh, "RNN_RELU": torch.relu, "RNN_SIGMOID": torch.sigmoid, "RNN_LINEAR": lambda x: x,
+}  # fmt: skip
 
 Change = Callable[[Tensor], Tensor]
 
@@ -121,7 +129,43 @@ def layer_of(cycle: StateCycle) -> RecurrentLayer:
             found = _lstm(_Iteration(cycle, cycle.states)) or _lstm(_Iteration(cycle, cycle.states[::-1]))
     if found is None:
         raise NotALayer("what it hands on is computed as by no RNN, GRU or LSTM that ONNX has")
+    for scale in SCALES:
+        if not _agrees(cycle, found, scale):
+            raise NotALayer(f"what it hands on is that of no {found.mode} where its numbers are some {scale:g}")
     return found
+
+
+def _agrees(cycle: StateCycle, layer: RecurrentLayer, scale: float) -> bool:
+    """Whether an iteration gives the states of a layer, for random numbers of some size."""
+    generator = torch.Generator().manual_seed(13)
+
+    def drawn(node: Node) -> Tensor:
+        return scale * torch.randn(_ROWS, cycle.sizes[node], generator=generator, dtype=torch.float64)
+
+    given = {node: drawn(node) for node in (*layer.sources, *(before for before, _ in layer.states))}
+    x = torch.cat([given[node] for node in layer.sources] or [torch.zeros(_ROWS, 0, dtype=torch.float64)], dim=1)
+    expected = _step(layer, x, [given[before] for before, _ in layer.states])
+    real = cycle.run([after for _, after in layer.states], given, {})
+    return all(
+        real[after].shape == one.shape and bool(((real[after] - one).abs() <= _NEAR * (scale + one.abs())).all())
+        for (_, after), one in zip(layer.states, expected, strict=True)
+    )
+
+
+def _step(layer: RecurrentLayer, x: Tensor, states: Sequence[Tensor]) -> list[Tensor]:
+    """The states of a layer after a step, float64 [rows, hidden]: the equations of ONNX's RNN, LSTM and GRU."""
+    h, hidden = states[0], states[0].shape[1]
+    given, kept = x @ layer.w[0].t() + layer.b[0], h @ layer.r[0].t() + layer.b[1]
+    if layer.mode in _FUNCTIONS:
+        return [_FUNCTIONS[layer.mode](given + kept)]
+    if layer.mode == "LSTM":
+        i, o, f = (given + kept)[:, : 3 * hidden].sigmoid().split(hidden, dim=1)
+        c = f * states[1] + i * (given + kept)[:, 3 * hidden :].tanh()
+        return [o * c.tanh(), c]
+    z, r = (given + kept)[:, : 2 * hidden].sigmoid().split(hidden, dim=1)
+    new = slice(2 * hidden, None)
+    reset = r * kept[:, new] if layer.mode == "GRU" else (r * h) @ layer.r[0, new].t() + layer.b[1, new]
+    return [(1 - z) * (given[:, new] + reset).tanh() + z * h]
 
 
 class _Iteration:
