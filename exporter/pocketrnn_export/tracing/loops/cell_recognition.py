@@ -8,8 +8,8 @@ and inputs of our choice:
 - the gates are found by trying: the sigmoids and tanhs with `c' = f * c + i * g` and `h' = o * tanh(c')` for random
   states are an LSTM's, and likewise for a GRU.
 
-Every equation is checked at random points to 1e-9, and the whole step at others that are up to 1e8 times as large, where
-a clamp of the state or of a gate shows. The proof compares the exported graph with the module itself.
+Every equation is checked at random points to 1e-9, and the whole step at others that are up to 1e8 times as large,
+where a clamp of the state or of a gate shows. The proof compares the exported graph with the module itself.
 """
 
 from __future__ import annotations
