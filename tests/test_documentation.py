@@ -250,11 +250,6 @@ def test_every_command_and_option_has_help() -> None:
                 assert parameter.help, f"{name} {parameter.opts}"
 
 
-def test_the_readme_names_every_command() -> None:
-    for name in COMMANDS:
-        assert f"pocketrnn {name}" in README, name
-
-
 def headings_of(page: Path) -> set[str]:
     """The names by which GitHub and the site know the headings of a page."""
     found = re.findall(r"(?m)^#+ (.*)$", page.read_text(encoding="utf-8"))
