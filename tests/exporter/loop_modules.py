@@ -512,6 +512,22 @@ class ListsTheWidthOfEachRow(_Embedded):
         return self.out(out[:, -1])
 
 
+class SkipsWords(_Embedded):
+    """A word whose score is below one half changes nothing, nor does one after 400 of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell, self.score = nn.GRUCell(12, 10), nn.Linear(12, 1)
+
+    def forward(self, x):
+        e = self.emb(x)
+        scores = torch.sigmoid(self.score(e))
+        sums, h = scores.cumsum(1), torch.zeros(x.size(0), 10)
+        for t in range(x.size(1)):
+            h = torch.where((scores[:, t] > 0.5) & (sums[:, t] < 400), self.cell(e[:, t], h), h)
+        return self.out(h)
+
+
 EXPORTED = (
     (MasksByTheIds, {"GRU": 1}),
     (ListsTheWidthOfEachRow, {"LSTM": 1}),
@@ -544,6 +560,7 @@ EXPORTED = (
     (GruOfThePaper, {"GRU": 1}),
     (GruOfEinsums, {"GRU": 1}),
     (StepsALayer, {"LSTM": 1}),
+    (SkipsWords, {"GRU": 1}),
 )
 
 

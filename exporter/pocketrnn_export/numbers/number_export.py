@@ -579,6 +579,8 @@ _RULES_OF_TEXTS: Final = (
      "Call it by itself on samples [batch, time, channels], such as torch.randn(3, 7, channels)"),
     (re.compile(r"let the text rules pad and cut \(min_width, max_width\), outside of forward"),
      "have every sequence of one number of steps: steps=, or --steps"),
+    (re.compile(r"Give example texts for which it is another \(example_texts=, --texts\)"),
+     "Give sequences for which it is another: sequences=, or --sequences"),
 )  # fmt: skip
 # The words for logits of labels, in place of which a module of values gives values.
 _OF_LABELS: Final = re.compile(r"(?<![\w'\"-])(?:label for each logit|label|logit)(s)?(?![\w'\"-]| each)")

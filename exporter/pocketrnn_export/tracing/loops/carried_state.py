@@ -114,8 +114,8 @@ def _add_layer(
 
 
 def _masks(loop: MatchedLoop, near: Sequence[Node], dependent: Sequence[Node]) -> list[Node]:
-    """The nodes that may be a mask between the rows that an iteration changes and those whose state it keeps: one
-    number a row."""
+    """The nodes that may be a mask between the rows that an iteration changes and those whose state it keeps, one
+    number a row: truths first, the last of them before those that it is made of (`(v != 0) & (n < 400)`)."""
 
     def one_a_row(node: Node) -> bool:
         return (
@@ -126,7 +126,9 @@ def _masks(loop: MatchedLoop, near: Sequence[Node], dependent: Sequence[Node]) -
         )
 
     found = {node for node in upstream(near, one_a_row) if one_a_row(node)}
-    return [node for node in dependent[0].graph.nodes if node in found]
+    ordered = [node for node in dependent[0].graph.nodes if node in found]
+    truths = [node for node in ordered if node.meta["val"].dtype == torch.bool]
+    return [*reversed(truths), *(node for node in ordered if node not in truths)]
 
 
 def _holds(
