@@ -33,7 +33,7 @@ _WHOLE: Final = {
     "proof.each_operator": {"_SECONDS": 4.0},
     "proof.row_owners": {"_ROWS": (16, 32)},
     "proof.mixed_rows": {"_STEPS": (6, 3)},
-    "proof.two_runs": {"_DRAWS": 12},
+    "proof.hidden_differences": {"_DRAWS": 12},
     "proof.padded_steps": {"_LENGTHS": (3, 40)},
     "proof.tied_values": {"_STEPS": (2, 9, 40)},
     # A refusal is one export then, and not one for each rule.
@@ -51,7 +51,7 @@ _SHORT: Final = {
     **_FAST,
     "proof.every_size": {"MOST_TOKENS": 12, "MOST_TEXTS": 6, "SECONDS": 5.0},
     "intake.kept_state": {"LONGEST": 60, "_LONG": 20, "_LONGER": 30, "_LONGEST": 60, "_SECONDS": 2.0},
-    "proof.two_runs": {"_DRAWS": 4},
+    "proof.hidden_differences": {"_DRAWS": 4},
     "proof.padded_steps": {"_LENGTHS": (3, 9)},
     "proof.tied_values": {"_STEPS": (2, 9)},
 }

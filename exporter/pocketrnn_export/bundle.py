@@ -39,10 +39,10 @@ from pocketrnn_export.forms.form import Form, FormKind, not_compared
 from pocketrnn_export.forms.onnx.onnx_graph import ONNX, whole_numbers_of
 from pocketrnn_export.forms.step import STEP
 from pocketrnn_export.forms.torchscript import TORCHSCRIPT
-from pocketrnn_export.intake.as_given import random_state_kept
 from pocketrnn_export.intake.convention import Call
 from pocketrnn_export.intake.exportable import ExportableModule, prepare, with_ids_tried
 from pocketrnn_export.intake.padding_effect import answered_alone, candidate_ids, padding_effect
+from pocketrnn_export.module_runs.untouched import random_state_kept
 from pocketrnn_export.numbers.number_arguments import (
     described_numbers,
     refuse_arguments_of_texts,

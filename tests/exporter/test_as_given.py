@@ -26,8 +26,8 @@ from pocketrnn.bundle.manifest import Comparison
 from pocketrnn.errors import ExportError, ParityError
 from pocketrnn_export import export
 from pocketrnn_export.comparing.cases import shape_grid
-from pocketrnn_export.intake.as_given import untouched
 from pocketrnn_export.intake.exportable import prepare
+from pocketrnn_export.module_runs.untouched import untouched
 
 pytestmark = pytest.mark.usefixtures("short_proofs")
 WORDS = ["<unk>", "<pad>", *(f"w{i}" for i in range(18))]

@@ -17,7 +17,7 @@ from torch import nn
 
 from pocketrnn_export import export
 from pocketrnn_export.comparing.comparing import session_of
-from pocketrnn_export.comparing.departure import departure
+from pocketrnn_export.comparing.first_missing_operation import departure
 from pocketrnn_export.comparing.float64_module import doubled
 from pocketrnn_export.forms.onnx.exact_rewriting import REWRITE_RULES, optimize
 from pocketrnn_export.forms.onnx.folded_constants import rounded_constants

@@ -18,11 +18,11 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from pocketrnn.bundle.manifest import Graph
 from pocketrnn.bundle.packed_codes import Layer, Storage
+from pocketrnn_export.forms.packed_file.folded_step_pairs import fold_step_pairs
 from pocketrnn_export.forms.packed_file.integer_program import with_integers
 from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, Op, Program
 from pocketrnn_export.forms.packed_file.program_of_graph import program_of
 from pocketrnn_export.forms.packed_file.size_values import Size
-from pocketrnn_export.forms.packed_file.windows import fold_windows
 from pocketrnn_export.forms.quantized import Storage as Stored
 from pocketrnn_export.forms.quantized import quantized
 from pocketrnn_native import Packed
@@ -146,7 +146,7 @@ def test_a_step_begins_its_window_with_what_the_state_holds_of_the_last_one() ->
     operands = [both, h0, NONE, states, NONE, NONE]
     program.add("recurrent", operands, Layer.FORGET, 1, 2 * columns, hidden, tokens, weights=weights)
     program.outputs.append(states)
-    fold_windows(program)
+    fold_step_pairs(program)
     assert [op.name for op in program.ops] == ["lookup", "copy", "copy", "recurrent"]
     (layer,) = layers_of(program)
     assert layer.operands[0] == program.ops[0].operands[2]

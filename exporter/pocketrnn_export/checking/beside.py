@@ -17,8 +17,8 @@ from pocketrnn_export.checking.mapping import Fed, feeds, without_ones
 from pocketrnn_export.checking.other_file import Array, OtherFile
 from pocketrnn_export.comparing.cases import Case, Logits
 from pocketrnn_export.comparing.comparing import LEAST_TOLERANCE, Difference, Reference, difference
-from pocketrnn_export.comparing.departure import departure
 from pocketrnn_export.comparing.exact import SPREADS
+from pocketrnn_export.comparing.first_missing_operation import departure
 from pocketrnn_export.comparing.float64_graph import evaluator, in_float64
 from pocketrnn_export.comparing.float64_module import doubled, float64_run_of
 from pocketrnn_export.comparing.spread import Exact, moved_modules

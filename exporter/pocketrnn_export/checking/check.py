@@ -29,10 +29,10 @@ from pocketrnn_export.checking.verdict import Verdict
 from pocketrnn_export.comparing.cases import Case, bound_cases, each_row
 from pocketrnn_export.comparing.comparing import summary
 from pocketrnn_export.forms.onnx.onnx_graph import whole_numbers_of
-from pocketrnn_export.intake.as_given import random_state_kept
 from pocketrnn_export.intake.convention import Call
 from pocketrnn_export.intake.export_copy import copied_for_export
 from pocketrnn_export.intake.random_draws import drawing_line
+from pocketrnn_export.module_runs.untouched import random_state_kept
 from pocketrnn_export.one_export import one_export_at_a_time
 from pocketrnn_export.progress import each, told_on_stderr
 from pocketrnn_export.proof import every_size

@@ -15,8 +15,8 @@ from pocketrnn.bundle.manifest import Comparison
 from pocketrnn.errors import ExportError, ParityError, first_line
 from pocketrnn.verification import logit_differences
 from pocketrnn_export.comparing.cases import Case, Ids, Logits, Run, answer_rows, of_each_text
-from pocketrnn_export.comparing.departure import Place
 from pocketrnn_export.comparing.exact import SPREADS, nearness
+from pocketrnn_export.comparing.first_missing_operation import Place
 from pocketrnn_export.comparing.float64_graph import Run64, float64_run_of_onnx
 from pocketrnn_export.comparing.spread import Exact, exact_answers, moved_graphs
 from pocketrnn_export.module_runs.cpu_run import answer_of

@@ -10,7 +10,7 @@ import onnx
 from pocketrnn.errors import PocketRNNError
 from pocketrnn_export.bundle_proof import FormsDifferError
 from pocketrnn_export.comparing.exact import DOUBLE_TOLERANCE, agreement
-from pocketrnn_export.diagnose.parting_line import parting_line
+from pocketrnn_export.diagnose.branching_line import branching_line
 from pocketrnn_export.intake.user_frames import place_of_user
 from pocketrnn_export.proof.every_size import OtherAnswersError
 
@@ -42,7 +42,7 @@ def _with_line(error: OtherAnswersError) -> OtherAnswersError:
     if error.module is None or not error.inputs:
         return error
     odd, *others = error.inputs
-    line = parting_line(error.module, odd, others)
+    line = branching_line(error.module, odd, others)
     return OtherAnswersError(f"{error.problem.rstrip('.')}: {line}.", error.remedy) if line else error
 
 

@@ -6,16 +6,11 @@ A copy is exported. One run of the module shows whether the copy gives the same 
 from __future__ import annotations
 
 import contextlib
-import dis
 import functools
 import logging
-import random
 import time
-import weakref
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
 import numpy as np
@@ -39,10 +34,10 @@ from pocketrnn_export.comparing.verdict import passes
 from pocketrnn_export.intake.double_modules import said_in_float32
 from pocketrnn_export.intake.random_draws import drawing_line, generators
 from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
-from pocketrnn_export.module_runs.whole_copy import difference_of, has_attributes, whole_copy
-from pocketrnn_export.torch_internals import writes_to
+from pocketrnn_export.module_runs.untouched import untouched
+from pocketrnn_export.module_runs.whole_copy import difference_of, whole_copy
 
-__all__ = ["AsGiven", "brought_to_float32", "names_read", "precision_of", "random_state_kept", "untouched"]
+__all__ = ["AsGiven", "brought_to_float32", "precision_of"]
 
 _log = logging.getLogger(__name__)
 _INPUTS: Final = "all cases"
@@ -50,8 +45,6 @@ _INPUTS: Final = "all cases"
 _SECONDS: Final = 1.0
 # A difference beyond this is told.
 _TOLD: Final = 1e-4
-# The types whose values runs of a module do not change.
-_NOT_CHANGED: Final = (str, bytes, int, float, complex, type(None), logging.Logger)
 
 
 @dataclass(frozen=True)
@@ -230,37 +223,6 @@ def _copy_of(module: nn.Module) -> Any:
         return module
 
 
-@contextlib.contextmanager
-def untouched(module: nn.Module) -> Iterator[None]:
-    """Undo all that the block does to a module: to its layers, tensors, attributes, lists, hooks, to what its functions
-    hold on to, to its classes and to the names of its file that it reads. The random numbers that follow are the same
-    too.
-
-    Example:
-        >>> with untouched(module):
-        ...     module.eval()
-    """
-    undoing = list(_undoing(module))
-    try:
-        with random_state_kept():
-            yield
-    finally:
-        for undo in undoing:
-            undo()
-
-
-@contextlib.contextmanager
-def random_state_kept() -> Iterator[None]:
-    """Whatever the block draws, the random numbers of torch, numpy and Python after it are those of before."""
-    drawn, numbers = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        random.setstate(drawn)
-        np.random.set_state(numbers)
-
-
 def precision_of(module: nn.Module) -> str | None:
     """The types of numbers of a module's weights, such as `float16`; None where all are float32.
 
@@ -290,156 +252,3 @@ def brought_to_float32(module: nn.Module, kept: Callable[[nn.Module], Iterator[T
             if tensor.dtype in kinds and tensor.dtype != torch.float32:
                 tensor.data = tensor.data.float()
     return said_in_float32(made) if in_doubles else made
-
-
-def _undoing(module: nn.Module) -> Iterator[Callable[[], None]]:
-    """Functions that restore each object that a module can reach to its present state."""
-    waiting: list[Any] = [module]
-    met: dict[int, Any] = {}
-    while waiting:
-        value = waiting.pop()
-        if id(value) in met or isinstance(value, _NOT_CHANGED):
-            continue
-        met[id(value)] = value
-        if isinstance(value, torch.jit.ScriptModule):
-            yield from _of_script(value)
-            continue
-        if isinstance(value, Tensor):
-            yield _of_tensor(value)
-        elif isinstance(value, nn.Module):
-            yield functools.partial(object.__setattr__, value, "__class__", type(value))
-            for kind in type(value).__mro__:
-                if kind.__module__.split(".")[0] not in ("torch", "builtins", "pocketrnn_export"):
-                    waiting += vars(kind).values()
-                    yield _of_class(kind)
-        yield from _of_holder(value)
-        waiting += _held(value)
-        if isinstance(value, FunctionType):
-            for name in names_read(value.__code__) & value.__globals__.keys():
-                held = value.__globals__[name]
-                if isinstance(held, FunctionType) and held.__globals__ is value.__globals__:
-                    waiting.append(held)
-                elif not isinstance(held, type | FunctionType | ModuleType):
-                    yield functools.partial(value.__globals__.__setitem__, name, held)
-                    waiting.append(held)
-
-
-@functools.cache
-def names_read(code: CodeType) -> set[str]:
-    """The names of its file that a function reads, and the functions in it."""
-    inner = [names_read(part) for part in code.co_consts if isinstance(part, CodeType)]
-    own = {one.argval for one in dis.get_instructions(code) if one.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
-    return own.union(*inner)
-
-
-def _held(value: Any) -> list[Any]:
-    """The values that a value holds."""
-    held: list[Any] = []
-    if isinstance(value, dict):
-        held += value.values()
-    elif isinstance(value, list | tuple | set | frozenset | deque):
-        held += value
-    elif isinstance(value, staticmethod | classmethod):
-        held.append(value.__func__)
-    elif isinstance(value, property):
-        held += [value.fget, value.fset]
-    elif isinstance(value, functools.partial):
-        held += [value.func, *value.args, *value.keywords.values()]
-    elif isinstance(value, MethodType):
-        held += [value.__self__, value.__func__]
-    elif isinstance(value, FunctionType):
-        for cell in value.__closure__ or ():
-            with contextlib.suppress(ValueError):
-                held.append(cell.cell_contents)
-        held += [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
-    elif isinstance(value, weakref.ref):
-        held.append(value())
-    if isinstance(value, FunctionType | Tensor) or has_attributes(value):
-        held += getattr(value, "__dict__", {}).values()
-    return held
-
-
-def _of_holder(value: Any) -> Iterator[Callable[[], None]]:
-    """Functions that restore the direct contents of a value."""
-    if isinstance(value, dict | set | deque):
-        yield functools.partial(_refill, value, _content(value))
-    elif isinstance(value, list):
-        yield functools.partial(value.__setitem__, slice(None), list(value))
-    elif isinstance(value, np.ndarray) and value.dtype != object:
-        yield functools.partial(_put_back, value, value.copy())
-    elif isinstance(value, random.Random):
-        yield functools.partial(value.setstate, value.getstate())
-    elif isinstance(value, torch.Generator):
-        yield functools.partial(_set_state, value, value.get_state())
-    elif isinstance(value, np.random.Generator):
-        yield functools.partial(setattr, value.bit_generator, "state", value.bit_generator.state)
-    elif isinstance(value, FunctionType):
-        for cell in value.__closure__ or ():
-            with contextlib.suppress(ValueError):
-                yield functools.partial(setattr, cell, "cell_contents", cell.cell_contents)
-    if isinstance(value, FunctionType | Tensor) or has_attributes(value):
-        attributes = getattr(value, "__dict__", None)
-        if isinstance(attributes, dict):
-            yield functools.partial(_refill, attributes, dict(attributes))
-
-
-def _set_state(generator: torch.Generator, state: Tensor) -> None:
-    generator.set_state(state)
-
-
-def _content(value: Any) -> Any:
-    return dict(value) if isinstance(value, dict) else list(value)
-
-
-def _refill(holder: Any, content: Any) -> None:
-    if not isinstance(holder, dict):
-        holder.clear()
-        (holder.update if isinstance(holder, set) else holder.extend)(content)
-        return
-    same = len(holder) == len(content) and all(a is b for a, b in zip(holder.values(), content.values(), strict=True))
-    if not same or list(holder) != list(content):
-        dict.clear(holder)
-        dict.update(holder, content)
-
-
-def _put_back(array: Any, content: Any) -> None:
-    if array.flags.writeable:
-        array[...] = content
-
-
-def _of_tensor(tensor: Tensor) -> Callable[[], None]:
-    data, wanted, version = tensor.data, tensor.requires_grad, writes_to(tensor)
-    gradient = tensor.grad if tensor.is_leaf else None
-    content = data.clone() if data.device.type == "cpu" else None
-
-    def undo() -> None:
-        if tensor.data_ptr() != data.data_ptr() or tensor.dtype != data.dtype or tensor.device != data.device:
-            tensor.data = data
-        if content is not None and (writes_to(tensor) != version or not torch.equal(tensor.data, content)):
-            tensor.data.copy_(content)
-        if tensor.is_leaf and tensor.requires_grad != wanted:
-            tensor.requires_grad_(wanted)
-        if tensor.is_leaf and tensor.grad is not gradient:
-            tensor.grad = gradient
-
-    return undo
-
-
-def _of_class(kind: type) -> Callable[[], None]:
-    before = dict(vars(kind))
-
-    def undo() -> None:
-        for name in vars(kind).keys() - before.keys():
-            delattr(kind, name)
-        for name, value in before.items():
-            if vars(kind).get(name) is not value:
-                setattr(kind, name, value)
-
-    return undo
-
-
-def _of_script(module: torch.jit.ScriptModule) -> Iterator[Callable[[], None]]:
-    for layer in module.modules():
-        if hasattr(layer, "training"):
-            yield functools.partial(setattr, layer, "training", layer.training)
-    yield from map(_of_tensor, [*module.parameters(), *module.buffers()])

@@ -28,7 +28,7 @@ from pocketrnn_export.comparing.cases import (
     without_ids,
 )
 from pocketrnn_export.comparing.comparing import Reference, rows_stand_alone, run_of, texts_stand_alone
-from pocketrnn_export.comparing.departure import Place, departure
+from pocketrnn_export.comparing.first_missing_operation import Place, departure
 from pocketrnn_export.comparing.float64_graph import Run64
 from pocketrnn_export.comparing.float64_module import doubled, float64_run_of
 from pocketrnn_export.comparing.spread import moved_modules

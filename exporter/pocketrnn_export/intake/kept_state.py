@@ -20,7 +20,6 @@ from torch import Tensor
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.cases import LONGEST
-from pocketrnn_export.intake.as_given import untouched
 from pocketrnn_export.intake.call_discovery.asked import Asked
 from pocketrnn_export.intake.call_discovery.trial import kept_state_advice
 from pocketrnn_export.intake.convention import Convention
@@ -29,6 +28,7 @@ from pocketrnn_export.intake.user_frames import called_as
 from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu, tensors_in
 from pocketrnn_export.module_runs.kept_attributes import Kept, assigned_by, attributes_kept, changed_by
 from pocketrnn_export.module_runs.operations import Operations, Program, same_program
+from pocketrnn_export.module_runs.untouched import untouched
 
 __all__ = ["is_changed_by_a_call", "refuse_kept_by_sizes", "refuse_kept_state"]
 

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.as_given import untouched
 from pocketrnn_export.intake.call_discovery.asked import Asked
 from pocketrnn_export.intake.convention import Convention
 from pocketrnn_export.intake.user_frames import called_as
 from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
 from pocketrnn_export.module_runs.operations import GIVES_NO_NUMBERS
+from pocketrnn_export.module_runs.untouched import untouched
 from pocketrnn_export.torch_internals import DispatchMode, flattened, place_in_memory
 
 __all__ = ["refuse_weight_beside_its_look_up", "rows_beyond_their_norm"]

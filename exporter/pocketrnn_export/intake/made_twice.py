@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import InputError, PocketRNNError, first_line
-from pocketrnn_export.intake.as_given import names_read, untouched
 from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name import ModuleName
 from pocketrnn_export.intake.own_process import given_apart
 from pocketrnn_export.intake.weights_file import SavedWeights, load_weights
 from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
+from pocketrnn_export.module_runs.untouched import names_read, untouched
 
 __all__ = ["answer_to_a_probe", "check_not_random", "same_answers"]
 

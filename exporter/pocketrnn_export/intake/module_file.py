@@ -32,7 +32,7 @@ from pocketrnn_export.intake.shapes_of_weights import (
 )
 from pocketrnn_export.intake.weights_file import SavedWeights
 from pocketrnn_export.progress import AFTER_AN_ERROR
-from pocketrnn_export.source_code.jupyter_names import as_in_jupyter, with_jupyters_name
+from pocketrnn_export.source_code.jupyter_environment import as_in_jupyter, with_jupyters_name
 from pocketrnn_export.source_code.needed_code import asking_for_their_name, defined_names, needed_statements
 from pocketrnn_export.source_code.notebook import Cell, python_file, read_notebook
 from pocketrnn_export.source_code.statements import Statement, statements_of

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.as_given import untouched
 from pocketrnn_export.intake.call_discovery.asked import Asked
 from pocketrnn_export.intake.convention import Convention
 from pocketrnn_export.intake.user_frames import called_as, frames_of_call
 from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
 from pocketrnn_export.module_runs.kept_attributes import Kept, changed_by
 from pocketrnn_export.module_runs.operations import Operations
+from pocketrnn_export.module_runs.untouched import untouched
 from pocketrnn_export.torch_internals import FunctionMode
 
 __all__ = ["unseen_state"]

@@ -2,7 +2,8 @@
 
 A maximum over all steps of a batch is that of a text's own steps while one of these is above the padding's zero, as it
 is for nearly every drawn text of 70 words. So the program runs on a text beside one of its own length and beside a
-longer one, and the operators are looked at one by one (`two_runs.py`), with what stands after the text as it is.
+longer one, and the operators are looked at one by one (`hidden_differences.py`), with what stands after the text as it
+is.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pocketrnn_export.intake.user_frames import line_of_node
-from pocketrnn_export.proof.two_runs import TEXT, KeptRun, TwoRuns
+from pocketrnn_export.proof.hidden_differences import TEXT, HiddenDifferences, KeptRun
 
 __all__ = ["place_of_padded_steps"]
 
@@ -53,7 +54,7 @@ def place_of_padded_steps(
     few, many = ((n, _MORE) for n in (*_LENGTHS, *asked)), ((n, _MANY_MORE) for n in _LENGTHS[-1:])
     for length, more in (*few, *many):
         pair = _both_runs(program, inputs_of, length, length + more, padding_id)
-        if pair is not None and (node := TwoRuns(program, *pair).told_node(until)) is not None:
+        if pair is not None and (node := HiddenDifferences(program, *pair).first_node(until)) is not None:
             return line_of_node(node) or "a line that is not known"
         if time.process_time() > until:
             break

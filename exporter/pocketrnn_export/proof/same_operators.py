@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.cases import Case
 from pocketrnn_export.comparing.float64_operators import owners_threads
-from pocketrnn_export.intake.as_given import AsGiven, brought_to_float32, precision_of, random_state_kept, untouched
+from pocketrnn_export.intake.as_given import AsGiven, brought_to_float32, precision_of
 from pocketrnn_export.intake.user_frames import users_line
 from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
 from pocketrnn_export.module_runs.function_caches import entries_replaced
 from pocketrnn_export.module_runs.operations import Operations, Program, first_difference, plain_program
+from pocketrnn_export.module_runs.untouched import random_state_kept, untouched
 from pocketrnn_export.torch_internals import methods_replaced, scripted_from
 from pocketrnn_export.tracing.python_semantics.caches import without_cache
 from pocketrnn_export.tracing.python_semantics.users_globals import globals_of

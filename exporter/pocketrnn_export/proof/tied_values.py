@@ -2,7 +2,8 @@
 
 The words of a text that stand twice have equal scores. A value that is taken at their places shows in the answer, and
 then the module is refused (`trace_checks.refuse_ties`); or in a number that a gate holds back from every text that was
-tried. So the program runs with equal values in both orders, and its operators are looked at one by one (`two_runs.py`).
+tried. So the program runs with equal values in both orders, and its operators are looked at one by one
+(`hidden_differences.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from pocketrnn_export.intake.user_frames import line_of_node
 from pocketrnn_export.proof.across_rows import BY_POSITION
-from pocketrnn_export.proof.two_runs import KeptRun, TwoRuns
+from pocketrnn_export.proof.hidden_differences import HiddenDifferences, KeptRun
 from pocketrnn_export.proof.what_of_words import name_of_node
 from pocketrnn_export.tracing.unstable_sort import ORDERS, in_the_other_order
 
@@ -45,7 +46,9 @@ def place_of_tied_values(
         tokens = tokens[:1, torch.arange(steps) // 2].expand(len(tokens), -1).contiguous()
         inputs = (tokens, *(torch.full_like(value, steps) if value.dim() == 1 else value for value in second))
         one, other = KeptRun(program), _OtherOrder(program)
-        if one(inputs) and other(inputs) and TwoRuns(program, one, other).told_node(left_out=_TAKES) is not None:
+        if not (one(inputs) and other(inputs)):
+            continue
+        if HiddenDifferences(program, one, other).first_node(left_out=_TAKES) is not None:
             orders = [node for node in program.graph.nodes if name_of_node(node) in ORDERS]
             return next(filter(None, map(line_of_node, orders)), "a line that is not known")
     return ""

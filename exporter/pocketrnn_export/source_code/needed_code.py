@@ -24,7 +24,7 @@ from pocketrnn.errors import InputError
 from pocketrnn_export.source_code.code_facts import Function, Import, head_of, modules_of_import
 from pocketrnn_export.source_code.files_beside import FilesBeside
 from pocketrnn_export.source_code.harmless_statements import HarmlessStatements
-from pocketrnn_export.source_code.jupyter_names import asks_for_its_name, asks_for_jupyter
+from pocketrnn_export.source_code.jupyter_environment import asks_for_its_name, asks_for_jupyter
 from pocketrnn_export.source_code.notebook import Cell
 from pocketrnn_export.source_code.statements import Statement, bound_by, is_deleted, statements_of, symbols_of
 from pocketrnn_export.source_code.touched_names import Touched, TouchedNames

@@ -31,15 +31,15 @@ from pocketrnn_export.forms.onnx.onnx_trace import (
     converted,
     token_lookups,
 )
-from pocketrnn_export.intake.as_given import untouched
 from pocketrnn_export.intake.exportable import ExportableModule
 from pocketrnn_export.intake.random_draws import drawing_line
 from pocketrnn_export.intake.user_frames import line_of_node
+from pocketrnn_export.module_runs.untouched import untouched
 from pocketrnn_export.proof.asked_module import example_of
 from pocketrnn_export.proof.each_operator import refuse_other_numbers
+from pocketrnn_export.proof.hidden_differences import MOVES
 from pocketrnn_export.proof.pytorch_run import Runnable
 from pocketrnn_export.proof.right_program import right_program
-from pocketrnn_export.proof.two_runs import MOVES
 from pocketrnn_export.proof.what_of_words import name_of_node
 from pocketrnn_export.tracing.session import given_whole
 from pocketrnn_export.tracing.sizes.module_answers import inside

@@ -11,6 +11,7 @@ import onnx
 
 from pocketrnn.bundle.packed_codes import Binary, Unary
 from pocketrnn.errors import ExportError, PocketRNNError, first_line
+from pocketrnn_export.forms.packed_file.folded_step_pairs import fold_step_pairs
 from pocketrnn_export.forms.packed_file.one_text import Observed, evaluated, needed_nodes
 from pocketrnn_export.forms.packed_file.packed_program import BOOL, FLOAT, INT, Program, float_bits
 from pocketrnn_export.forms.packed_file.precision import IN_FLOAT32, MOST_WHOLE, Precision, keeps_whole
@@ -24,7 +25,6 @@ from pocketrnn_export.forms.packed_file.whole_numbers import (
     product,
     total,
 )
-from pocketrnn_export.forms.packed_file.windows import fold_windows
 
 __all__ = ["HANDLERS", "Handler", "Lowering", "handles", "refused"]
 
@@ -118,7 +118,7 @@ class Lowering:
                 raise ExportError(f"The {name.replace('_', ' ')} does not depend on the text.", "Check the module.")
             self.program.outputs.append(output)
         self.program.turns = frozenset(self.graph.size_values.span.turns)
-        fold_windows(self.program)
+        fold_step_pairs(self.program)
         return self.program
 
     def bound(self, name: str) -> Bound:

@@ -159,10 +159,10 @@ def _step(layer: RecurrentLayer, x: Tensor, states: Sequence[Tensor]) -> list[Te
     if layer.mode in _FUNCTIONS:
         return [_FUNCTIONS[layer.mode](given + kept)]
     if layer.mode == "LSTM":
-        i, o, f = (given + kept)[:, : 3 * hidden].sigmoid().split(hidden, dim=1)
+        i, o, f = torch.split((given + kept)[:, : 3 * hidden].sigmoid(), hidden, dim=1)
         c = f * states[1] + i * (given + kept)[:, 3 * hidden :].tanh()
         return [o * c.tanh(), c]
-    z, r = (given + kept)[:, : 2 * hidden].sigmoid().split(hidden, dim=1)
+    z, r = torch.split((given + kept)[:, : 2 * hidden].sigmoid(), hidden, dim=1)
     new = slice(2 * hidden, None)
     reset = r * kept[:, new] if layer.mode == "GRU" else (r * h) @ layer.r[0, new].t() + layer.b[1, new]
     return [(1 - z) * (given[:, new] + reset).tanh() + z * h]

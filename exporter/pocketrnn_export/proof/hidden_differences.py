@@ -1,4 +1,4 @@
-"""Two runs of a program on one text, beside each other: where they differ for some text, though not for this one.
+"""The first operator that gives the same numbers in two runs of a text, and would give other ones for another text.
 
 Both give an operator's result the same numbers, where another was given others. A gate that is 0 for nearly every text
 hides that, or a maximum that is elsewhere. So the operator runs alone, on other numbers in place of those that are the
@@ -23,7 +23,7 @@ from pocketrnn_export.proof.pytorch_run import ValuesOfNodes
 from pocketrnn_export.proof.what_of_words import OfWords, name_of_node, what_of_words
 from pocketrnn_export.torch_internals import expression_of, flattened, folded
 
-__all__ = ["MOVES", "TEXT", "KeptRun", "TwoRuns"]
+__all__ = ["MOVES", "TEXT", "HiddenDifferences", "KeptRun"]
 
 # The text that is looked at, of the two of a batch.
 TEXT: Final = 1
@@ -80,12 +80,12 @@ def _kept(values: Sequence[Any]) -> list[Any]:
     return [value.clone() if isinstance(value, Tensor) else value for value in values]
 
 
-class TwoRuns:
+class HiddenDifferences:
     """Two runs of a program on batches of two texts, of which the second text is looked at. The second run may have a
     wider batch.
 
     Example:
-        >>> TwoRuns(program, alone, beside).told_node()
+        >>> HiddenDifferences(program, alone, beside).first_node()
         amax
     """
 
@@ -97,7 +97,7 @@ class TwoRuns:
         self._answer = next((node for node in self._needed if node.name in answers), None)
         self._generator = torch.Generator().manual_seed(3)
 
-    def told_node(self, until: float = float("inf"), left_out: Collection[str] = ()) -> Node | None:
+    def first_node(self, until: float = float("inf"), left_out: Collection[str] = ()) -> Node | None:
         """The first node whose result differs for some text, though not for this one; that of the answer, where that
         differs for this one; None where there is none.
 

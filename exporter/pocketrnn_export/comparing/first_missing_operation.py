@@ -1,4 +1,4 @@
-"""Where a graph departs from its module: the first operation of forward whose numbers the graph does not have.
+"""The first operation of forward whose result the graph does not have.
 
 The module runs in double precision, and every tensor that it makes is looked for among the graph's values: the same
 numbers, in whatever shape and order. From the answer back, along what the graph has not, the first operation is found

@@ -1,4 +1,4 @@
-"""Windows of two steps in a packed program: the layer behind one reads the steps, and no copies of them."""
+"""A layer whose input joins each step with the one beside it reads the steps in place: no joined copy is made."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pocketrnn.bundle.packed_codes import Layer
 from pocketrnn_export.forms.packed_file.packed_program import FLOAT, NONE, Op, Program
 
-__all__ = ["fold_windows"]
+__all__ = ["fold_step_pairs"]
 
 Places = npt.NDArray[np.int64]
 # Sizes are sums of a multiple of the tokens and a number, so that what holds for these holds for all.
@@ -36,7 +36,7 @@ class _Window(NamedTuple):
     before: int
 
 
-def fold_windows(program: Program) -> None:
+def fold_step_pairs(program: Program) -> None:
     """Let layers that forget read the steps of a value, with weights of their own for the step before each, where they
     read them beside each other: torch.cat([x, shifted], 2), however the shifted ones were made.
 
@@ -44,7 +44,7 @@ def fold_windows(program: Program) -> None:
         program: with its outputs, not finished yet; what is not read any more is left out.
 
     Example:
-        >>> fold_windows(program)
+        >>> fold_step_pairs(program)
         >>> [op.name for op in program.ops]
         ['lookup', 'recurrent', 'reduce', 'linear']
     """

@@ -1,4 +1,4 @@
-"""The line of a module's code at which it goes another way for some inputs than for others."""
+"""The line of a module's code where some inputs take another branch than the others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pocketrnn_export.intake.user_frames import is_installed_file, is_users_file
 from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
 from pocketrnn_export.module_runs.whole_copy import copied_again
 
-__all__ = ["parting_line"]
+__all__ = ["branching_line"]
 
 Inputs = tuple[Tensor, ...]
 # A step of a function from one instruction to the next, with the line of the first.
@@ -23,7 +23,7 @@ _Way = dict[tuple[CodeType, int, int], str]
 _BEGIN: Final = -1
 
 
-def parting_line(module: nn.Module, odd: Inputs, others: Sequence[Inputs]) -> str:
+def branching_line(module: nn.Module, odd: Inputs, others: Sequence[Inputs]) -> str:
     """Find the line after which forward does for some inputs what it does for none of the others.
 
     Args:
@@ -35,7 +35,7 @@ def parting_line(module: nn.Module, odd: Inputs, others: Sequence[Inputs]) -> st
         the line, as an error shows it: that which decides, where two ways part. Empty where there is one way only.
 
     Example:
-        >>> parting_line(module, (torch.zeros(1, 77, dtype=torch.int64),), [(torch.zeros(1, 7, dtype=torch.int64),)])
+        >>> branching_line(module, (torch.zeros(1, 77, dtype=torch.int64),), [(torch.zeros(1, 7, dtype=torch.int64),)])
         'model.py:12: `if n is SPECIAL:`'
     """
     own, ways = _way(module, odd), [_way(module, other) for other in others]
