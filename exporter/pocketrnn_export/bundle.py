@@ -19,11 +19,18 @@ from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import EXTERNAL, AnyTextRules, TextEncoder, TextRules
 from pocketrnn.text.pretokenized import Text, Tokenizer
-from pocketrnn.text.text_input import TextInput
+from pocketrnn.text.text_input import PairInput, TextInput
 from pocketrnn.verdicts import LOGGER, TEXT_RULES, TextVerdict, graph_sentence, text_verdict
 from pocketrnn_export.bundle_proof import ProofPlan, proof_cases, refuse_mixed_texts, texts_within
 from pocketrnn_export.bundle_writer import versions, write_bundle
-from pocketrnn_export.comparing.cases import MADE_TEXTS, Case, made_texts, text_cases, texts_for_proof
+from pocketrnn_export.comparing.cases import (
+    MADE_TEXTS,
+    Case,
+    made_texts,
+    pairs_for_proof,
+    text_cases,
+    texts_for_proof,
+)
 from pocketrnn_export.decoded_labels import with_crf
 from pocketrnn_export.description import Description, LabelsOf, checked_labels, checked_name, text_output
 from pocketrnn_export.diagnose.faulty_rules import without_faulty_rules
@@ -50,6 +57,7 @@ from pocketrnn_export.numbers.number_arguments import (
 )
 from pocketrnn_export.numbers.number_export import export_numbers_of
 from pocketrnn_export.one_export import Wanted, check_wanted, one_export_at_a_time, or_one_text, told_in_a_sentence
+from pocketrnn_export.pair_arguments import refuse_beside_pairs, texts_of_pairs
 from pocketrnn_export.progress import told_on_stderr
 from pocketrnn_export.proof.asked_ids import asked_ids
 from pocketrnn_export.proof.chosen_cases import ASKED_IDS, noted_sizes, widths_of
@@ -79,12 +87,13 @@ def export(
     *,
     labels: Sequence[str],
     labels_of: LabelsOf = "texts",
+    two_texts: bool = False,
     crf: bool = True,
     vocabulary: VocabularySource | None = None,
     tokenizer: str | os.PathLike[str] | Tokenizer | None = None,
     rules: AnyTextRules | Subwords | None = None,
     example_ids: Iterable[OwnersPair] = (),
-    example_texts: Sequence[Text] = (),
+    example_texts: Sequence[Text | tuple[str, str]] = (),
     torchscript: bool | None = None,
     edge: bool = False,
     **common: Unpack[CommonArguments],
@@ -106,7 +115,7 @@ def export(
     input: TextInput,
     output: LabelOutput | TagOutput,
     example_ids: Iterable[OwnersPair] = (),
-    example_texts: Sequence[Text] = (),
+    example_texts: Sequence[Text | tuple[str, str]] = (),
     torchscript: bool | None = None,
     edge: bool = False,
     **common: Unpack[DescribedArguments],
@@ -130,6 +139,7 @@ def export(
     output: Output | None = None,
     labels: Sequence[str] | None = None,
     labels_of: LabelsOf = "texts",
+    two_texts: bool = False,
     crf: bool = True,
     vocabulary: VocabularySource | None = None,
     tokenizer: str | os.PathLike[str] | Tokenizer | None = None,
@@ -142,7 +152,7 @@ def export(
     one_text: bool = False,
     multi_label: bool = False,
     thresholds: Sequence[float] | None = None,
-    example_texts: Sequence[Text] = (),
+    example_texts: Sequence[Text | tuple[str, str]] = (),
     examples: bool = True,
     name: str | None = None,
     torchscript: bool | None = None,
@@ -175,6 +185,8 @@ def export(
         labels: the classes, in the order of the logits. Always needed, but for a module of numbers that gives values.
         labels_of: `texts`, or `tokens` for a module that gives the numbers of the labels for each token, as a tagger
             does: [batch, sequence, labels], also with the sequence first or flattened (docs/tags.md).
+        two_texts: whether forward takes two texts, such as a premise and a hypothesis, with or without the lengths of
+            each (docs/pairs.md). A pair is then given in the order of forward's inputs; the rules are of both texts.
         crf: whether a CRF that such a module has decodes its labels. With False each token has its likeliest label.
         vocabulary: the tokens in the order of their ids, or whatever else `read_vocabulary` takes: a token -> id map, a
             torchtext Vocab, or the path of a file that holds one of these. None where the tokenizer holds it.
@@ -195,7 +207,8 @@ def export(
         lengths: whether forward is given lengths; by default that is found out.
         call: how the module is called, where that is not found out: a line of Python, such as
             `"module(tokens.t(), lengths)[0]"`, or a function of (module, tokens int64 [batch, sequence], lengths int64
-            [batch]), that gives [batch, classes].
+            [batch]), that gives [batch, classes]. With `two_texts` a line over `first`, `second`, `first_lengths`
+            and `second_lengths`, or a function of the module and these.
         gives: whether the module gives `logits` or `probabilities`; by default its numbers decide (docs/modules.md).
             The conclusion is told, and kept in the bundle's provenance.
         one_text: ask the module one text at a time, though it takes a batch: for one that mixes the texts of a batch.
@@ -205,8 +218,9 @@ def export(
         thresholds: for each label the probability from which it is given, such as validation chose it; the bundle
             keeps them, and `predict_labels` and `pocketrnn classify` use them. Where one label is right, the likeliest
             is given from its threshold on, else none.
-        example_texts: real texts for the proof; lists of tokens, where the tokenizer is `external` and no function. The
-            first of them become golden examples. Without any, texts are made of the vocabulary's words.
+        example_texts: real texts for the proof; lists of tokens, where the tokenizer is `external` and no function;
+            tuples of two, with `two_texts`. The first of them become golden examples. Without any, texts are made of
+            the vocabulary's words.
         examples: whether given texts become golden examples, which whoever has the bundle can read. With False they
             serve the proof only, and the golden examples are made of the vocabulary's words.
         name: what the classifier is called; by default the folder's name, without an end such as `.bundle`.
@@ -249,10 +263,11 @@ def export(
     if input is not None or output is not None:
         shortly = {"labels": labels, "vocabulary": vocabulary, "tokenizer": tokenizer, "rules": rules,
                    "channels": channels, "multi_label": multi_label, "thresholds": thresholds,
-                   "labels_of": None if labels_of == "texts" else labels_of, **numbers}  # fmt: skip
+                   "labels_of": None if labels_of == "texts" else labels_of, "two_texts": two_texts or None,
+                   **numbers}  # fmt: skip
         refuse_short_form(shortly, input, output)
     if isinstance(input, TextInput):
-        rules, vocabulary = input.rules, input.vocabulary
+        rules, vocabulary, two_texts = input.rules, input.vocabulary, input.pairs
     priors = NO_PRIORS if output is None else output.priors
     if isinstance(output, LabelOutput):
         labels, thresholds = output.labels, output.thresholds
@@ -260,11 +275,12 @@ def export(
     if isinstance(output, TagOutput):
         labels, labels_of = output.labels, "tokens"
     name = name if name is not None else name_of(path)
-    wanted = Wanted(lengths, call, gives, one_text, examples, streaming, tolerance, report, crf)
+    wanted = Wanted(lengths, call, gives, one_text, examples, streaming, tolerance, report, crf, two_texts)
     if isinstance(input, NumberInput) or channels is not None or numbers:
         of_texts = {"vocabulary": vocabulary, "tokenizer": tokenizer, "rules": rules, "example_ids": example_ids,
                     "example_texts": example_texts, "torchscript": torchscript, "edge": edge,
-                    "labels_of": None if labels_of == "texts" else labels_of, "crf": not crf}  # fmt: skip
+                    "labels_of": None if labels_of == "texts" else labels_of, "crf": not crf,
+                    "two_texts": two_texts or None}  # fmt: skip
         stated = input if isinstance(input, NumberInput) else None
         refuse_arguments_of_texts(of_texts, channels if stated is None else stated.channels, numbers)
         if isinstance(output, ValueOutput):
@@ -284,19 +300,25 @@ def export(
     check_free(path, force=force, made_by=CLASSIFIER_JSON)
     text, pairs = read_text_arguments(vocabulary, tokenizer, rules), checked_pairs(example_ids)
     answers = answers_in_words(pairs, checked_labels(labels))
-    chosen = chosen_rules(text.vocabulary, text.rules, text.tokenizer, pairs_of(pairs), example_texts)
+    each_text = texts_of_pairs(example_texts) if two_texts else example_texts
+    chosen = chosen_rules(text.vocabulary, text.rules, text.tokenizer, pairs_of(pairs), each_text)
     description = Description(
         checked_name(name),
-        TextInput(chosen, text.vocabulary.tokens),
+        (PairInput if two_texts else TextInput)(chosen, text.vocabulary.tokens),
         text_output(labels, labels_of, thresholds, priors, multi_label=multi_label),
         {**(provenance or {}), "versions": versions()},
     )
     _refuse_tokens_alone(chosen, pairs)
-    verdict = _text_verdict(description, text, pairs, example_texts)
+    verdict = _text_verdict(description, text, pairs, each_text)
     description = description.noting({TEXT_RULES: verdict.document})
     check_wanted(wanted)
     if description.output.of_tokens:
         _refuse_for_tokens(chosen, pairs, streaming=streaming, edge=edge)
+    if two_texts:
+        refuse_beside_pairs(
+            description, pairs, torchscript=torchscript is True, streaming=streaming, edge=edge, one_text=one_text
+        )
+        torchscript = False
     kinds = _wanted(module, chosen, torchscript=torchscript, streaming=streaming, edge=edge)
     description, given, texts = _texts_of_proof(description, text.tokenizer, pairs, example_texts, examples=examples)
     make = functools.partial(
@@ -314,8 +336,8 @@ def _exported(
     description: Description,
     wanted: Wanted,
     kinds: Sequence[FormKind],
-    given: Sequence[str],
-    texts: Sequence[str],
+    given: Sequence[Any],
+    texts: Sequence[Any],
     answers: Sequence[tuple[OwnersText, Answer]],
     *,
     compared: bool,
@@ -362,8 +384,8 @@ def _asked_ids(forms: Sequence[Form], ids: int) -> tuple[int, ...]:
 def _closed_values(forms: Sequence[Form], cases: Mapping[str, Sequence[Case]]) -> tuple[str, ...]:
     """A sentence on each value of the traced program that no text of the proof changes."""
     for form in forms:
-        if form.program is not None:
-            return notes_of_closed_values(form.program, cases, one_row=form.one_row)
+        if form.program is not None and isinstance(form.entry, Graph):
+            return notes_of_closed_values(form.program, cases, form.entry.inputs, one_row=form.one_row)
     return ()
 
 
@@ -371,12 +393,15 @@ def _texts_of_proof(
     description: Description,
     tokenizer: str | Tokenizer | None,
     pairs: Sequence[OwnersText],
-    example_texts: Sequence[Text],
+    example_texts: Sequence[Any],
     *,
     examples: bool,
-) -> tuple[Description, list[str], list[str]]:
+) -> tuple[Description, list[Any], list[Any]]:
     """The description with the ids of texts that only the owner's code can split; the given texts; and all texts."""
     rules, vocabulary = description.text.rules, description.text.vocabulary
+    if description.text.pairs:
+        given_pairs = [tuple(pair) for pair in example_texts]
+        return description, given_pairs, pairs_for_proof(given_pairs, vocabulary, rules, made_too=not examples)
     if rules.tokenizer != EXTERNAL:
         texts: Any = example_texts or [one.text for one in pairs]
         return description, texts, texts_for_proof(texts, vocabulary, rules, made_too=not examples)
@@ -492,6 +517,7 @@ def _asking(module: nn.Module, description: Description, wanted: Wanted) -> Call
         classes=len(description.output.labels),
         multi_label=description.output.activation == "sigmoid",
         of_tokens=description.output.of_tokens,
+        two_texts=wanted.two_texts,
         call=wanted.call,
         gives=wanted.gives,
         widths=widths_of(description.text.rules),
@@ -579,11 +605,11 @@ def _prepared_and_made(
             prepared, forms = tried, _make_forms(kinds, tried, description)
         return prepared, forms
 
-    return or_one_text(prepared, make_forms, ask, batches_only=EDGE in kinds)
+    return or_one_text(prepared, make_forms, ask, batches_only=EDGE in kinds or prepared.two_texts)
 
 
 def _with_padding_measured(
-    prepared: ExportableModule, graph: Graph, description: Description, texts: Sequence[str]
+    prepared: ExportableModule, graph: Graph, description: Description, texts: Sequence[Any]
 ) -> Description:
     """Log what padding does to the module's answers, and keep it in the provenance; nothing where it does nothing."""
     rules, encoder = description.text.rules, description.encoder()
@@ -606,7 +632,7 @@ def _with_padding_measured(
     )
     if effect is None or not effect.tells:
         return description
-    advice = "" if prepared.takes_lengths or prepared.widths.least > 1 else (
+    advice = "" if prepared.takes_lengths or prepared.widths.least > 1 or prepared.two_texts else (
         ". If your pipeline pads texts to one width, say so in the rules: min_width, max_width and pad_side "
         "(docs/text-rules.md)"
     )  # fmt: skip
@@ -677,15 +703,15 @@ def _make_forms(kinds: Iterable[FormKind], prepared: ExportableModule, descripti
 
 
 def _texts_for(
-    limits: Limits | None, texts: Sequence[str], description: Description, private: frozenset[str]
-) -> list[str]:
+    limits: Limits | None, texts: Sequence[Any], description: Description, private: frozenset[Any]
+) -> list[Any]:
     """The texts that the module takes, for the proof; among them one that may be shown.
 
     Raises:
         ExportError: there is none.
     """
     inside = texts_within(limits, texts, description)
-    if private.issuperset(inside) and description.text.rules.tokenizer != EXTERNAL:
+    if private.issuperset(inside) and description.text.rules.tokenizer != EXTERNAL and not description.text.pairs:
         # Texts with as many words as the module needs, where the texts made for every module have fewer.
         least = max(1, (limits and limits.min_tokens) or 1)
         inside += texts_within(

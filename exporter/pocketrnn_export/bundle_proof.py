@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pocketrnn.bundle.manifest import Comparison, Graph, Limits, Parity
-from pocketrnn.errors import ParityError
+from pocketrnn.errors import ExportError, ParityError
 from pocketrnn.text import AnyTextRules
 from pocketrnn_export.comparing.cases import Case, bound_cases
 from pocketrnn_export.comparing.comparing import Compared, Reference, compare, run_of
@@ -73,7 +73,8 @@ class ProofPlan:
     Attributes:
         reference: every form is compared with it.
         cases: by kind of inputs. The cases of the texts are added.
-        texts: also answered by the runtime, from the written bundle. The golden examples are taken from them.
+        texts: also answered by the runtime, from the written bundle; strings, or pairs of these. The golden examples
+            are taken from them.
         private: those of the texts that become no golden example.
         rows_alone: whether no row's answer depends on the other rows of a case, nor on its padding.
         tolerance: as for `comparing.verdict.passes`.
@@ -88,8 +89,8 @@ class ProofPlan:
 
     reference: Reference
     cases: Mapping[str, Sequence[Case]]
-    texts: Sequence[str]
-    private: frozenset[str] = frozenset()
+    texts: Sequence[Any]
+    private: frozenset[Any] = frozenset()
     rows_alone: bool = True
     tolerance: float | None = None
     report: str | Path | None = None
@@ -105,8 +106,8 @@ class ProofPlan:
         prepared: ExportableModule,
         cases: Mapping[str, Sequence[Case]],
         *,
-        texts: Sequence[str] = (),
-        private: frozenset[str] = frozenset(),
+        texts: Sequence[Any] = (),
+        private: frozenset[Any] = frozenset(),
         tolerance: float | None = None,
         report: str | Path | None = None,
         rows: NDArray[np.float32] | None = None,
@@ -167,7 +168,13 @@ def refuse_mixed_texts(
         run = run_of(copied_again(prepared.reference), takes_lengths=prepared.takes_lengths)
         usual = [i for i in range(ids) if i != padding_id and i not in prepared.alone]
         ragged = prepared.padding
-        check_beside_others(run, usual or [0], padding_id, limits, ragged=ragged, bounds=bounds, numbers=numbers)
+        try:
+            check_beside_others(run, usual or [0], padding_id, limits, ragged=ragged, bounds=bounds, numbers=numbers)
+        except ExportError as error:
+            if not prepared.two_texts:
+                raise
+            advice = "Let a pair's answer depend on its own tokens only, and on no size of its batch."
+            raise ExportError(error.problem, advice) from error
     prepared.check_neighbours(bound_cases(bounds, ids, padding_id, ragged=False))
 
 
@@ -205,10 +212,11 @@ def proof_cases(
         loud=loud,
         tried=tried,
         phrase=phrase,
+        two_texts=prepared.two_texts,
     )
 
 
-def texts_within(limits: Limits | None, texts: Sequence[str], description: Description) -> list[str]:
+def texts_within(limits: Limits | None, texts: Sequence[Any], description: Description) -> list[Any]:
     """Those of the texts that a graph of such limits takes.
 
     Example:

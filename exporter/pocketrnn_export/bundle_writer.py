@@ -128,7 +128,7 @@ def _entries(forms: Iterable[Form]) -> dict[str, Any]:
 
 
 def golden_examples(
-    texts: Sequence[str],
+    texts: Sequence[Any],
     cases: Sequence[Case],
     logits: Sequence[Logits],
     private: Container[str] = (),

@@ -188,6 +188,7 @@ def check_words(words: int, vocabulary_size: int) -> None:
 
 def _check(manifest: Manifest, storage: Storage, data: LabelledTexts | None, max_loss: float | None) -> None:
     rules = manifest.text.rules
+    manifest.check_one_text("what is lost is measured with classifiers of")
     if manifest.output.of_tokens:
         raise InputError(
             f"{manifest.name} gives a label for each token, and what is lost is measured by the labels of texts.",
@@ -270,7 +271,7 @@ def _write_small(folder: Path, manifest: Manifest, storage: Storage, path: Path)
         steps = quantized(manifests.checked_bytes(folder / stream.file, stream.sha256), storage, metadata)
         forms.append(step_form(steps.content, stream))
     texts = list(description.known) or texts_for_proof(
-        [e.text for e in manifest.texts], description.text.vocabulary, manifest.text.rules
+        [e.shown for e in manifest.texts], description.text.vocabulary, manifest.text.rules
     )
     texts = texts_within(graph.limits, texts, description)
     if not texts:

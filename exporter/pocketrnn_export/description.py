@@ -52,7 +52,7 @@ class Description:
     def of(cls, manifest: Manifest) -> Description:
         """The description in a bundle's manifest."""
         external = isinstance(manifest.input, TextInput) and manifest.input.rules.tokenizer == EXTERNAL
-        known = {example.text: example.ids for example in manifest.texts} if external else {}
+        known = {example.shown: example.ids for example in manifest.texts} if external else {}
         return cls(manifest.name, manifest.input, manifest.output, manifest.provenance, known)
 
     @property
@@ -95,11 +95,9 @@ class Description:
         """The encoder from texts to token ids; it takes only the texts in `known` where the owner's code splits
         texts."""
         rules, vocabulary = self.text.rules, self.text.vocabulary
-        return (
-            KnownTexts(rules, vocabulary, self.known) if rules.tokenizer == EXTERNAL else TextEncoder(rules, vocabulary)
-        )
+        return KnownTexts(rules, vocabulary, self.known) if rules.tokenizer == EXTERNAL else self.text.encoder()
 
-    def inputs_for(self, texts: Sequence[str]) -> list[str | list[int]]:
+    def inputs_for(self, texts: Sequence[Any]) -> list[Any]:
         """The inputs to a Classifier for these texts: their ids, where the owner's code splits texts.
 
         Example:

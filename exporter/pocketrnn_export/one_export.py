@@ -43,6 +43,7 @@ class Wanted:
     tolerance: float | None = None
     report: str | Path | None = None
     crf: bool = True
+    two_texts: bool = False
 
 
 @contextlib.contextmanager

@@ -225,6 +225,7 @@ def packable(bundle: str | Path, arithmetic: Arithmetic = "float32") -> tuple[Pa
     if is_packed(folder):
         raise InputError(f"{folder} is packed already.", "Give the bundle that it was made from.")
     manifest = manifests.read(folder)
+    manifest.check_one_text("a packed file takes")
     if isinstance(manifest.input, TextInput):
         check_packable(manifest.input.rules, manifest.name)
     if arithmetic == "int8" and manifest.output.of_tokens:
@@ -423,7 +424,7 @@ def _plan(manifest: Manifest, content: bytes, turns: frozenset[int]) -> ProofPla
         reference, cases, rows = number_proof(manifest, content, turns)
     else:
         reference, description = graph_reference(graph_name(manifest), content), Description.of(manifest)
-        texts = texts_for_proof([example.text for example in manifest.texts], given.vocabulary, given.rules)
+        texts = texts_for_proof([example.shown for example in manifest.texts], given.vocabulary, given.rules)
         texts = texts_within(manifest.graph.limits, texts, description)
         drawn = cases_for_graph(given.rules, manifest.graph, manifest.provenance, turns=turns)
         cases = {**drawn, "texts": text_cases(texts, description.encoder())}

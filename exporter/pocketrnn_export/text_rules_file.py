@@ -52,6 +52,7 @@ def pack_text_rules(bundle: str | Path, path: str | Path, *, force: bool = False
     manifest = manifests.read(folder)
     if not isinstance(manifest.input, TextInput):
         raise InputError(f"{folder.name} takes sequences of numbers, which have no text rules.", "Pack it as a whole.")
+    manifest.check_one_text("a file of text rules is of")
     with told_on_stderr(progress), file_written_whole(Path(path), force=force) as work:
         content = packed_text_rules(manifest)
         _log.info("Comparing its ids with those of the bundle's rules")
@@ -68,7 +69,7 @@ def _compare(manifest: Manifest, content: bytes) -> None:
         raise BundleError(
             f"The engine cannot hold the text rules of {manifest.name}: {error}", "Use the bundle in Python."
         ) from None
-    given = [example.text for example in manifest.texts]
+    given = [example.shown for example in manifest.texts]
     for text in texts_for_proof(given, manifest.text.vocabulary, manifest.text.rules, made_too=True):
         tokens = text.split(" ")
         same = engine.encode_tokens(tokens) == encoder.encode_tokens(tokens)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from pocketrnn.errors import PocketRNNError
     from pocketrnn.numbers.number_input import NumberInput
     from pocketrnn.tags import Span, Tag, Tags, spans_of
-    from pocketrnn.text.text_input import TextInput
+    from pocketrnn.text.text_input import PairInput, TextInput
     from pocketrnn.verification import verify
 
 __version__ = "0.1.0"
@@ -18,6 +18,7 @@ __all__ = [
     "Classifier",
     "LabelOutput",
     "NumberInput",
+    "PairInput",
     "PocketRNNError",
     "Prediction",
     "Span",
@@ -37,6 +38,7 @@ _FROM = {
     "Classifier": "pocketrnn.classifier",
     "LabelOutput": "pocketrnn.bundle.output",
     "NumberInput": "pocketrnn.numbers.number_input",
+    "PairInput": "pocketrnn.text.text_input",
     "PocketRNNError": "pocketrnn.errors",
     "Prediction": "pocketrnn.answers",
     "Span": "pocketrnn.tags",

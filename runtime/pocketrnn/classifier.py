@@ -305,6 +305,7 @@ class Classifier(TrainedEstimator):
         if not isinstance(intake, TextIntake):
             return self._recording_stream(saved, window, hop, 1 if top is None else top)
         intake.check_whole()
+        intake.check_one_text("a stream is")
         if (window, hop, top) != (None, None, None):
             raise InputError(f"{self.name} takes texts, and a text has no windows.", "Leave out window, hop and top.")
         if self._tokenizer is not None:
@@ -351,12 +352,13 @@ class Classifier(TrainedEstimator):
         return self._recording_stream(None, window, hop, top).whole(recording)
 
     def classify(self, given: object, top: int = 1, *, among: Iterable[str] | None = None) -> Prediction:
-        """Classify one text, or one sequence of numbers.
+        """Classify one text, one pair of texts, or one sequence of numbers.
 
         Args:
             given: a text is any string; one without a known token is answered as the empty text is. Or a text that is
-                split already: a list of its tokens, which are looked up, or of all its ids (docs/text-rules.md). A
-                sequence is an array of numbers [time, channels] as the sensor gives them, of a single channel also
+                split already: a list of its tokens, which are looked up, or of all its ids (docs/text-rules.md). A pair
+                is a tuple of two texts, in the order of the module's forward (docs/pairs.md). A sequence is an array of
+                numbers [time, channels] as the sensor gives them, of a single channel also
                 [time]; or lists, a table with a column for each channel, an array of Arrow (docs/numbers.md).
             top: how many labels to give, from 1 to the number of labels.
             among: labels, of which the answer is one; see `among`, which is for many texts.
@@ -404,6 +406,7 @@ class Classifier(TrainedEstimator):
         # Imported only when needed, as the stream is.
         from pocketrnn.explanation import Explainer
 
+        self._texts("predict_proba()").check_one_text("explain() takes")
         ready = self._texts("predict_proba()").ready
         whole = text if isinstance(text, str) and ready.splits else ready.tokens(text)
         return Explainer(self.manifest, self._answers, self.encode, self._logits_of_variants).explained(
@@ -658,6 +661,7 @@ class Classifier(TrainedEstimator):
             (2, 192)
         """
         intake = self._texts("logits()")
+        intake.check_one_text("embed() takes")
         given = intake.chunks(texts, on_error, self._workers.threads)
         work = partial(intake.embeddings, on_error=on_error)
         parts, skipped = [], 0
@@ -695,7 +699,7 @@ class Classifier(TrainedEstimator):
     def __repr__(self) -> str:
         given = self.manifest.input
         what = "values" if self._gives_values else "labels of tokens" if self.manifest.output.of_tokens else "labels"
-        takes = "" if isinstance(given, TextInput) else f"{len(given.channels)} channels, "
+        takes = ("two texts, " * given.pairs) if isinstance(given, TextInput) else f"{len(given.channels)} channels, "
         return f"<Classifier {self.name!r}: {takes}{len(self.labels)} {what}>"
 
 
@@ -739,6 +743,10 @@ def _intake_of(
             from pocketrnn.tag_intake import TagIntake
 
             return TagIntake(manifest, engine, answers, tokenizer)
+        if manifest.input.pairs:
+            from pocketrnn.pair_intake import PairIntake
+
+            return PairIntake(manifest, engine, answers, tokenizer)
         return TextIntake(manifest, engine, answers, tokenizer)
     if tokenizer is not None:
         raise InputError(f"{manifest.name} takes sequences of numbers, not texts.", "Leave tokenizer out.")

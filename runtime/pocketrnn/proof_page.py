@@ -204,7 +204,7 @@ def _here(verified: Verification) -> Iterator[str]:
     yield from _table(
         ("text", "label", "largest difference"),
         (
-            (example.text or "(the empty text)", _labels(manifest, example), f"{difference:.1e}")
+            (example.shown or "(the empty text)", _labels(manifest, example), f"{difference:.1e}")
             for example, difference in zip(manifest.texts, worst, strict=True)
         ),
         2,

@@ -87,13 +87,15 @@ def _card(manifest: Manifest, address: HubAddress, files: list[Path]) -> Iterato
     task = "token-classification" if of_tokens else "text-classification"
     name, labels = _plain(manifest.name), [_plain(label) for label in manifest.labels]
     yield from ("---", "library_name: pocketrnn", f"pipeline_tag: {task}", "---", f"# {name}", "")
-    given = "each token of a text" if of_tokens else "a text"
+    given = "each token of a text" if of_tokens else "two texts" if manifest.of_two_texts else "a text"
+    example = '("a text", "another text")' if manifest.of_two_texts else '"a text"'
+    on_a_line = '"a text" "another text"' if manifest.of_two_texts else '"a text"'
     more = f" and {len(labels) - _SHOWN_LABELS} more" if len(labels) > _SHOWN_LABELS else ""
     several = "any number of" if manifest.output.activation == "sigmoid" else "one of"
     yield f"Gives {given} {several} {len(labels)} labels: {', '.join(labels[:_SHOWN_LABELS])}{more}."
-    yield from ("", "```console", f'$ pocketrnn classify -b {address} "a text"', "```", "")
+    yield from ("", "```console", f"$ pocketrnn classify -b {address} {on_a_line}", "```", "")
     yield from ("```python", "from pocketrnn import Classifier", "", f'classifier = Classifier.load("{address}")')
-    yield from (f'print(classifier.{"tag" if of_tokens else "classify"}("a text"))', "```", "")
+    yield from (f"print(classifier.{'tag' if of_tokens else 'classify'}({example}))", "```", "")
     size = sum(path.stat().st_size for path in files)
     yield f"{len(manifest.text.vocabulary):,} tokens, {size:,} bytes. It is answered without PyTorch."
     yield from ("", "## Proof", "", f"- Graph: {_plain(graph_sentence(manifest))}")

@@ -104,6 +104,7 @@ def _files(folder: Path) -> dict[str, bytes]:
     manifest = manifests.read(folder)
     if not isinstance(manifest.input, TextInput):
         raise BundleError(f"{folder} takes sequences of numbers, not texts.", manifests.TAKES_NUMBERS)
+    manifest.check_one_text("a column holds")
     graph = manifests.checked_bytes(folder / manifest.graph.file, manifest.graph.sha256)
     return {manifests.CLASSIFIER_JSON: (folder / manifests.CLASSIFIER_JSON).read_bytes(), manifest.graph.file: graph}
 

@@ -62,6 +62,16 @@ class TextIntake:
             InputError: they are.
         """
 
+    def check_one_text(self, what: str) -> None:
+        """Refuse what is asked of one text, where each answer is to two; here it is to one.
+
+        Args:
+            what: what is asked, as the subject of a sentence: `explain() takes`.
+
+        Raises:
+            InputError: it is to two.
+        """
+
     def logits_of_one(self, text: object) -> list[float]:
         """The logits of one text.
 

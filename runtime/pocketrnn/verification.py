@@ -193,9 +193,9 @@ def _answered(classifier: Classifier) -> tuple[dict[str, NDArray[np.float32]], l
 
     answers = {_ALONE: np.concatenate([logits([one]) for one in given]), _TOGETHER: logits(given)}
     if manifest.texts and manifest.stream is not None:
-        answers["each as a stream"] = streamed_logits(classifier, [example.text for example in manifest.texts])
+        answers["each as a stream"] = streamed_logits(classifier, [str(example.text) for example in manifest.texts])
     return answers, [
-        f"{example.text[:40]!r} becomes other token ids"
+        f"{example.shown[:40]!r} becomes other token ids"
         for one, example in zip(given, manifest.texts, strict=False)
         if classifier.encode(one) != list(example.ids)
     ]
@@ -212,6 +212,6 @@ def _faults(manifest: Manifest, golden: NDArray[np.float64], logits: NDArray[np.
         if other or not difference <= manifest.parity.tolerance:
             label = f", the label {manifest.labels[now]}, not {manifest.labels[was]}" if other else ""
             example = examples[number]
-            called = repr(manifest.texts[example].text[:40]) if manifest.texts else f"number {example + 1}"
+            called = repr(manifest.texts[example].shown[:40]) if manifest.texts else f"number {example + 1}"
             faults.append(f"{called}, {how}, differs by {difference:.2g}{label}")
     return faults

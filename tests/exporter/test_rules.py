@@ -45,7 +45,7 @@ class Traced:
             str(expression_of(self.tokens.shape[0])): "batch",
             str(expression_of(self.tokens.shape[1])): "tokens",
         }
-        self.session.width = self.tokens.shape[1]
+        self.session.widths = (self.tokens.shape[1],)
         self.session.branch = next(iter(self.session.branches), None)
         self.session.facts.note(self.lengths, lengths="given", whole=True)
 

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -30,8 +31,9 @@ from pocketrnn.bundle.manifest import (
     to_bytes,
 )
 from pocketrnn.bundle.output import LabelOutput, TagOutput, output_of
-from pocketrnn.text import TextEncoder, TextRules
-from pocketrnn.text.text_input import TextInput
+from pocketrnn.text import TextRules
+from pocketrnn.text.pairs import PAIR_INPUTS
+from pocketrnn.text.text_input import PairInput, TextInput
 
 Floats = NDArray[np.float32]
 
@@ -148,6 +150,39 @@ def graph(
     return made
 
 
+def pair_graph(model: Weights, *, lengths: bool, metadata: dict[str, str]) -> onnx.ModelProto:
+    """`model` on two texts: the logits of the first, less twice those of the second."""
+    made = graph(model, lengths=lengths, metadata=metadata)
+    initializers = {tensor.name for tensor in made.graph.initializer}
+    nodes, inputs = list(made.graph.node), list(made.graph.input)
+    for node in nodes:
+        again = made.graph.node.add()
+        again.CopyFrom(node)
+        for names in (again.input, again.output):
+            names[:] = [name if not name or name in initializers else f"second_{name}" for name in names]
+    del made.graph.input[:]
+    for value in (inputs[0], inputs[0], *inputs[1:], *inputs[1:]):
+        made.graph.input.add().CopyFrom(value)
+    for value in made.graph.input[1::2] if lengths else made.graph.input[1:]:
+        value.name = f"second_{value.name}"
+    made.graph.input[1].type.tensor_type.shape.dim[1].dim_param = "second_sequence"
+    nodes[-1].output[0] = "first_logits"
+    made.graph.initializer.append(numpy_helper.from_array(np.array(-2, np.float32), "twice"))
+    made.graph.node.extend([
+        helper.make_node("Mul", ["second_logits", "twice"], ["taken_off"]),
+        helper.make_node("Add", ["first_logits", "taken_off"], ["logits"]),
+    ])  # fmt: skip
+    onnx.checker.check_model(made)
+    return made
+
+
+def pair_logits(model: Weights, ids: Sequence[int]) -> Floats:
+    """The logits of two texts, whose ids have a mark between."""
+    mark = next(i for i, token in enumerate(ids) if token < 0)
+    found: Floats = reference_logits(model, ids[:mark]) - 2 * reference_logits(model, ids[mark + 1 :])
+    return found
+
+
 def step_graph(model: Weights, metadata: dict[str, str]) -> onnx.ModelProto:
     """`model` reading on: tokens [batch, sequence] and state [batch, 2 * hidden] -> logits and new_state."""
     size = model.hidden
@@ -192,6 +227,10 @@ def _golden_of_tokens(model: Weights, ids: Sequence[int]) -> tuple[tuple[float, 
     return tuple(_golden(model, ids[: i + 1]) for i in range(len(ids)))
 
 
+def _golden_of_pair(model: Weights, ids: Sequence[int]) -> tuple[float, ...]:
+    return tuple(map(float, pair_logits(model, ids)))
+
+
 def make(
     folder: Path,
     *,
@@ -204,8 +243,9 @@ def make(
     torchscript: bool = True,
     stream: bool = False,
     of_tokens: bool = False,
+    two_texts: bool = False,
     limits: Limits | None = None,
-    texts: Sequence[str] = TEXTS,
+    texts: Sequence[str] | Sequence[tuple[str, str]] = TEXTS,
     embedding: int = 5,
     hidden: int = 4,
     change_graph: Callable[[onnx.ModelProto], None] | None = None,
@@ -213,7 +253,7 @@ def make(
 ) -> Path:
     """Write a bundle whose parts fit, but for what `change_graph` and `change` do before the digests are made."""
     rules = rules or TextRules()
-    given = TextInput(rules, tuple(vocabulary))
+    given = (PairInput if two_texts else TextInput)(rules, tuple(vocabulary))
     model = weights(len(vocabulary), embedding=embedding, hidden=hidden, classes=len(labels))
     metadata = {
         "pocketrnn.name": name,
@@ -221,13 +261,17 @@ def make(
         "pocketrnn.version": "1",
         **digest_entry(tuple(labels), given),
     }
-    proto = graph(model, lengths=lengths, metadata=metadata, of_tokens=of_tokens)
+    if two_texts:
+        proto = pair_graph(model, lengths=lengths, metadata=metadata)
+    else:
+        proto = graph(model, lengths=lengths, metadata=metadata, of_tokens=of_tokens)
     if change_graph is not None:
         change_graph(proto)
     content = proto.SerializeToString()
     steps = step_graph(model, metadata).SerializeToString()
-    encoder = TextEncoder(rules, vocabulary)
-    encoded = [(text, encoder.encode(text)) for text in texts]
+    encoder: Any = given.encoder()
+    encoded: list[tuple[Any, list[int]]] = [(text, encoder.encode(text)) for text in texts]
+    golden = _golden_of_pair if two_texts else _golden_of_tokens if of_tokens else _golden
     manifest = Manifest(
         name=name,
         input=given,
@@ -236,7 +280,7 @@ def make(
             file="model.onnx",
             sha256=hashlib.sha256(content).hexdigest(),
             opset=17,
-            inputs=("tokens", "lengths") if lengths else ("tokens",),
+            inputs=PAIR_INPUTS[lengths] if two_texts else ("tokens", "lengths") if lengths else ("tokens",),
             padding=lengths if padding is None else padding,
             embedding_rows=len(vocabulary),
             limits=limits,
@@ -245,10 +289,7 @@ def make(
         if torchscript
         else None,
         stream=StepGraph("model.step.onnx", hashlib.sha256(steps).hexdigest(), 2 * hidden) if stream else None,
-        examples=tuple(
-            Example(text, tuple(ids), _golden(model, ids) if not of_tokens else _golden_of_tokens(model, ids))
-            for text, ids in encoded
-        ),
+        examples=tuple(Example(text, tuple(ids), golden(model, ids)) for text, ids in encoded),
         parity=Parity(1e-5, (Comparison("numpy", "ONNX", "golden examples", 1, max(1, len(texts)), 1e-7, 0),)),
         provenance={"data": {"name": "made up", "licence": "none"}, "versions": {"onnx": onnx.__version__}},
     )

@@ -65,6 +65,7 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
             "multi_label",
             "labels_of",
             "no_crf",
+            "two_texts",
         ),
         "The files to write": (
             "streaming",
@@ -127,6 +128,8 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 @click.option("--labels-of", type=click.Choice(["texts", "tokens"]),
               help="tokens: a module file gives the numbers of the labels for each token, as a tagger does.  "
               "[default: texts]")  # fmt: skip
+@click.option("--two-texts", is_flag=True,
+              help="A module file takes two texts, such as a premise and a hypothesis.")  # fmt: skip
 @click.option("--no-crf", is_flag=True, help="Give each token its likeliest label, though the module has a CRF.")
 @click.option("--call", type=Text(), metavar="LINE",
               help='How a module is called, if that is not found out: "module(tokens.t(), lengths)[0]", or the name of '
@@ -138,7 +141,10 @@ _TOKENIZERS: Final = ("basic_english", "whitespace", "characters", "external")
 @click.option("--name", type=Text(), metavar="TEXT",
               help="The classifier's name.  [default: the checkpoint's or the output's name]")  # fmt: skip
 @click.option(
-    "--texts", type=click.Path(path_type=Path), metavar="FILE", help="A UTF-8 file of texts for the proof, one a line."
+    "--texts",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A UTF-8 file of texts for the proof, one a line; with --two-texts two a line, with a tab between.",
 )
 @click.option(
     "--no-examples",
@@ -261,7 +267,8 @@ def _check_options_of_texts(
         if getattr(numbers, name) is not None:
             raise click.UsageError(f"--{name.replace('_', '-')} is of numbers, and {source} takes texts.")
     if options["texts"] is not None:
-        description["example_texts"] = lines_of_file(options["texts"])
+        lines = lines_of_file(options["texts"])
+        description["example_texts"] = _pairs_of_lines(lines, options["texts"]) if options["two_texts"] else lines
     if options["profile"] == "packed":
         check_packable(getattr(description["rules"], "rules", description["rules"]), source)
 
@@ -274,6 +281,21 @@ def _check_what_is_measured(options: dict[str, Any]) -> None:
     changes = options["compress"] or options["arithmetic"] == "int8"
     if not changes and (options["data"], options["max_loss"]) != (None, None):
         raise click.UsageError("--data and --max-loss measure what is lost: they need --compress or --arithmetic int8.")
+
+
+def _pairs_of_lines(lines: Sequence[str], file: Path) -> list[tuple[str, str]]:
+    """Lines of a file as pairs of texts, with a tab between the two.
+
+    Raises:
+        InputError: a line has none, or several.
+    """
+    pairs = []
+    for number, line in enumerate(lines, 1):
+        parts = line.split("\t")
+        if len(parts) != 2:
+            raise InputError(f"Line {number} of {file} is not two texts with a tab between.", "Write both on one line.")
+        pairs.append((parts[0], parts[1]))
+    return pairs
 
 
 def _check_labels_of(options: dict[str, Any]) -> None:
@@ -382,6 +404,7 @@ def _described(source: str, named: ModuleName | None, options: dict[str, Any]) -
         "one_text",
         "labels_of",
         "no_crf",
+        "two_texts",
     )
     if named is None and Path(source).is_dir():
         if given := [f"--{option.replace('_', '-')}" for option in of_a_module if options[option]]:
@@ -402,6 +425,7 @@ def _described(source: str, named: ModuleName | None, options: dict[str, Any]) -
         "example_ids": [] if options["pairs"] is None else read_pairs(options["pairs"]),
         "labels": read_labels(options["labels"]),
         "labels_of": options["labels_of"] or "texts",
+        "two_texts": options["two_texts"],
         "crf": not options["no_crf"],
         "multi_label": options["multi_label"],
         "call": call,

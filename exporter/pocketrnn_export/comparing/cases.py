@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import InputError
 from pocketrnn.text import SUBWORDS, AnyTextRules, TextEncoder
+from pocketrnn.text.pairs import mark_of
 
 __all__ = [
     "BATCHES",
@@ -29,6 +30,7 @@ __all__ = [
     "Widths",
     "answer_rows",
     "apart",
+    "as_pairs",
     "bound_cases",
     "drawn_cases",
     "each_row",
@@ -36,6 +38,9 @@ __all__ = [
     "made_texts",
     "neighbour_cases",
     "of_each_text",
+    "pair_cases",
+    "pairs_for_proof",
+    "parting_place",
     "real_id",
     "shape_grid",
     "text_cases",
@@ -68,6 +73,8 @@ _NEIGHBOURS: Final = ((7, 17), (7, 64))
 _DRAWN: Final = 16
 # How often an id of a large vector is repeated.
 _REPEATED: Final = (1, 7, 30, 300)
+# How many pairs of one size share a batch.
+_PAIRS: Final = 3
 # And one that a module may take for padding.
 _FILLED: Final = (1, 12)
 # How many words the texts have that are made where none are given.
@@ -320,7 +327,7 @@ def _first_rows(case: Case, rows: int) -> Case:
 
 
 def with_real_tokens(cases: Iterable[Case], padding_id: int) -> list[Case]:
-    """The cases, with another id at the begin of each row that holds the padding only.
+    """The cases, with another id at the begin of each row, or each text of a pair, that holds the padding only.
 
     Example:
         >>> with_real_tokens([Case("two", np.array([[0, 0], [0, 7]]), np.array([2, 2]))], 0)[0].tokens.tolist()
@@ -329,13 +336,100 @@ def with_real_tokens(cases: Iterable[Case], padding_id: int) -> list[Case]:
     made = []
     for case in cases:
         # Past a row's length stands the padding too.
-        empty = (case.tokens == padding_id).all(1)
-        if empty.any():
-            tokens = case.tokens.copy()
-            tokens[empty, 0] = real_id(padding_id)
-            case = Case(case.name, tokens, case.lengths)
-        made.append(case)
+        empty = (case.tokens == padding_id) | (case.tokens < 0)
+        tokens = case.tokens
+        if empty.all(1).any():
+            tokens = np.where((np.arange(tokens.shape[1]) == 0) & empty.all(1)[:, None], real_id(padding_id), tokens)
+        if (case.tokens < 0).any():
+            tokens = _both_with_real_tokens(case, padding_id)
+        made.append(case if tokens is case.tokens else Case(case.name, tokens, case.lengths))
     return made
+
+
+def _both_with_real_tokens(case: Case, padding_id: int) -> Ids:
+    tokens = case.tokens.copy()
+    for row, at in zip(tokens, (tokens < 0).argmax(1), strict=True):
+        for start, text in ((0, row[:at]), (at + 1, row[at + 1 :])):
+            if (text == padding_id).all():
+                row[start] = real_id(padding_id)
+    return tokens
+
+
+def as_pairs(case: Case, padding_id: int) -> Case:
+    """A case whose rows are pairs of texts: each is parted by a mark, at a place that follows from its length. A row of
+    one id becomes both texts; one that holds a mark stays as it is.
+
+    Args:
+        case: the case.
+        padding_id: what stands behind a row.
+
+    Example:
+        >>> as_pairs(Case("one", np.array([[5, 6, 7], [8, 0, 0]]), np.array([3, 1])), 0).tokens.tolist()
+        [[5, -1, 6, 7], [8, -1, 8, 0]]
+    """
+    if (case.tokens < 0).any():
+        return case
+    rows = []
+    for row, length in zip(case.tokens.tolist(), case.lengths.tolist(), strict=True):
+        k = parting_place(length)
+        rows.append([*row[:k], mark_of(padding_id), *row[k if length > 1 else 0 : length]])
+    return pair_case(case.name, rows, padding_id)
+
+
+def pair_case(name: str, rows: Sequence[Sequence[int]], padding_id: int) -> Case:
+    """A case of rows of ids of several lengths."""
+    lengths = np.array([len(row) for row in rows], np.int64)
+    tokens = np.full((len(rows), lengths.max()), padding_id, np.int64)
+    for made, row in zip(tokens, rows, strict=True):
+        made[: len(row)] = row
+    return Case(name, tokens, lengths)
+
+
+def pair_cases(
+    cases: Mapping[str, Sequence[Case]], ids: int, padding_id: int, *, ragged: bool
+) -> dict[str, list[Case]]:
+    """The inputs of a proof of a module that takes two texts, by kind: the given ones as pairs, and with their texts
+    exchanged; and pairs whose texts have all sizes of `SEQUENCES` beside each other.
+
+    Args:
+        cases: by kind, of rows of ids.
+        ids: how many there are.
+        padding_id: what stands behind a row.
+        ragged: whether pairs of several lengths share a batch.
+
+    Example:
+        >>> found = pair_cases({"every id": [Case("two", np.array([[5, 6]]), np.array([2]))]}, 9, 0, ragged=False)
+        >>> [case.tokens.tolist() for case in found["every id"]]
+        [[[5, -1, 6]], [[6, -1, 5]]]
+    """
+    made = {kind: [as_pairs(case, padding_id) for case in some] for kind, some in cases.items()}
+    both = {kind: [*some, *(_exchanged(case, padding_id) for case in some)] for kind, some in made.items()}
+    generator = np.random.default_rng(5)
+    sizes = [(a, b) for a in SEQUENCES for b in SEQUENCES]
+    mark = mark_of(padding_id)
+    for first, second in sizes:
+        for rows in (1, _PAIRS):
+            drawn = [
+                [*generator.integers(0, ids, first).tolist(), mark, *generator.integers(0, ids, second).tolist()]
+                for _ in range(rows)
+            ]
+            both.setdefault("pairs", []).append(
+                pair_case(f"{rows} pairs of {first} and {second} tokens", drawn, padding_id)
+            )
+    if ragged:
+        uneven = [
+            [*generator.integers(0, ids, first).tolist(), mark, *generator.integers(0, ids, second).tolist()]
+            for first, second in sizes
+        ]
+        both["pairs"].append(pair_case("pairs of all these sizes in one batch", uneven, padding_id))
+    return both
+
+
+def _exchanged(case: Case, padding_id: int) -> Case:
+    """The same pairs, the second text of each first."""
+    rows = [row[:length].tolist() for row, length in zip(case.tokens, case.lengths, strict=True)]
+    turned = [[*row[at + 1 :], row[at], *row[:at]] for row in rows for at in [row.index(mark_of(padding_id))]]
+    return pair_case(f"{case.name}, exchanged", turned, padding_id)
 
 
 def without_ids(cases: Iterable[Case], unwanted: Collection[int], ids: int) -> list[Case]:
@@ -386,6 +480,17 @@ def apart(cases: Sequence[Case], alone: Collection[int], ids: int, *, most: int)
 def real_id(padding_id: int) -> int:
     """An id that is not the padding's."""
     return int(padding_id == 0)
+
+
+def parting_place(length: int) -> int:
+    """Where a row of so many ids is parted into two texts: how many the first has. From 4 ids on both have 2 at least,
+    since what is wrong with their number is hidden by a text of one, which is broadcast.
+
+    Example:
+        >>> [parting_place(length) for length in (2, 5, 7, 29, 31)]
+        [1, 3, 4, 11, 15]
+    """
+    return 1 if length < 4 else 2 + (length * 2_654_435_761 >> 7) % (length - 3)
 
 
 def _case(
@@ -453,14 +558,32 @@ def made_texts(vocabulary: Sequence[str], rules: AnyTextRules, sizes: Iterable[i
     return [between.join(generator.choice(vocabulary, size)) for size in sizes]
 
 
+def pairs_for_proof(
+    given: Sequence[tuple[str, str]], vocabulary: Sequence[str], rules: AnyTextRules, *, made_too: bool = False
+) -> list[tuple[str, str]]:
+    """As `texts_for_proof`, for pairs of texts: made ones are short beside long, and the last have no known token in
+    the first, the second, or both.
+
+    Example:
+        >>> pairs_for_proof([("oil", "gas")], ["<unk>"], TextRules())[:2]
+        [('oil', 'gas'), ('', 'oil')]
+    """
+    pairs = [(first, second) for first, second in given]
+    if not pairs or made_too:
+        made = made_texts(vocabulary, rules, MADE_TEXTS)
+        pairs = [*zip(made, [*made[4::-1], *made[:4:-1]], strict=True), *pairs]
+    unknown = "\N{REPLACEMENT CHARACTER}" * 3
+    return [*pairs, ("", pairs[0][0]), (pairs[0][1], unknown), ("", ""), (unknown, unknown)]
+
+
 def _as_in_a_text(piece: str) -> str:
     """A piece without what says where in a word it stands: BERT's ##, sentencepiece's and GPT-2's mark of a space."""
     marks = str.maketrans({"\u2581": " ", "\u0120": " "})
     return piece.removeprefix("##") if piece.startswith("##") else " " + str(piece).translate(marks).lstrip()
 
 
-def text_cases(texts: Sequence[str], encoder: TextEncoder) -> list[Case]:
-    """Each text as a batch of its own.
+def text_cases(texts: Sequence[Any], encoder: TextEncoder) -> list[Case]:
+    """Each text, or pair, as a batch of its own.
 
     Example:
         >>> encoder = TextEncoder(TextRules(), ["<unk>", "oil"])

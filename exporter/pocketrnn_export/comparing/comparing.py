@@ -17,7 +17,7 @@ from pocketrnn.verification import logit_differences
 from pocketrnn_export.comparing.cases import Case, Ids, Logits, Run, answer_rows, of_each_text
 from pocketrnn_export.comparing.exact import SPREADS, nearness
 from pocketrnn_export.comparing.first_missing_operation import Place
-from pocketrnn_export.comparing.float64_graph import Run64, float64_run_of_onnx
+from pocketrnn_export.comparing.float64_graph import Run64, float64_run_of_onnx, graph_inputs
 from pocketrnn_export.comparing.spread import Exact, exact_answers, moved_graphs
 from pocketrnn_export.module_runs.cpu_run import answer_of
 from pocketrnn_export.progress import each
@@ -158,7 +158,9 @@ def run_of_onnx(content: bytes, *, optimized: bool) -> Run:
     names = [node.name for node in session.get_inputs()]
 
     def run(tokens: Ids, lengths: Ids) -> Logits:
-        logits: Logits = session.run(["logits"], dict(zip(names, (tokens, lengths), strict=False)))[0]
+        logits: Logits = session.run(["logits"], dict(zip(names, graph_inputs(names, tokens, lengths), strict=False)))[
+            0
+        ]
         rows: Logits = answer_rows(logits, lengths)
         return rows
 

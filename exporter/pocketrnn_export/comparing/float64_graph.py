@@ -6,7 +6,7 @@ of float32's rounding, so that a right graph agrees with the module in double pr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +16,7 @@ from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, num
 from onnx.reference import ReferenceEvaluator
 
 from pocketrnn.errors import ExportError, first_line
+from pocketrnn.text.pairs import pair_inputs
 from pocketrnn_export.comparing.cases import answer_rows
 from pocketrnn_export.comparing.float64_operators import OPERATORS
 
@@ -26,6 +27,7 @@ __all__ = [
     "Run64",
     "evaluator",
     "float64_run_of_onnx",
+    "graph_inputs",
     "in_float64",
     "perturbable",
     "run_in_float64",
@@ -72,10 +74,27 @@ def run_in_float64(model: onnx.ModelProto, *, unrounded: bool = False) -> Run64:
     names = [value.name for value in model.graph.input]
 
     def run(tokens: Ids, lengths: Ids) -> Doubles:
-        answer: Doubles = answer_rows(evaluate(dict(zip(names, (tokens, lengths), strict=False)))[0], lengths)
+        given = dict(zip(names, graph_inputs(names, tokens, lengths), strict=False))
+        answer: Doubles = answer_rows(evaluate(given)[0], lengths)
         return answer
 
     return run
+
+
+def graph_inputs(names: Sequence[str], tokens: Ids, lengths: Ids) -> tuple[Ids, ...]:
+    """The inputs of a graph, in the order of their names: rows of ids and lengths, or where it takes two texts the ids
+    and the lengths of both.
+
+    Args:
+        names: of its inputs.
+        tokens: int64 [batch, sequence].
+        lengths: int64 [batch].
+
+    Example:
+        >>> len(graph_inputs(["tokens", "second_tokens"], np.array([[5, -1, 6]]), np.array([3])))
+        4
+    """
+    return pair_inputs(tokens, lengths) if "second_tokens" in names else (tokens, lengths)
 
 
 def evaluator(

@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from pocketrnn.errors import InputError, first_line, shown
 from pocketrnn_export.intake.last_activation import ActivationCall, Passing
+from pocketrnn_export.intake.pair_call import PAIR_NAMES, PairCall
 from pocketrnn_export.intake.user_frames import called_as
 from pocketrnn_export.module_runs.kept_attributes import attributes_kept
 from pocketrnn_export.module_runs.operations import beside
@@ -28,6 +29,7 @@ __all__ = [
     "Call",
     "CallAdapter",
     "Convention",
+    "OfTwoTexts",
     "batch_size_of_file",
     "compiled",
     "uses_lengths",
@@ -111,6 +113,11 @@ class Convention:
         return {**said, "left_out": self.left_out} if self.left_out else said
 
     @property
+    def of_two_texts(self) -> bool:
+        """Whether it is given two texts."""
+        return isinstance(self.function, PairCall)
+
+    @property
     def plain(self) -> bool:
         """Whether the module is called and answers as a bundle's graph does, but for the logit of a first label."""
         usual = "module(tokens, lengths)" if self.takes_lengths else "module(tokens)"
@@ -157,12 +164,17 @@ class CallAdapter(nn.Module):
                 tokens, lengths, back = tokens[order], lengths[order], torch.argsort(order)
         elif lengths is None:
             lengths = torch.full((tokens.shape[0],), tokens.shape[1], dtype=torch.int64)
+        return self.read(convention.function, tokens, lengths, back)
+
+    def read(self, function: Call, tokens: Tensor, lengths: Tensor, back: Tensor | None = None) -> Tensor:
+        """The logits that a call gives, in the order of `back` where the rows were sorted."""
+        convention = self.convention
         with left_as_it_was(self.module):
             if convention.activation is not None and self.passing:
                 with Passing(convention.activation):
-                    answer = called_as(convention.function, self.module, tokens, lengths)
+                    answer = called_as(function, self.module, tokens, lengths)
             else:
-                answer = called_as(convention.function, self.module, tokens, lengths)
+                answer = called_as(function, self.module, tokens, lengths)
         # A squeeze() takes the batch axis off a single text, and the last off a single number.
         if answer.dim() != 2 + convention.of_tokens:
             answer = answer.reshape(convention.shape(tokens.shape[0], -1))
@@ -179,6 +191,33 @@ class CallAdapter(nn.Module):
             else torch.cat([torch.zeros_like(answer), answer], dim=-1)
         )
         return logits
+
+
+class OfTwoTexts(nn.Module):
+    """A module that takes two texts behind its convention, as it is traced: the ids of both, and where it takes them
+    the lengths of both, to logits [batch, classes].
+
+    Args:
+        called: the module behind its convention, whose function is a `PairCall`.
+    """
+
+    def __init__(self, called: CallAdapter) -> None:
+        super().__init__()
+        self.called = called
+
+    # Named one by one: torch.export takes the sizes of `*lengths` for those of a tuple.
+    def forward(
+        self, first: Tensor, second: Tensor, lengths: Tensor | None = None, second_lengths: Tensor | None = None
+    ) -> Tensor:
+        """Logits of a batch of pairs."""
+        function = self.called.convention.function
+        assert isinstance(function, PairCall)  # noqa: S101 - whoever made this has asked
+        given = first, second, *map(_lengths_or_whole, (first, second), (lengths, second_lengths))
+        return self.called.read(lambda module, _tokens, _lengths: function.of_both(module, *given), first, given[2])
+
+
+def _lengths_or_whole(tokens: Tensor, lengths: Tensor | None) -> Tensor:
+    return torch.full((tokens.shape[0],), tokens.shape[1], dtype=torch.int64) if lengths is None else lengths
 
 
 @contextlib.contextmanager
@@ -221,7 +260,8 @@ def compiled(line: str) -> Call:
 
     Args:
         line: an expression of module, tokens, lengths, torch, nn, F, np, SimpleNamespace and pack_padded_sequence;
-            statements before it are divided by `;`.
+            statements before it are divided by `;`. Or of first, second, first_lengths and second_lengths in the place
+            of tokens and lengths, for a module that takes two texts.
 
     Raises:
         InputError: it is not Python, or ends in no expression.
@@ -237,7 +277,9 @@ def compiled(line: str) -> Call:
         raise InputError(f"The call {shown(line)} is not Python.", advice) from None
     if not body or not isinstance(last := body[-1], ast.Expr):
         raise InputError(f"The call {shown(line)} does not end in an expression.", advice)
-    function = ast.parse("def call(module, tokens, lengths): pass").body[0]
+    of_two = any(isinstance(part, ast.Name) and part.id in PAIR_NAMES for one in body for part in ast.walk(one))
+    names = ", ".join(PAIR_NAMES if of_two else ("tokens", "lengths"))
+    function = ast.parse(f"def call(module, {names}): pass").body[0]
     function.body = [*body[:-1], ast.Return(last.value)]  # type: ignore[attr-defined]
     tree = ast.fix_missing_locations(ast.Module([function], []))
     namespace = dict(_NAMES)
@@ -248,13 +290,14 @@ def compiled(line: str) -> Call:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise InputError(f"The call {shown(line)} is not Python: {first_line(error)}.", advice) from None
     exec(code, namespace)  # noqa: S102 - the user's own line, as his module's code is
-    call: Call = namespace["call"]
-    return call
+    call: Any = namespace["call"]
+    return PairCall(call) if of_two else call
 
 
 def uses_lengths(line: str) -> bool:
     """Whether a line names the lengths."""
-    return any(isinstance(node, ast.Name) and node.id == "lengths" for node in ast.walk(ast.parse(line.strip())))
+    named = {node.id for node in ast.walk(ast.parse(line.strip())) if isinstance(node, ast.Name)}
+    return bool(named & {"lengths", *PAIR_NAMES[2:]})
 
 
 def _undone(probabilities: Tensor, convention: Convention) -> Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pocketrnn.errors import ExportError, PocketRNNError, first_line
+from pocketrnn.errors import ExportError, InputError, PocketRNNError, first_line
 from pocketrnn_export.comparing.cases import (
     EXAMPLE_ROWS,
     EXAMPLE_STEPS,
@@ -21,6 +21,7 @@ from pocketrnn_export.comparing.cases import (
     Logits,
     Run,
     Widths,
+    as_pairs,
     neighbour_cases,
     real_id,
     shape_grid,
@@ -37,7 +38,7 @@ from pocketrnn_export.intake.as_given import AsGiven
 from pocketrnn_export.intake.call_discovery.asked import Asked
 from pocketrnn_export.intake.call_discovery.probabilities import BOTH_SIGNS
 from pocketrnn_export.intake.call_discovery.search import asked_convention
-from pocketrnn_export.intake.convention import Call, CallAdapter, Convention
+from pocketrnn_export.intake.convention import Call, CallAdapter, Convention, OfTwoTexts
 from pocketrnn_export.intake.export_copy import (
     copied,
     copied_for_export,
@@ -63,6 +64,8 @@ _NEIGHBOURS: Final = 1e-3
 _SHORTEST: Final = 8
 # With so few ids each is tried, where the likely ones do not explain a batch's effect.
 _FEW: Final = 512
+# So many more tokens has the second text of an example: no number of tokens is that of the first.
+_MORE_OF_SECOND: Final = 4
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,8 @@ class ExportableModule:
         padding_id: the token past a row's length.
         ids: how many token ids there are.
         example: what the module is traced on, (tokens,) or (tokens, lengths): three rows by falling length, seven
-            steps; sizes that occur nowhere else. One row where the module answers one text at a time.
+            steps; sizes that occur nowhere else. One row where the module answers one text at a time. Where it takes
+            two texts, the ids of both, and then the lengths of both.
         convention: how the user's module is called in it.
         multi_label: whether each label has a probability of its own.
         widths: how many tokens a text can have.
@@ -91,6 +95,8 @@ class ExportableModule:
         refuse_kept: refuses a module whose answer to a text of one of the given sizes, (texts, tokens), depends on a
             text of another that it was asked before.
         notes: what of it no comparison shows, a sentence each.
+
+    A module of two texts is asked with rows of ids that are pairs (`intake/pair_call.py`), but traced on both.
     """
 
     module: nn.Module
@@ -130,6 +136,15 @@ class ExportableModule:
         return self.convention.one_text
 
     @property
+    def two_texts(self) -> bool:
+        """Whether the module takes two texts."""
+        return self.convention.of_two_texts
+
+    def as_pairs(self, cases: Iterable[Case]) -> list[Case]:
+        """The cases as a module of two texts is asked them; of one text, as they are."""
+        return [as_pairs(case, self.padding_id) for case in cases] if self.two_texts else list(cases)
+
+    @property
     def to_script(self) -> nn.Module:
         """The module to make the TorchScript copy from; where it holds TorchScript, the module as it was given."""
         return self.reference if holds_torchscript(self.reference) else self.module
@@ -150,7 +165,7 @@ class ExportableModule:
     def asked(self, cases: Iterable[Case]) -> list[Case]:
         """The cases as the module may be asked them: of widths that a text can have, with a real token in each row
         where it needs one, and without the ids of `alone`."""
-        fitted = self.widths.fitted(cases, self.padding_id)
+        fitted = self.widths.fitted(self.as_pairs(cases), self.padding_id)
         real = with_real_tokens(fitted, self.padding_id) if self.real_token else fitted
         real = [case for case in real if case.lengths.min() >= self.least]
         return without_ids(real, self.alone, self.ids) if self.alone else real
@@ -196,6 +211,7 @@ def prepare(
     values: bool = False,
     samples: bool = False,
     of_tokens: bool = False,
+    two_texts: bool = False,
     shortest: int = _SHORTEST,
 ) -> ExportableModule:
     """Copy a module and find out how to call it.
@@ -216,6 +232,7 @@ def prepare(
         values: whether the module's numbers are values, `classes` of them, and not logits of labels.
         samples: whether ids stand for rows of samples.
         of_tokens: whether the module gives the numbers of the labels for each token.
+        two_texts: whether the module takes two texts.
         shortest: how many tokens a module may need at least; one that needs more has a fault.
 
     Raises:
@@ -234,9 +251,10 @@ def prepare(
     widths = widths or Widths()
     asked = Asked(
         reference, ids, padding_id, classes, multi_label=multi_label, lengths=lengths, one_text=one_text, gives=gives,
-        widths=widths, values=values, samples=samples, of_tokens=of_tokens,
+        widths=widths, values=values, samples=samples, of_tokens=of_tokens, two_texts=two_texts,
     )  # fmt: skip
     convention = asked_convention(asked, call)
+    _check_texts_taken(convention, two_texts=two_texts)
     norms = rows_beyond_their_norm(unwrapped(module))
     refuse_kept = functools.partial(_refuse_kept, asked, convention, norms)
     refuse_weight_beside_its_look_up(asked, convention, norms)
@@ -246,8 +264,7 @@ def prepare(
     _tell(convention)
     is_called = not convention.plain or convention.units != classes or is_changed_by_a_call(asked, convention)
     called = functools.partial(CallAdapter, convention=convention) if is_called else _itself
-    traceable, reference = called(traceable), called(reference)
-    traceable = traceable if widths.fixed is None else OfWidth(traceable, widths.fixed)
+    traceable, reference = _traceable(called(traceable), convention, widths), called(reference)
     prepared = ExportableModule(
         traceable,
         reference,
@@ -269,6 +286,25 @@ def prepare(
     if convention.one_text:
         return prepared
     return _beside_others(prepared, candidate_ids(module, ids=ids, special=[padding_id]))
+
+
+def _traceable(called: nn.Module, convention: Convention, widths: Widths) -> nn.Module:
+    """A module behind its convention, as it is traced."""
+    if convention.of_two_texts:
+        assert isinstance(called, CallAdapter)  # noqa: S101 - no usual line names two texts
+        return OfTwoTexts(called)
+    return called if widths.fixed is None else OfWidth(called, widths.fixed)
+
+
+def _check_texts_taken(convention: Convention, *, two_texts: bool) -> None:
+    if convention.of_two_texts != two_texts:
+        raise InputError(
+            f"The module is called as {convention.line}, "
+            + ("which names no second text." if two_texts else "which names two texts."),
+            'Call it by first and second: --call "module(first, second)".'
+            if two_texts
+            else "Say that it takes two: --two-texts, in Python two_texts=True.",
+        )
 
 
 def _refuse_kept(
@@ -311,7 +347,7 @@ def with_ids_tried(prepared: ExportableModule, candidates: Collection[int]) -> E
 
 
 def _beside_others(prepared: ExportableModule, candidates: Sequence[int]) -> ExportableModule:
-    """A module that takes a batch: which texts may share one.
+    """A module that takes a batch: which texts, or pairs, may share one.
 
     Raises:
         ExportError: it mixes the texts of a batch.
@@ -326,7 +362,8 @@ def _beside_others(prepared: ExportableModule, candidates: Sequence[int]) -> Exp
         alone = _rows_stand_alone(prepared, full)
     if not alone:
         case = prepared.asked(neighbour_cases(full))[0]
-        raise ExportError(*said_of_neighbours(lambda: prepared.as_reference().run(case.tokens, case.lengths)))
+        run = prepared.as_reference().run
+        raise ExportError(*said_of_neighbours(lambda: run(case.tokens, case.lengths), two_texts=prepared.two_texts))
     if not prepared.takes_lengths or not _rows_stand_alone(prepared, uneven):
         return prepared
     return with_ids_tried(replace(prepared, padding=True), candidates)
@@ -400,7 +437,9 @@ def _float64_run(prepared: ExportableModule) -> Run64:
 
 
 def _departure(prepared: ExportableModule, content: bytes, case: Case, place: Place) -> str:
-    """The operation of forward at which a graph departs from the module, and its line."""
+    """The operation of forward at which a graph departs from the module, and its line; empty of two texts."""
+    if prepared.two_texts:
+        return ""
     order = np.argsort(-case.lengths, kind="stable")
     inputs = [case.tokens[order], *([case.lengths[order]] if prepared.takes_lengths else [])]
     return str(departure(doubled(prepared.computed), content, inputs, place) or "")
@@ -417,10 +456,14 @@ def _example(padding_id: int, widths: Widths, convention: Convention) -> tuple[T
     lengths = torch.tensor([width, widths.clip(width - 2), widths.clip(width - 4)])[:rows]
     # Real tokens: a module that counts those that are not padding may not take a text of padding only.
     tokens = torch.full((rows, width), real_id(padding_id))
+    more = _MORE_OF_SECOND if convention.of_two_texts else 0
+    texts = (tokens, tokens.repeat(1, 2)[:, : width + more].contiguous())[: 1 + bool(more)]
+    of_texts = (lengths, lengths + more)[: len(texts)]
     if not convention.takes_lengths:
-        return (tokens,)
-    tokens[torch.arange(width) >= lengths[:, None]] = padding_id
-    return tokens, lengths
+        return texts
+    for text, of_text in zip(texts, of_texts, strict=True):
+        text[torch.arange(text.shape[1]) >= of_text[:, None]] = padding_id
+    return (*texts, *of_texts)
 
 
 class OfWidth(nn.Module):

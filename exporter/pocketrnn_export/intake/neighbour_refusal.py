@@ -17,12 +17,13 @@ __all__ = ["said_of_neighbours"]
 _NARROW: Final = (torch.bfloat16, torch.float16)
 
 
-def said_of_neighbours(ask: Callable[[], object]) -> tuple[str, str]:
+def said_of_neighbours(ask: Callable[[], object], *, two_texts: bool = False) -> tuple[str, str]:
     """The problem and the remedy.
 
     Args:
         ask: runs the module once, to see in which precision it computes: in bfloat16 a sum is off by 1e-2, and by
             another 1e-2 in a batch of another size. May raise anything.
+        two_texts: whether it takes two texts, which are never asked one pair at a time.
 
     Example:
         >>> said_of_neighbours(lambda: module(tokens))[0]
@@ -36,10 +37,11 @@ def said_of_neighbours(ask: Callable[[], object]) -> tuple[str, str]:
             f"The module computes in {kinds}, so that a text's answer is rounded otherwise beside other texts.",
             "Leave torch.autocast, .bfloat16() and .half() out of forward: a bundle computes in float32.",
         )
+    alone = " If its owner asks it one text at a time, export it so: --one-text, or one_text=True."
     return (
         "The module answers a text differently beside other texts of the same length.",
-        "Compute nothing across the batch and branch on no values: each row may depend on its own tokens only. If its "
-        "owner asks it one text at a time, export it so: --one-text, or one_text=True.",
+        "Compute nothing across the batch and branch on no values: each row may depend on its own tokens only."
+        + ("" if two_texts else alone),
     )
 
 

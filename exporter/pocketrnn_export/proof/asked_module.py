@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,10 +14,11 @@ from pocketrnn_export.module_runs.cpu_run import answer_of
 from pocketrnn_export.module_runs.whole_copy import copied_again
 from pocketrnn_export.proof.asked_ids import asked_ids, with_phrases
 from pocketrnn_export.proof.every_size import APART, Answers, answer_if_any
+from pocketrnn_export.tracing.session import of_two_texts
 from pocketrnn_export.tracing.sizes.conditions import Sizes
 from pocketrnn_export.tracing.sizes.module_answers import furthest
 
-__all__ = ["AskedModule", "example_of"]
+__all__ = ["AskedModule", "example_of", "is_text", "tokens_of_second", "with_whole_lengths"]
 
 
 @dataclass(frozen=True)
@@ -46,24 +48,35 @@ class AskedModule:
         return len(self.example[0]) == 1
 
     def inputs(self, sizes: Sizes) -> tuple[Tensor, ...]:
-        """Random ids and, beside them, falling lengths from the whole width down, or a random state."""
+        """Random ids and, beside them, falling lengths from the whole width down, or a random state. A second text has
+        another number of tokens, more or fewer by turns."""
         generator = torch.Generator().manual_seed(sizes.batch * 1_000_003 + sizes.tokens)
         # Without 0 and 1 where there are others: a module may take these for padding, and refuse a text of padding
         # only.
-        tokens = torch.randint(2 if self.ids > 4 else 0, self.ids, (sizes.batch, sizes.tokens), generator=generator)
-        tokens = with_phrases(tokens, self.phrase)
-        if len(self.example) == 1:
-            return (tokens,)
-        if self.example[1].dim() > 1:
-            return tokens, torch.rand((sizes.batch, *self.example[1].shape[1:]), generator=generator).to(
-                self.example[1].dtype
-            )
-        lengths = torch.randint(1, sizes.tokens + 1, (sizes.batch,), generator=generator)
-        lengths[0] = sizes.tokens
+        texts = [self._tokens(sizes, generator)]
+        if of_two_texts(self.example):
+            texts.append(self._tokens(replace(sizes, tokens=tokens_of_second(sizes.tokens)), generator))
+        if len(self.example) == len(texts):
+            return tuple(texts)
+        if self.example[-1].dim() > 1:
+            state = torch.rand((sizes.batch, *self.example[1].shape[1:]), generator=generator)
+            return texts[0], state.to(self.example[1].dtype)
+        return (*texts, *(self._cut_short(text, generator) for text in texts))
+
+    def _tokens(self, sizes: Sizes, generator: torch.Generator) -> Tensor:
+        low = 2 if self.ids > 4 else 0
+        tokens = torch.randint(low, self.ids, (sizes.batch, sizes.tokens), generator=generator)
+        return with_phrases(tokens, self.phrase)
+
+    def _cut_short(self, tokens: Tensor, generator: torch.Generator) -> Tensor:
+        """Falling lengths of the rows of tokens, after which these become the padding."""
+        rows, width = tokens.shape
+        lengths = torch.randint(1, width + 1, (rows,), generator=generator)
+        lengths[0] = width
         lengths = lengths.sort(descending=True).values
         # The last id of the example is after the end of its shortest row: the padding.
-        tokens[torch.arange(sizes.tokens) >= lengths[:, None]] = self.example[0][-1, -1]
-        return tokens, lengths
+        tokens[torch.arange(width) >= lengths[:, None]] = self.example[0][-1, -1]
+        return lengths
 
     def __call__(self, inputs: tuple[Tensor, ...]) -> Any:
         """Its logits as an array; raises what it raises."""
@@ -80,6 +93,40 @@ class AskedModule:
             return True
         given = answer_if_any(graph, inputs)
         return given is not None and given.shape == expected.shape and furthest(given, expected) <= APART
+
+
+def is_text(value: Tensor) -> bool:
+    """Whether an input is the ids of texts, int64 [batch, sequence].
+
+    Example:
+        >>> is_text(torch.zeros(3, 7))
+        False
+    """
+    return value.dim() == 2 and not value.is_floating_point()
+
+
+def with_whole_lengths(inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Inputs of a module with the lengths, where there are such, as long as the texts are wide.
+
+    Example:
+        >>> with_whole_lengths([torch.zeros(2, 7, dtype=torch.int64), torch.tensor([7, 3])])[1].tolist()
+        [7, 7]
+    """
+    texts = 2 if of_two_texts(inputs) else 1
+    return tuple(
+        torch.full_like(value, inputs[i - texts].shape[1]) if value.dim() == 1 else value
+        for i, value in enumerate(inputs)
+    )
+
+
+def tokens_of_second(tokens: int) -> int:
+    """How many tokens the second text has that stands beside a first one of so many.
+
+    Example:
+        >>> [tokens_of_second(tokens) for tokens in (1, 2, 7, 64)]
+        [10, 1, 16, 32]
+    """
+    return tokens + 9 if tokens % 2 else tokens // 2
 
 
 def _logits(module: nn.Module, inputs: tuple[Tensor, ...]) -> Any:

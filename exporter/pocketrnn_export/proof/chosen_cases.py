@@ -17,6 +17,7 @@ from pocketrnn_export.comparing.cases import (
     bound_cases,
     drawn_cases,
     hazard_cases,
+    pair_cases,
     shape_grid,
     within,
 )
@@ -60,6 +61,7 @@ def cases_for(
     loud: Sequence[int] = (),
     tried: Sequence[int] = (),
     phrase: Sequence[int] = (),
+    two_texts: bool = False,
 ) -> dict[str, list[Case]]:
     """The inputs of a proof but for the texts, by kind.
 
@@ -74,6 +76,7 @@ def cases_for(
         loud: ids whose vectors are the largest; see `proof.loud_ids`.
         tried: ids that the module may take for padding, and of which it answers a text of nothing else.
         phrase: ids that its program compares words with; see `proof.asked_ids`.
+        two_texts: the rows are pairs of texts.
 
     Example:
         >>> list(cases_for(TextRules(), ids=8000, ragged=True))
@@ -93,6 +96,8 @@ def cases_for(
         "every id": cases_of_every_id(ids, batch=limits.max_batch or 2048, width=width),
         "asked ids": cases_of_asked_ids(phrase, ids, padding_id, ragged=ragged),
     }
+    if two_texts:
+        cases = pair_cases(cases, ids, padding_id, ragged=ragged)
     inside = {inputs: within(widths.fitted(some, padding_id), limits, padding_id) for inputs, some in cases.items()}
     # All rows of special ids and those of every id, and two of each other case.
     most = {"hazards": _EVERY_ROW, "every id": _EVERY_ROW}
@@ -133,6 +138,7 @@ def cases_for_graph(
         one_row=graph.batch == 1,
         alone=graph.alone,
         phrase=asked_ids_of(provenance, graph.embedding_rows if ids is None else ids),
+        two_texts="second_tokens" in graph.inputs,
     )
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from pocketrnn_export.comparing.cases import Case, each_row
+from pocketrnn_export.comparing.float64_graph import graph_inputs
 from pocketrnn_export.intake.user_frames import line_of_node
 from pocketrnn_export.module_runs.operations import GIVES_NO_NUMBERS
 from pocketrnn_export.proof.across_rows import needed_nodes
@@ -37,22 +38,22 @@ _LIKE: Final = frozenset({"isfinite", "isinf", "isnan", "scalar_tensor", "zeros_
 
 
 def notes_of_closed_values(
-    program: torch.export.ExportedProgram, cases: Mapping[str, Sequence[Case]], *, one_row: bool
+    program: torch.export.ExportedProgram, cases: Mapping[str, Sequence[Case]], names: Sequence[str], *, one_row: bool
 ) -> tuple[str, ...]:
     """A sentence on each line whose value no text of a proof changes; see `closed_values`.
 
     Args:
         program: of torch.export.
         cases: of the proof, by kind of inputs.
+        names: of the inputs that its graph has.
         one_row: whether it takes one text at a time.
 
     Example:
-        >>> notes_of_closed_values(program, cases, one_row=False)
+        >>> notes_of_closed_values(program, cases, ["tokens"], one_row=False)
         ('A value is False for all texts of the proof, model.py:12: `rare = phrase.any(1)`: what forward does ...',)
     """
     lines: dict[str, str] = {}
-    takes_lengths = len(program.graph_signature.user_inputs) > 1
-    for node, shown in closed_values(program, _runs_of(cases, takes_lengths=takes_lengths, one_row=one_row)).items():
+    for node, shown in closed_values(program, _runs_of(cases, names, one_row=one_row)).items():
         lines.setdefault(line_of_node(node) or "a line that is not known", shown)
     return tuple(
         f"A value is {shown} for all texts of the proof, {line}: what forward does with another was compared operator "
@@ -165,7 +166,7 @@ def _places_of(node: Node, value: Tensor) -> int:
 
 
 def _runs_of(
-    cases: Mapping[str, Sequence[Case]], *, takes_lengths: bool, one_row: bool
+    cases: Mapping[str, Sequence[Case]], names: Sequence[str], *, one_row: bool
 ) -> Iterator[tuple[Tensor, ...]]:
     """The cases as a program takes them, those first that change most."""
     kinds = sorted(cases, key=lambda kind: _ORDER.index(kind) if kind in _ORDER else len(_ORDER))
@@ -173,5 +174,5 @@ def _runs_of(
         for one in each_row([case]) if one_row else [case]:
             # A module may pack its texts sorted.
             order = np.argsort(-one.lengths, kind="stable")
-            tokens, lengths = (torch.from_numpy(numbers[order]) for numbers in (one.tokens, one.lengths))
-            yield (tokens, lengths) if takes_lengths else (tokens,)
+            given = graph_inputs(names, one.tokens[order], one.lengths[order])
+            yield tuple(map(torch.from_numpy, given[: len(names)]))

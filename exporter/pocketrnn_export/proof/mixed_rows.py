@@ -20,6 +20,7 @@ from pocketrnn_export.intake.user_frames import line_of_node
 from pocketrnn_export.proof.across_rows import OF_LENGTHS, axes_of_batch
 from pocketrnn_export.proof.what_of_words import name_of_node
 from pocketrnn_export.torch_internals import expression_of
+from pocketrnn_export.tracing.session import of_two_texts
 
 __all__ = ["place_of_mixed_rows"]
 
@@ -45,21 +46,35 @@ def place_of_mixed_rows(
     # The same for all of the runs.
     axes_of = functools.cache(functools.partial(_axes_that_tell, batch=batch))
     for steps in _STEPS:
-        tokens, *others = inputs_of(_ROWS, steps)
-        for first, changed in _changed_rows(tokens, others, generator):
-            before = values_of((first, *others))
-            for after in (values_of((one, *others)) for one in changed):
+        inputs = inputs_of(_ROWS, steps)
+        for first, changed in _changed_inputs(inputs, generator):
+            before = values_of(first)
+            for after in map(values_of, changed):
                 for node in before:
                     if _is_mixed(before[node], after.get(node), axes_of(node)):
                         return line_of_node(node) or "a line that is not known"
     return ""
 
 
+def _changed_inputs(
+    inputs: tuple[Tensor, ...], generator: torch.Generator
+) -> Iterator[tuple[tuple[Tensor, ...], list[tuple[Tensor, ...]]]]:
+    """Inputs, and the same with other words in one row, for each row; of two texts, in one of the two."""
+    texts = 2 if of_two_texts(inputs) else 1
+    for side in range(texts):
+        lengths = next((one for one in inputs[texts + side :] if one.dim() == 1), None)
+
+        def with_text(text: Tensor, side: int = side) -> tuple[Tensor, ...]:
+            return (*inputs[:side], text, *inputs[side + 1 :])
+
+        for first, changed in _changed_rows(inputs[side], lengths, generator):
+            yield with_text(first), list(map(with_text, changed))
+
+
 def _changed_rows(
-    tokens: Tensor, others: list[Tensor], generator: torch.Generator
+    tokens: Tensor, lengths: Tensor | None, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, list[Tensor]]]:
     """Tokens, and the same with other words in one row, for each row. Which places are padding stays."""
-    lengths = next((one for one in others if one.dim() == 1), None)
     there = torch.ones_like(tokens, dtype=torch.bool)
     if lengths is not None:
         there = torch.arange(tokens.shape[1]) < lengths[:, None]

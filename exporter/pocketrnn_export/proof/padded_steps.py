@@ -8,6 +8,7 @@ is.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from pocketrnn_export.intake.user_frames import line_of_node
 from pocketrnn_export.proof.hidden_differences import TEXT, HiddenDifferences, KeptRun
+from pocketrnn_export.tracing.session import of_two_texts
 
 __all__ = ["place_of_padded_steps"]
 
@@ -52,8 +54,9 @@ def place_of_padded_steps(
     """
     asked = sorted({n for n in bounds if 1 < n <= _LONGEST} - set(_LENGTHS))
     few, many = ((n, _MORE) for n in (*_LENGTHS, *asked)), ((n, _MANY_MORE) for n in _LENGTHS[-1:])
-    for length, more in (*few, *many):
-        pair = _both_runs(program, inputs_of, length, length + more, padding_id)
+    sides = range(2 if of_two_texts(inputs_of(2, _MORE)) else 1)
+    for (length, more), side in itertools.product((*few, *many), sides):
+        pair = _both_runs(program, inputs_of, length, length + more, padding_id, side)
         if pair is not None and (node := HiddenDifferences(program, *pair).first_node(until)) is not None:
             return line_of_node(node) or "a line that is not known"
         if time.process_time() > until:
@@ -67,18 +70,22 @@ def _both_runs(
     length: int,
     width: int,
     padding_id: int,
+    side: int,
 ) -> tuple[KeptRun, KeptRun] | None:
-    """A text beside one of its own length, and beside a longer one; None where the program fails."""
-    tokens, *second = (value.clone() for value in inputs_of(2, width))
-    words = tokens[tokens != padding_id]
+    """A text beside one of its own length, and beside a longer one; None where the program fails. Where it takes two,
+    that is the one of a side, and the other is the same in both."""
+    inputs = [value.clone() for value in inputs_of(2, width)]
+    texts = 2 if of_two_texts(inputs) else 1
+    tokens, second = inputs[side].new_zeros(2, width), len(inputs) > texts
+    words = inputs[0][inputs[0] != padding_id]
     if not len(words):
         return None
     tokens[:] = words[torch.arange(2 * width).view(2, width) % len(words)]
     tokens[TEXT, length:] = padding_id
-    alone: tuple[Tensor, ...] = (torch.where(torch.arange(width) < length, tokens, padding_id),)
-    beside: tuple[Tensor, ...] = (tokens,)
+    alone, beside = list(inputs), list(inputs)
+    alone[side], beside[side] = torch.where(torch.arange(width) < length, tokens, padding_id), tokens
     if second:
-        alone = (tokens[:, :length].contiguous(), torch.full((2,), length))
-        beside = (tokens, torch.tensor([width, length]))
+        alone[side], alone[texts + side] = tokens[:, :length].contiguous(), torch.full((2,), length)
+        beside[texts + side] = torch.tensor([width, length])
     narrow, wide = KeptRun(program), KeptRun(program)
-    return (narrow, wide) if narrow(alone) and wide(beside) else None
+    return (narrow, wide) if narrow(tuple(alone)) and wide(tuple(beside)) else None

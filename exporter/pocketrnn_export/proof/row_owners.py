@@ -23,6 +23,7 @@ from torch.fx.node import map_arg
 from pocketrnn_export.intake.user_frames import line_of_node
 from pocketrnn_export.module_runs.operations import GIVES_NO_NUMBERS
 from pocketrnn_export.proof.across_rows import BY_POSITION, OF_LENGTHS, needed_nodes
+from pocketrnn_export.proof.asked_module import with_whole_lengths
 from pocketrnn_export.proof.pytorch_run import ValuesOfNodes
 from pocketrnn_export.proof.what_of_words import OfWords, name_of_node, what_of_words
 from pocketrnn_export.torch_internals import expression_of, flattened, folded, in_one_memory, written_by
@@ -105,7 +106,8 @@ def _place_among(
     for more in _STEPS:
         for order in orders:
             owners, inputs = _Owners(program, batch, rows), inputs_of(rows, rows + more)
-            if owners(tuple(order + more + 1 if value.dim() == 1 else value for value in inputs)):
+            whole = with_whole_lengths(inputs)
+            if owners(tuple(torch.minimum(order + more + 1, v) if v.dim() == 1 else v for v in whole)):
                 return owners.place
     return ""
 

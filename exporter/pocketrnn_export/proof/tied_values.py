@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pocketrnn_export.intake.user_frames import line_of_node
 from pocketrnn_export.proof.across_rows import BY_POSITION
+from pocketrnn_export.proof.asked_module import is_text, with_whole_lengths
 from pocketrnn_export.proof.hidden_differences import HiddenDifferences, KeptRun
 from pocketrnn_export.proof.what_of_words import name_of_node
 from pocketrnn_export.tracing.unstable_sort import ORDERS, in_the_other_order
@@ -42,9 +43,8 @@ def place_of_tied_values(
         'model.py:12: `best = scores.topk(3, 1).indices`'
     """
     for steps in _STEPS:
-        tokens, *second = inputs_of(1 if one_text else 2, steps)
-        tokens = tokens[:1, torch.arange(steps) // 2].expand(len(tokens), -1).contiguous()
-        inputs = (tokens, *(torch.full_like(value, steps) if value.dim() == 1 else value for value in second))
+        given = inputs_of(1 if one_text else 2, steps)
+        inputs = with_whole_lengths([_each_twice(value) if is_text(value) else value for value in given])
         one, other = KeptRun(program), _OtherOrder(program)
         if not (one(inputs) and other(inputs)):
             continue
@@ -52,6 +52,11 @@ def place_of_tied_values(
             orders = [node for node in program.graph.nodes if name_of_node(node) in ORDERS]
             return next(filter(None, map(line_of_node, orders)), "a line that is not known")
     return ""
+
+
+def _each_twice(tokens: Tensor) -> Tensor:
+    """The first row's tokens in every row, each twice."""
+    return tokens[:1, torch.arange(tokens.shape[1]) // 2].expand(len(tokens), -1).contiguous()
 
 
 class _OtherOrder(KeptRun):

@@ -14,8 +14,8 @@ from pocketrnn.errors import ExportError
 from pocketrnn_export.module_runs.cpu_run import answer_of, quietly_on_cpu
 from pocketrnn_export.module_runs.whole_copy import copied_again
 from pocketrnn_export.proof.across_rows import compared_numbers, place_across_rows, symbols_of_batch
-from pocketrnn_export.proof.asked_module import AskedModule
-from pocketrnn_export.proof.every_size import APART, SECONDS, Answers, answer_if_any, check_every_size
+from pocketrnn_export.proof.asked_module import AskedModule, is_text, with_whole_lengths
+from pocketrnn_export.proof.every_size import APART, MOST_TOKENS, SECONDS, Answers, answer_if_any, check_every_size
 from pocketrnn_export.proof.every_step import check_every_step
 from pocketrnn_export.proof.mixed_rows import place_of_mixed_rows
 from pocketrnn_export.proof.padded_steps import place_of_padded_steps
@@ -23,6 +23,7 @@ from pocketrnn_export.proof.pytorch_run import ValuesOfNodes, run_in_pytorch
 from pocketrnn_export.proof.row_numbers import place_of_row_numbers
 from pocketrnn_export.proof.row_owners import place_of_other_owners
 from pocketrnn_export.proof.tied_values import place_of_tied_values
+from pocketrnn_export.tracing.session import of_two_texts
 from pocketrnn_export.tracing.sizes.conditions import USUAL, Sizes
 from pocketrnn_export.tracing.sizes.module_answers import furthest, inside
 from pocketrnn_export.tracing.sizes.questions import TraceLog, UntraceableError
@@ -132,11 +133,14 @@ def refuse_counted_lengths(asked: AskedModule, graph: Answers) -> None:
     edges = torch.tensor([0, 1, int(asked.example[0][-1, -1]), asked.ids - 1])
     for rows, width in ((1, 6), (3, 9), (4, 40), (2, 700)):
         batch = 1 if asked.one_text else rows
-        tokens, *second = asked.inputs(Sizes(batch, width))
-        special = torch.rand((batch, width), generator=generator) < 0.3
-        special[:, 0] = False
-        tokens = torch.where(special, edges[torch.randint(len(edges), (batch, width), generator=generator)], tokens)
-        if not asked.agrees(graph, (tokens, *second)):
+        inputs = asked.inputs(Sizes(batch, width))
+        texts = 2 if of_two_texts(inputs) else 1
+        for i, tokens in enumerate(inputs[:texts]):
+            special = torch.rand(tokens.shape, generator=generator) < 0.3
+            special[:, 0] = False
+            drawn = edges[torch.randint(len(edges), tokens.shape, generator=generator)]
+            inputs = (*inputs[:i], torch.where(special, drawn, tokens), *inputs[i + 1 :])
+        if not asked.agrees(graph, inputs):
             raise ExportError(
                 "The module packs by lengths that it counts or clamps itself, and the graph answers otherwise where "
                 "these are shorter than the rows.",
@@ -167,9 +171,12 @@ def refuse_ties(asked: AskedModule, traced: TracedProgram) -> None:
         ExportError: they do.
     """
     for batch, width in ((1, 1), (3, 8), (4, 33), *([(2, 200)] if asked.phrase else [])):
-        tokens, *second = asked.inputs(Sizes(batch, width))
-        for repeated in (tokens, tokens[:, :1].expand_as(tokens).contiguous(), tokens[:, torch.arange(width) // 2]):
-            inputs = (repeated, *(torch.full_like(v, width) if v.dim() == 1 else v for v in second))
+        given = asked.inputs(Sizes(batch, width))
+        # As they are; the first token everywhere; each of the first half twice.
+        for apart in (1, 2 * MOST_TOKENS, 2):
+            inputs = with_whole_lengths(
+                [value[:, torch.arange(value.shape[1]) // apart] if is_text(value) else value for value in given]
+            )
             if (expected := answer_if_any(asked, inputs)) is None:
                 continue
             if not furthest(ties_the_other_way(asked, inputs), expected) <= APART:
@@ -212,8 +219,9 @@ def told_by_padding(asked: AskedModule, traced: TracedProgram) -> dict[int, str]
     """The ids of padding of which what stands after a text may reach its answer in a batch, each with the line where:
     that of the example, where lengths are given; else those that forward may count."""
     batch, padding_id = symbols_of_batch(traced.program), int(asked.example[0][-1, -1])
-    takes_lengths = len(asked.example) > 1
-    if asked.one_text or not batch or (takes_lengths and asked.example[1].dim() > 1):
+    texts = 2 if of_two_texts(asked.example) else 1
+    takes_lengths = len(asked.example) > texts
+    if asked.one_text or not batch or (takes_lengths and asked.example[texts].dim() > 1):
         return {}
 
     def inputs_of(rows: int, steps: int) -> tuple[Tensor, ...]:

@@ -24,12 +24,14 @@ class Fact:
         lengths: the kind of numbers that are made of the given lengths: `given`, `negated`, `falling`, `rising`,
             `falling order` (the positions that sort them so), `longest`; empty for other numbers.
         whole: whether it holds lengths of which the longest is the whole width.
+        width: the width that the longest of these lengths is; None where that is not known.
         iteration: the loop and the iteration that made it; None where no loop did.
         zero_past_end: whether it is zero past the end of each row: the output of a packed layer.
     """
 
     lengths: str = ""
     whole: bool = False
+    width: Any = None
     iteration: tuple[int, int] | None = None
     zero_past_end: bool = False
 

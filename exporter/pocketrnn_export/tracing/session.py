@@ -59,6 +59,7 @@ __all__ = [
     "exporting",
     "given_whole",
     "in_a_loop",
+    "of_two_texts",
     "on_a_branch",
     "rule",
     "scripting",
@@ -250,8 +251,9 @@ class TraceSession:
         facts: what is known of tensors.
         loops: the loops over a size that ran; `running`: the loop and iteration that run now, the innermost last.
         branch: the one that is traced now.
-        width: the number of tokens, which is the longest of the given lengths; None where that is not known.
-        names: which symbols are the batch and the tokens; None before forward is called.
+        widths: the number of tokens of each text that forward takes, which is the longest of its lengths; empty where
+            that is not known.
+        names: which symbols are the batch, the tokens and those of a second text; None before forward is called.
         example: the sizes of the example.
         environment: what the trace knows of all its sizes.
         told: lines of the module whose asserts are known to be dropped.
@@ -281,7 +283,7 @@ class TraceSession:
         self.loops: list[Loop] = []
         self.running: list[tuple[int, int]] = []
         self.branch: Branch | None = None
-        self.width: Any = None
+        self.widths: tuple[Any, ...] = ()
         self.names: dict[str, str] | None = None
         self.example = USUAL
         self.environment: Any = None
@@ -372,10 +374,13 @@ class TraceSession:
         return answer
 
     def _take(self, inputs: Sequence[Tensor]) -> None:
-        """Note what is known of the inputs: a second one of one axis is the lengths."""
-        for value in inputs[1:2]:
-            self.facts.note(value, whole=True, lengths="given" if value.dim() == 1 else "")
-        self.width = None if self.scripted or not inputs or inputs[0].dim() < 2 else inputs[0].shape[1]
+        """Note what is known of the inputs: after the texts, those of one axis are their lengths."""
+        texts = inputs[:2] if of_two_texts(inputs) else inputs[:1]
+        known = not self.scripted and bool(inputs) and inputs[0].dim() >= 2
+        self.widths = tuple(text.shape[1] for text in texts) if known else ()
+        for i, value in enumerate(inputs[len(texts) :][: len(texts)]):
+            width = self.widths[i] if known else None
+            self.facts.note(value, whole=True, lengths="given" if value.dim() == 1 else "", width=width)
 
     def _with_iterations(self, answer: Any) -> Any:
         """The answer of forward, with all that iterations made kept in the graph, so that they look alike."""
@@ -419,9 +424,20 @@ def environment_in(values: Iterable[Any]) -> Any:
 def _names_of_sizes(inputs: Sequence[Tensor]) -> dict[str, str]:
     """Which symbols are the batch and the tokens: every input's first axis is the batch, the tokens' second theirs."""
     names: dict[str, str] = {}
-    for axis, name in ((0, "batch"), (1, "tokens")):
-        for value in inputs[:1] if axis else inputs:
+    second = inputs[1:2] if of_two_texts(inputs) else []
+    for axis, name, values in ((0, "batch", inputs), (1, "tokens", inputs[:1]), (1, "second", second)):
+        for value in values:
             size = value.shape[axis] if value.dim() > axis else None
             if isinstance(size, torch.SymInt):
                 names[symbol_of(size)] = name
     return names
+
+
+def of_two_texts(inputs: Sequence[Tensor]) -> bool:
+    """Whether a module takes two texts: the ids of both, int64 [batch, sequence], and after them perhaps their lengths.
+
+    Example:
+        >>> of_two_texts([torch.zeros(3, 7, dtype=torch.int64), torch.zeros(3, 5, dtype=torch.int64)])
+        True
+    """
+    return len(inputs) > 1 and inputs[1].dim() == 2 and not inputs[1].is_floating_point()

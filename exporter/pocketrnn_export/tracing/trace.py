@@ -51,7 +51,7 @@ from pocketrnn_export.tracing.rules.slicing import SLICING
 from pocketrnn_export.tracing.rules.spaced import SPACED
 from pocketrnn_export.tracing.rules.tensor_strings import TEXTS
 from pocketrnn_export.tracing.rules.whole_numbers import WHOLE_NUMBERS, refuse_products_of_whole_numbers
-from pocketrnn_export.tracing.session import Call, Loop, Topic, TraceSession
+from pocketrnn_export.tracing.session import Call, Loop, Topic, TraceSession, of_two_texts
 from pocketrnn_export.tracing.sizes.conditions import Sizes
 from pocketrnn_export.tracing.sizes.questions import Branch, TraceLog, UntraceableError
 from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
@@ -187,7 +187,9 @@ def traced_program(
     traced = copied_again(module)
     add_onnx_weights(traced)
     dynamic = torch.export.Dim.DYNAMIC
-    axes = ({1: dynamic},) if one_text else ({0: dynamic, 1: dynamic}, {0: dynamic})[: len(example)]
+    texts = 2 if of_two_texts(example) else 1
+    axes: Any = ({1: dynamic},) if one_text else ({0: dynamic, 1: dynamic},) * texts + ({0: dynamic},) * texts
+    axes = axes[: len(example)]
     branches, choices = ([], []) if plan is None else plan.branches
     session = export_session(traced, log, branches, choices, cut_counted=cut_counted)
     with quiet(), torch.no_grad():

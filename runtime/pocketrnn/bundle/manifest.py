@@ -23,10 +23,11 @@ from typing import Any, BinaryIO, Final, Literal
 
 from pocketrnn.bundle.json_schema import first_fault, parsed
 from pocketrnn.bundle.output import Output, output_of
-from pocketrnn.errors import BundleError, PocketRNNError
+from pocketrnn.errors import BundleError, InputError, PocketRNNError
 from pocketrnn.numbers.number_input import NumberInput
 from pocketrnn.text import TextRules, rules_of
-from pocketrnn.text.text_input import TextInput, held_against_streams
+from pocketrnn.text.pairs import mark_of
+from pocketrnn.text.text_input import PairInput, TextInput, held_against_streams
 
 __all__ = [
     "CLASSIFIER_JSON",
@@ -137,20 +138,29 @@ class Limits:
         return (self.min_tokens or 1) <= tokens <= (self.max_tokens or sys.maxsize)
 
     def take(self, ids: Sequence[int], padding_id: int) -> bool:
-        """Whether the graph takes a text of these ids.
+        """Whether the graph takes a text, or a pair, of these ids.
 
         Example:
             >>> Limits(real_token=True).take([1, 1, 1], padding_id=1)
             False
         """
-        return self.allow(len(ids)) and not (self.real_token and all(i == padding_id for i in ids))
+        if not self.allow(len(ids)):
+            return False
+        return not self.real_token or not any(
+            all(i == padding_id for i in text) for is_mark, text in itertools.groupby(ids, _is_mark) if not is_mark
+        )
+
+
+def _is_mark(token_id: int) -> bool:
+    return token_id < 0
 
 
 @dataclass(frozen=True)
 class Graph:
     """The ONNX file: `tokens` int64 [batch, sequence], or `samples` float32 [batch, time, channels]; and `lengths`
     int64 [batch] where the model uses them; to `logits` float32 [batch, labels], or [batch, sequence, labels] of one
-    that labels tokens.
+    that labels tokens. Where it takes two texts, `second_tokens` stands behind `tokens`, and `second_lengths` behind
+    `lengths`.
 
     `padding` says whether rows may be padded without changing an answer; `batch` is 1 where a run takes one text or
     sequence only, else None. `limits` are those of its texts and runs, if it has any. `embedding_rows`, of texts only:
@@ -188,12 +198,22 @@ class StepGraph:
 
 @dataclass(frozen=True)
 class Example:
-    """A golden example: what the PyTorch module answered for `text` when the bundle was made, logits of the labels or
-    such logits for each id."""
+    """A golden example: what the PyTorch module answered for `text`, or for two, when the bundle was made: logits of
+    the labels, or such logits for each id. The ids of two texts have a mark between (`pocketrnn.text.pairs`)."""
 
-    text: str
+    text: str | tuple[str, str]
     ids: tuple[int, ...]
     logits: tuple[float, ...] | tuple[tuple[float, ...], ...]
+
+    @property
+    def shown(self) -> str:
+        """The text, or both, for a person.
+
+        Example:
+            >>> Example(("oil", "gas"), (1, -1, 2), (0.5, 2.0)).shown
+            'oil | gas'
+        """
+        return self.text if isinstance(self.text, str) else " | ".join(self.text)
 
     @property
     def rows(self) -> tuple[tuple[float, ...], ...]:
@@ -324,6 +344,26 @@ class Manifest:
         return self.input
 
     @property
+    def of_two_texts(self) -> bool:
+        """Whether it takes pairs of texts."""
+        return isinstance(self.input, TextInput) and self.input.pairs
+
+    def check_one_text(self, what: str) -> None:
+        """Refuse what there is of one text only.
+
+        Args:
+            what: the subject of a sentence, with its verb: `a packed file takes`.
+
+        Raises:
+            InputError: it takes two texts.
+
+        Example:
+            >>> Classifier.load("ag_news").manifest.check_one_text("a packed file takes")
+        """
+        if self.of_two_texts:
+            raise InputError(f"{self.name} takes two texts, and {what} one.", "Use the bundle as it is: classify().")
+
+    @property
     def numbers(self) -> NumberInput:
         """The input of a classifier of sequences of numbers.
 
@@ -366,6 +406,9 @@ def _check_texts(manifest: Manifest, given: TextInput) -> None:
         raise BundleError(
             f"The graph's alone holds the token id {max(graph.alone)}, but the embedding has {rows} rows.", MAKE_AGAIN
         )
+    if ("second_tokens" in graph.inputs) != given.pairs:
+        takes = ", ".join(graph.inputs)
+        raise BundleError(f"The graph takes {takes}, which is not {1 + given.pairs} texts as stated.", MAKE_AGAIN)
     if manifest.stream is not None and (held := _against_streams(given, graph.limits or Limits())):
         raise BundleError(held, "Leave streaming out.")
     _check_texts_examples(manifest, given)
@@ -386,7 +429,9 @@ def _against_streams(given: TextInput, limits: Limits) -> str:
 def _check_texts_examples(manifest: Manifest, given: TextInput) -> None:
     rows, labels, limits = manifest.graph.embedding_rows, len(manifest.labels), manifest.graph.limits or Limits()
     for example in manifest.texts:
-        named = f"The golden example {example.text[:40]!r}"
+        named = f"The golden example {example.shown[:40]!r}"
+        if isinstance(example.text, tuple) != given.pairs or sum(map(_is_mark, example.ids)) != int(given.pairs):
+            raise BundleError(f"{named} is not {1 + given.pairs} texts.", MAKE_AGAIN)
         if not limits.allow(len(example.ids)):
             raise BundleError(f"{named} has {len(example.ids)} token ids, beyond the limits of the graph.", MAKE_AGAIN)
         if not limits.take(example.ids, given.rules.padding_id):
@@ -561,7 +606,8 @@ def _reading(path: Path) -> Iterator[None]:
 
 def input_digest(labels: tuple[str, ...], given: Input) -> str:
     """The sha256 of all that makes ids of texts, or samples of sequences of numbers, and labels of logits."""
-    of_texts = [given.vocabulary] if isinstance(given, TextInput) else []
+    of_texts: list[Any] = [given.vocabulary] if isinstance(given, TextInput) else []
+    of_texts += ["two texts"] if isinstance(given, TextInput) and given.pairs else []
     content = json.dumps([labels, given.document, *of_texts], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(content.encode()).hexdigest()
 
@@ -604,11 +650,12 @@ def document_of(manifest: Manifest) -> dict[str, Any]:
         "version": VERSION,
         "name": manifest.name,
         **manifest.output.document,
+        **({"texts": 2} if manifest.of_two_texts else {}),
         manifest.input.kind: manifest.input.document,
         "graph": _stated(asdict(manifest.graph)),
         **({} if manifest.torchscript is None else {"torchscript": asdict(manifest.torchscript)}),
         **({} if manifest.stream is None else {"stream": asdict(manifest.stream)}),
-        "examples": [asdict(example) for example in manifest.examples],
+        "examples": [_example_document(example) for example in manifest.examples],
         "parity": {
             "tolerance": manifest.parity.tolerance,
             "comparisons": [
@@ -618,6 +665,14 @@ def document_of(manifest: Manifest) -> dict[str, Any]:
         },
         "provenance": dict(manifest.provenance),
     }
+
+
+def _example_document(example: Example | NumberExample) -> dict[str, Any]:
+    document = asdict(example)
+    if isinstance(example, Example) and isinstance(example.text, tuple):
+        mark = example.ids.index(min(example.ids))
+        document["ids"] = [example.ids[:mark], example.ids[mark + 1 :]]
+    return document
 
 
 def files_of(manifest: Manifest) -> tuple[str, ...]:
@@ -754,7 +809,9 @@ def _built(document: dict[str, Any]) -> Manifest:
         name=document["name"],
         input=NumberInput.of(document["numbers"])
         if "numbers" in document
-        else TextInput(rules_of(document["text"]), tuple(document["vocabulary"])),
+        else (PairInput if "texts" in document else TextInput)(
+            rules_of(document["text"]), tuple(document["vocabulary"])
+        ),
         output=output_of(
             tuple(document["labels"]),
             document["activation"],
@@ -777,7 +834,7 @@ def _built(document: dict[str, Any]) -> Manifest:
         ),
         torchscript=None if torchscript is None else TorchScript(**torchscript),
         stream=None if stream is None else StepGraph(stream["file"], stream["sha256"], int(stream["state_size"])),
-        examples=_examples_of(document["examples"]),
+        examples=_examples_of(document["examples"], document.get("text", {}).get("padding_id", 0)),
         parity=Parity(
             tolerance=float(parity["tolerance"]),
             comparisons=tuple(Comparison(**comparison) for comparison in parity["comparisons"]),
@@ -786,7 +843,9 @@ def _built(document: dict[str, Any]) -> Manifest:
     )
 
 
-def _examples_of(members: Sequence[Mapping[str, Any]]) -> tuple[Example, ...] | tuple[NumberExample, ...]:
+def _examples_of(
+    members: Sequence[Mapping[str, Any]], padding_id: int
+) -> tuple[Example, ...] | tuple[NumberExample, ...]:
     golden: list[Any] = [
         tuple(tuple(map(float, row)) if isinstance(row, list) else float(row) for row in one["logits"])
         for one in members
@@ -794,8 +853,15 @@ def _examples_of(members: Sequence[Mapping[str, Any]]) -> tuple[Example, ...] | 
     if "samples" in members[0]:
         rows = [tuple(tuple(map(float, row)) for row in one["samples"]) for one in members]
         return tuple(itertools.starmap(NumberExample, zip(rows, golden, strict=True)))
-    given = [(one["text"], tuple(map(int, one["ids"]))) for one in members]
+    given = [_text_and_ids(one, int(padding_id)) for one in members]
     return tuple(Example(text, ids, logits) for (text, ids), logits in zip(given, golden, strict=True))
+
+
+def _text_and_ids(one: Mapping[str, Any], padding_id: int) -> tuple[str | tuple[str, str], tuple[int, ...]]:
+    if isinstance(one["text"], str):
+        return one["text"], tuple(map(int, one["ids"]))
+    (first, second), (ids, others) = one["text"], one["ids"]
+    return (first, second), (*map(int, ids), mark_of(padding_id), *map(int, others))
 
 
 def _limits_of(members: Mapping[str, Any]) -> Limits:

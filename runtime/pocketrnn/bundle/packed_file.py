@@ -410,7 +410,7 @@ def _step(step: CleaningStep) -> bytes:
 
 
 def _example(example: Example) -> bytes:
-    text = utf8(example.text)
+    text = utf8(example.shown)
     # A number beyond float32 becomes infinite, and so is not equal to any logit of the engine.
     with np.errstate(over="ignore"):
         logits = np.array(example.logits, "<f4").tobytes()

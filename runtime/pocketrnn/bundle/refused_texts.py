@@ -37,7 +37,11 @@ def outside(limits: Limits, ids: NDArray[np.int64], lengths: NDArray[np.int64], 
     if limits.max_tokens is not None:
         found |= lengths > limits.max_tokens
     if limits.real_token and len(lengths):
-        found |= ~np.logical_or.reduceat(ids != padding_id, np.cumsum(lengths) - lengths)
+        starts, marks = np.cumsum(lengths) - lengths, np.flatnonzero(ids < 0)
+        # A pair is two texts with a mark between.
+        starts = np.sort(np.concatenate([starts, marks + 1])) if len(marks) else starts
+        without = ~np.logical_or.reduceat((ids != padding_id) & (ids >= 0), starts)
+        found |= without.reshape(len(lengths), -1).any(1)
     return found
 
 

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from pocketrnn.commands.file_options import DECIMALS
+from pocketrnn.commands.file_options import DECIMALS, SECOND_TEXT
 from pocketrnn.commands.standard_streams import json_line
 from pocketrnn.commands.terminal import one_line
 from pocketrnn.errors import InputError, shown
@@ -33,7 +33,8 @@ class Wanted:
         threshold: one for all labels; None for those that the bundle keeps.
         as_json: whether an answer is a JSON object.
         explains: whether the words are shown that decided.
-        lists: what a JSON list holds that is given in place of a text: `tokens or ids`; or `rows` of numbers.
+        lists: what a JSON list holds that is given in place of a text: `tokens or ids`; or `rows` of numbers. `pairs`
+            for two texts with a tab between.
     """
 
     answers: Answers
@@ -48,10 +49,16 @@ class Wanted:
         """The input of the classifier for a line of text; `which` is the beginning of a sentence about it.
 
         Raises:
-            InputError: it is not a JSON list.
+            InputError: it is not a JSON list, or not two texts.
         """
         if self.lists is None:
             return text
+        if self.lists == "pairs":
+            parts = tuple(text.split("\t"))
+            if len(parts) != 2:
+                what = f"{which} is {shown(text, 40)}, not two texts with a tab between."
+                raise InputError(what, "Give both texts, with a tab between.")
+            return parts
         from pocketrnn.tables.recordings import no_number
 
         try:
@@ -72,20 +79,23 @@ class Wanted:
         """The answer for one text, or for a sequence or window of that name, as a line without its end: a prediction or
         values."""
         kind = "sequence" if self.lists == "rows" else "text"
+        # A pair's two texts are two columns, or two members.
+        texts = name.split("\t") if self.lists == "pairs" else [name]
+        named, columns = dict(zip((kind, SECOND_TEXT), texts, strict=False)), list(map(one_line, texts))
         if self.answers.gives_values:
             values = [round(float(value), DECIMALS) for value in answer]
             if self.as_json:
-                return json_line({kind: name, "values": dict(zip(self.answers.labels, values, strict=True))})
-            return "\t".join((*(f"{value:g}" for value in values), one_line(name)))
+                return json_line({**named, "values": dict(zip(self.answers.labels, values, strict=True))})
+            return "\t".join((*(f"{value:g}" for value in values), *columns))
         top = self.answers.labels_with_probabilities(answer, self.threshold) if self.by_threshold else answer.top
         if self.as_json:
             likeliest = {"label": answer.label if top else "", "probability": answer.probability}
             pairs = [{"label": label, "probability": probability} for label, probability in top]
-            return json_line({kind: name, **likeliest, "top": pairs})
+            return json_line({**named, **likeliest, "top": pairs})
         if self.by_threshold:
             # One column of labels and one of probabilities, however many there are.
             labels = LABEL_SEPARATOR.join(one_line(label) for label, _ in top)
             figures = [probability for _, probability in top] or [answer.probability]
-            return "\t".join((labels, LABEL_SEPARATOR.join(f"{figure:.4f}" for figure in figures), one_line(name)))
+            return "\t".join((labels, LABEL_SEPARATOR.join(f"{figure:.4f}" for figure in figures), *columns))
         answers = (f"{one_line(label)}\t{probability:.4f}" for label, probability in top)
-        return "\t".join((*answers, one_line(name)))
+        return "\t".join((*answers, *columns))

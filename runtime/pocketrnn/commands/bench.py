@@ -45,9 +45,10 @@ def bench(bundle: str, texts: IO[bytes] | None, rounds: int, threads: int) -> No
     from pocketrnn.bundle.zoo import bundle_folder
     from pocketrnn.engines.native import NativeEngine
 
+    folder = bundle_folder(bundle)
+    manifest = NativeEngine(folder).manifest if is_packed(folder) else manifests.read(folder)
+    manifest.check_one_text("what is measured is the time of")
     if texts is None:
-        folder = bundle_folder(bundle)
-        manifest = NativeEngine(folder).manifest if is_packed(folder) else manifests.read(folder)
         external = manifest.text.rules.tokenizer == "external"
         examples = [list(example.ids) if external else example.text for example in manifest.texts]
         given = examples * max(1, 1000 // max(1, len(examples)))

@@ -30,7 +30,9 @@ _NOT_FOR_TAGS: Final = ("--input", "--top", "--threshold", "--explain", "--strea
             *("bundle", "top", "threshold", "among", "prior", "as_json", "as_conll"),
             *("explains", "as_stream", "as_tokens"),
         ),
-        "Files of rows": ("input", "output", "text_column", "sequence_column", "on_error", "force"),
+        "Files of rows": (
+            *("input", "output", "text_column", "second_text_column", "sequence_column", "on_error", "force"),
+        ),
         "Rare options": ("label_column", "probability_column", "input_format", "output_format", "encoding", "threads"),
     },
 )
@@ -155,6 +157,9 @@ def classify(
     in [LOC Berlin]. With --json an answer has each token with its label, its probability and where it stands in the
     text, and the spans; with --conll a line for each token, with the label _ where the text rules cut it off.
 
+    With a bundle that takes two texts, two TEXTS are one pair, and each line of standard input is a pair, with a tab
+    between the two; and so are the columns --text-column and --second-text-column of a file.
+
     With a bundle that takes sequences of numbers, TEXTS and lines are JSON lists of rows, one number for each channel;
     and the file of --input has a column for each channel and a row for each time step: one recording, answered window
     by window where the bundle has a window, or a sequence for each value of --sequence-column.
@@ -193,10 +198,8 @@ def classify(
         if as_stream or explains or as_tokens or threshold is not None:
             raise click.UsageError("--stream, --explain, --tokens and --threshold are for texts.")
         check_options(classifier, files, sequence_column, top)
-    elif sequence_column is not None:
-        raise click.UsageError(f"--sequence-column is for sequences of numbers, and {classifier.name} takes texts.")
-    elif files.are_given and as_json:
-        raise click.UsageError("--json is not for files; see --output-format.")
+    else:
+        _check_of_texts(classifier, files, sequence_column, as_json=as_json)
     by_threshold = of_texts and (
         threshold is not None or (top is None and not explains and classifier.thresholds is not None)
     )
@@ -211,7 +214,9 @@ def classify(
     top = len(classifier.labels) if by_threshold else top or 1
     if not answers.gives_values:
         answers.check_top(top)
-    kind = "tokens or ids" if as_tokens else None if of_texts else "rows"
+    pairs = classifier.manifest.of_two_texts and not as_tokens
+    kind = "tokens or ids" if as_tokens else "pairs" if pairs else None if of_texts else "rows"
+    texts = _as_one_pair(texts) if pairs else texts
     wanted = Wanted(answers, top, by_threshold, threshold, as_json, explains, kind)
     if files.input:
         classify_recordings(classifier, files, wanted, sequence_column)
@@ -246,6 +251,29 @@ def _check_options(
         raise click.UsageError("--explain is not for --stream, --threshold and --top: it explains the likeliest label.")
     if threshold is not None and (threshold != threshold or top is not None):
         raise click.UsageError("--threshold is not a number, or given beside --top: these exclude each other.")
+
+
+def _check_of_texts(classifier: Classifier, files: FileOptions, sequence_column: str | None, *, as_json: bool) -> None:
+    """Refuse options that a bundle of texts, or of one text, has no use for.
+
+    Raises:
+        click.UsageError: one is given.
+    """
+    if sequence_column is not None:
+        raise click.UsageError(f"--sequence-column is for sequences of numbers, and {classifier.name} takes texts.")
+    if files.are_given and as_json:
+        raise click.UsageError("--json is not for files; see --output-format.")
+    if files.second_text_column is None:
+        return
+    if not classifier.manifest.of_two_texts:
+        raise click.UsageError(f"--second-text-column is for two texts, and {classifier.name} does not take two.")
+    if not files.are_given:
+        raise click.UsageError("--second-text-column is for files; see --input.")
+
+
+def _as_one_pair(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Two texts as one pair, with a tab between."""
+    return ("\t".join(texts),) if len(texts) == 2 and not any("\t" in text for text in texts) else texts
 
 
 def _choose_labels(classifier: Classifier, labels: str | None) -> Classifier:
@@ -284,6 +312,7 @@ def _answer_lines(classifier: Classifier, wanted: Wanted) -> None:
     stdin = standard_input()
     if stdin.isatty():
         what = "sequences, a JSON list on each line" if wanted.lists == "rows" else "texts, one a line"
+        what = "pairs of texts, one a line, with a tab between" if wanted.lists == "pairs" else what
         say(f"Reading {what}, until Ctrl-D.", err=True)
     answered = 0
     for lines in arriving_lines(stdin):

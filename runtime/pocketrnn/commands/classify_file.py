@@ -23,12 +23,12 @@ from pocketrnn.answers import Answers
 from pocketrnn.bundle.folder import file_written_whole, near_file
 from pocketrnn.bundle.refused_texts import with_text_named
 from pocketrnn.classifier import Classifier, answers_of, kinds_refused, logits_of_batches, refusal
-from pocketrnn.commands.file_options import DECIMALS, FileOptions, answer_columns
+from pocketrnn.commands.file_options import DECIMALS, SECOND_TEXT, FileOptions, answer_columns
 from pocketrnn.commands.labels_reached import check_separable
 from pocketrnn.commands.standard_streams import standard_output
 from pocketrnn.errors import InputError, OutputError, shown
 from pocketrnn.tables.encodings import as_utf8
-from pocketrnn.tables.reader import read
+from pocketrnn.tables.reader import read, with_second_texts
 from pocketrnn.tables.rows import DELIMITERS, Column, Kind, RowBatch, RowSource, kind_of
 from pocketrnn.tables.writer import write
 
@@ -85,6 +85,8 @@ def classify_file(
         if kind != "parquet":
             stream = as_utf8(stream, name, files.encoding)
         batches = read(stream, source, files.text_column, live=size is None, added=added)
+        if classifier.manifest.of_two_texts:
+            batches = with_second_texts(batches, source, files.second_text_column or SECOND_TEXT)
         sink = stack.enter_context(answers_written(destination, written, status, force=files.force))
         with _Progress(source, hidden=to_stdout and sys.stdout.isatty()) as progress:
             columns_of = (
@@ -118,7 +120,7 @@ def _answered(
     # The classifier reads a few batches ahead. Their rows wait here for their answers.
     waiting: deque[RowBatch] = deque()
 
-    def texts() -> Iterator[list[str]]:
+    def texts() -> Iterator[list[Any]]:
         for batch in batches:
             waiting.append(batch)
             yield batch.texts

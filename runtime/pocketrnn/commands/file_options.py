@@ -9,16 +9,19 @@ from typing import Any, Final, TypeVar, get_args
 
 import click
 
-from pocketrnn.commands.command import column_option, encoding_option
+from pocketrnn.commands.command import Text, column_option, encoding_option
 from pocketrnn.errors import InputError
 from pocketrnn.tables.encodings import UTF8
 from pocketrnn.tables.rows import KINDS, Kind
 from pocketrnn.text.checked_texts import OnError
 
-__all__ = ["DECIMALS", "FileOptions", "answer_columns", "file_options"]
+__all__ = ["DECIMALS", "SECOND_TEXT", "FileOptions", "answer_columns", "file_options"]
 
 # A probability or a value is float32, which is exact to about six decimals; all its digits would be twice as many.
 DECIMALS: Final = 6
+
+# The column of second texts, where no other is named; and the member of JSON that a second text is.
+SECOND_TEXT: Final = "second_text"
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -33,6 +36,7 @@ class FileOptions:
     input_format: Kind | None
     output_format: Kind | None
     text_column: str
+    second_text_column: str | None
     label_column: str
     probability_column: str
     on_error: OnError
@@ -98,6 +102,12 @@ _OPTIONS: Final = (
     ),
     encoding_option("How the input is encoded: cp1252, utf-16, gb18030, ...; not Parquet. The output is UTF-8."),
     column_option("text", "The column that holds the texts."),
+    click.option(
+        "--second-text-column",
+        type=Text(),
+        metavar="NAME",
+        help="The column that holds the second texts, for a bundle that takes two.  [default: second_text]",
+    ),
     column_option("label", "The column to write labels to."),
     column_option("probability", "The column to write probabilities to."),
     click.option(

@@ -115,6 +115,7 @@ def _of_texts(given: TextInput, graph: Graph) -> list[tuple[str, str]]:
 
     text = given.rules
     return [
+        *([("takes", "two texts, both by these rules")] if given.pairs else []),
         ("tokenizer", _tokenizer(text)),
         *([("n-grams", f"up to {text.ngrams}" if text.ngrams > 1 else "none")] if isinstance(text, TextRules) else []),
         *([("cleaning", f"{len(text.steps)} step{'s' * (len(text.steps) > 1)} before it")] if text.steps else []),

@@ -20,6 +20,7 @@ from pocketrnn.engines.engine import CPU, Answered, Floats, Ids, Options, Steps,
 from pocketrnn.errors import BundleError, InputError, PocketRNNError, first_line
 from pocketrnn.graph_check.graph_file import ORT_SUFFIX, read_graph
 from pocketrnn.graph_check.last_layer import input_of_last_layer, with_output
+from pocketrnn.text.pairs import mark_of, pair_inputs
 from pocketrnn.text.text_input import TextInput
 
 __all__ = ["OnnxRuntimeEngine", "checked_options"]
@@ -30,7 +31,13 @@ _EXPORT_AGAIN: Final = "Export the bundle again."
 # arena is emptied after a run of more tokens than this, and then 80 MiB are left.
 _LARGEST_KEPT: Final = 1 << 14
 # The inputs of graphs: type and rank.
-_INPUTS: Final = {"tokens": ("tensor(int64)", 2), "samples": ("tensor(float)", 3), "lengths": ("tensor(int64)", 1)}
+_INPUTS: Final = {
+    "tokens": ("tensor(int64)", 2),
+    "second_tokens": ("tensor(int64)", 2),
+    "samples": ("tensor(float)", 3),
+    "lengths": ("tensor(int64)", 1),
+    "second_lengths": ("tensor(int64)", 1),
+}
 
 
 def checked_options(max_batch_tokens: int, providers: Sequence[str], *, trust: bool) -> Options:
@@ -72,7 +79,7 @@ class OnnxRuntimeEngine:
         self._embedding_session: tuple[onnxruntime.InferenceSession, str] | None = None
         self._step_session: onnxruntime.InferenceSession | None = None
         self._classes, self._of_tokens = len(manifest.labels), manifest.output.of_tokens
-        self._takes_lengths = "lengths" in manifest.graph.inputs
+        self._takes_lengths, self._pairs = "lengths" in manifest.graph.inputs, "second_tokens" in manifest.graph.inputs
         self._lock = threading.RLock()
         self._session: onnxruntime.InferenceSession | None = self._opened()
         # From here on the current folder may change.
@@ -144,7 +151,12 @@ class OnnxRuntimeEngine:
     def _output(self, session: onnxruntime.InferenceSession, name: str, given: NDArray[Any], lengths: Ids) -> Floats:
         """One output of one run on an array [batch, sequence, ...] and its lengths, int64 [batch]; its memory is given
         back if it was much."""
-        feed = {self._input: given, "lengths": lengths} if self._takes_lengths else {self._input: given}
+        if self._pairs:
+            feed: dict[str, NDArray[Any]] = dict(
+                zip(self._manifest.graph.inputs, pair_inputs(given, lengths), strict=False)
+            )
+        else:
+            feed = {self._input: given, "lengths": lengths} if self._takes_lengths else {self._input: given}
         large = given.shape[0] * given.shape[1] > max(_LARGEST_KEPT, self._options.max_batch_tokens)
         (found,) = self._run_session(session, [name], feed, _shrinking() if large else None)
         return found
@@ -184,7 +196,7 @@ class OnnxRuntimeEngine:
 
     def logits_of_one(self, steps: Steps) -> list[float]:
         """The logits of one; see `Engine.logits_of_one`."""
-        if steps.shape[1] > self._largest_bound:
+        if self._pairs or steps.shape[1] > self._largest_bound:
             return self._run_graph(steps, np.array(steps.shape[1:2], np.int64))[0].tolist()  # type: ignore[no-any-return]
         # Taken out and put back, each in one step of the interpreter: neither another thread nor a signal's handler
         # that classifies finds a bound run in use.
@@ -227,15 +239,27 @@ class OnnxRuntimeEngine:
         """The indices and the steps of each run. It holds texts of like length, or one text that the graph would answer
         by its neighbours."""
         starts, graph = np.cumsum(lengths) - lengths, self._manifest.graph
-        shapes = runs(
-            lengths,
-            padding=graph.padding,
-            max_tokens=self._options.max_batch_tokens,
-            max_texts=graph.batch or (None if graph.limits is None else graph.limits.max_batch),
-            alone=holding(steps, lengths, graph.alone),
-        )
-        for rows in shapes:
-            yield rows, rectangle(steps, starts[rows], lengths[rows], self._padding)
+        alone = holding(steps, lengths, graph.alone)
+        for some in self._alike(steps, starts):
+            shapes = runs(
+                lengths[some],
+                padding=graph.padding,
+                max_tokens=self._options.max_batch_tokens,
+                max_texts=graph.batch or (None if graph.limits is None else graph.limits.max_batch),
+                alone=None if alone is None else alone[some],
+            )
+            for rows in (some[run] for run in shapes):
+                yield rows, rectangle(steps, starts[rows], lengths[rows], self._padding)
+
+    def _alike(self, steps: Steps, starts: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
+        """The indices of what may share a run but for its length: all; or, where texts are not padded, the pairs whose
+        first texts have one length."""
+        if not self._pairs or self._manifest.graph.padding:
+            yield np.arange(len(starts))
+            return
+        firsts = np.flatnonzero(steps < 0) - starts
+        for length in np.unique(firsts):
+            yield np.flatnonzero(firsts == length)
 
     def _embedding_graph(self) -> tuple[onnxruntime.InferenceSession, str]:
         """The graph with a second output, opened where it is first asked for; and the output's name."""
@@ -322,6 +346,8 @@ def _first_input(manifest: Manifest) -> tuple[Steps, str]:
     if limits.real_token and given.rules.padding_id == rows - 1:
         tokens = np.append(tokens, tokens[:, :1], axis=1) if limits.allow(tokens.size + 1) else tokens
         tokens[0, 0] = rows - 2
+    if given.pairs:
+        tokens = np.concatenate([tokens, [[mark_of(given.rules.padding_id)]], tokens], axis=1)
     return tokens, f"the highest token id, {rows - 1}"
 
 

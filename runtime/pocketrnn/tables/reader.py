@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -25,7 +25,7 @@ from pocketrnn.tables.rows import BATCH_ROWS, BLANK, DELIMITERS, ArrowRows, CsvR
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["read"]
+__all__ = ["read", "with_second_texts"]
 
 # A file is read in chunks of at most so many bytes. A batch also ends after so many chunks: long rows do not add up.
 _CHUNK: Final = 1 << 20
@@ -65,6 +65,56 @@ def read(
     if source.kind == "jsonl":
         return _read_json_lines(chunks, source, text_column, added)
     return _read_delimited(chunks, source, text_column, added)
+
+
+def with_second_texts(batches: Iterable[RowBatch], source: RowSource, column: str) -> Iterator[RowBatch]:
+    """The batches of `read` with pairs in the place of texts, the second of each from another column.
+
+    Args:
+        batches: of `read`.
+        source: what they are of; counts the rows without a second text, too.
+        column: the name of the column with the second texts.
+
+    Raises:
+        DataError: there is no such column, or a row without a text in it is refused.
+
+    Example:
+        >>> rows = CsvRows(["text", "other"], [["Who won?", "The reds."]], ",")
+        >>> batch = RowBatch(["Who won?"], [], rows, 30)
+        >>> next(with_second_texts([batch], RowSource("qa.csv", "csv"), "other")).texts
+        [('Who won?', 'The reds.')]
+    """
+    for batch in batches:
+        values = _values_of(batch.rows, column, source)
+        without, first = set(batch.without_text), source.rows - len(values) + 1
+        for index, value in enumerate(values):
+            if not isinstance(value, str):
+                without.add(index)
+                source.no_text(first + index, f"has no text in {column!r}")
+        pairs = [
+            (text, value if isinstance(value, str) else "") for text, value in zip(batch.texts, values, strict=True)
+        ]
+        yield replace(batch, texts=pairs, without_text=sorted(without))
+
+
+def _values_of(rows: CsvRows | JsonRows | ArrowRows, column: str, source: RowSource) -> list[Any]:
+    """The values of a column, one for each row."""
+    if isinstance(rows, JsonRows):
+        return [row.get(column) for row in rows.objects()]
+    names = rows.names if isinstance(rows, CsvRows) else rows.batch.schema.names
+    if column not in names:
+        raise DataError(
+            f"{source.name} has no column {column!r}; it has {', '.join(map(repr, names))}.",
+            "Name the column with the second texts with --second-text-column.",
+        )
+    if isinstance(rows, CsvRows):
+        index = names.index(column)
+        return [row[index] for row in rows.rows]
+    values = rows.batch.column(column)
+    try:
+        return list(values.to_pylist())
+    except UnicodeDecodeError:
+        return [_decoded(value) for value in values]
 
 
 def _check_free(names: Collection[str], added: Sequence[str], source: RowSource) -> None:

@@ -127,13 +127,13 @@ class RowBatch:
     """Some rows that follow each other.
 
     Attributes:
-        texts: one text for each row; an empty text where the row has none.
+        texts: one text for each row, or a pair of two; an empty text where the row has none.
         without_text: the indices of the rows that have none.
         rows: the rows as their file holds them.
         read: how much of `RowSource.size` has been read.
     """
 
-    texts: list[str]
+    texts: list[Any]
     without_text: list[int]
     rows: CsvRows | JsonRows | ArrowRows
     read: int

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from pocketrnn.text.encoder import TextEncoder
 from pocketrnn.text.rules import AnyTextRules, TextRules, rules_document
 
-__all__ = ["TextInput", "held_against_streams"]
+__all__ = ["PairInput", "TextInput", "held_against_streams"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class TextInput:
     """
 
     kind: ClassVar[str] = "text"
+    pairs: ClassVar[bool] = False
 
     rules: AnyTextRules
     vocabulary: tuple[str, ...] = field(repr=False)
@@ -57,6 +58,25 @@ class TextInput:
             [1]
         """
         return TextEncoder(self.rules, self.vocabulary)
+
+
+@dataclass(frozen=True)
+class PairInput(TextInput):
+    """Pairs of texts, and how each becomes a row of token ids: those of the first text, a mark, and those of the second
+    (`pocketrnn.text.pairs`). The arguments are those of `TextInput`; the rules are of both texts.
+
+    Example:
+        >>> PairInput(TextRules(), ("<unk>", "oil", "prices")).encoder().encode(("Oil", "Prices rise"))
+        [1, -1, 2, 0]
+    """
+
+    pairs: ClassVar[bool] = True
+
+    def encoder(self) -> TextEncoder:
+        """The encoder that makes ids of pairs."""
+        from pocketrnn.text.pairs import PairEncoder
+
+        return PairEncoder(self.rules, self.vocabulary)
 
 
 def held_against_streams(rules: AnyTextRules, vocabulary: Sequence[str]) -> str:

@@ -93,6 +93,7 @@ def _asked(path_or_name: str, data: LabelledTexts) -> TeacherAnswers:
         classifier = Classifier.load(path_or_name)
         if not isinstance(classifier.manifest.input, TextInput):
             raise DataError(f"The teacher {classifier.name} takes sequences of numbers.", "Name one of texts.")
+        classifier.manifest.check_one_text("a row has")
         _check_one_label(classifier.name, classifier.manifest.output.activation)
         name, labels = classifier.name, classifier.labels
         order = _order(name, labels, data.labels)

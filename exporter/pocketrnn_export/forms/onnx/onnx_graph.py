@@ -25,6 +25,7 @@ from pocketrnn_export.description import Description
 from pocketrnn_export.forms.form import Form, FormKind, sha256
 from pocketrnn_export.forms.onnx.onnx_trace import (
     OPSET,
+    PAIRS,
     WHOLE_TEXTS,
     Names,
     OnnxGraph,
@@ -41,7 +42,7 @@ from pocketrnn_export.proof.hidden_differences import MOVES
 from pocketrnn_export.proof.pytorch_run import Runnable
 from pocketrnn_export.proof.right_program import right_program
 from pocketrnn_export.proof.what_of_words import name_of_node
-from pocketrnn_export.tracing.session import given_whole
+from pocketrnn_export.tracing.session import given_whole, of_two_texts
 from pocketrnn_export.tracing.sizes.module_answers import inside
 from pocketrnn_export.tracing.sizes.questions import TraceLog
 from pocketrnn_export.tracing.trace import TracedProgram, traced_program
@@ -192,7 +193,8 @@ def form_of_module(prepared: ExportableModule, metadata: Mapping[str, str], *, i
     def to_trace(module: nn.Module) -> nn.Module:
         return SingleText(module, takes_lengths=prepared.takes_lengths) if one_text else module
 
-    made = onnx_graph(to_trace(prepared.module), example, metadata, one_text=one_text)
+    names = PAIRS if prepared.two_texts else WHOLE_TEXTS
+    made = onnx_graph(to_trace(prepared.module), example, metadata, names=names, one_text=one_text)
     tells = made.padding_tells
     if prepared.takes_lengths and prepared.padding and tells:
         _log.info("Texts share a batch with those of their length: padding may reach an answer, %s", *tells.values())
@@ -200,7 +202,7 @@ def form_of_module(prepared: ExportableModule, metadata: Mapping[str, str], *, i
         file=ONNX_FILE,
         sha256="",
         opset=OPSET,
-        inputs=WHOLE_TEXTS.inputs[: len(example)],
+        inputs=names.inputs[: len(example)],
         padding=prepared.padding and not tells,
         embedding_rows=made.embedding_rows or ids,
         batch=1 if one_text else None,
@@ -355,7 +357,8 @@ def traced_alike(
     """Trace a module as another was traced, with no look at its sizes: one in double precision, which onnxruntime has
     no recurrent layers for."""
     of_plan = example if like.plan is None else example_of(example, like.plan.example)
-    names = Names(WHOLE_TEXTS.inputs[: len(example)], WHOLE_TEXTS.outputs)
+    names = PAIRS if of_two_texts(example) else WHOLE_TEXTS
+    names = Names(names.inputs[: len(example)], names.outputs)
     traced = traced_program(module, of_plan, like.plan, TraceLog(), one_text=one_text, cut_counted=like.cut_counted)
     return converted(traced, metadata, names, in_doubles=True)
 

@@ -14,6 +14,7 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass, CommonSubexpres
 
 from pocketrnn.bundle.manifest import Limits
 from pocketrnn.errors import ExportError
+from pocketrnn.text.pairs import PAIR_INPUTS
 from pocketrnn_export.forms.onnx.exact_rewriting import optimize
 from pocketrnn_export.forms.onnx.function_translations import (
     FUNCTION_TRANSLATIONS,
@@ -29,7 +30,7 @@ from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
 from pocketrnn_export.tracing.trace import TracedProgram, first_cause, quiet
 from pocketrnn_export.tracing.used_rules import is_left_out, note_use
 
-__all__ = ["OPSET", "WHOLE_TEXTS", "Names", "OnnxGraph", "converted", "token_lookups"]
+__all__ = ["OPSET", "PAIRS", "WHOLE_TEXTS", "Names", "OnnxGraph", "converted", "token_lookups"]
 
 # The opset that torch's exporter writes without converting; onnxruntime reads it since 1.14.
 OPSET: Final = 18
@@ -90,6 +91,7 @@ class Names:
 
 
 WHOLE_TEXTS: Final = Names(("tokens", "lengths"), ("logits",))
+PAIRS: Final = Names(PAIR_INPUTS[1], ("logits",))
 
 
 def converted(
@@ -218,6 +220,8 @@ def _name_axes(graph: ir.Graph) -> None:
     assert shapes[0] is not None  # noqa: S101 - inputs always have a shape
     names = {str(shape[0]): "batch" for shape in shapes if shape is not None}
     names[str(shapes[0][1])] = "sequence"
+    if graph.inputs[1:] and graph.inputs[1].name == PAIRS.inputs[1] and shapes[1] is not None:
+        names[str(shapes[1][1])] = "second_sequence"
     for value in (*graph.inputs, *graph.outputs, *(value for node in graph for value in node.outputs)):
         if value.shape is not None:
             value.shape = ir.Shape([_named(dimension, names) for dimension in value.shape])
@@ -272,7 +276,8 @@ def _lookups(graph: ir.Graph) -> tuple[list[ir.Node], list[ir.Node], list[ir.Nod
     direct: list[ir.Node] = []
     computed: list[ir.Node] = []
     compared: list[ir.Node] = []
-    reached = [(graph.inputs[0], False)]
+    reached = [(value, False) for value in graph.inputs if value.name in PAIRS.inputs[:2]]
+    reached = reached or [(graph.inputs[0], False)]
     seen = set(reached)
     while reached:
         value, is_computed = reached.pop()

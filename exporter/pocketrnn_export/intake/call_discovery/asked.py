@@ -37,6 +37,7 @@ class Asked:
         values: whether its numbers are values, and not logits of labels.
         samples: whether its ids stand for rows of samples, so that none is a length, and none is told by the module.
         of_tokens: whether it gives the numbers of the labels for each token.
+        two_texts: whether it takes two texts; the rows of a batch are then pairs (`intake/pair_call.py`).
     """
 
     module: nn.Module
@@ -51,6 +52,7 @@ class Asked:
     values: bool = False
     samples: bool = False
     of_tokens: bool = False
+    two_texts: bool = False
 
     @property
     def tried_widths(self) -> list[tuple[int, ...]]:

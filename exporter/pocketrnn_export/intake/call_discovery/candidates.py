@@ -15,6 +15,7 @@ from typing import Final, Literal
 from torch import nn
 
 from pocketrnn_export.intake.call_discovery.asked import Asked
+from pocketrnn_export.intake.call_discovery.pair_lines import pair_lines
 from pocketrnn_export.intake.call_discovery.roles import Role
 from pocketrnn_export.intake.call_discovery.signature import Signature, Slot, signatures_of
 from pocketrnn_export.intake.call_discovery.states import states_of
@@ -96,6 +97,9 @@ class Way:
 
 def ways_of(asked: Asked) -> Iterator[Way]:
     """The ways that may call the module, the likely ones first."""
+    if asked.two_texts:
+        yield from (Way(None, plain=line) for line in pair_lines(asked.module, lengths=asked.lengths))
+        return
     seen = set()
     signatures = list(signatures_of(asked.module))
     for signature in signatures:

@@ -45,10 +45,11 @@ def raised(error: BaseException, asked: Asked, line: str, runs: Callable[[str], 
     """
     what = f"{type(error).__name__}: {first_line(error).rstrip('.')}"
     place = _line_of(error)
-    names = ", ".join(parameter.name for parameter in parameters_of(asked.module))
+    names = _inputs(asked)
+    given = "first, second, first_lengths and second_lengths" if asked.two_texts else "tokens and lengths"
     advice = (
-        f"Its forward takes ({names}): say what it is given, by --call with a line of Python over module, tokens and "
-        "lengths (docs/modules.md), or by call= with a function."
+        f"Its forward takes ({names}): say what it is given, by --call with a line of Python over module, {given} "
+        "(docs/modules.md), or by call= with a function."
         if "," in names
         else f"Call it by itself on ids, module(torch.randint({asked.ids}, (3, 7))), and mend what fails."
     )
@@ -120,8 +121,18 @@ def documents(line: str) -> ExportError:
     )
 
 
+def _inputs(asked: Asked) -> str:
+    return ", ".join(parameter.name for parameter in parameters_of(asked.module))
+
+
 def refusal(asked: Asked, failures: Sequence[Fails]) -> ExportError:
     """The failure that says most, of the likeliest way."""
+    if asked.two_texts and not failures:
+        return ExportError(
+            f"It is not known which two inputs of forward({_inputs(asked)}) are the two texts.",
+            'Say how it is called: --call "module(first, second)", in which first_lengths and second_lengths are known '
+            "too; or call= with a function of (module, first, second, first_lengths, second_lengths).",
+        )
     if not failures:
         names = ", ".join(p.name for p in parameters_of(asked.module)) or "none"
         return ExportError(

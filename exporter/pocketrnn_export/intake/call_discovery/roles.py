@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final, Literal
 
-__all__ = ["Role", "is_of_texts", "role_of", "words_of"]
+__all__ = ["Role", "is_lengths", "is_of_texts", "role_of", "words_of"]
 
 Role = Literal["tokens", "lengths", "mask", "state", "batch size", "device", "training", "targets", "other"]
 
@@ -51,6 +51,16 @@ def is_of_texts(name: str) -> bool:
     """Whether a name is one of the text itself, such as `input_ids`."""
     words = [word for word in words_of(name) if not word.isdigit()]
     return bool(words) and all(word in _TEXT for word in words)
+
+
+def is_lengths(name: str) -> bool:
+    """Whether a name is one of lengths, whatever they are of.
+
+    Example:
+        >>> is_lengths("premise_lengths"), is_lengths("silence")
+        (True, False)
+    """
+    return any(_LENGTHS.search(word) for word in words_of(name) if not word.isdigit())
 
 
 def role_of(name: str, *, text: str = "", required: bool = True) -> Role:

@@ -12,11 +12,12 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final, cast
 
 import torch
 from torch import Tensor
 
+from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.call_discovery.asked import Asked
 from pocketrnn_export.intake.call_discovery.candidates import LENGTH_FIRST, MOST_LINES, Way, ways_of
 from pocketrnn_export.intake.call_discovery.lengths_given import lengths_left_out
@@ -26,6 +27,7 @@ from pocketrnn_export.intake.call_discovery.other_inputs import (
     takes_numbers,
     unknown_inputs,
 )
+from pocketrnn_export.intake.call_discovery.pair_lines import pair_lines
 from pocketrnn_export.intake.call_discovery.probabilities import with_activation
 from pocketrnn_export.intake.call_discovery.refusals import INPUT_BESIDE, Fails, ambiguous, documents, refusal
 from pocketrnn_export.intake.call_discovery.states import setups_of
@@ -44,9 +46,12 @@ from pocketrnn_export.intake.convention import (
 )
 from pocketrnn_export.intake.crf_layer import emission_setups, idle_setups
 from pocketrnn_export.intake.last_activation import activated
+from pocketrnn_export.intake.pair_call import PAIR_NAMES, PairCall
 
 __all__ = ["asked_convention"]
 
+# So many ways are tried to call a module with two texts, where it is not known to take them.
+_MOST_PAIRS: Final = 8
 # So many ways are tried to give the same inputs a constant, where the module runs with none.
 _MOST_WITHOUT: Final = 24
 # The first ways of a module: what a strange way of calling answers to a text of two tokens says little.
@@ -58,7 +63,8 @@ def asked_convention(asked: Asked, call: str | Call | None = None) -> Convention
 
     Args:
         asked: the module, and what is known of it.
-        call: how its owner says that it is called: a line of Python, or a function of (module, tokens, lengths).
+        call: how its owner says that it is called: a line of Python, or a function of (module, tokens, lengths), or of
+            (module, first, second, first_lengths, second_lengths).
 
     Raises:
         ExportError: no way holds; or two hold with other answers.
@@ -73,7 +79,9 @@ def asked_convention(asked: Asked, call: str | Call | None = None) -> Convention
     elif isinstance(call, str):
         convention = _check_given_call(asked, call.strip(), compiled(call))
     else:
-        convention = _check_given_call(asked, getattr(call, "__name__", "call") + "(module, tokens, lengths)", call)
+        given = ", ".join(PAIR_NAMES) if asked.two_texts else "tokens, lengths"
+        function = PairCall(cast("Any", call)) if asked.two_texts else call
+        convention = _check_given_call(asked, f"{getattr(call, '__name__', 'call')}(module, {given})", function)
     return with_activation(asked, convention, found=call is None)
 
 
@@ -81,7 +89,7 @@ def _check_given_call(asked: Asked, line: str, function: Call) -> Convention:
     """The convention of a call that the owner wrote."""
     failures: list[Fails] = []
     for one_text, widths in itertools.product((False, True), asked.tried_widths):
-        if asked.one_text and not one_text:
+        if (asked.one_text and not one_text) or (one_text and asked.two_texts):
             continue
         if one_text and not asked.one_text and any(failed.rank >= 4 for failed in failures):
             # It takes a batch, and answers wrongly in it: one text at a time is for its owner to choose.
@@ -101,7 +109,7 @@ def _find_convention(asked: Asked) -> Convention:
     setups = [""] if isinstance(asked.module, torch.jit.ScriptModule) else ["", *setups_of(asked.module)]
     setups += emission_setups(asked.module) if asked.of_tokens else []
     for one_text in (False, True):
-        if asked.one_text and not one_text:
+        if (asked.one_text and not one_text) or (one_text and asked.two_texts):
             continue
         for widths in asked.tried_widths:
             for setup in setups:
@@ -119,16 +127,31 @@ def _find_convention(asked: Asked) -> Convention:
                     )
                     return _with_notes(asked, chosen, widths)
                 if any(failed.rank == INPUT_BESIDE for failed in failing):
-                    raise refusal(asked, failures)
+                    raise _refusal(asked, failures)
         if mixing := [failed for failed in failures if failed.rank >= 4]:
             # It takes a batch, and answers wrongly in it: one text at a time is for its owner to choose.
-            raise refusal(asked, mixing)
+            raise _refusal(asked, mixing)
     if all(failed.rank < 2 for failed in failures):
         first = failures[0].error if failures else None
         failures += [said for said in (takes_numbers(asked, ways), unknown_inputs(ways, first)) if said][:1]
-    if all(failed.rank <= 2 for failed in failures):
+    if all(failed.rank <= 2 for failed in failures) and not asked.two_texts:
         failures += filter(None, [_why_short_texts_only(asked, ways[:_LIKELY])])
-    raise refusal(asked, failures)
+    raise _refusal(asked, failures)
+
+
+def _refusal(asked: Asked, failures: Sequence[Fails]) -> ExportError:
+    """The failure that says most; with what to do if a second text is what the module takes beside the text."""
+    error = refusal(asked, failures)
+    if (
+        asked.two_texts
+        or asked.samples
+        or not any(runs(asked, line) for line in itertools.islice(pair_lines(asked.module, lengths=None), _MOST_PAIRS))
+    ):
+        return error
+    said = f"If it takes two texts, say so: --two-texts, in Python two_texts=True. {error.remedy}"
+    found = ExportError(error.problem, said)
+    found.__cause__ = error.__cause__
+    return found
 
 
 def _without_decoding(

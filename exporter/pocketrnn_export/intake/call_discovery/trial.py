@@ -40,6 +40,7 @@ from pocketrnn_export.intake.convention import (
     uses_lengths,
 )
 from pocketrnn_export.intake.neighbour_refusal import said_of_neighbours
+from pocketrnn_export.intake.pair_call import PairCall, parted
 from pocketrnn_export.intake.random_draws import drawing_line
 from pocketrnn_export.intake.user_frames import called_as
 from pocketrnn_export.module_runs.cpu_run import answer_of, quietly_on_cpu
@@ -223,6 +224,13 @@ def _are_answers_of(holds: Holds, answers: Sequence[Tensor]) -> bool:
 def _then(function: Call, suffix: str) -> Call:
     if not suffix:
         return function
+    if isinstance(function, PairCall):
+        of_both = function.of_both
+
+        def part(module: nn.Module, first: Tensor, second: Tensor, *lengths: Tensor) -> Any:
+            return _part(of_both(module, first, second, *lengths), suffix, first, lengths[0])
+
+        return PairCall(part)
 
     def call(module: nn.Module, tokens: Tensor, lengths: Tensor) -> Any:
         return _part(function(module, tokens, lengths), suffix, tokens, lengths)
@@ -326,7 +334,7 @@ def _mixes(
                 kept = kept_by_a_call(asked, line)
                 more = f" {kept_state_advice(kept, line)}" if kept else ""
                 once = functools.partial(_each_alone, asked, convention, tokens, lengths)
-                problem, advice = said_of_neighbours(once)
+                problem, advice = said_of_neighbours(once, two_texts=asked.two_texts)
                 return Fails(line, 4, problem, advice + more)
     # Whatever a user's module raises.
     except (Exception, SystemExit) as error:
@@ -472,10 +480,15 @@ def _depends_on_lengths(asked: Asked, convention: Convention, batches: Sequence[
     line = convention.line
     if line.startswith(("module", "_")) and not line.endswith("(module, tokens, lengths)") and not uses_lengths(line):
         return False
-    tokens, _ = batches[-1]
+    tokens, lengths = batches[-1]
+    none: Any = _Untouchable()
     try:
-        none = _Untouchable()
-        answer_to(asked.module, convention.function, tokens, none)  # type: ignore[arg-type]
+        if isinstance(pair_call := convention.function, PairCall):
+            first, second, *_ = parted(tokens, lengths)
+            answer_to(asked.module, lambda module, _, none: pair_call.of_both(module, first, second, none, none),
+                      tokens, none)  # fmt: skip
+        else:
+            answer_to(asked.module, convention.function, tokens, none)
     # Whatever is raised because there are no lengths.
     except (Exception, SystemExit):
         return True

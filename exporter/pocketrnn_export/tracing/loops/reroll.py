@@ -65,9 +65,12 @@ class _Rerolled(nn.Module):
         """The loop that a node was called in."""
         return next((loop for loop in self.loops if loop.ran(node) is not None), None)
 
-    def forward(self, tokens: Tensor, second: Tensor | None = None) -> Any:
+    # Named one by one: torch.export takes the sizes of `*inputs` for those of a tuple.
+    def forward(
+        self, tokens: Tensor, second: Tensor | None = None, third: Tensor | None = None, fourth: Tensor | None = None
+    ) -> Any:
         """The output of the traced module, for as many inputs."""
-        return _Run(self, [tokens] if second is None else [tokens, second]).outputs()
+        return _Run(self, [given for given in (tokens, second, third, fourth) if given is not None]).outputs()
 
 
 def _add_buffer(module: nn.Module, name: str, value: Tensor) -> None:

@@ -181,9 +181,8 @@ def number_of(value: Any) -> Any:
     """`value.item()` of a tensor that holds one number: the width where it is that, else the tensor, which computes as
     a number does. Anything else as it is."""
     session = current()
-    if session is None or session.width is None or session.facts.of(value).lengths != "longest":
-        return value
-    return session.width
+    fact = None if session is None else session.facts.of(value)
+    return value if fact is None or fact.width is None or fact.lengths != "longest" else fact.width
 
 
 def hashes_of_numbers_refused(_: object) -> contextlib.AbstractContextManager[None]:

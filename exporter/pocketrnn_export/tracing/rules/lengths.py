@@ -131,12 +131,13 @@ def note_order(session: TraceSession, call: Call, result: Any) -> None:
         facts.forget(args[0])
         return
     if name == "full" and len(args) > 1 and _is_width(session, args[1]) and result.dim() == 1:
-        facts.note(result, lengths="given", whole=True)
+        facts.note(result, lengths="given", whole=True, width=args[1])
         return
     known = facts.of(args[0]).lengths
     if not known:
         return
     first = result[0] if isinstance(result, tuple) and result else result
+    facts.note(first, width=facts.of(args[0]).width)
     falling = bool(kwargs.get("descending", args[2] if len(args) > 2 and isinstance(args[2], bool) else False))
     ordered = known in {"given", "falling", "rising"}
     if name in _KEEPS:
@@ -173,8 +174,7 @@ _LONGEST_AT: Final = frozenset({("falling", 0), ("rising", -1)})
 
 def _is_width(session: TraceSession, value: Any) -> bool:
     """Whether lengths are made of the width itself, where forward is not given any."""
-    width = session.width
-    return isinstance(value, torch.SymInt) and width is not None and statically_known_true(value == width)
+    return isinstance(value, torch.SymInt) and any(statically_known_true(value == width) for width in session.widths)
 
 
 def note_whole(session: TraceSession, call: Call, result: Any) -> None:
@@ -240,7 +240,8 @@ def tensor(_session: TraceSession, data: Any, *_: Any, dtype: Any = None, **__: 
 def data(session: TraceSession, x: Any, *_: Any) -> Any:
     """`.data` takes a tensor out of a trace; detached, it stays in it."""
     detached = x.detach()
-    session.facts.note(detached, lengths=session.facts.of(x).lengths)
+    fact = session.facts.of(x)
+    session.facts.note(detached, lengths=fact.lengths, width=fact.width)
     return detached
 
 

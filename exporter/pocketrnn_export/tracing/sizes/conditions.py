@@ -46,6 +46,10 @@ _MASKED: Final = 17
 
 BATCH: Final = sympy.Symbol("batch", integer=True, positive=True)
 TOKENS: Final = sympy.Symbol("tokens", integer=True, positive=True)
+# The tokens of a second text, where forward takes two.
+SECOND: Final = sympy.Symbol("second", integer=True, positive=True)
+# Sizes of both texts at which a relation of them is looked at: each beside each.
+_OF_TWO: Final = (*range(1, 34), 63, 64, 65, 100, 127, 128, 129, 255, 256, 257, 300, 512, 513, 1_000, 1_024, 5_000)
 
 Whole = npt.NDArray[np.int64]
 
@@ -102,7 +106,7 @@ class Condition:
     """Something that holds for some sizes and not for others.
 
     Attributes:
-        relation: of sympy, of the symbols `BATCH` and `TOKENS`.
+        relation: of sympy, of the symbols `BATCH` and `TOKENS`, and of `SECOND` where forward takes two texts.
     """
 
     relation: Any
@@ -133,7 +137,7 @@ class Condition:
     @property
     def varies(self) -> bool:
         """Whether it holds for some sizes and not for others."""
-        holds = self.over_all()
+        holds = _over_two_texts(self) if "second" in self.of else self.over_all()
         return bool(holds.any() and not holds.all())
 
     @property
@@ -143,7 +147,7 @@ class Condition:
 
     @property
     def of(self) -> frozenset[str]:
-        """The names of the sizes that it asks about: `batch`, `tokens`."""
+        """The names of the sizes that it asks about: `batch`, `tokens`, `second`."""
         return frozenset(str(symbol) for symbol in self.relation.free_symbols)
 
     def __str__(self) -> str:
@@ -162,6 +166,17 @@ def _over_all(condition: Condition, batch: int | None) -> npt.NDArray[np.bool_]:
     return condition.over(sizes.batch, sizes.tokens)  # type: ignore[no-any-return]
 
 
+def _over_two_texts(condition: Condition) -> npt.NDArray[np.bool_]:
+    """For which of some sizes of batches of two texts it holds, bool [sizes]; for which of all, where it asks about the
+    second text alone."""
+    if condition.of == {"second"}:
+        return Condition(condition.relation.xreplace({SECOND: TOKENS})).over_all()
+    along = np.array(_OF_TWO, np.int64)
+    batch, tokens, second = (each.ravel() for each in np.meshgrid(along[:12], along, along))
+    found = _value(condition.relation, {BATCH: batch, TOKENS: tokens, SECOND: second}, _ARRAYS)
+    return np.broadcast_to(found, batch.shape)
+
+
 def all_of(conditions: Iterable[Condition]) -> Condition:
     """The condition that holds where all of them do."""
     # At once: sympy compares all parts of an `and` whenever one is made.
@@ -174,17 +189,18 @@ def either(conditions: list[Condition]) -> Condition:
 
 
 def renamed_sizes(expression: Any, names: Mapping[str, str]) -> Any:
-    """An expression of PyTorch's symbols as one of `BATCH` and `TOKENS`; None where it depends on others too, or on
-    none.
+    """An expression of PyTorch's symbols as one of `BATCH`, `TOKENS` and `SECOND`; None where it depends on others too,
+    or on none.
 
     Args:
         expression: of sympy.
-        names: `batch` or `tokens`, by the name of the symbol.
+        names: `batch`, `tokens` or `second`, by the name of the symbol.
     """
     free = {symbol: names.get(str(symbol)) for symbol in expression.free_symbols}
     if not free or None in free.values():
         return None
-    return expression.xreplace({symbol: BATCH if name == "batch" else TOKENS for symbol, name in free.items()})
+    ours = {"batch": BATCH, "tokens": TOKENS, "second": SECOND}
+    return expression.xreplace({symbol: ours[name] for symbol, name in free.items() if name is not None})
 
 
 def value_at(expression: Any, sizes: Sizes) -> Any:

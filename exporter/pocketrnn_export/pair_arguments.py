@@ -1,0 +1,79 @@
+"""The arguments of `export` beside `two_texts`: example pairs, and what no bundle of pairs has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pocketrnn.errors import InputError, TextError
+from pocketrnn.text import EXTERNAL
+from pocketrnn.text.pairs import checked_pair
+from pocketrnn_export.description import Description
+from pocketrnn_export.vocabularies.owners_texts import OwnersText
+
+__all__ = ["refuse_beside_pairs", "texts_of_pairs"]
+
+
+def texts_of_pairs(pairs: Sequence[Any]) -> list[str]:
+    """All texts of some pairs, by which rules can be compared.
+
+    Raises:
+        InputError: one is not a pair of strings.
+
+    Example:
+        >>> texts_of_pairs([("Who won?", "The reds.")])
+        ['Who won?', 'The reds.']
+    """
+    texts: list[str] = []
+    for i, pair in enumerate(pairs):
+        try:
+            both = checked_pair(pair, f"The example at position {i} (counted from 0)")
+        except TextError as error:
+            raise InputError(error.problem, "Give example_texts as [(first, second), ...].") from None
+        if not all(isinstance(text, str) for text in both):
+            raise InputError(f"example_texts has a pair at position {i} of other things than strings.", "Give strings.")
+        texts += both
+    return texts
+
+
+def refuse_beside_pairs(
+    description: Description,
+    pairs: Sequence[OwnersText],
+    *,
+    torchscript: bool,
+    streaming: bool,
+    edge: bool,
+    one_text: bool,
+) -> None:
+    """Refuse what no bundle has that takes two texts.
+
+    Args:
+        description: of the bundle.
+        pairs: the owner's texts, with their ids or answers.
+        torchscript, streaming, edge, one_text: whether `export` is asked for it.
+
+    Raises:
+        InputError: something of it is asked for.
+    """
+    rules = description.text.rules
+    asked = {"streaming": streaming, "edge": edge, "torchscript": torchscript, "one_text": one_text}
+    if found := next((name for name, wanted in asked.items() if wanted), None):
+        raise InputError(f"The module takes two texts, and there is no {found} of such.", f"Export without {found}.")
+    if description.output.of_tokens:
+        raise InputError("The module takes two texts, and the labels are of tokens.", "Leave labels_of out.")
+    if rules.tokenizer == EXTERNAL:
+        raise InputError(
+            "The module takes two texts, and the tokenizer is external.",
+            "Give rules that split texts; a classifier takes pairs of tokens or ids all the same: "
+            "classify((first_tokens, second_tokens)).",
+        )
+    if (rules.min_width or 1) > 1:
+        raise InputError(
+            f"The module takes two texts, and the rules pad each to min_width, {rules.min_width} tokens.",
+            "Leave min_width out of the rules: each text is answered at its own length.",
+        )
+    if any(one.answer is not None for one in pairs):
+        raise InputError(
+            "The module takes two texts, and example_ids has the answer to one.",
+            "Give single texts with their ids, which both texts of a pair become alike: [(text, ids), ...].",
+        )

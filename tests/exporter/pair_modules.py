@@ -1,0 +1,143 @@
+"""Classifiers of two texts as people write them, small."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+WORDS: Final = 24
+CLASSES: Final = 3
+
+
+class Siamese(nn.Module):
+    """One encoder for both: the last states, their difference and product."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(WORDS, 5, padding_idx=0)
+        self.lstm = nn.LSTM(5, 4, batch_first=True)
+        self.fc = nn.Linear(16, CLASSES)
+
+    def encoded(self, x: Tensor) -> Tensor:
+        last: Tensor = self.lstm(self.embedding(x))[1][0][-1]
+        return last
+
+    def forward(self, premise: Tensor, hypothesis: Tensor) -> Tensor:
+        u, v = self.encoded(premise), self.encoded(hypothesis)
+        logits: Tensor = self.fc(torch.cat([u, v, (u - v).abs(), u * v], dim=1))
+        return logits
+
+
+class InTime(Siamese):
+    """Time goes first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(5, 4)
+
+
+class InOneTuple(Siamese):
+    def forward(self, batch: Any) -> Tensor:  # type: ignore[override]
+        a, b = batch
+        return super().forward(a, b)
+
+
+class Packed(nn.Module):
+    """Lengths of both, each behind its text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(WORDS, 5, padding_idx=0)
+        self.gru = nn.GRU(5, 4, batch_first=True, bidirectional=True)
+        self.fc = nn.Linear(16, CLASSES)
+
+    def encoded(self, x: Tensor, lengths: Any) -> Tensor:
+        packed = pack_padded_sequence(self.embedding(x), lengths, batch_first=True, enforce_sorted=False)
+        return torch.cat(list(self.gru(packed)[1]), dim=1)
+
+    def forward(self, q1: Tensor, q1_len: Tensor, q2: Tensor, q2_len: Tensor) -> Tensor:
+        logits: Tensor = self.fc(torch.cat([self.encoded(q1, q1_len), self.encoded(q2, q2_len)], dim=1))
+        return logits
+
+
+class PackedBehind(Packed):
+    """Both lengths behind both texts; the other label is what the second text says of the first."""
+
+    def forward(self, a: Tensor, b: Tensor, a_lengths: Tensor, b_lengths: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(a, a_lengths, b, b_lengths)
+
+
+class OfPairs(Packed):
+    """InferSent's way: two tuples of a text, time first, and its lengths; the rows are sorted, and put back."""
+
+    def pooled(self, both: Any) -> Tensor:
+        x, lengths = both
+        ordered, order = torch.sort(lengths, descending=True)
+        packed = pack_padded_sequence(self.embedding(x.t())[order], ordered, batch_first=True)
+        steps = pad_packed_sequence(self.gru(packed)[0], batch_first=True)[0]
+        steps = steps.masked_fill(steps == 0, -1e9)
+        back: Tensor = steps.amax(1)[torch.argsort(order)]
+        return back
+
+    def forward(self, s1: Any, s2: Any) -> Tensor:  # type: ignore[override]
+        logits: Tensor = self.fc(torch.cat([self.pooled(s1), self.pooled(s2)], dim=1))
+        return logits
+
+
+class Attending(nn.Module):
+    """ESIM, small: each word is aligned with the other text's, whose padding is found by its id."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(WORDS, 5, padding_idx=0)
+        self.first = nn.LSTM(5, 3, batch_first=True, bidirectional=True)
+        self.second = nn.LSTM(24, 3, batch_first=True, bidirectional=True)
+        self.fc = nn.Linear(12, CLASSES)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        a, b = inputs[0], inputs[1]
+        u, v = self.first(self.embedding(a))[0], self.first(self.embedding(b))[0]
+        scores = u @ v.transpose(1, 2)
+        of_a = scores.masked_fill((b == 0)[:, None], -1e7).softmax(2) @ v
+        of_b = scores.masked_fill((a == 0)[:, :, None], -1e7).softmax(1).transpose(1, 2) @ u
+        found = []
+        for x, y in ((u, of_a), (v, of_b)):
+            found.append(self.second(torch.cat([x, y, x - y, x * y], dim=2))[0].amax(1))
+        logits: Tensor = self.fc(torch.cat(found, dim=1))
+        return logits
+
+
+class AsksForLength(Siamese):
+    def forward(self, premise: Tensor, hypothesis: Tensor) -> Tensor:
+        hypothesis = hypothesis[:, :20] if hypothesis.size(1) > 20 else hypothesis
+        return super().forward(premise, hypothesis)
+
+
+class OfOneLength(Siamese):
+    """The two texts have as many tokens."""
+
+    def forward(self, premise: Tensor, hypothesis: Tensor) -> Tensor:
+        steps = self.lstm(self.embedding(premise))[0] * self.lstm(self.embedding(hypothesis))[0]
+        logits: Tensor = self.fc(steps.mean(1).repeat(1, 4))
+        return logits
+
+
+class LooksBeside(Siamese):
+    """The answer to a pair depends on the second text of the pair beside it."""
+
+    def encoded(self, x: Tensor) -> Tensor:
+        last = super().encoded(x)
+        return last - last.mean(0)
+
+
+class WithMasks(Siamese):
+    def forward(self, a: Tensor, b: Tensor, a_mask: Tensor, b_mask: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(a * a_mask, b * b_mask)
+
+
+class OfThree(Siamese):
+    def forward(self, a: Tensor, b: Tensor, c: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(a, torch.cat([b, c], dim=1))
