@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,11 @@ from hypothesis import strategies as st
 from sampling import mostly_slow
 from torch import Tensor, nn
 
-from pocketrnn import Classifier, verify
+from pocketrnn import Classifier, PairInput, verify
 from pocketrnn.commands.cli import main
 from pocketrnn.errors import ExportError, InputError
 from pocketrnn.text import TextRules
 from pocketrnn.text.pairs import pair_inputs
-from pocketrnn.text.text_input import PairInput
 from pocketrnn_export import export
 from pocketrnn_export.comparing import cases
 from pocketrnn_export.comparing.cases import Case, as_pairs, pair_cases, shape_grid, with_real_tokens
@@ -224,6 +224,32 @@ def test_the_command_line_exports_two_texts(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, [*given, "--texts", str(tmp_path / "texts.txt")])
     assert done.exit_code == 0, done.stderr
     assert Classifier.load(tmp_path / "nli").manifest.texts[0].text == ("w1 w2", "w3")
+
+
+def test_evaluate_reads_the_second_texts_of_labelled_rows(tmp_path: Path) -> None:
+    classifier = exported(zoo.Siamese, tmp_path / "nli")
+    pairs = [("w1 w2", "w3"), ("w4", "w5 w6"), ("w7", "w8"), ("w9 w1 w1", "w2")]
+    labels = [*classifier.predict(pairs[:2]), *classifier.predict([pair[::-1] for pair in pairs[2:]])]
+    rows = "".join(f"{first},{second},{label}\n" for (first, second), label in zip(pairs, labels, strict=True))
+    (tmp_path / "rows.csv").write_text("premise,hypothesis,label\n" + rows)
+    right = np.mean([given == label for given, label in zip(classifier.predict(pairs), labels, strict=True)])
+    given = ("evaluate", "--json", str(tmp_path / "nli"), str(tmp_path / "rows.csv"), "--text-column", "premise")
+    done = CliRunner().invoke(main, [*given, "--second-text-column", "hypothesis"])
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["accuracy"] == pytest.approx(right)
+    missing = CliRunner().invoke(main, given)
+    assert missing.exit_code == 2
+    assert "--second-text-column" in missing.stderr
+    one = CliRunner().invoke(main, [*given[:2], "ag_news", *given[3:], "--second-text-column", "hypothesis"])
+    assert one.exit_code == 2
+
+
+def test_single_texts_with_ids_are_compared_with_the_rules_of_both(tmp_path: Path) -> None:
+    right = [("w1 W2", [3, 4]), ("none", [1])]
+    classifier = exported(zoo.Siamese, tmp_path / "nli", example_ids=right)
+    assert classifier.manifest.provenance["text_rules"]["verdict"] == "compared"
+    with pytest.raises(InputError, match="w1"):
+        exported(zoo.Siamese, tmp_path / "other", example_ids=[("w1", [4])])
 
 
 @given(st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=9), min_size=1, max_size=5), st.booleans())

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pocketrnn.commands.command import Command
+from pocketrnn.commands.command import Command, Text
+from pocketrnn.commands.file_options import SECOND_TEXT
 from pocketrnn.commands.standard_streams import said_if_slow, tell
 from pocketrnn.commands.terminal import aligned, one_line
 from pocketrnn.errors import DataError, require
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pocketrnn.classifier import Classifier
     from pocketrnn_training.classifiers.checkpoint import Checkpoint
     from pocketrnn_training.measures.evaluation import Evaluation
+    from pocketrnn_training.rows.data import LabelledTexts
 
 __all__ = ["evaluate"]
 
@@ -35,8 +37,14 @@ _CONFUSIONS_LISTED: Final = 20
 @click.option(
     "--threads", type=click.IntRange(1, 1024), default=1, show_default=True, metavar="N", help="Processor cores to use."
 )
+@click.option(
+    "--second-text-column",
+    type=Text(),
+    metavar="NAME",
+    help="The column that holds the second texts, for a bundle that takes two.  [default: second_text]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
-def evaluate(classifier: str, source: DataSource, threads: int, as_json: bool) -> None:
+def evaluate(classifier: str, source: DataSource, threads: int, second_text_column: str | None, as_json: bool) -> None:
     """Classify DATA and show accuracy, precision, recall and F1 of each class, and which classes are confused.
 
     CLASSIFIER is the folder of a checkpoint, which PyTorch runs, or the folder of a bundle or the name of one that
@@ -51,6 +59,8 @@ def evaluate(classifier: str, source: DataSource, threads: int, as_json: bool) -
 
     For a tagger, DATA is as for `pocketrnn train --labels-of tokens`, and a row is a word. Where labels are those of
     spans (BIO, IOBES), precision, recall and F1 of the spans are shown first.
+
+    For a bundle that takes two texts, the second of each row is in the column --second-text-column.
 
     Columns that `train` was told (--text-column and the like) are those of DATA too, unless you name others.
 
@@ -90,10 +100,41 @@ def evaluate(classifier: str, source: DataSource, threads: int, as_json: bool) -
         elif source.of_numbers:
             raise DataError(f"{classifier} takes texts, and the rows are sequences of numbers.", "Give texts.")
         else:
-            rows = replace(source, multi_label=gives_several(loaded)).read_texts("test", labels)
+            source = replace(source, multi_label=gives_several(loaded))
+            rows = source.read_texts("test", labels)
+            if _takes_two(loaded, second_text_column):
+                rows = _with_second_texts(rows, source, second_text_column or SECOND_TEXT)
         result = evaluate_classifier(loaded, rows)
     for line in [json.dumps(asdict(result))] if as_json else _evaluation_lines(result, what):
         tell(line)
+
+
+def _takes_two(classifier: Classifier | Checkpoint, second_text_column: str | None) -> bool:
+    """Whether a classifier takes two texts.
+
+    Raises:
+        click.UsageError: it takes one, and a column of second texts is named.
+    """
+    manifest = getattr(classifier, "manifest", None)
+    takes_two = manifest is not None and manifest.of_two_texts
+    if second_text_column is not None and not takes_two:
+        raise click.UsageError(f"--second-text-column is for two texts, and {classifier.name} does not take two.")
+    return takes_two
+
+
+def _with_second_texts(rows: LabelledTexts, source: DataSource, column: str) -> LabelledTexts:
+    """The same rows as pairs, with the second texts from another column.
+
+    Raises:
+        DataError: there is no such column, or a row has no text in it.
+    """
+    try:
+        second = replace(source, text_column=column).read_texts("test", rows.labels)
+    except DataError as error:
+        raise DataError(error.problem, "Name the column of the second texts with --second-text-column.") from None
+    pairs: Any = list(zip(rows.texts, second.texts, strict=True))
+    outside: Any = list(zip(rows.outside, second.outside, strict=True))
+    return replace(rows, texts=pairs, outside=outside)
 
 
 def _remembered(path_or_name: str) -> dict[str, Any]:
