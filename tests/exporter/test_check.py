@@ -79,6 +79,24 @@ class Steps(nn.Module):
         return self.out(self.rnn(x)[0][:, -1])
 
 
+class OfSix(Steps):
+    """A module that takes six steps, and no other number of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Linear(18, 2)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.out(self.rnn(x)[0].flatten(1))
+
+
+class OfOneRow(Steps):
+    """The same numbers for one row; an exporter is told that there may be more."""
+
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x).reshape(1, 2)
+
+
 class OneHot(nn.Module):
     """A module without a table: of vectors of six numbers, or of ids below six."""
 
@@ -157,6 +175,28 @@ def test_a_file_with_a_fixed_batch_is_right_for_that(tmp_path: Path) -> None:
     assert (found.kind, found.sizes, found.exit_status) == ("some sizes", "batch 1 only", 3)
 
 
+def test_other_weights_of_a_layer_are_told_with_the_line(right: Path) -> None:
+    other = Words()
+    with torch.no_grad():
+        other.rnn.weight_ih_l0.mul_(-2)
+    found = checked(other, right)
+    assert any("rnn.weight_ih_l0" in note for note in found.notes)
+    assert "`gru`" in found.departs
+
+
+def test_sizes_are_told_where_the_file_declares_one_of_them_only(tmp_path: Path) -> None:
+    found = checked(Steps(), written(OfOneRow(), tmp_path / "one.onnx", torch.randn(1, 7, 2), names=["x"], fixed=[1]))
+    assert found.kind == "some sizes"
+    assert "batch 1" in found.sizes
+    assert "7 steps" in found.sizes
+
+
+def test_a_module_that_takes_one_number_of_steps(tmp_path: Path) -> None:
+    found = checked(OfSix(), written(OfSix(), tmp_path / "six.onnx", torch.randn(3, 6, 2), names=["x"], fixed=[1]))
+    assert found.kind == "right"
+    assert "[batch, 6, 2]" in found.called
+
+
 def test_a_file_of_the_traced_shape_is_right_for_that(tmp_path: Path) -> None:
     found = checked(Words(), written(Words(), tmp_path / "one.onnx", TOKENS, fixed=[0, 1]))
     assert found.kind == "some sizes"
@@ -230,6 +270,18 @@ def test_torchscript_and_torch_export(tmp_path: Path) -> None:
         assert checked(Words(), tmp_path / "words.pt").is_right
         of_export = checked(Words(), tmp_path / "words.pt2")
     assert (of_export.kind, "batch 3" in of_export.sizes) == ("some sizes", True)
+
+
+def test_torchscript_of_numbers_beside_a_module_and_as_one(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        script = torch.jit.trace(Steps().eval(), torch.randn(3, 7, 2))
+        script.save(tmp_path / "steps.pt")
+        found = checked(Steps(), tmp_path / "steps.pt")
+        of_script = checked(script, written(Steps(), tmp_path / "steps.onnx", torch.randn(3, 7, 2), names=["x"]))
+    assert found.is_right
+    assert "2]" in found.called
+    assert (of_script.kind, of_script.name) == ("right", "Steps")
 
 
 def weights_of(path: Path, **changes: Any) -> onnx.ModelProto:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import onnx
 
-from pocketrnn.errors import ExportError, first_line
+from pocketrnn.errors import ExportError
 from pocketrnn_export.checking.exchange import Called, Exchange, InOneTable, exchange, in_one_table
 from pocketrnn_export.checking.mapping import Fed, feeds, without_ones
 from pocketrnn_export.checking.other_file import Array, OtherFile
@@ -36,6 +36,7 @@ _CASES_IN_DOUBLES: Final = 40
 _TOKENS_IN_DOUBLES: Final = 400
 # In double precision, a difference of this size is asked about: numbers that a file has in float32 make such.
 _ROUNDED: Final = 1e-6
+_MOST_OF_ERROR: Final = 300
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Beside:
             given = self._of_file(call)
         # An engine raises errors of many classes.
         except Exception as error:
-            return Outcome(case, Difference("file", case.name, math.inf, 0), False, first_line(error) or repr(error))
+            return Outcome(case, Difference("file", case.name, math.inf, 0), False, _said_by(error))
         if [without_ones(one) for one in given] != [without_ones(one) for one in own]:
             return Outcome(case, Difference("file", case.name, math.inf, rows), False)
         alike = [one.reshape(other.shape) for one, other in zip(given, own, strict=True)]
@@ -133,7 +134,7 @@ class Beside:
             return expected, in_one_table(self._of_file(call), rows)
         # An engine raises errors of many classes.
         except Exception as error:
-            return expected, first_line(error)
+            return expected, _said_by(error)
 
     @functools.cached_property
     def _table(self) -> InOneTable:
@@ -213,6 +214,12 @@ class Beside:
         except ExportError:
             return ""
         return "" if found is None else found.with_node
+
+
+def _said_by(error: Exception) -> str:
+    """An engine's error in a line: onnxruntime says in the second one which size it got."""
+    said = " ".join(str(error).split()).removeprefix("[ONNXRuntimeError] : ")
+    return said.partition(" Please fix either")[0][:_MOST_OF_ERROR] or repr(error)
 
 
 def _falling(case: Case) -> Case:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -28,6 +29,8 @@ _log = logging.getLogger(__name__)
 SIZES: Final = ((3, 7), (2, 11), (1, 7), (2, 29), (5, 64))
 # So many ways to give the file's inputs sizes are tried.
 _MOST_WAYS: Final = 400
+# So many sizes of layers are taken for those of a file's axes.
+_MOST_SIZES: Final = 6
 _LENGTHS: Final = ("len", "size")
 _USUAL_IDS: Final = 100
 
@@ -71,7 +74,9 @@ def called_for(
             except PocketRNNError as error:
                 _log.debug("Not called with %d numbers: %s", classes, error.problem)
                 continue
-            return Called(module, found.line, found.function, known, padding_id, found.takes_lengths)
+            called = Called(module, found.line, found.function, known, padding_id, found.takes_lengths)
+            if (running := _that_runs(called, SIZES)) is not None:
+                return running
     return _by_inputs(module, file, known, padding_id)
 
 
@@ -121,10 +126,11 @@ def _as_told(module: nn.Module, call: str | Call, ids: int, padding_id: int, cha
     function = compiled(call) if isinstance(call, str) else call
     for rows in tables:
         looked_up = function if rows is None else _on_samples(function, rows)
-        called = Called(module, line, looked_up, ids if rows is None else len(rows), padding_id, False, rows)
-        if any(_runs(called, *size) for size in SIZES):
-            ragged = any(_runs(called, *size, ragged=True) for size in SIZES) and _reads_lengths(called)
-            return Called(module, line, looked_up, called.ids, padding_id, ragged, rows)
+        count, unit = (ids, "tokens") if rows is None else (len(rows), "steps")
+        made = Called(module, line, looked_up, count, padding_id, samples=rows, unit=unit)
+        if (called := _that_runs(made, SIZES)) is not None:
+            ragged = any(_runs(called, *size, ragged=True) for size in called.sizes) and _reads_lengths(called)
+            return replace(called, ragged=ragged)
     raise _cannot_be_called(f"The module does not run as {line}")
 
 
@@ -135,7 +141,7 @@ def _channels_of(file: OtherFile) -> int:
 
 def _reads_lengths(called: Called) -> bool:
     """Whether the lengths that a call is given reach forward's inputs or answer."""
-    for size in SIZES:
+    for size in called.sizes:
         full = case_of(called, *size, ragged=False)
         short = Case(full.name, full.tokens, case_of(called, *size, ragged=True).lengths)
         if (full.lengths == short.lengths).all():
@@ -169,12 +175,17 @@ def _by_inputs(module: nn.Module, file: OtherFile, ids: int, padding_id: int) ->
     ports = sorted(file.inputs, key=lambda port: names.index(port.name)) if {
         port.name for port in file.inputs
     } <= set(names) else file.inputs  # fmt: skip
-    every = itertools.product(*(list(_roles(port)) for port in ports))
-    ways = sorted(itertools.islice(every, 20_000), key=_likely)
-    for way in ways[:_MOST_WAYS]:
+    if not any(isinstance(layer, nn.Embedding) for layer in module.modules()):
+        ports = [replace(port, kind=port.kind or "float32") for port in ports]
+    # The size of what the first layers take is the second of their weights'.
+    sizes = list(dict.fromkeys(int(weight.shape[1]) for weight in module.parameters() if weight.dim() > 1))
+    every = itertools.product(*(list(_roles(port, sizes[:_MOST_SIZES])) for port in ports))
+    ways = sorted(itertools.islice(every, 20_000), key=lambda way: _likely(ports, way))
+    # First those that run whatever the sizes; a module may take none but those that its file declares.
+    for first, way in itertools.product((True, False), ways[:_MOST_WAYS]):
         for kind in (EVERYWHERE, NEAR, POSITIVE):
-            called = _called_in(module, ports, way, ids, padding_id, kind)
-            if not _runs(called, *SIZES[0]):
+            made = _called_in(module, ports, way, ids, padding_id, kind)
+            if (first and not _runs(made, *SIZES[0])) or not (called := _that_runs(made, _tried_sizes(ports, way))):
                 break
             if _answers_in_numbers(called):
                 return called
@@ -182,13 +193,34 @@ def _by_inputs(module: nn.Module, file: OtherFile, ids: int, padding_id: int) ->
     raise _cannot_be_called(f"The module does not run on what the file takes ({shapes})")
 
 
+def _that_runs(called: Called, sizes: Iterable[tuple[int, int]]) -> Called | None:
+    """The same call with those of some sizes on which it runs; None where it runs on none."""
+    running = tuple(size for size in sizes if _runs(called, *size))
+    return replace(called, sizes=running) if running else None
+
+
+def _tried_sizes(ports: Sequence[Port], way: Sequence[_Roles]) -> list[tuple[int, int]]:
+    """The sizes of first calls, with those that the file declares: a module may take no others."""
+    declared: dict[str | int, int] = {}
+    for port, roles in zip(ports, way, strict=True):
+        pairs = zip(port.axes or (), roles, strict=False)
+        declared |= {role: size for size, role in pairs if isinstance(size, int) and not isinstance(role, int)}
+    (rows, steps), *others = SIZES
+    steps = declared.get("s", steps)
+    return list(dict.fromkeys([SIZES[0], (declared.get("b", rows), steps), (rows, steps), (1, steps), *others]))
+
+
 # The meaning of each axis of an input: "b" for the batch, "s" for the sequence, or a size.
 _Roles = tuple[str | int, ...]
 
 
-def _roles(port: Port) -> Iterator[_Roles]:
+def _roles(port: Port, sizes: Sequence[int]) -> Iterator[_Roles]:
+    """The meanings that the axes of an input may have; `sizes` are those of the module's layers, for a file that says
+    nothing of its axes."""
     if port.axes is None:
         yield from (("b", "s"), ("b", "s", 1), ("b",))
+        for size in sizes if _is_float(port) else ():
+            yield from (("b", "s", size), ("b", size, "s"), ("b", size))
         return
     each: list[_Roles] = [("b", "s", n) if isinstance(n, int) else ("b", "s") for n in port.axes]
     for roles in itertools.product(*each):
@@ -196,12 +228,20 @@ def _roles(port: Port) -> Iterator[_Roles]:
             yield roles
 
 
-def _likely(way: Sequence[_Roles]) -> tuple[int, ...]:
-    """A place in the order of ways: those whose sizes may change in more axes first, with the batch before the rest."""
+def _likely(ports: Sequence[Port], way: Sequence[_Roles]) -> tuple[int, ...]:
+    """A place in the order of ways: first those whose axes are called so, then those whose sizes may change in more
+    axes, with the batch before the rest."""
     changing = sum(role in ("b", "s") for roles in way for role in roles)
-    late = sum(roles.index(role) for roles in way for role in ("b", "s") if role in roles and role == "b")
+    late = sum(roles.index("b") for roles in way if "b" in roles)
     misplaced = sum(roles.index("s") for roles in way if "s" in roles)
-    return -changing, late, misplaced
+    named = (
+        (name.lower(), role)
+        for port, roles in zip(ports, way, strict=True)
+        for name, role in zip(port.axes or (), roles, strict=False)
+        if isinstance(name, str)
+    )
+    called_otherwise = sum((role == "s" and "batch" in name) or (role == "b" and "seq" in name) for name, role in named)
+    return called_otherwise, -changing, late, misplaced
 
 
 def _called_in(
@@ -242,7 +282,11 @@ def _called_in(
     shapes = (f"{port.name} [{', '.join(map(_axis_named, roles))}]" for port, roles in zip(ports, way, strict=True))
     samples = next(iter(tables.values())).numpy() if tables else None
     ragged = any(_is_length(port, roles) for port, roles in zip(ports, way, strict=True))
-    return Called(module, f"module({', '.join(shapes)})", function, most, 0 if tables else padding_id, ragged, samples)
+    unit = "steps" if tables else "tokens"
+    return Called(
+        module, f"module({', '.join(shapes)})", function, most, 0 if tables else padding_id, ragged, samples,
+        unit=unit if has_steps else "",
+    )  # fmt: skip
 
 
 def _axis_named(role: str | int) -> str:
@@ -272,12 +316,12 @@ def _runs(called: Called, rows: int, steps: int, *, ragged: bool | None = None) 
 
 
 def _answers_in_numbers(called: Called) -> bool:
-    """Whether a module runs on two sizes, and gives finite numbers for what is in the table."""
+    """Whether a module gives finite numbers for what is in the table."""
     answered: list[bool] = []
-    for rows, steps in SIZES[:2] if called.samples is None else (*SIZES[:2], (32, 29)):
+    for rows, steps in called.sizes[:2] if called.samples is None else (*called.sizes[:2], (32, called.sizes[-1][1])):
         try:
             outputs: Iterable[Any] = exchange(called, case_of(called, rows, steps)).outputs.values()
-        except (Exception, SystemExit):
-            return True
+        except (Exception, SystemExit):  # noqa: S112 - it may take no such size
+            continue
         answered.append(all(np.isfinite(value).all() for value in outputs if value.dtype.kind == "f"))
     return all(answered)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import math
 import time
@@ -15,20 +14,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pocketrnn.bundle.manifest import Limits
+from pocketrnn.bundle.manifest import Comparison, Limits
 from pocketrnn.errors import InputError, PocketRNNError
 from pocketrnn.text import TextRules
 from pocketrnn_export.checking.beside import Beside, Outcome
-from pocketrnn_export.checking.calls import SIZES, called_for, case_of
-from pocketrnn_export.checking.exchange import Called, Exchange, exchange
+from pocketrnn_export.checking.calls import called_for, case_of
+from pocketrnn_export.checking.exchange import Called, Exchange, Signed, exchange
 from pocketrnn_export.checking.mapping import mapped_inputs, mapped_outputs
-from pocketrnn_export.checking.other_file import Array, OtherFile, holds_a_matrix, open_file
+from pocketrnn_export.checking.other_file import Array, OtherFile, lacking_matrices, open_file
 from pocketrnn_export.checking.shortest import shown_by
-from pocketrnn_export.checking.sizes import Bounds, Looked, right_sizes
+from pocketrnn_export.checking.sizes import ANY, Bounds, Looked, right_sizes
 from pocketrnn_export.checking.verdict import Verdict
 from pocketrnn_export.comparing.cases import Case, bound_cases, each_row
 from pocketrnn_export.comparing.comparing import summary
 from pocketrnn_export.forms.onnx.onnx_graph import whole_numbers_of
+from pocketrnn_export.intake.call_discovery.asked import parameters_of
 from pocketrnn_export.intake.convention import Call
 from pocketrnn_export.intake.export_copy import copied_for_export
 from pocketrnn_export.intake.random_draws import drawing_line
@@ -50,9 +50,6 @@ _MOST_BOUNDS: Final = 60
 # Processor time for the cases, after which no further ones are looked at.
 SECONDS: Final = 120.0
 _ALONE: Final = 2
-_OTHER_WEIGHTS: Final = (
-    "The file holds none of the module's matrices: it was made with other weights, or of rounded ones."
-)
 
 
 def check(
@@ -90,10 +87,10 @@ def check(
         >>> check(module, "theirs.onnx").lines[0]
         'Right for every size looked at: theirs.onnx answers as Net does.'
     """
+    told = _Told(inputs or {}, call, ids, padding_id, channels)
     with one_export_at_a_time(), told_on_stderr(progress), random_state_kept():
         try:
-            known = _Told(inputs or {}, call, ids, padding_id, channels)
-            return _checked(module, open_file(file), known)
+            return _checked(module, open_file(file), told)
         except PocketRNNError as error:
             return Verdict(str(file), "not comparable", f"{error.problem} {error.remedy}")
 
@@ -124,7 +121,7 @@ def check_files(
     """
     with one_export_at_a_time(), told_on_stderr(progress), random_state_kept():
         try:
-            verdict = _checked(_FileAsModule(open_file(before)), open_file(after), _Told(inputs or {}, ids=ids))
+            verdict = _checked(_as_module(open_file(before)), open_file(after), _Told(inputs or {}, ids=ids))
         except PocketRNNError as error:
             return Verdict(str(after), "not comparable", f"{error.problem} {error.remedy}")
     if verdict.kind != "wrong" or verdict.sizes or math.isinf(verdict.shown.difference if verdict.shown else 0.0):
@@ -137,47 +134,32 @@ def check_files(
     return replace(verdict, kind="right" if verdict.labels_changed <= max_changed else "changed", reason=reason)
 
 
-class _FileAsModule(nn.Module):
-    """A file as a module whose forward takes what the file does."""
+class _RunOfFile:
+    """A run of a file on tensors, which is not copied with the module that it is in."""
 
-    def __init__(self, file: OtherFile) -> None:
-        super().__init__()
-        if any(port.axes is None for port in file.inputs):
-            raise InputError(
-                f"{file.path} does not say what it takes.", "Give the module: pocketrnn check model.py:Net --onnx FILE."
-            )
-        self.run = _NotCopied(file)
-        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        parameters = [inspect.Parameter(port.name, kind) for port in file.inputs if port.name.isidentifier()]
-        if len(parameters) == len(file.inputs):
-            # As the intake asks for it.
-            vars(self)["forward"] = self._signed(inspect.Signature(parameters))
-
-    def _signed(self, signature: inspect.Signature) -> Any:
-        file = self.run
-
-        def forward(*tensors: Tensor) -> Any:
-            return file(tensors)
-
-        forward.__signature__ = signature  # type: ignore[attr-defined]
-        return forward
-
-    def forward(self, *tensors: Tensor) -> Any:
-        """The file's outputs by their names."""
-        return self.run(tensors)
-
-
-class _NotCopied:
     def __init__(self, file: OtherFile) -> None:
         self.file = file
 
-    def __call__(self, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
+    def __call__(self, *tensors: Tensor) -> dict[str, Tensor]:
         answers = self.file.run([tensor.numpy() for tensor in tensors])
         names = [port.name for port in self.file.outputs] or [str(number) for number in range(len(answers))]
         return {name: torch.from_numpy(np.asarray(answer)) for name, answer in zip(names, answers, strict=True)}
 
-    def __deepcopy__(self, _memory: dict[int, Any]) -> _NotCopied:
+    def __deepcopy__(self, _memory: dict[int, Any]) -> _RunOfFile:
         return self
+
+
+def _as_module(file: OtherFile) -> Signed:
+    """A file as a module whose forward takes what the file does.
+
+    Raises:
+        InputError: the file does not say what it takes.
+    """
+    if any(port.axes is None for port in file.inputs):
+        raise InputError(
+            f"{file.path} does not say what it takes.", "Give the module: pocketrnn check model.py:Net --onnx FILE."
+        )
+    return Signed(_RunOfFile(file), [port.name for port in file.inputs])
 
 
 @dataclass(frozen=True)
@@ -193,41 +175,40 @@ class _Told:
 
 def _checked(module: nn.Module, file: OtherFile, told: _Told) -> Verdict:
     _log.info("Finding out how the module is called")
-    own = copied_for_export(module)
+    own, name = _prepared(module)
     called = called_for(own, file, call=told.call, ids=told.ids, padding_id=told.padding_id, channels=told.channels)
-    called = replace(called, in_doubles=not isinstance(module, _FileAsModule))
-    calls, example = _first_calls(called)
-    fed = mapped_inputs(file, calls, told.inputs)
-    beside = Beside(called, file, fed, ())
-    answers = beside.answers_of_file(calls[0])
-    outputs = mapped_outputs(file, answers, calls[0].outputs)
-    beside = replace(beside, outputs=outputs)
-    _refuse_random(called, beside, example, calls[0])
-    fixed = _declared_sizes(beside, calls)
-    outcomes = _looked_at(beside, _cases(called, file, fixed))
-    bounds = _right_sizes(beside, outcomes)
-    if bounds is not None and fixed == Bounds():
-        # Is it right for all ids of these sizes, too?
-        outcomes["these sizes"] = list(_outcomes(beside, _inside(called, bounds)["these sizes"]))
-    return _verdict(module, beside, outcomes, bounds)
-
-
-def _first_calls(called: Called) -> tuple[list[Exchange], Case]:
-    """Two calls of different sizes, where the module runs on two; and the first one's case."""
-    made: list[tuple[Exchange, Case]] = []
-    for rows, steps in SIZES:
-        case = case_of(called, rows, steps)
-        try:
-            made.append((exchange(called, case), case))
-        # Whatever a user's module raises.
-        except (Exception, SystemExit) as error:
-            _log.debug("The module fails on %s: %s", case.name, error)
-    if not made:
-        raise InputError("The module answers no batch that was tried.", "Say how it is called: --call LINE, or call=.")
-    calls = [call for call, _ in made]
+    called = replace(called, in_doubles=not isinstance(own, Signed), name=name)
+    cases = [case_of(called, *size) for size in called.sizes]
+    calls = [exchange(called, case) for case in cases]
     if not calls[0].outputs:
         raise InputError("The module's answer holds no tensor.", "Give a module whose forward returns tensors.")
-    return calls, made[0][1]
+    fed = mapped_inputs(file, calls, told.inputs)
+    beside = Beside(called, file, fed, ())
+    outputs = mapped_outputs(file, beside.answers_of_file(calls[0]), calls[0].outputs)
+    beside = replace(beside, outputs=outputs)
+    _refuse_random(called, beside, cases[0], calls[0])
+    fixed = _declared_sizes(beside, calls)
+    outcomes = _looked_at(beside, _cases(called, file, fixed))
+    if not outcomes:
+        raise InputError(f"{name} answers none of the batches.", "Say how it is called: --call LINE, or call=.")
+    bounds = _right_sizes(beside, outcomes)
+    if bounds is not None and bounds != fixed:
+        # Is it right for all ids of these sizes, too?
+        inside = _outcomes(beside, _inside(called, bounds)["these sizes"])
+        outcomes["these sizes"] = [*outcomes.get("these sizes", ()), *inside]
+        bounds = bounds if all(outcome.is_same for outcome in inside) else None
+    verdict = _verdict(beside, outcomes, bounds)
+    return replace(verdict, called="" if isinstance(module, Signed) else called.line)
+
+
+def _prepared(module: nn.Module) -> tuple[nn.Module, str]:
+    """A module that is called with hooks, and its name."""
+    if isinstance(module, Signed):
+        return module, module.run.file.path.name
+    own = copied_for_export(module)
+    if isinstance(own, torch.jit.ScriptModule):
+        return Signed(own, [parameter.name for parameter in parameters_of(own)]), str(own.original_name)
+    return own, type(own).__name__
 
 
 def _refuse_random(called: Called, beside: Beside, case: Case, first: Exchange) -> None:
@@ -249,19 +230,19 @@ def _equal(one: Sequence[Array], other: Sequence[Array]) -> bool:
 
 def _declared_sizes(beside: Beside, calls: Sequence[Exchange]) -> Bounds:
     """The sizes that a file declares as fixed: of the batch and of the sequence."""
-    found: dict[str, int] = {}
-    pairs = [*zip(calls, SIZES, strict=False)]
-    if len(calls) < len(SIZES):
-        return Bounds()
+    sizes = beside.called.sizes
+    if len(sizes) == 1:
+        (rows, steps), *_ = sizes
+        return Bounds((rows, rows), (steps, steps))
+    found: dict[str, tuple[int, int]] = {}
     for fed in beside.fed:
         axes = range(len(fed.port.axes or ())) if fed.order is None else fed.order
         for declared, axis in zip(fed.port.axes or (), axes, strict=True):
-            sizes = [call.inputs[fed.name].shape[axis] for call, _ in pairs]
+            of_calls = [call.inputs[fed.name].shape[axis] for call in calls]
             for place, role in enumerate(("rows", "steps")):
-                if isinstance(declared, int) and sizes == [size[place] for _, size in pairs]:
-                    found[role] = declared
-    fixed = {role: (size, size) for role, size in found.items()}
-    return Bounds(**fixed)  # type: ignore[arg-type]
+                if isinstance(declared, int) and of_calls == [size[place] for size in sizes]:
+                    found[role] = (declared, declared)
+    return Bounds(found.get("rows", ANY), found.get("steps", ANY))
 
 
 def _cases(called: Called, file: OtherFile, fixed: Bounds) -> dict[str, list[Case]]:
@@ -357,15 +338,38 @@ def _right_sizes(beside: Beside, outcomes: Mapping[str, Sequence[Outcome]]) -> B
     return right_sizes(looked, asked)
 
 
-def _verdict(
-    module: nn.Module, beside: Beside, outcomes: Mapping[str, Sequence[Outcome]], bounds: Bounds | None
-) -> Verdict:
+def _verdict(beside: Beside, outcomes: Mapping[str, Sequence[Outcome]], bounds: Bounds | None) -> Verdict:
     every = [outcome for some in outcomes.values() for outcome in some]
-    file, is_file = beside.file, isinstance(module, _FileAsModule)
-    name = module.run.file.path.name if isinstance(module, _FileAsModule) else type(module).__name__
-    if not every:
-        raise InputError(f"{name} answers none of the batches.", "Say how it is called: --call LINE, or call=.")
-    comparisons = tuple(
+    file, name, unit = beside.file, beside.called.name, beside.called.unit
+    verdict = Verdict(
+        str(file.path), "right", f"{file.path} answers as {name} does.",
+        name=name,
+        inputs={fed.port.name: fed.name for fed in beside.fed},
+        outputs={_output_name(file, number): own for number, own in beside.outputs},
+        comparisons=_comparisons(name, outcomes),
+        looked_at=_looked_at_sizes(every, unit),
+        notes=(*_not_compared(beside), *_other_shapes(every)),
+    )  # fmt: skip
+    wrong = [outcome for outcome in every if not outcome.is_same]
+    if not wrong:
+        exact, reason, off = beside.in_double_precision(every)
+        verdict = replace(verdict, float64_difference=exact, notes=(*verdict.notes, *filter(None, [reason])))
+        if off is None:
+            return verdict
+        wrong = [off]
+    differing = [outcome for outcome in wrong if not outcome.error]
+    shown, case = shown_by(beside, differing or wrong)
+    verdict = replace(verdict, sizes="" if bounds is None else bounds.said(unit or "tokens"), shown=shown)
+    if not differing:
+        reason = f"{file.path} fails on {len(wrong)} of {len(every)} batches, where {name} answers."
+        return replace(verdict, kind="some sizes", reason=reason)
+    verdict = replace(verdict, kind="wrong", reason=f"{file.path} gives other answers than {name}.")
+    notes, has_weights = _weights_said(beside)
+    return replace(verdict, notes=(*notes, *verdict.notes), departs=_departs(beside, case) if has_weights else "")
+
+
+def _comparisons(name: str, outcomes: Mapping[str, Sequence[Outcome]]) -> tuple[Comparison, ...]:
+    return tuple(
         summary(
             [one.difference for one in some],
             reference=name,
@@ -374,50 +378,34 @@ def _verdict(
         ).line
         for inputs, some in outcomes.items()
     )
-    verdict = Verdict(
-        str(file.path), "right", f"{file.path} answers as {name} does.",
-        name=name,
-        called="" if is_file else beside.called.line,
-        inputs={fed.port.name: fed.name for fed in beside.fed},
-        outputs={_output_name(file, number): own for number, own in beside.outputs},
-        comparisons=comparisons,
-        looked_at=_looked_at_sizes(every, "tokens" if beside.called.samples is None else "steps"),
-        notes=(*_not_compared(beside), *_other_shapes(every)),
-    )  # fmt: skip
-    wrong = [outcome for outcome in every if not outcome.is_same]
-    if bounds is not None and any(not one.is_same for one in outcomes.get("these sizes", ())):
-        bounds = None
-    if not wrong:
-        exact, reason, off = beside.in_double_precision(every)
-        verdict = replace(verdict, float64_difference=exact, notes=(*verdict.notes, *filter(None, [reason])))
-        wrong = [off] if off is not None else []
-        if not wrong:
-            return verdict
-    differing = [outcome for outcome in wrong if not outcome.error]
-    sizes = "" if bounds is None else bounds.said("tokens" if beside.called.samples is None else "steps")
-    shown, case = shown_by(beside, differing or wrong)
-    verdict = replace(verdict, sizes=sizes, shown=shown)
-    if not differing:
-        reason = f"{file.path} fails on {len(wrong)} of {len(every)} batches, where {name} answers."
-        return replace(verdict, kind="some sizes", reason=reason)
-    verdict = replace(verdict, kind="wrong", reason=f"{file.path} gives other answers than {name}.")
-    matrices = [weight.numpy() for weight in beside.called.module.parameters() if weight.dim() > 1]
-    if matrices and not holds_a_matrix(file, matrices):
-        return replace(verdict, notes=(_OTHER_WEIGHTS, *verdict.notes))
-    return replace(verdict, departs=_departs(beside, case))
+
+
+def _weights_said(beside: Beside) -> tuple[list[str], bool]:
+    """A note where a file lacks some of the module's matrices; and whether it holds one, or may."""
+    matrices = {name: w.numpy() for name, w in beside.called.module.named_parameters() if w.dim() > 1 and w.numel() > 1}
+    lacking = lacking_matrices(beside.file, matrices)
+    if not lacking:
+        return [], True
+    if len(lacking) == len(matrices):
+        said = "The file holds none of the module's matrices: it was made with other weights, or of rounded ones."
+        return [said], False
+    held = f"The file holds {len(matrices) - len(lacking)} of the module's {len(matrices)} matrices"
+    return [f"{held}, and {lacking[0]} is not among them: it may be made with other weights."], True
 
 
 def _looked_at_sizes(outcomes: Sequence[Outcome], steps: str) -> str:
     shapes = np.array([outcome.case.tokens.shape for outcome in outcomes])
     (least_rows, least), (most_rows, most) = shapes.min(0), shapes.max(0)
     rows = f"{least_rows:,} to {most_rows:,} rows" if least_rows < most_rows else f"{most_rows:,} rows"
+    if not steps:
+        return f"Looked at {len(outcomes)} batches, of {rows}."
     long = f"{least:,} to {most:,} {steps}" if least < most else f"{most:,} {steps}"
     return f"Looked at {len(outcomes)} batches, of {rows} and of {long} a row."
 
 
 def _departs(beside: Beside, shown: Case) -> str:
     """Where the two part: on an ordinary batch if they do there, since one token is its own mean, sum and last one."""
-    ordinary = beside.outcome(case_of(beside.called, *SIZES[0]))
+    ordinary = beside.outcome(case_of(beside.called, *beside.called.sizes[0]))
     return beside.departs(shown if ordinary is None or ordinary.is_same or ordinary.error else ordinary.case)
 
 

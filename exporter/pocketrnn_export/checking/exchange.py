@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from pocketrnn_export.intake.convention import Call, left_as_it_was
 from pocketrnn_export.intake.user_frames import called_as
 from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
 
-__all__ = ["Called", "Exchange", "InOneTable", "exchange", "in_one_table", "named_inputs"]
+__all__ = ["Called", "Exchange", "InOneTable", "Signed", "exchange", "in_one_table", "named_inputs"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,9 @@ class Called:
         ragged: whether rows have lengths of their own.
         samples: the rows of numbers that the ids stand for, if they do.
         in_doubles: whether it can be run in double precision, as code of Python can.
+        sizes: the sizes of first calls on which it runs, (batch, sequence).
+        unit: what a row consists of: `tokens` or `steps`; empty where no input has a sequence.
+        name: what the module is called in sentences.
     """
 
     module: nn.Module
@@ -43,6 +46,9 @@ class Called:
     ragged: bool = False
     samples: Array | None = None
     in_doubles: bool = True
+    sizes: tuple[tuple[int, int], ...] = ()
+    unit: str = "tokens"
+    name: str = "the module"
 
 
 @dataclass(frozen=True)
@@ -93,12 +99,7 @@ def named_inputs(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
         >>> [name for name, _ in named_inputs(module, ((tokens, lengths),), {})]
         ['x.0', 'x.1']
     """
-    if isinstance(layer, torch.jit.ScriptModule):
-        names = [argument.name for argument in layer.forward.schema.arguments[1:]]  # type: ignore[attr-defined]
-        given = {**dict(zip(names, args, strict=False)), **kwargs}
-    else:
-        given = inspect.signature(layer.forward).bind(*args, **kwargs).arguments
-    for name, value in given.items():
+    for name, value in inspect.signature(layer.forward).bind(*args, **kwargs).arguments.items():
         yield from _named(name, value)
 
 
@@ -116,6 +117,40 @@ def _named(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
         parts = vars(value).items()
     for key, part in parts:
         yield from _named(f"{name}.{key}" if name else str(key), part)
+
+
+class Signed(nn.Module):
+    """A function of tensors as a module whose forward has parameters, where TorchScript or a file has none that Python
+    can be asked for.
+
+    Args:
+        run: the function: a ScriptModule, or what runs a file.
+        names: those of its inputs.
+
+    Example:
+        >>> Signed(script, ["tokens"])(tokens).shape
+        torch.Size([3, 4])
+    """
+
+    def __init__(self, run: Any, names: Sequence[str]) -> None:
+        super().__init__()
+        self.run = run
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        if all(name.isidentifier() for name in names):
+            # As the intake asks for it.
+            vars(self)["forward"] = _with_parameters(run, [inspect.Parameter(name, kind) for name in names])
+
+    def forward(self, *tensors: Tensor) -> Any:
+        """The outputs."""
+        return self.run(*tensors)
+
+
+def _with_parameters(run: Any, parameters: Sequence[inspect.Parameter]) -> Any:
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        return run(*args, **kwargs)
+
+    forward.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return forward
 
 
 class InOneTable(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,7 @@ from pocketrnn_export.comparing.comparing import session_of
 from pocketrnn_export.intake.torchscript_file import is_torchscript, load_torchscript
 from pocketrnn_export.module_runs.cpu_run import tensors_in
 
-__all__ = ["Array", "OtherFile", "Port", "holds_a_matrix", "open_file", "rows_looked_up"]
+__all__ = ["Array", "OtherFile", "Port", "lacking_matrices", "open_file", "rows_looked_up"]
 
 Array = npt.NDArray[Any]
 # onnxruntime and protobuf take no larger model in one piece.
@@ -201,26 +201,31 @@ def _run_of(module: Callable[..., Any]) -> Callable[[Sequence[Array]], list[Arra
     return run
 
 
-def holds_a_matrix(file: OtherFile, matrices: Iterable[Array]) -> bool:
-    """Whether a file holds one of some matrices, in whatever order its format has their rows; True where that cannot be
-    seen.
+def lacking_matrices(file: OtherFile, matrices: Mapping[str, Array]) -> list[str]:
+    """The names of matrices that a file does not hold, in whatever order its format has their rows; none where that
+    cannot be seen.
 
     Example:
-        >>> holds_a_matrix(open_file("theirs.onnx"), [np.eye(8)])
-        False
+        >>> lacking_matrices(open_file("theirs.onnx"), {"fc.weight": np.eye(8)})
+        ['fc.weight']
     """
     if file.model is None:
-        return True
+        return []
     held: dict[int, list[Array]] = {}
     for tensor in _tensors_of(file.model.graph):
         if tensor.data_type in (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16):
-            numbers = np.sort(onnx.numpy_helper.to_array(tensor), axis=None)
-            held.setdefault(numbers.size, []).append(numbers)
-    return any(
-        np.allclose(np.sort(matrix, axis=None), numbers, rtol=0, atol=_SAME_WEIGHT)
-        for matrix in matrices
-        for numbers in held.get(matrix.size, ())
-    )
+            array = onnx.numpy_helper.to_array(tensor)
+            # A recurrent layer of two directions has both in one tensor.
+            for part in (array, *(array if array.ndim == 3 and len(array) == 2 else ())):
+                held.setdefault(part.size, []).append(np.sort(part, axis=None))
+    return [
+        name
+        for name, matrix in matrices.items()
+        if not any(
+            np.allclose(np.sort(matrix, axis=None), numbers, rtol=0, atol=_SAME_WEIGHT)
+            for numbers in held.get(matrix.size, ())
+        )
+    ]
 
 
 def rows_looked_up(file: OtherFile, port: str) -> int | None:

@@ -20,7 +20,9 @@ _ROWS: Final = 8
 # A shorter input is to show this part of a difference at least.
 _PART: Final = 1e-2
 _NUMBERS: Final = 8
-_SAMPLES: Final = 24
+# Rows of more ids, or numbers, are told by their shape.
+_SHOWN: Final = 96
+_SHOWN_NUMBERS: Final = 24
 
 
 def shown_by(beside: Beside, wrong: Sequence[Outcome]) -> tuple[Shown, Case]:
@@ -69,12 +71,11 @@ def _shorter(case: Case) -> Iterator[Case]:
 
 def _shown(beside: Beside, case: Case) -> Shown:
     expected, given = beside.answers(case)
+    most = _SHOWN if beside.called.samples is None else _SHOWN_NUMBERS
     rows: list[Any] = [row[:length] for row, length in zip(case.tokens, case.lengths, strict=True)]
     if beside.called.samples is not None:
         rows = [beside.called.samples[row % len(beside.called.samples)].round(6) for row in rows]
-    shown = tuple(
-        tuple(row.tolist()) if row.size <= _SAMPLES * 4 else (f"{list(row.shape)} numbers",) for row in rows[:3]
-    )
+    shown = tuple(tuple(row.tolist()) if row.size <= most else (f"{list(row.shape)} numbers",) for row in rows[:3])
     more = (f"and {len(rows) - 3} rows more",) if len(rows) > 3 else ()
     if isinstance(given, str):
         return Shown((*shown, *more), _numbers(expected[0]), given, math.inf)

@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["Bounds", "Looked", "right_sizes"]
+__all__ = ["ANY", "Bounds", "Looked", "right_sizes"]
+
+# Sizes without a bound: the least, and the largest.
+ANY: Final = (1, None)
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,6 @@ def _said(bounds: tuple[int, int | None], only: str, most: str, least: str) -> s
     )
 
 
-_ANY: Final = (1, None)
-
-
 def right_sizes(looked: Sequence[Looked], asked: Callable[[int, int], bool]) -> Bounds | None:
     """The plainest bounds inside of which every case is right and outside of which none is; None where there are none.
 
@@ -86,12 +86,12 @@ def _candidates(right: Sequence[Looked]) -> Iterator[Bounds]:
     of_rows, of_steps = ([getattr(one, name) for one in right] for name in ("rows", "steps"))
     every = itertools.product(_ranges(of_rows), _ranges(of_steps), (False, True))
     found = [Bounds(rows, steps, even) for rows, steps, even in every]
-    yield from sorted(found, key=lambda b: (b.rows != _ANY) + (b.steps != _ANY) + b.even)
+    yield from sorted(found, key=lambda b: (b.rows != ANY) + (b.steps != ANY) + b.even)
 
 
 def _ranges(sizes: Sequence[int]) -> list[tuple[int, int | None]]:
     least, most = min(sizes), max(sizes)
-    return [_ANY, (least, most)] if least == most else [_ANY, (1, most), (least, None), (least, most)]
+    return [ANY, (least, most)] if least == most else [ANY, (1, most), (least, None), (least, most)]
 
 
 def _exact(bounds: Bounds, looked: Sequence[Looked], asked: Callable[[int, int], bool]) -> Bounds:

@@ -171,7 +171,7 @@ def _from_torch_save(path: Path) -> Any:
     if is_torchscript(path):
         raise InputError(
             f"{path} is a TorchScript file, which is a module and not only weights.",
-            f"Export it as it is: pocketrnn export {path} ...",
+            f"Name it in the place of the module's file: {path}.",
         )
     check_pickles(path)
     others = _other_classes(path)
