@@ -97,6 +97,21 @@ class OfOneRow(Steps):
         return super().forward(x).reshape(1, 2)
 
 
+class Carried(nn.Module):
+    """A module of a step that is given the states of two layers; of one row and step only, or of any."""
+
+    def __init__(self, *, one: bool) -> None:
+        super().__init__()
+        torch.manual_seed(6)
+        self.first, self.second = nn.LSTM(2, 3, batch_first=True), nn.LSTM(3, 3, batch_first=True)
+        self.one = one
+
+    def forward(self, x: Tensor, h1: Tensor, c1: Tensor, h2: Tensor, c2: Tensor) -> Any:
+        states, _ = self.first(x, (h1, c1))
+        states, _ = self.second(states, (h2, c2))
+        return states.view(1, 1, 3) if self.one else states
+
+
 class OneHot(nn.Module):
     """A module without a table: of vectors of six numbers, or of ids below six."""
 
@@ -195,6 +210,16 @@ def test_a_module_that_takes_one_number_of_steps(tmp_path: Path) -> None:
     found = checked(OfSix(), written(OfSix(), tmp_path / "six.onnx", torch.randn(3, 6, 2), names=["x"], fixed=[1]))
     assert found.kind == "right"
     assert "[batch, 6, 2]" in found.called
+
+
+@pytest.mark.parametrize("one", [True, False])
+def test_states_that_are_inputs(one: bool, tmp_path: Path) -> None:
+    names = ["x", "h1", "c1", "h2", "c2"]
+    inputs = (torch.randn(1, 1, 2), *(torch.randn(1, 1, 3) for _ in range(4)))
+    file = written(Carried(one=one), tmp_path / "step.onnx", *inputs, names=names, fixed=[0, 1])
+    found = checked(Carried(one=one), file)
+    assert (found.kind, "of 1 row" in found.looked_at) == (("right", True) if one else ("some sizes", False))
+    assert found.inputs == dict(zip(names, names, strict=True))
 
 
 def test_a_file_of_the_traced_shape_is_right_for_that(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -31,9 +32,10 @@ __all__ = ["Beside", "Outcome"]
 _NEAR: Final = 1e-4
 # So often an answer is found to be further off than rounding; later ones are told by their size.
 _MOST_ASKED: Final = 6
-# Cases that are compared in double precision, and the tokens of one.
+# Cases that are compared in double precision, the tokens of one, and processor time for all.
 _CASES_IN_DOUBLES: Final = 40
 _TOKENS_IN_DOUBLES: Final = 400
+_SECONDS_IN_DOUBLES: Final = 60.0
 # In double precision, a difference of this size is asked about: numbers that a file has in float32 make such.
 _ROUNDED: Final = 1e-6
 _MOST_OF_ERROR: Final = 300
@@ -170,7 +172,10 @@ class Beside:
         largest = 0.0
         try:
             evaluate = evaluator(in_float64(onnx.load_from_string(self.file.model.SerializeToString())))
+            started = time.process_time()
             for case in chosen:
+                if time.process_time() - started > _SECONDS_IN_DOUBLES:
+                    break
                 call = exchange(self.called, case)
                 expected = self._reference.run(case.tokens, case.lengths)
                 answers = evaluate(dict(zip([fed.port.name for fed in self.fed], self._doubles(call), strict=True)))

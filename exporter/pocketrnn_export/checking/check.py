@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from pocketrnn.bundle.manifest import Comparison, Limits
 from pocketrnn.errors import InputError, PocketRNNError
 from pocketrnn.text import TextRules
+from pocketrnn_export.checking.axis_roles import UncallableError
 from pocketrnn_export.checking.beside import Beside, Outcome
-from pocketrnn_export.checking.calls import called_for, case_of
-from pocketrnn_export.checking.exchange import Called, Exchange, Signed, exchange
+from pocketrnn_export.checking.calls import called_for
+from pocketrnn_export.checking.exchange import Called, Exchange, Signed, case_of, exchange
 from pocketrnn_export.checking.mapping import mapped_inputs, mapped_outputs
 from pocketrnn_export.checking.other_file import Array, OtherFile, lacking_matrices, open_file
 from pocketrnn_export.checking.shortest import shown_by
@@ -50,6 +51,10 @@ _MOST_BOUNDS: Final = 60
 # Processor time for the cases, after which no further ones are looked at.
 SECONDS: Final = 120.0
 _ALONE: Final = 2
+_FIX_SIZES: Final = (
+    "If it takes one size only, write that into it: python -m onnxruntime.tools.make_dynamic_shape_fixed "
+    "--input_name NAME --input_shape 1,576 FILE NEW_FILE."
+)
 
 
 def check(
@@ -122,6 +127,9 @@ def check_files(
     with one_export_at_a_time(), told_on_stderr(progress), random_state_kept():
         try:
             verdict = _checked(_as_module(open_file(before)), open_file(after), _Told(inputs or {}, ids=ids))
+        except UncallableError:
+            said = f"{before} runs on none of the sizes that were tried. {_FIX_SIZES}"
+            return Verdict(str(after), "not comparable", said)
         except PocketRNNError as error:
             return Verdict(str(after), "not comparable", f"{error.problem} {error.remedy}")
     if verdict.kind != "wrong" or verdict.sizes or math.isinf(verdict.shown.difference if verdict.shown else 0.0):
@@ -176,7 +184,8 @@ class _Told:
 def _checked(module: nn.Module, file: OtherFile, told: _Told) -> Verdict:
     _log.info("Finding out how the module is called")
     own, name = _prepared(module)
-    called = called_for(own, file, call=told.call, ids=told.ids, padding_id=told.padding_id, channels=told.channels)
+    first = module.run.file if isinstance(module, Signed) else file
+    called = called_for(own, first, call=told.call, ids=told.ids, padding_id=told.padding_id, channels=told.channels)
     called = replace(called, in_doubles=not isinstance(own, Signed), name=name)
     cases = [case_of(called, *size) for size in called.sizes]
     calls = [exchange(called, case) for case in cases]
@@ -231,8 +240,8 @@ def _equal(one: Sequence[Array], other: Sequence[Array]) -> bool:
 def _declared_sizes(beside: Beside, calls: Sequence[Exchange]) -> Bounds:
     """The sizes that a file declares as fixed: of the batch and of the sequence."""
     sizes = beside.called.sizes
-    if len(sizes) == 1:
-        (rows, steps), *_ = sizes
+    if beside.called.one_row:
+        ((rows, steps),) = sizes
         return Bounds((rows, rows), (steps, steps))
     found: dict[str, tuple[int, int]] = {}
     for fed in beside.fed:
@@ -247,6 +256,8 @@ def _declared_sizes(beside: Beside, calls: Sequence[Exchange]) -> Bounds:
 
 def _cases(called: Called, file: OtherFile, fixed: Bounds) -> dict[str, list[Case]]:
     """The cases by kind: those of a proof, and every small batch and length."""
+    if called.one_row:
+        return _inside(called, fixed)
     ids, padding_id, ragged = called.ids, called.padding_id, called.ragged
     steps = [(2, n) for n in range(1, min(_EVERY_LENGTH, every_size.MOST_TOKENS) + 1)]
     rows = [(n, 5) for n in range(1, min(_EVERY_BATCH, every_size.MOST_TEXTS) + 1)]
@@ -393,14 +404,19 @@ def _weights_said(beside: Beside) -> tuple[list[str], bool]:
     return [f"{held}, and {lacking[0]} is not among them: it may be made with other weights."], True
 
 
-def _looked_at_sizes(outcomes: Sequence[Outcome], steps: str) -> str:
+def _looked_at_sizes(outcomes: Sequence[Outcome], unit: str) -> str:
     shapes = np.array([outcome.case.tokens.shape for outcome in outcomes])
     (least_rows, least), (most_rows, most) = shapes.min(0), shapes.max(0)
-    rows = f"{least_rows:,} to {most_rows:,} rows" if least_rows < most_rows else f"{most_rows:,} rows"
-    if not steps:
+    rows = _counted(least_rows, most_rows, "rows")
+    if not unit:
         return f"Looked at {len(outcomes)} batches, of {rows}."
-    long = f"{least:,} to {most:,} {steps}" if least < most else f"{most:,} {steps}"
-    return f"Looked at {len(outcomes)} batches, of {rows} and of {long} a row."
+    return f"Looked at {len(outcomes)} batches, of {rows} and of {_counted(least, most, unit)} a row."
+
+
+def _counted(least: int, most: int, unit: str) -> str:
+    if least < most:
+        return f"{least:,} to {most:,} {unit}"
+    return f"{most:,} {unit if most > 1 else unit.removesuffix('s')}"
 
 
 def _departs(beside: Beside, shown: Case) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -17,7 +17,23 @@ from pocketrnn_export.intake.convention import Call, left_as_it_was
 from pocketrnn_export.intake.user_frames import called_as
 from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
 
-__all__ = ["Called", "Exchange", "InOneTable", "Signed", "exchange", "in_one_table", "named_inputs"]
+__all__ = [
+    "SIZES",
+    "Called",
+    "Exchange",
+    "InOneTable",
+    "Signed",
+    "case_of",
+    "exchange",
+    "in_one_table",
+    "named_inputs",
+    "runs",
+    "that_runs",
+]
+
+
+# Sizes of the first calls, (batch, tokens): two that differ in both, and others for who takes no such.
+SIZES: Final = ((3, 7), (2, 11), (1, 7), (2, 29), (5, 64))
 
 
 @dataclass(frozen=True)
@@ -35,6 +51,7 @@ class Called:
         in_doubles: whether it can be run in double precision, as code of Python can.
         sizes: the sizes of first calls on which it runs, (batch, sequence).
         unit: what a row consists of: `tokens` or `steps`; empty where no input has a sequence.
+        one_row: whether no axis of its inputs is the batch's, so that each case is its first row.
         name: what the module is called in sentences.
     """
 
@@ -48,6 +65,7 @@ class Called:
     in_doubles: bool = True
     sizes: tuple[tuple[int, int], ...] = ()
     unit: str = "tokens"
+    one_row: bool = False
     name: str = "the module"
 
 
@@ -65,6 +83,34 @@ def exchange(called: Called, case: Case) -> Exchange:
     with torch.no_grad(), quietly_on_cpu(), left_as_it_was(called.module):
         inputs, outputs = _noted(called.module, called.function, *tensors)
     return Exchange(*({n: t.detach().numpy().copy() for n, t in part.items()} for part in (inputs, outputs)))
+
+
+def case_of(called: Called, rows: int, steps: int, *, ragged: bool | None = None) -> Case:
+    """A case of drawn ids, with falling lengths where the module takes lengths."""
+    generator = np.random.default_rng(rows * 1_000 + steps)
+    low = 8 if called.samples is not None else min(2, called.ids - 1)
+    tokens = generator.integers(low, called.ids, (rows, steps), dtype=np.int64)
+    lengths = np.full(rows, steps, np.int64)
+    if called.ragged if ragged is None else ragged:
+        lengths = np.maximum(1, steps - np.arange(rows) * 2).astype(np.int64)
+        tokens[np.arange(steps) >= lengths[:, None]] = called.padding_id
+    return Case(f"batch {rows} x sequence {steps}", tokens, lengths)
+
+
+def that_runs(called: Called, sizes: Iterable[tuple[int, int]]) -> Called | None:
+    """The same call with those of some sizes on which it runs; None where it runs on none."""
+    running = tuple(size for size in sizes if runs(called, *size))
+    return replace(called, sizes=running) if running else None
+
+
+def runs(called: Called, rows: int, steps: int, *, ragged: bool | None = None) -> bool:
+    """Whether a module runs on a batch of so many rows and steps."""
+    try:
+        exchange(called, case_of(called, rows, steps, ragged=ragged))
+    # Whatever a user's module raises.
+    except (Exception, SystemExit):
+        return False
+    return True
 
 
 def _noted(

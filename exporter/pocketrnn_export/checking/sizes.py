@@ -60,7 +60,8 @@ def _inside(bounds: tuple[int, int | None], size: int) -> bool:
 
 def _said(bounds: tuple[int, int | None], only: str, most: str, least: str) -> str:
     if bounds[0] == bounds[1]:
-        return only.format(bounds[0])
+        said = only.format(bounds[0])
+        return said.replace("s only", " only") if bounds[0] == 1 else said
     return (
         least.format(bounds[0]) if bounds[1] is None and bounds[0] > 1 else most.format(bounds[1]) if bounds[1] else ""
     )
