@@ -141,3 +141,23 @@ class WithMasks(Siamese):
 class OfThree(Siamese):
     def forward(self, a: Tensor, b: Tensor, c: Tensor) -> Tensor:  # type: ignore[override]
         return super().forward(a, torch.cat([b, c], dim=1))
+
+
+class PaddedToLonger(Siamese):
+    """The shorter of the two texts is padded to the longer; which it is, an operation asks."""
+
+    def forward(self, premise: Tensor, hypothesis: Tensor) -> Tensor:
+        width = max(premise.size(1), hypothesis.size(1))
+        a, b = (nn.functional.pad(x, (0, width - x.size(1))) for x in (premise, hypothesis))
+        steps = self.lstm(self.embedding(a))[0] * self.lstm(self.embedding(b))[0]
+        logits: Tensor = self.fc(steps.mean(1).repeat(1, 4))
+        return logits
+
+
+class WithPositions(Siamese):
+    """A table of as many positions as words, which ends."""
+
+    def encoded(self, x: Tensor) -> Tensor:
+        places = self.embedding(torch.arange(x.size(1)))
+        last: Tensor = self.lstm(self.embedding(x) + places)[1][0][-1]
+        return last

@@ -83,11 +83,12 @@ CALLS = {
     zoo.PackedBehind: lambda m, a, b, la, lb: m(a, b, la, lb),
     zoo.OfPairs: lambda m, a, b, la, lb: m((a.t(), la), (b.t(), lb)),
     zoo.Attending: lambda m, a, b, _la, _lb: m(a, b),
+    zoo.PaddedToLonger: lambda m, a, b, _la, _lb: m(a, b),
 }
 SIZES = [(1, 1), (1, 30), (30, 1), (3, 9), (3, 9), (17, 2), (9, 3), (5, 5), (3, 9)]
 
 
-@pytest.mark.parametrize("kind", mostly_slow(list(CALLS), 4))
+@pytest.mark.parametrize("kind", mostly_slow(list(CALLS), 7))
 def test_a_bundle_answers_pairs_as_their_owners_module_does(tmp_path: Path, kind: type[nn.Module]) -> None:
     classifier, module = exported(kind, tmp_path / "nli"), made(kind)
     generator = np.random.default_rng(0)
@@ -138,6 +139,7 @@ REFUSED = {
     zoo.AsksForLength: "second",
     zoo.OfOneLength: r"tokens|The size of tensor a",
     zoo.LooksBeside: "second",
+    zoo.WithPositions: f"tokens <= {zoo.WORDS}",
     zoo.WithMasks: "a_mask",
     zoo.OfThree: "first_lengths",
 }

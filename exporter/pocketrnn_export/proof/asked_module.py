@@ -63,6 +63,14 @@ class AskedModule:
             return texts[0], state.to(self.example[1].dtype)
         return (*texts, *(self._cut_short(text, generator) for text in texts))
 
+    def inputs_of_both(self, batch: int, first: int, second: int) -> tuple[Tensor, ...]:
+        """The same of two texts of these numbers of tokens."""
+        generator = torch.Generator().manual_seed(batch * 1_000_003 + first * 1_009 + second)
+        texts = [self._tokens(Sizes(batch, tokens), generator) for tokens in (first, second)]
+        if len(self.example) == len(texts):
+            return tuple(texts)
+        return (*texts, *(self._cut_short(text, generator) for text in texts))
+
     def _tokens(self, sizes: Sizes, generator: torch.Generator) -> Tensor:
         low = 2 if self.ids > 4 else 0
         tokens = torch.randint(low, self.ids, (sizes.batch, sizes.tokens), generator=generator)

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-import sympy
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
@@ -28,6 +27,7 @@ from pocketrnn_export.module_runs.whole_copy import copied_again
 from pocketrnn_export.proof.asked_module import AskedModule, example_of
 from pocketrnn_export.proof.every_size import APART, Answers, answer_if_any
 from pocketrnn_export.proof.lasting_states import with_lasting_states
+from pocketrnn_export.proof.pair_questions import questions_left
 from pocketrnn_export.proof.pytorch_run import Runnable, run_in_pytorch
 from pocketrnn_export.proof.rare_errors import refuse_rare_errors
 from pocketrnn_export.proof.trace_checks import (
@@ -45,9 +45,9 @@ from pocketrnn_export.torch_internals import with_state
 from pocketrnn_export.tracing.layers.layer_weights import add_onnx_weights
 from pocketrnn_export.tracing.python_semantics.caught_errors import files_that_catch
 from pocketrnn_export.tracing.session import of_two_texts
-from pocketrnn_export.tracing.sizes.conditions import TOKENS, USUAL, Sizes
+from pocketrnn_export.tracing.sizes.conditions import USUAL, Sizes
 from pocketrnn_export.tracing.sizes.module_answers import Attempt, Judge, furthest, in_words, inside
-from pocketrnn_export.tracing.sizes.questions import Question, TraceLog
+from pocketrnn_export.tracing.sizes.questions import TraceLog
 from pocketrnn_export.tracing.sizes.restrictions import settled
 from pocketrnn_export.tracing.sizes.size_regions import Followed
 from pocketrnn_export.tracing.sizes.trace_plan import TracePlan
@@ -113,7 +113,7 @@ def _program(asked: AskedModule, judged: Callable[[TracedProgram], Runnable], *,
     plain = _plain_trace(traced, log)
     refuse_counting(log)
     if of_two_texts(asked.example):
-        log = _without_tables(asked, plain, log)
+        log = replace(log, questions=questions_left(asked, plain, log.questions))
         _refuse_questions(plain, log)
     if isinstance(plain, TracedProgram):
         graph = made(plain)
@@ -207,27 +207,6 @@ class _Lasting:
 
     def judge(self, batch: int | None) -> Judge:
         return Judge(lambda sizes: self.asked(self.asked.inputs(sizes)), self.asked.in_doubles, batch)
-
-
-def _without_tables(asked: AskedModule, plain: TracedProgram | ExportError, log: TraceLog) -> TraceLog:
-    """The log without questions whether a table of positions ends, where it does not: the module answers two texts of
-    more tokens than the table has rows, as where a mask and not a position is made of what counts."""
-    if isinstance(plain, ExportError):
-        return log
-    run = run_in_pytorch(plain).run
-
-    def ends(question: Question) -> bool:
-        relation = question.condition.relation
-        if question.branch or question.line or not isinstance(relation, sympy.Le) or relation.lhs != TOKENS:
-            return True
-        # Beside a first text of so many tokens stands a longer second one, and a shorter one.
-        rows = int(relation.rhs)
-        sizes = [Sizes(1, tokens) for tokens in (rows + 1, rows + 2, 2 * rows + 2, 2 * rows + 3)]
-        return any(answer_if_any(asked, asked.inputs(each)) is None for each in sizes) or not all(
-            asked.agrees(run, asked.inputs(each)) for each in sizes
-        )
-
-    return replace(log, questions=list(filter(ends, log.questions)))
 
 
 def _refuse_questions(plain: TracedProgram | ExportError, log: TraceLog) -> None:

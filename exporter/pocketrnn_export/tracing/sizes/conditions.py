@@ -120,6 +120,22 @@ class Condition:
         """
         return bool(value_at(self.relation, sizes))
 
+    def holds_for_both(self, batch: int, tokens: int, second: int) -> bool:
+        """Whether it holds for a batch of two texts of these numbers of tokens.
+
+        Example:
+            >>> Condition(sympy.Gt(TOKENS, SECOND)).holds_for_both(batch=1, tokens=7, second=5)
+            True
+        """
+        sizes = {BATCH: batch, TOKENS: tokens, SECOND: second}
+        at = {symbol: np.array([size], np.int64) for symbol, size in sizes.items()}
+        return bool(np.broadcast_to(_value(self.relation, at, _ARRAYS), (1,))[0])
+
+    @property
+    def numbers(self) -> list[Any]:
+        """The whole numbers in it."""
+        return sorted(self.relation.atoms(sympy.Integer))
+
     def over(self, batch: Any, tokens: Any) -> Any:
         """For which of many sizes it holds: arrays int64 [sizes] to bool [sizes]; or the same of tensors, in a graph.
 
