@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -20,9 +22,18 @@ from pocketrnn.errors import ExportError, InputError, ParityError
 from pocketrnn_export.comparing.cases import Case, Ids
 from pocketrnn_export.comparing.comparing import Compared, Difference, summary
 from pocketrnn_export.description import Description
-from pocketrnn_export.intake.call_discovery.trial import answer_to
+from pocketrnn_export.intake.call_discovery.asked import Asked
+from pocketrnn_export.intake.call_discovery.candidates import MOST_LINES, ways_of, ways_of_methods
+from pocketrnn_export.intake.call_discovery.trial import answer_to, read_answer
 from pocketrnn_export.intake.convention import CallAdapter, Convention, compiled
-from pocketrnn_export.intake.crf_layer import Decoder, decoder_of, owners_labels
+from pocketrnn_export.intake.crf_layer import (
+    Decoder,
+    crf_that_gives,
+    decoder_of,
+    held_by,
+    no_crf,
+    owners_labels,
+)
 from pocketrnn_export.intake.exportable import ExportableModule
 from pocketrnn_export.proof.reference_answers import ReferenceAnswers
 
@@ -32,13 +43,17 @@ _log = logging.getLogger(__name__)
 # Two orders of labels whose sums are nearer are equally good within float32's rounding of a token's scores.
 _TIE: Final = 1e-4
 _LONG: Final = (130, 600)
+# Numbers of tokens of the texts by which a module's own call is compared with a CRF of its numbers.
+_CALLS: Final = 8
+_DRAWN: Final = tuple(n for n in (1, 2, 3, 4, 5, 7, 9, 12, 17, 33) for _ in range(1 + (n < 10)))
 
 
 @dataclass(frozen=True)
 class OwnersLabels:
-    """The layer that decodes the labels of a tagger, and its whole forward, where that gives the labels."""
+    """The layer that decodes the labels of a tagger, and the whole call that gives the labels; None for either where
+    there is none."""
 
-    decoder: Decoder
+    decoder: Decoder | None
     whole: Callable[[Ids], list[int]] | None
 
 
@@ -62,6 +77,11 @@ def with_crf(
     module = reference.module if isinstance(reference, CallAdapter) else reference
     decoder, unknown = decoder_of(module, len(description.output.labels))
     called = _call_of_forward(convention)
+    if called is None and not _calls_forward(convention):
+        found = _by_whole_call(module, convention, description, description.output)
+        if found is not None:
+            return found
+        unknown = unknown or held_by(module, len(description.output.labels))
     if decoder is None:
         if called is not None or unknown:
             raise ExportError(
@@ -70,11 +90,7 @@ def with_crf(
                 "To have the likeliest label of each token, say so: --no-crf, or crf=False.",
             )
         return description, None
-    if description.text.rules.min_width is not None:
-        raise InputError(
-            f"The module decodes its labels by a CRF ({decoder.where}), and the rules fill every text up.",
-            "Leave min_width out of the rules.",
-        )
+    _refuse_filled_texts(description, decoder.where)
     _log.log(
         logging.WARNING if called is None else logging.INFO,
         "The labels are decoded by the module's CRF (%s)%s", decoder.where,
@@ -86,16 +102,79 @@ def with_crf(
     return described, OwnersLabels(decoder, None if called is None else _whole(module, called))
 
 
-def _call_of_forward(convention: Convention) -> str | None:
-    """The call of forward in a line before which what decodes was put aside; None for another line."""
-    *setup, last = convention.line.split("; ")
-    if not any("= lambda emissions" in statement for statement in setup):
+def _by_whole_call(
+    module: nn.Module, convention: Convention, description: Description, output: TagOutput
+) -> tuple[Description, OwnersLabels] | None:
+    """The CRF by which the module's own call labels tokens as its emissions, which another call gives, are decoded:
+    none, where the likeliest label of each is given; None where no call of the module gives labels.
+
+    Raises:
+        ExportError: the labels are others than any CRF of its numbers gives.
+    """
+    padding_id = description.text.rules.padding_id
+    asked = Asked(module, description.ids, padding_id, len(output.labels), of_tokens=True)
+    batches = [asked.batch(1, length) for length in _DRAWN]
+    given = [read_answer(asked, convention, *batch) for batch in batches]
+    emissions = [numbers.reshape(length, -1).numpy() for numbers, length in zip(given, _DRAWN, strict=True)]
+    lines = []
+    for line, labels in itertools.islice(_labelling_calls(asked, [tokens.numpy() for tokens, _ in batches]), _CALLS):
+        owners = OwnersLabels(None, _whole(module, line))
+        if all(numbers.argmax(1).tolist() == found for numbers, found in zip(emissions, labels, strict=True)):
+            return description, owners
+        if (crf := crf_that_gives(module, list(zip(emissions, labels, strict=True)))) is not None:
+            _refuse_filled_texts(description, line)
+            return replace(description, output=replace(output, crf=crf)).noting({"crf": line}), owners
+        lines.append(line)
+    if not lines:
         return None
-    node: ast.AST = ast.parse(last.strip(), mode="eval").body
-    while not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
-        node = node.func.value if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else node.value  # type: ignore[attr-defined]
-    others = [statement for statement in setup if "= lambda emissions" not in statement]
-    return "; ".join([*others, ast.unparse(node)])
+    raise ExportError(
+        f"The module labels tokens by {lines[0]}, and otherwise than by the likeliest label of {convention.line}, or "
+        "by a CRF whose numbers are a matrix of the labels.",
+        "To have the likeliest label of each token, say so: --no-crf, or crf=False.",
+    )
+
+
+def _labelling_calls(asked: Asked, texts: Sequence[Ids]) -> Iterator[tuple[str, list[list[int]]]]:
+    """The calls of forward or of another method that give each token of some texts a label, with these labels."""
+    for way in itertools.chain(itertools.islice(ways_of(asked), MOST_LINES), ways_of_methods(asked)):
+        whole = _whole(asked.module, way.line)
+        # Whatever a user's module raises.
+        with contextlib.suppress(Exception, SystemExit):
+            labels: list[list[int]] = []
+            for tokens in texts:
+                labels.append(whole(tokens))
+                if len(labels[-1]) != tokens.shape[1]:
+                    break
+            else:
+                yield way.line, labels
+
+
+def _refuse_filled_texts(description: Description, where: str) -> None:
+    if description.text.rules.min_width is not None:
+        raise InputError(
+            f"The module decodes its labels by a CRF ({where}), and the rules fill every text up.",
+            "Leave min_width out of the rules.",
+        )
+
+
+def _calls_forward(convention: Convention) -> bool:
+    """Whether a line calls forward, and not another method; the name of a function says nothing of it."""
+    with contextlib.suppress(SyntaxError):
+        calls = [node.func for node in ast.walk(ast.parse(convention.line)) if isinstance(node, ast.Call)]
+        return any(isinstance(function, ast.Name) and function.id == "module" for function in calls)
+    return True
+
+
+def _call_of_forward(convention: Convention) -> str | None:
+    """The call in which a line takes what goes into a CRF; None for another line."""
+    if "given_to(" not in convention.line:
+        return None
+    *setup, last = ast.parse(convention.line).body
+    for node in ast.walk(last):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "given_to":
+            called = node.args[1].body if isinstance(node.args[1], ast.Lambda) else node.args[1]
+            return "; ".join(map(ast.unparse, [*setup, called]))
+    return None
 
 
 def _whole(module: nn.Module, line: str) -> Callable[[Ids], list[int]]:
@@ -118,19 +197,21 @@ def decoded_compared(classifier: Classifier, owners: OwnersLabels | None, answer
         ParityError: the labels are others, and not equally good ones.
     """
     output = classifier.manifest.output
-    if owners is None or not isinstance(output, TagOutput) or output.crf is None:
+    if owners is None or not isinstance(output, TagOutput):
         return []
+    # Without a CRF, each token has its likeliest label.
+    crf = output.crf or no_crf(len(output.labels))
     differences, other, padding_id = list[Difference](), 0, classifier.manifest.text.rules.padding_id
     pairs = answers.of("texts", one_row=False)
     for case, emissions in pairs:
         answered = np.isfinite(emissions).all(axis=1)
-        own = output.crf.decoded(logits_of_steps(classifier, [case.tokens[0]])[answered])
-        found = [np.array(owners.decoder.labels(emissions[answered]), np.int64)]
+        own = crf.decoded(logits_of_steps(classifier, [case.tokens[0]])[answered])
+        found = [] if owners.decoder is None else [np.array(owners.decoder.labels(emissions[answered]), np.int64)]
         if owners.whole is not None and padding_id not in case.tokens:
             # A forward that masks the padding's id leaves it out inside of a text, too.
             found.append(np.array(owners.whole(case.tokens), np.int64))
         for labels in found:
-            gap = _gap(output.crf, emissions[answered], own, labels, case)
+            gap = _gap(crf, emissions[answered], own, labels, case)
             other += int((own != labels).sum())
             differences.append(Difference("decoding", case.name, gap, 0))
     if owners.whole is not None:
@@ -138,7 +219,7 @@ def decoded_compared(classifier: Classifier, owners: OwnersLabels | None, answer
             emissions = logits_of_steps(classifier, [tokens[0]])
             labels = np.array(owners.whole(tokens), np.int64)
             case = Case(f"{tokens.shape[1]} tokens", tokens, np.array([tokens.shape[1]]))
-            _gap(output.crf, emissions, output.crf.decoded(emissions), labels, case)
+            _gap(crf, emissions, crf.decoded(emissions), labels, case)
     compared = summary(differences, reference=answers.reference.name, inputs="texts", rows=len(pairs))
     line: Comparison = replace(compared.line, labels_differing=other)
     return [Compared(line, ())]

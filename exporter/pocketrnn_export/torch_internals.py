@@ -66,6 +66,7 @@ __all__ = [
     "FunctionMode",
     "buffer_hooks_aside",
     "buffers_of",
+    "called_plainly",
     "code_exchanged",
     "compiled_from",
     "default_rewrite_rules",
@@ -568,6 +569,30 @@ def buffers_of(layer: nn.Module) -> dict[str, Tensor | None]:
 def parts_of(layer: nn.Module) -> dict[str, nn.Module | None]:
     """A layer's own table of layers, to be read or written: `setattr` would take what a class has under that name."""
     return layer._modules
+
+
+@contextlib.contextmanager
+def called_plainly() -> Iterator[None]:
+    """While the block runs, layers of users' classes without hooks are called by their forward itself, so that an
+    exception may leave them. Without: a trace keeps a stack of the layers that are called, takes none off it where a
+    call raises, and fails at the next end of a call.
+
+    Example:
+        >>> with called_plainly():
+        ...     module(tokens)
+    """
+    own = nn.Module.__call__
+
+    def call(layer: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if type(layer).__module__.startswith("torch.") or layer._forward_hooks or layer._forward_pre_hooks:
+            return own(layer, *args, **kwargs)
+        return layer.forward(*args, **kwargs)
+
+    nn.Module.__call__ = call  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        nn.Module.__call__ = own  # type: ignore[method-assign]
 
 
 def forward_pre_hooks_of(layer: nn.Module) -> dict[int, Callable[..., Any]]:

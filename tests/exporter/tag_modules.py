@@ -341,3 +341,127 @@ class BothWithCrf(WithCrf):
     def forward(self, tokens: Tensor) -> Any:
         emissions = self.fc(self.states(tokens))
         return self.crf.decode(emissions), emissions
+
+
+class Loss(Base):
+    """Forward gives a loss; its owner asks another method for the labels, which are decoded from lengths."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.crf = CrfOfLengths(CLASSES)
+
+    def forward(self, tokens: Tensor, tags: Tensor, lengths: Tensor) -> Tensor:
+        return self.emissions(tokens, lengths).gather(2, tags.unsqueeze(2)).sum()
+
+    def emissions(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        return self.fc(self.packed(tokens, lengths))
+
+    def predict(self, tokens: Tensor, lengths: Tensor) -> list[list[int]]:
+        return self.crf.viterbi_decode(self.emissions(tokens, lengths), lengths)
+
+
+class CrfOfLengths(Crf):
+    """Its numbers have other names, and it is told lengths."""
+
+    def __init__(self, labels: int) -> None:
+        super().__init__(labels)
+        for name in ("start", "end"):
+            setattr(self, f"{name}_trans", getattr(self, f"{name}_transitions"))
+            delattr(self, f"{name}_transitions")
+
+    def viterbi_decode(self, emissions: Tensor, lengths: Tensor) -> list[list[int]]:
+        found = []
+        for rows, n in zip(emissions, lengths.tolist(), strict=True):
+            score, history = self.start_trans + rows[0], []
+            for row in rows[1:n]:
+                best, before = (score[:, None] + self.transitions).max(0)
+                score = best + row
+                history.append(before.tolist())
+            path = [int((score + self.end_trans).argmax())]
+            for before in reversed(history):
+                path.append(before[path[-1]])
+            found.append(path[::-1])
+        return found
+
+
+class NoForward(WithCrf):
+    """Its owner calls predict, of [batch, sequence, 1]."""
+
+    forward = nn.Module.forward
+
+    def predict(self, tokens: Tensor) -> Tensor:
+        # As a tensor of whole numbers, which no emissions become.
+        return torch.LongTensor(self.crf.decode(self.fc(self.states(tokens.squeeze(2)))))
+
+
+class DecodesInside(Base):
+    """No method takes emissions; forward gives the labels, by the numbers of a matrix."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.transitions = nn.Parameter(3 * torch.randn(CLASSES, CLASSES))
+
+    def emissions(self, tokens: Tensor) -> Tensor:
+        return self.fc(self.states(tokens))
+
+    def forward(self, tokens: Tensor) -> list[list[int]]:
+        paths = []
+        for rows in self.emissions(tokens):
+            score, history = rows[0], []
+            for row in rows[1:]:
+                best, before = (score[:, None] + self.transitions).max(0)
+                score = best + row
+                history.append(before.tolist())
+            path = [int(score.argmax())]
+            for before in reversed(history):
+                path.append(before[path[-1]])
+            paths.append(path[::-1])
+        return paths
+
+
+class NextLabels(Decodes):
+    """Gives for each token another label than the likeliest, by no CRF."""
+
+    def forward(self, tokens: Tensor) -> list[list[int]]:
+        return [[(tag + 1) % CLASSES for tag in path] for path in super().forward(tokens)]
+
+
+class Nested(nn.Module):
+    """The CRF is called in the forward of a part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tagger = WithCrf()
+
+    def forward(self, tokens: Tensor) -> Any:
+        return self.tagger(tokens)
+
+
+class InATuple(Base):
+    def forward(self, inputs: tuple[Tensor, Tensor], labels: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        tokens, mask = inputs
+        numbers = self.fc(self.packed(tokens, mask.sum(1)))
+        return numbers, None if labels is None else numbers.sum()
+
+
+class AlongTheText(Base):
+    """The softmax runs over the tokens."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return torch.log_softmax(self.fc(self.states(tokens)), dim=1)
+
+
+class TrainsItself(Plain):
+    def train(self, epochs: Any = 10) -> Any:
+        return 1 / epochs
+
+
+class WithCharacters(Base):
+    def forward(self, words: Tensor, chars: Tensor, lengths: Tensor) -> Tensor:
+        return self.fc(self.packed(words, lengths) + self.embedding(chars).sum(2)[..., :1])
+
+
+class ManyIds(Base):
+    def forward(self, word: Tensor, bound: Tensor, flag: Tensor, radical: Tensor, pinyin: Tensor) -> Tensor:
+        beside = torch.cat([self.embedding(one)[..., None, :] for one in (bound, flag, radical, pinyin)], 2)
+        return self.fc(self.states(word) + beside.sum((2, 3))[..., None])

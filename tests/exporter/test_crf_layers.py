@@ -22,6 +22,7 @@ from pocketrnn_export.comparing.cases import text_cases
 from pocketrnn_export.comparing.comparing import Reference
 from pocketrnn_export.decoded_labels import OwnersLabels, decoded_compared, with_crf
 from pocketrnn_export.description import Description
+from pocketrnn_export.intake.convention import given_to
 from pocketrnn_export.intake.crf_layer import decoder_of, owners_labels
 from pocketrnn_export.intake.exportable import prepare
 from pocketrnn_export.packing import pack
@@ -89,13 +90,15 @@ def test_a_crf_moves_labels_and_the_manifest_has_its_numbers(tagger: Classifier)
 @pytest.mark.parametrize(
     ("kind", "line", "where"),
     mostly_slow([
-        (zoo.WithCrf, "module.crf.decode = lambda emissions, *_, **__: emissions; module(tokens)", "crf.decode"),
+        (zoo.WithCrf, "given_to(module.crf.decode, lambda: module(tokens))", "crf.decode"),
         (zoo.EmissionsBesideCrf, "module(tokens)", "crf.decode"),
-        (zoo.WithCrfTimeFirst, "emissions; module(tokens).transpose(0, 1)", "crf.decode"),
-        (zoo.WithConstraints, "lengths[:, None])['logits']", "crf.viterbi_tags"),
-        (zoo.BothWithCrf, "module.crf.decode = lambda emissions, *_, **__: []; module(tokens)[1]", "crf.decode"),
-        (zoo.Tutorial, "emissions; module(tokens)", "_viterbi_decode"),
-    ], 2, first=3, several=True),
+        (zoo.WithCrfTimeFirst, "lambda: module(tokens)).transpose(0, 1)", "crf.decode"),
+        (zoo.WithConstraints, "lengths[:, None]))", "crf.viterbi_tags"),
+        (zoo.BothWithCrf, "given_to(module.crf.decode, lambda: module(tokens))", "crf.decode"),
+        (zoo.Loss, "viterbi_decode, lambda: module.predict(tokens, lengths))", "crf.viterbi_decode"),
+        (zoo.NoForward, "given_to(module.crf.decode, lambda: module.predict(tokens.unsqueeze(2)))", "crf.decode"),
+        (zoo.Tutorial, "given_to(module._viterbi_decode, lambda: module(tokens))", "_viterbi_decode"),
+    ], 3, first=3, several=True),
 )  # fmt: skip
 def test_what_goes_into_a_crf_and_its_numbers_are_found_out(kind: type[nn.Module], line: str, where: str) -> None:
     found = prepare(
@@ -107,6 +110,58 @@ def test_what_goes_into_a_crf_and_its_numbers_are_found_out(kind: type[nn.Module
     assert decoder.where == where
     emissions = torch.randn(40, zoo.CLASSES, generator=torch.Generator().manual_seed(1)).numpy()
     assert decoder.crf.decoded(emissions).tolist() == decoder.labels(emissions)
+
+
+def test_labels_are_decoded_where_the_crf_is_in_a_part_and_forward_gives_none(tmp_path: Path) -> None:
+    for kind in (zoo.Nested, zoo.Loss):
+        tagger, ids = exported(kind, tmp_path / kind.__name__), torch.tensor([[4, 9, 3, 11]])
+        module = made(kind)
+        with torch.no_grad():
+            (path,) = module.predict(ids, torch.tensor([4])) if kind is zoo.Loss else module(ids)
+        assert [tag.label for tag in tagger.tag("w2 w7 w1 w9")] == [LABELS[i] for i in path]
+
+
+def test_a_call_that_decodes_itself_is_compared_with_what_is_exported(tmp_path: Path) -> None:
+    def found(kind: type[nn.Module]) -> tuple[Description, OwnersLabels | None]:
+        module = prepare(
+            made(kind), lengths=None, ids=zoo.WORDS, padding_id=0, classes=5, multi_label=False, of_tokens=True
+        )
+        assert module.convention.line == "module.emissions(tokens)"
+        return with_crf(module, described(TextRules()))
+
+    description, owners = found(zoo.Decodes)
+    assert owners is not None
+    assert (owners.decoder, description.output) == (None, TagOutput(tuple(LABELS)))
+    description, owners = found(zoo.DecodesInside)
+    assert owners is not None
+    assert isinstance(description.output, TagOutput)
+    assert description.output.crf is not None
+    transitions = made(zoo.DecodesInside).transitions.detach().numpy()
+    np.testing.assert_array_equal(np.array(description.output.crf.transitions, np.float32), transitions)
+    with pytest.raises(ExportError, match=r"module\(tokens\).*module\.emissions\(tokens\).*--no-crf"):
+        found(zoo.NextLabels)
+
+
+# As a whole; that labels are compared is held above.
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [zoo.Decodes, zoo.DecodesInside])
+def test_labels_that_forward_gives_are_those_of_the_bundle(tmp_path: Path, kind: type[nn.Module]) -> None:
+    tagger = exported(kind, tmp_path / "tagger")
+    (line,) = [one for one in tagger.manifest.parity.comparisons if one.candidate == "decoding"]
+    assert line.labels_differing == 0
+    with torch.no_grad():
+        (path,) = made(kind)(torch.tensor([tagger.encode("w3 w7 w1 w9")]))
+    assert [tag.label for tag in tagger.tag("w3 w7 w1 w9")] == [LABELS[i] for i in path]
+
+
+def test_what_a_method_is_given_is_taken_from_a_call_that_reaches_it() -> None:
+    module, ids = made(zoo.WithCrf), torch.tensor([[3, 4, 5]])
+    with torch.no_grad():
+        assert given_to(module.crf.decode, lambda: module(ids)).equal(module.fc(module.states(ids)))
+        assert module(ids) == module.crf.decode(module.fc(module.states(ids)))
+        for call, said in ((lambda: module(ids, ids), "not called"), (lambda: module.crf.decode(ids), "no numbers")):
+            with pytest.raises(ValueError, match=said):
+                given_to(module.crf.decode, call)
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ from pocketrnn_export.description import Description
 from pocketrnn_export.forms.onnx.onnx_graph import ONNX
 from pocketrnn_export.intake.exportable import ExportableModule, prepare
 from pocketrnn_export.mobile import mobile
+from pocketrnn_export.module_runs.cpu_run import in_eval_mode
 from pocketrnn_export.packing import pack, packable
 from pocketrnn_export.proof.chosen_cases import cases_for
 
@@ -67,12 +68,33 @@ FOUND = {
     zoo.FlatTimeFirst: "module(tokens.t()).reshape(tokens.size(1), -1, 5).transpose(0, 1)",
     zoo.ClassesFirst: "module(tokens).transpose(-1, -2)",
     zoo.BesideAnIntent: "module(tokens)[1]",
+    zoo.InATuple: "module((tokens, torch.arange(tokens.size(1)) < lengths[:, None]), labels=None)[0]",
+    zoo.Decodes: "module.emissions(tokens)",
 }
 
 
 @pytest.mark.parametrize("kind", mostly_slow(FOUND, 4))
 def test_how_a_tagger_is_called_and_how_its_axes_stand_is_found_out(kind: type[nn.Module]) -> None:
     assert prepared(kind).convention.line == FOUND[kind]
+
+
+def test_a_softmax_over_the_tokens_gives_logits() -> None:
+    found = prepared(zoo.AlongTheText).convention
+    assert found.gives.startswith("logits")
+    assert "tokens" in found.gives
+
+
+def test_a_module_whose_train_is_its_own_is_brought_to_eval_mode() -> None:
+    module = made(zoo.Plain)
+    module.__class__ = zoo.TrainsItself
+    with pytest.raises(ZeroDivisionError):
+        module.eval()
+    module.training = module.rnn.training = True
+    assert not any(layer.training for layer in in_eval_mode(module).modules())
+    found = prepare(
+        module, lengths=None, ids=zoo.WORDS, padding_id=0, classes=5, multi_label=False, of_tokens=True
+    ).convention
+    assert found.line == "module(tokens)"
 
 
 def test_one_number_a_token_is_that_of_the_second_of_two_labels() -> None:
@@ -141,7 +163,8 @@ def test_padding_that_reaches_the_labels_keeps_texts_of_other_lengths_apart(tmp_
 REFUSED: dict[type[nn.Module], str] = {
     zoo.OfTexts: r"\[3, 5\].*without --labels-of",
     zoo.EachByItself: "labels each token by itself",
-    zoo.Decodes: r"gives a list.*CRF.*--call",
+    zoo.WithCharacters: r"characters of each word.*\(chars\)",
+    zoo.ManyIds: "bound and flag and radical and pinyin",
     zoo.OfOtherLabels: r"\[3, 5, 7\].*5 labels.*\(7\)",
     zoo.LooksAtItsNeighbours: "beside other texts",
 }
@@ -159,7 +182,10 @@ def test_a_module_that_tells_the_next_token_is_no_tagger() -> None:
 
 
 def test_the_way_out_of_each_refusal_works() -> None:
-    assert prepared(zoo.Decodes, call="module.emissions(tokens)").convention.line == "module.emissions(tokens)"
+    with pytest.raises(ExportError, match=r'--call "module\(tokens\)"'):
+        prepared(zoo.EachByItself)
+    found = prepared(zoo.EachByItself, call="module(tokens)").convention
+    assert (found.line, "by itself" in " ".join(found.notes)) == ("module(tokens)", True)
     given: dict[str, Any] = {"lengths": None, "ids": zoo.WORDS, "padding_id": 0, "classes": 5, "multi_label": False}
     assert prepare(made(zoo.OfTexts), **given).convention.line == "module(tokens)"
     with pytest.raises(ExportError, match=r"--labels-of tokens.*labels_of='tokens'"):

@@ -33,7 +33,7 @@ from pocketrnn_export.comparing.spread import Exact
 from pocketrnn_export.comparing.verdict import passes
 from pocketrnn_export.intake.double_modules import said_in_float32
 from pocketrnn_export.intake.random_draws import drawing_line, generators
-from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
+from pocketrnn_export.module_runs.cpu_run import in_eval_mode, quietly_on_cpu
 from pocketrnn_export.module_runs.untouched import untouched
 from pocketrnn_export.module_runs.whole_copy import difference_of, whole_copy
 
@@ -80,8 +80,7 @@ class AsGiven:
         """
         lines = []
         with untouched(self.module), torch.no_grad():
-            if hasattr(self.module, "training"):
-                self.module.eval()
+            in_eval_mode(self.module)
             precision = precision_of(self.module)
             if precision is not None:
                 if any(t.device.type != "cpu" for t in self.module.parameters()):

@@ -23,6 +23,7 @@ from pocketrnn_export.intake.pair_call import PAIR_NAMES, PairCall
 from pocketrnn_export.intake.user_frames import called_as
 from pocketrnn_export.module_runs.kept_attributes import attributes_kept
 from pocketrnn_export.module_runs.operations import beside
+from pocketrnn_export.torch_internals import called_plainly
 
 __all__ = [
     "BATCH_SIZE",
@@ -32,6 +33,7 @@ __all__ = [
     "OfTwoTexts",
     "batch_size_of_file",
     "compiled",
+    "given_to",
     "uses_lengths",
 ]
 
@@ -41,6 +43,49 @@ Call = Callable[[nn.Module, Tensor, Tensor], Any]
 # The names of a batch size.
 BATCH_SIZE: Final = re.compile(r"^_?(batch_?(size|len)?|bsz?)$", re.IGNORECASE)
 
+
+class _Reached(BaseException):
+    """A method is called for whose numbers the call is made. No `except Exception` of a user's code ends it."""
+
+    def __init__(self, numbers: Tensor) -> None:
+        super().__init__()
+        self.numbers = numbers
+
+
+def given_to(method: Callable[..., Any], call: Callable[[], object]) -> Tensor:
+    """The numbers that a module's method is given in a call, which ends there: what goes into a CRF.
+
+    Args:
+        method: of the module, or of one of its layers.
+        call: calls the module.
+
+    Raises:
+        ValueError: the call does not reach the method, or gives it no numbers.
+
+    Example:
+        >>> given_to(module.crf.decode, lambda: module(tokens)).shape
+        torch.Size([3, 7, 5])
+    """
+    owner, function = method.__self__, method.__func__  # type: ignore[attr-defined]
+    names = [name for kind in type(owner).__mro__ for name, value in vars(kind).items() if value is function]
+
+    def reached(*args: Any, **kwargs: Any) -> Any:
+        given = [v for v in (*args, *kwargs.values()) if isinstance(v, Tensor) and v.is_floating_point()]
+        if not given:
+            raise ValueError(f"{names[0]} is given no numbers")
+        raise _Reached(given[0])
+
+    vars(owner)[names[0]] = reached
+    try:
+        with called_plainly():
+            call()
+    except _Reached as found:
+        return found.numbers
+    finally:
+        del vars(owner)[names[0]]
+    raise ValueError(f"{names[0]} is not called")
+
+
 # The names that a line of a call may use besides module, tokens and lengths.
 _NAMES: Final[dict[str, Any]] = {
     "torch": torch,
@@ -49,6 +94,7 @@ _NAMES: Final[dict[str, Any]] = {
     "np": np,
     "SimpleNamespace": SimpleNamespace,
     "pack_padded_sequence": pack_padded_sequence,
+    "given_to": given_to,
     # In the lines that are tried only.
     "beside": beside,
 }
@@ -259,9 +305,9 @@ def compiled(line: str) -> Call:
     """A line of Python as a call.
 
     Args:
-        line: an expression of module, tokens, lengths, torch, nn, F, np, SimpleNamespace and pack_padded_sequence;
-            statements before it are divided by `;`. Or of first, second, first_lengths and second_lengths in the place
-            of tokens and lengths, for a module that takes two texts.
+        line: an expression of module, tokens, lengths, torch, nn, F, np, SimpleNamespace, pack_padded_sequence and
+            given_to; statements before it are divided by `;`. Or of first, second, first_lengths and second_lengths in
+            the place of tokens and lengths, for a module that takes two texts.
 
     Raises:
         InputError: it is not Python, or ends in no expression.

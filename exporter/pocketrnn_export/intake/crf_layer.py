@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from pocketrnn.bundle.crf import Crf
 from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
 
-__all__ = ["Decoder", "decoder_of", "emission_setups", "owners_labels"]
+__all__ = ["Decoder", "crf_that_gives", "decoder_of", "emissions_around", "held_by", "no_crf", "owners_labels"]
 
 _DECODES: Final = re.compile(r"viterbi|decode", re.IGNORECASE)
 # Numbers of tokens of the drawn emissions, and how large these are: near the transitions, the order of labels decides.
@@ -37,9 +37,23 @@ _NEVER: Final = -1e3
 _RULED_OUT: Final = -10000.0
 # More labels are not tried in pairs as the begin and the end.
 _MOST_PAIRS: Final = 4096
+# How a row of numbers for the first token is called, and how many rows are tried in pairs.
+_BEGINS: Final = re.compile(r"start|begin|bos|init|first", re.IGNORECASE)
+_MOST_ROWS: Final = 4
 
 # Emissions float [tokens, labels] -> the labels of the tokens.
 Decode = Callable[[Tensor], list[int]]
+# A mask of ones and a number of tokens -> what a method is given beside the emissions.
+Beside = Callable[[Tensor, int], tuple[Any, ...]]
+_BESIDE: Final[tuple[Beside, ...]] = (
+    lambda _, __: (),
+    lambda ones, _: (ones.bool(),),
+    lambda ones, _: (ones,),
+    lambda _, tokens: (torch.tensor([tokens]),),
+    lambda _, tokens: ([tokens],),
+    lambda ones, tokens: (torch.tensor([tokens]), ones.long()),
+    lambda ones, tokens: (ones.long(), torch.tensor([tokens])),
+)
 
 
 @dataclass(frozen=True)
@@ -66,35 +80,15 @@ class Decoder:
             return self.decode(torch.from_numpy(np.ascontiguousarray(emissions, np.float32)))
 
 
-def emission_setups(module: nn.Module) -> list[str]:
-    """The statements after which a tagger's forward gives the emissions in place of what a CRF decodes.
+def emissions_around(module: nn.Module) -> list[str]:
+    """The expressions that give a tagger's emissions: what a method that decodes is given in a call, which stands in
+    the place of {}.
 
     Example:
-        >>> emission_setups(module)[0]
-        'module.crf.decode = lambda emissions, *_, **__: emissions; '
+        >>> emissions_around(module)[0]
+        'given_to(module.crf.decode, lambda: {})'
     """
-    made = []
-    for target in _targets(module):
-        made += [
-            f"{target} = lambda emissions, *_, **__: emissions; ",
-            f"{target} = lambda emissions, *_, **__: (emissions.sum(), emissions); ",
-        ]
-    return made
-
-
-def idle_setups(module: nn.Module) -> list[tuple[str, list[str]]]:
-    """For each method that decodes, a statement after which a forward that calls it fails, and those after which it
-    decodes nothing.
-
-    Example:
-        >>> idle_setups(module)[0][1][0]
-        'module.crf.decode = lambda emissions, *_, **__: []; '
-    """
-    nothing = ("[]", "emissions", "(emissions.sum(), [])")
-    return [
-        (f"{target} = None; ", [f"{target} = lambda emissions, *_, **__: {given}; " for given in nothing])
-        for target in _targets(module)
-    ]
+    return [f"given_to({target}, lambda: {{}})" for target in _targets(module)]
 
 
 def _targets(module: nn.Module) -> Iterator[str]:
@@ -125,6 +119,42 @@ def decoder_of(module: nn.Module, labels: int) -> tuple[Decoder | None, str]:
         if guesses:
             unknown.append(path or type(layer).__name__)
     return None, " and ".join(unknown)
+
+
+def no_crf(labels: int) -> Crf:
+    """The CRF by which each token has its likeliest label.
+
+    Example:
+        >>> no_crf(2).decoded(np.array([[1.0, 2.0], [3.0, 0.0]])).tolist()
+        [1, 0]
+    """
+    return _crf(np.zeros(labels), np.zeros(labels), np.zeros((labels, labels)))
+
+
+def held_by(module: nn.Module, labels: int) -> str:
+    """The layer that holds a matrix of the labels, which may be the transitions of a CRF; empty where none does.
+
+    Example:
+        >>> held_by(nn.Linear(3, 2), 2)
+        ''
+    """
+    layers = (path or type(layer).__name__ for path, layer in module.named_modules() if any(_guesses(layer, labels)))
+    return next(layers, "")
+
+
+def crf_that_gives(module: nn.Module, texts: Sequence[tuple[NDArray[Any], list[int]]]) -> Crf | None:
+    """The CRF of a module's numbers that decodes the emissions of texts as its owner labels them; None where none does.
+
+    Args:
+        module: in eval mode, on the CPU.
+        texts: emissions float [tokens, labels], each with the labels of the tokens.
+    """
+    labels = texts[0][0].shape[1]
+    for layer in module.modules():
+        for guess in _guesses(layer, labels):
+            if all(_is_as_good(guess, torch.from_numpy(numbers), found) for numbers, found in texts):
+                return guess
+    return None
 
 
 def owners_labels(answer: Any) -> list[int] | None:
@@ -189,8 +219,7 @@ def _with_ends(layer: nn.Module, matrix: NDArray[np.float64]) -> Iterator[Crf]:
     """The matrix [from, to], with numbers for the first and the last token: of the layer's own, of none, or of labels
     for the begin and the end."""
     labels = len(matrix)
-    start, end = (_row(layer, name, labels) for name in ("start_transitions", "end_transitions"))
-    if start is not None and end is not None:
+    for start, end in itertools.permutations(_rows(layer, labels), 2):
         yield _crf(start, end, matrix)
     yield _crf(np.zeros(labels), np.zeros(labels), matrix)
     # To the begin and from the end, nothing leads.
@@ -206,7 +235,7 @@ def _constrained(layer: nn.Module, matrix: NDArray[np.float64], mask: NDArray[np
     """As AllenNLP's: a mask of what may follow what, with the begin and the end behind the labels."""
     labels = len(matrix)
     zeros = np.zeros(labels)
-    start, end = (_row(layer, name, labels) for name in ("start_transitions", "end_transitions"))
+    start, end = (*_rows(layer, labels), None, None)[:2]
     inside, first, last = mask[:labels, :labels], mask[labels, :labels], mask[:labels, labels + 1]
     yield _crf(
         (zeros if start is None else start) * first + _RULED_OUT * (1 - first),
@@ -215,12 +244,13 @@ def _constrained(layer: nn.Module, matrix: NDArray[np.float64], mask: NDArray[np
     )
 
 
-def _row(layer: nn.Module, name: str, labels: int) -> NDArray[np.float64] | None:
-    value = getattr(layer, name, None)
-    if not isinstance(value, Tensor) or value.shape != (labels,):
-        return None
-    row: NDArray[np.float64] = value.detach().double().numpy()
-    return row
+def _rows(layer: nn.Module, labels: int) -> list[NDArray[np.float64]]:
+    """The numbers for each label that a layer holds, those of the first token first where their names say so."""
+    held = [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]
+    held += [(name, value) for name, value in vars(layer).items() if isinstance(value, Tensor)]
+    rows = {name: value for name, value in held if value.shape == (labels,) and value.is_floating_point()}
+    first = sorted(rows, key=lambda name: not _BEGINS.search(name))
+    return [rows[name].detach().double().numpy() for name in first[:_MOST_ROWS]]
 
 
 def _crf(start: NDArray[np.float64], end: NDArray[np.float64], matrix: NDArray[np.float64]) -> Crf:
@@ -233,15 +263,16 @@ def _crf(start: NDArray[np.float64], end: NDArray[np.float64], matrix: NDArray[n
 
 
 def _ways(method: Callable[..., Any]) -> Iterator[Decode]:
-    """The ways to call a method with the emissions of one text: with a batch or without, with a mask or without."""
-    for shape, kind in itertools.product(("batch first", "batch second", "none"), (None, torch.bool, torch.float32)):
+    """The ways to call a method with the emissions of one text: with a batch or without, with a mask, lengths or both,
+    or without."""
+    for shape, beside in itertools.product(("batch first", "batch second", "none"), _BESIDE):
 
-        def decode(emissions: Tensor, shape: str = shape, kind: torch.dtype | None = kind) -> list[int]:
+        def decode(emissions: Tensor, shape: str = shape, beside: Beside = beside) -> list[int]:
             tokens = len(emissions)
             axis = {"batch first": 0, "batch second": 1}.get(shape)
             given = emissions if axis is None else emissions.unsqueeze(axis)
             ones = torch.ones(tokens) if axis is None else torch.ones(tokens).unsqueeze(axis)
-            answer = method(given) if kind is None else method(given, ones.to(kind))
+            answer = method(given, *beside(ones, tokens))
             found = owners_labels(answer) or []
             if len(found) != tokens or not 0 <= min(found) <= max(found) < emissions.shape[1]:
                 raise ValueError(f"{len(found)} labels for {tokens} tokens")

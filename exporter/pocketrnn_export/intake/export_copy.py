@@ -20,6 +20,7 @@ from pocketrnn_export.intake.as_given import brought_to_float32
 from pocketrnn_export.intake.torchscript_file import read_back, saved
 from pocketrnn_export.intake.torchscript_states import refuse_fixed_states
 from pocketrnn_export.intake.traceable_torchscript import module_of
+from pocketrnn_export.module_runs.cpu_run import in_eval_mode
 from pocketrnn_export.module_runs.whole_copy import whole_copy
 from pocketrnn_export.torch_internals import (
     compiled_from,
@@ -57,7 +58,7 @@ def copied_for_export(module: nn.Module) -> nn.Module:
     refuse_fixed_states(module)
     try:
         with torch.no_grad():
-            made = _in_eval_mode(copied(module))
+            made = in_eval_mode(copied(module))
             if not isinstance(made, torch.jit.ScriptModule):
                 made.requires_grad_(False)
             _refuse_old_weights(made)
@@ -183,11 +184,6 @@ def kept_tensors(layer: nn.Module) -> Iterator[Tensor]:
             waiting += value
         elif dataclasses.is_dataclass(value) or type(value) is SimpleNamespace:
             waiting += vars(value).values() if hasattr(value, "__dict__") else ()
-
-
-def _in_eval_mode(module: nn.Module) -> nn.Module:
-    # TorchScript that was frozen before it was saved is permanently in eval mode, and has no eval().
-    return module.eval() if hasattr(module, "training") else module
 
 
 def _renormalise(layer: nn.Module) -> None:

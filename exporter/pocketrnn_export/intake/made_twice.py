@@ -19,7 +19,7 @@ from pocketrnn_export.intake.module_file import load_module
 from pocketrnn_export.intake.module_name import ModuleName
 from pocketrnn_export.intake.own_process import given_apart
 from pocketrnn_export.intake.weights_file import SavedWeights, load_weights
-from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
+from pocketrnn_export.module_runs.cpu_run import in_eval_mode, quietly_on_cpu
 from pocketrnn_export.module_runs.untouched import names_read, untouched
 
 __all__ = ["answer_to_a_probe", "check_not_random", "same_answers"]
@@ -72,7 +72,7 @@ def answer_to_a_probe(module: nn.Module) -> Any:
     tokens = torch.randint(rows, (3, 9), generator=torch.Generator().manual_seed(0))
     for arguments in ((tokens,), (tokens, torch.tensor([9, 7, 4]))):
         with contextlib.suppress(Exception, SystemExit), untouched(module), torch.no_grad(), quietly_on_cpu():
-            module.eval()
+            in_eval_mode(module)
             # The functions that set seeds may be passed over.
             torch.default_generator.manual_seed(0)
             np.random.set_state(np.random.RandomState(0).get_state())

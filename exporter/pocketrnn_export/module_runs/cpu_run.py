@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pocketrnn_export.torch_internals import FunctionMode
 
-__all__ = ["answer_of", "gpu_types_on_cpu", "on_cpu", "quietly_on_cpu", "silent", "tensors_in"]
+__all__ = ["answer_of", "gpu_types_on_cpu", "in_eval_mode", "on_cpu", "quietly_on_cpu", "silent", "tensors_in"]
 
 # `torch.cuda.FloatTensor(2, 3)` cannot be intercepted: where PyTorch has no CUDA, the names stand for the CPU's types.
 _TYPES: Final = tuple(
@@ -46,6 +46,28 @@ def quietly_on_cpu() -> Iterator[None]:
     with gpu_types_on_cpu(), _OnTheCPU(), silent(), _fast_paths(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def in_eval_mode(module: nn.Module) -> nn.Module:
+    """A module, put into eval mode.
+
+    Its own `train` may be another thing than PyTorch's, such as a method that trains it, so that eval() fails: then the
+    flag of each layer is set. TorchScript that was frozen before it was saved is permanently in eval mode, and has no
+    eval().
+
+    Example:
+        >>> in_eval_mode(nn.Dropout()).training
+        False
+    """
+    if not hasattr(module, "training"):
+        return module
+    # Whatever a user's module raises.
+    with contextlib.suppress(Exception, SystemExit):
+        module.eval()
+    for layer in module.modules():
+        if getattr(layer, "training", False):
+            layer.training = False
+    return module
 
 
 def answer_of(module: Callable[..., Any], inputs: Sequence[Tensor]) -> Any:

@@ -21,7 +21,7 @@ from pocketrnn_export.comparing.cases import Case
 from pocketrnn_export.comparing.float64_operators import owners_threads
 from pocketrnn_export.intake.as_given import AsGiven, brought_to_float32, precision_of
 from pocketrnn_export.intake.user_frames import users_line
-from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
+from pocketrnn_export.module_runs.cpu_run import in_eval_mode, quietly_on_cpu
 from pocketrnn_export.module_runs.function_caches import entries_replaced
 from pocketrnn_export.module_runs.operations import Operations, Program, first_difference, plain_program
 from pocketrnn_export.module_runs.untouched import random_state_kept, untouched
@@ -124,8 +124,7 @@ def _ran(given: AsGiven, module: nn.Module, inputs: Sequence[Tensor]) -> _Ran | 
     noted.label(_TEXT, *inputs)
     # Whatever a user's module raises.
     with contextlib.suppress(Exception, SystemExit), torch.no_grad(), random_state_kept(), quietly_on_cpu():
-        if hasattr(module, "training"):
-            module.eval()
+        in_eval_mode(module)
         if precision_of(module) is not None or any(t.device.type != "cpu" for t in module.parameters()):
             brought_to_float32(module, given.kept)
         with torch.jit.optimized_execution(False), noted:  # type: ignore[attr-defined]

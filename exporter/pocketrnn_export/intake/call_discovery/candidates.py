@@ -8,24 +8,32 @@ from __future__ import annotations
 
 import itertools
 import re
+import types
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from torch import nn
 
-from pocketrnn_export.intake.call_discovery.asked import Asked
+from pocketrnn_export.intake.call_discovery.asked import Asked, parameters_of
 from pocketrnn_export.intake.call_discovery.pair_lines import pair_lines
 from pocketrnn_export.intake.call_discovery.roles import Role
 from pocketrnn_export.intake.call_discovery.signature import Signature, Slot, signatures_of
 from pocketrnn_export.intake.call_discovery.states import states_of
 
-__all__ = ["LENGTH_FIRST", "MOST_LINES", "Way", "masks_of", "ways_of"]
+__all__ = ["LENGTH_FIRST", "MOST_LINES", "Way", "masks_of", "ways_of", "ways_of_methods"]
 
 # A row that begins with its length. Any module takes such numbers for tokens, so that it is tried last.
 LENGTH_FIRST: Final = "module(torch.cat([lengths[:, None], tokens], dim=1))"
 # So many ways are tried at most: each takes some milliseconds.
 MOST_LINES: Final = 240
+_MOST_OF_METHOD: Final = 60
+# The names of methods that give labels, and of those that are never asked for them.
+_ANSWERS: Final = re.compile(r"predict|decode|tag|infer|annotate", re.IGNORECASE)
+_NO_ANSWER: Final = re.compile(
+    r"^__.*__$|loss|likelihood|nll|score|partition|alpha|train|fit|eval|test|init|reset|rand|load|save|set_|hidden",
+    re.IGNORECASE,
+)
 
 Given = Literal["tokens", "lengths", "mask", "state", "constant", "known", "default"]
 
@@ -47,19 +55,24 @@ class Way:
         options: what each is given.
         plain: the line, where there is no signature.
         setup: what is done to the module before, ending in "; ".
+        method: which of its methods is called; empty for forward.
+        around: an expression that has the call in the place of its {}; empty for the call itself.
     """
 
     signature: Signature | None
     options: tuple[_Option, ...] = ()
     plain: str = ""
     setup: str = ""
+    method: str = ""
+    around: str = ""
 
     @property
     def line(self) -> str:
         """The line as it is tried."""
-        if self.signature is None:
-            return self.setup + self.plain
-        return self.setup + self.signature.write([option.value for option in self.options])
+        line = self.plain if self.signature is None else self.signature.write([one.value for one in self.options])
+        if self.method:
+            line = line.replace("module(", f"module.{self.method}(", 1)
+        return self.setup + (self.around.replace("{}", line) if self.around else line)
 
     @property
     def slots(self) -> tuple[Slot, ...]:
@@ -95,6 +108,27 @@ class Way:
         return replace(self, options=tuple(options))
 
 
+def ways_of_methods(asked: Asked) -> Iterator[Way]:
+    """The ways that may call a method in the place of forward, of each method that may give labels of tokens or their
+    numbers; those that give labels come first."""
+    module = asked.module
+    names = [
+        name
+        for kind in type(module).__mro__[: type(module).__mro__.index(nn.Module)]
+        for name, value in vars(kind).items()
+        if isinstance(value, types.FunctionType) and name != "forward" and not _NO_ANSWER.search(name)
+    ]
+    for name in sorted(dict.fromkeys(names), key=lambda name: not _ANSWERS.search(name)):
+        own = vars(module).get("forward")
+        vars(module)["forward"] = getattr(module, name)
+        try:
+            ways = list(ways_of(asked)) if parameters_of(module) else []
+        finally:
+            del vars(module)["forward"]
+            vars(module).update({} if own is None else {"forward": own})
+        yield from (replace(way, method=name) for i, way in enumerate(ways) if i < _MOST_OF_METHOD or way.plain)
+
+
 def ways_of(asked: Asked) -> Iterator[Way]:
     """The ways that may call the module, the likely ones first."""
     if asked.two_texts:
@@ -104,11 +138,16 @@ def ways_of(asked: Asked) -> Iterator[Way]:
     signatures = list(signatures_of(asked.module))
     for signature in signatures:
         choices = [_choices(asked, signature, i) for i in range(len(signature.slots))]
+        lengths = [[option.given == "lengths" for option in options] for options in choices]
+        each = (
+            ranks
+            for ranks in itertools.product(*(range(len(c)) for c in choices))
+            if sum(of[rank] for of, rank in zip(lengths, ranks, strict=True)) <= 1
+        )
         # By the sum of the choices' ranks: what is likely for each input comes before what is unlikely for one.
-        ranked = sorted(itertools.product(*(range(len(c)) for c in choices)), key=lambda ranks: (sum(ranks), ranks))
-        for ranks in ranked[: 8 * MOST_LINES]:
+        for ranks in sorted(each, key=lambda ranks: (sum(ranks), ranks))[: 8 * MOST_LINES]:
             way = Way(signature, tuple(options[rank] for options, rank in zip(choices, ranks, strict=True)))
-            if len(way.at("lengths")) > 1 or (asked.lengths is True and "lengths" not in way.line):
+            if asked.lengths is True and "lengths" not in way.line:
                 continue
             if way.line not in seen:
                 seen.add(way.line)

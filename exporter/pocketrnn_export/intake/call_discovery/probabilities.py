@@ -110,6 +110,9 @@ def with_activation(asked: Asked, convention: Convention, *, found: bool) -> Con
     if probed.kind == "softmax" and probed.exp_sums_to_one(1):
         why = "log-probabilities: exp of each answer sums to 1, and softmax gives these probabilities again"
         return replace(convention, gives=why)
+    if asked.of_tokens and convention.units > 1 and (shares := _shares_of_tokens(probed)):
+        why = f"logits: {shares} of a label sum to 1 over the tokens of a text, and not over the labels, as of a "
+        return replace(convention, gives=f"{why}softmax along another axis; the label of a token is its largest number")
     _refuse_sums(convention, probed)
     refuse_values(asked.module, convention, probed.all, found=found)
     if probed.sign == 0:
@@ -252,6 +255,15 @@ def _undone(asked: Asked, convention: Convention, probed: _Probed) -> Convention
     undone = "sigmoid" if asked.multi_label else "softmax"
     notes = convention.notes if probed.kind == "sigmoid" else (*convention.notes, _SHARES)
     return replace(convention, undone=undone, gives=why, notes=notes)
+
+
+def _shares_of_tokens(probed: _Probed) -> str:
+    """Name the numbers of a label that sum to 1 over the tokens of each text: its own, or exp of them; else empty."""
+    for what, of in (("the numbers", torch.Tensor.double), ("exp of the numbers", torch.Tensor.exp)):
+        sums = [of(a).reshape(*t.shape, -1).sum(1) for (t, _), a in zip(probed.batches, probed.answers, strict=True)]
+        if all(torch.allclose(one, torch.ones(()).to(one), atol=1e-4) for one in sums):
+            return what
+    return ""
 
 
 def _refuse_sums(convention: Convention, probed: _Probed) -> None:

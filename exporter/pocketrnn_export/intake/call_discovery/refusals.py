@@ -11,15 +11,17 @@ from typing import Final
 
 from pocketrnn.errors import ExportError, first_line
 from pocketrnn_export.intake.call_discovery.asked import Asked, parameters_of
+from pocketrnn_export.intake.call_discovery.roles import words_of
 from pocketrnn_export.intake.call_discovery.states import fixed_batch_advice
 from pocketrnn_export.torch_internals import TORCH_FOLDER
 
-__all__ = ["INPUT_BESIDE", "Fails", "ambiguous", "documents", "raised", "refusal"]
+__all__ = ["INPUT_BESIDE", "Fails", "ambiguous", "characters", "documents", "raised", "refusal"]
 
 # The rank of an input beside the text whose value changes the answer.
 INPUT_BESIDE: Final = 4.5
 # How the numbers of labels are called, behind a call.
 _NAMED: Final = re.compile(r"logit|prob")
+_CHARACTERS: Final = frozenset({"char", "chars", "character", "characters"})
 _PLAIN: Final = ("module(tokens)", "module(tokens.t())", "module(tokens, lengths)", "module(tokens.t(), lengths)")
 
 
@@ -107,6 +109,19 @@ def ambiguous(holding: Sequence[tuple[str, str]]) -> ExportError:
     return ExportError(
         f"The module can be called in {len(holding)} ways that give other answers: {' and '.join(said[:3])}.",
         f"Say which is right: --call {' or --call '.join(said[:2])}, in Python call=.",
+    )
+
+
+def characters(asked: Asked) -> ExportError | None:
+    """The module takes the characters of each word beside the words; None where none of its inputs is called so."""
+    named = [p.name for p in parameters_of(asked.module) if _CHARACTERS & set(words_of(p.name))]
+    if not named or len(parameters_of(asked.module)) == 1:
+        return None
+    return ExportError(
+        f"The module's forward takes the characters of each word beside the words ({', '.join(named)}), and a bundle "
+        "gives a module the ids of one text.",
+        "Export one that reads words, pieces of words or characters alone. If these are always the same, say what they "
+        "are: --call, or call=.",
     )
 
 

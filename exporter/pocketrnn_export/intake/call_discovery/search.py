@@ -19,7 +19,13 @@ from torch import Tensor
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.intake.call_discovery.asked import Asked
-from pocketrnn_export.intake.call_discovery.candidates import LENGTH_FIRST, MOST_LINES, Way, ways_of
+from pocketrnn_export.intake.call_discovery.candidates import (
+    LENGTH_FIRST,
+    MOST_LINES,
+    Way,
+    ways_of,
+    ways_of_methods,
+)
 from pocketrnn_export.intake.call_discovery.lengths_given import lengths_left_out
 from pocketrnn_export.intake.call_discovery.other_inputs import (
     either_mask,
@@ -29,7 +35,14 @@ from pocketrnn_export.intake.call_discovery.other_inputs import (
 )
 from pocketrnn_export.intake.call_discovery.pair_lines import pair_lines
 from pocketrnn_export.intake.call_discovery.probabilities import with_activation
-from pocketrnn_export.intake.call_discovery.refusals import INPUT_BESIDE, Fails, ambiguous, documents, refusal
+from pocketrnn_export.intake.call_discovery.refusals import (
+    INPUT_BESIDE,
+    Fails,
+    ambiguous,
+    characters,
+    documents,
+    refusal,
+)
 from pocketrnn_export.intake.call_discovery.states import setups_of
 from pocketrnn_export.intake.call_discovery.trial import (
     Holds,
@@ -44,7 +57,7 @@ from pocketrnn_export.intake.convention import (
     Convention,
     compiled,
 )
-from pocketrnn_export.intake.crf_layer import emission_setups, idle_setups
+from pocketrnn_export.intake.crf_layer import emissions_around
 from pocketrnn_export.intake.last_activation import activated
 from pocketrnn_export.intake.pair_call import PAIR_NAMES, PairCall
 
@@ -56,6 +69,8 @@ _MOST_PAIRS: Final = 8
 _MOST_WITHOUT: Final = 24
 # The first ways of a module: what a strange way of calling answers to a text of two tokens says little.
 _LIKELY: Final = 4
+# A reason of a higher rank says why a tagger's forward cannot be called, so that no other method is.
+_SAYS_LITTLE: Final = 2
 
 
 def asked_convention(asked: Asked, call: str | Call | None = None) -> Convention:
@@ -104,33 +119,21 @@ def _check_given_call(asked: Asked, line: str, function: Call) -> Convention:
 
 def _find_convention(asked: Asked) -> Convention:
     """The convention that holds among those that people have."""
-    failures: list[Fails] = []
     ways = list(itertools.islice(ways_of(asked), MOST_LINES))
-    setups = [""] if isinstance(asked.module, torch.jit.ScriptModule) else ["", *setups_of(asked.module)]
-    setups += emission_setups(asked.module) if asked.of_tokens else []
-    for one_text in (False, True):
-        if (asked.one_text and not one_text) or (one_text and asked.two_texts):
-            continue
-        for widths in asked.tried_widths:
-            for setup in setups:
-                holding, failing = _holding(
-                    asked, [replace(way, setup=setup) for way in ways], widths, one_text=one_text
-                )
-                failures += failing
-                if rows_of_rows := [holds for holds in holding if _takes_rows_of_rows(asked, holds)]:
-                    raise documents(rows_of_rows[0].convention.line)
-                if len(holding) > 1:
-                    raise ambiguous([(one.call, one.convention.line[len(one.call) :]) for one in holding])
-                if holding:
-                    chosen = (
-                        holding[0] if setup else _without_decoding(asked, holding[0], ways, widths, one_text=one_text)
-                    )
-                    return _with_notes(asked, chosen, widths)
-                if any(failed.rank == INPUT_BESIDE for failed in failing):
-                    raise _refusal(asked, failures)
-        if mixing := [failed for failed in failures if failed.rank >= 4]:
-            # It takes a batch, and answers wrongly in it: one text at a time is for its owner to choose.
-            raise _refusal(asked, mixing)
+    try:
+        found = _search(asked, ways)
+    except ExportError as error:
+        raise characters(asked) or error from error.__cause__
+    if isinstance(found, Convention):
+        return found
+    if asked.of_tokens and not isinstance(asked.module, torch.jit.ScriptModule):
+        own = [failed for failed in found if failed.rank > _SAYS_LITTLE]
+        answered = None if own else _of_methods(asked)
+        if answered is not None:
+            return answered
+    if (beside := characters(asked)) is not None:
+        raise beside
+    failures = found
     if all(failed.rank < 2 for failed in failures):
         first = failures[0].error if failures else None
         failures += [said for said in (takes_numbers(asked, ways), unknown_inputs(ways, first)) if said][:1]
@@ -154,19 +157,51 @@ def _refusal(asked: Asked, failures: Sequence[Fails]) -> ExportError:
     return found
 
 
-def _without_decoding(
-    asked: Asked, holds: Holds, ways: Sequence[Way], widths: tuple[int, ...], *, one_text: bool
-) -> Holds:
-    """The call of a tagger that gives the emissions beside the labels that it decodes, without the decoding, which no
-    graph holds; the same call where nothing is decoded."""
-    for failing, idle in idle_setups(asked.module) if asked.of_tokens else []:
-        if runs(asked, failing + holds.convention.line):
+def _of_methods(asked: Asked) -> Convention | None:
+    """The call of another method of a tagger, where its forward gives neither labels nor their numbers, as where it
+    gives a loss; None where none holds.
+
+    Raises:
+        ExportError: two hold, with other answers.
+    """
+    for _, ways in itertools.groupby(ways_of_methods(asked), key=lambda way: way.method):
+        found = _search(asked, list(ways))
+        if isinstance(found, Convention):
+            name = re.sub(r".*?module\.(\w+)\(.*", r"\1", found.line)
+            note = f"forward gives no numbers of the labels of tokens, so that another method is called: {name}."
+            return replace(found, notes=(*found.notes, note))
+    return None
+
+
+def _search(asked: Asked, ways: Sequence[Way]) -> Convention | list[Fails]:
+    """The convention that holds among some ways; why none does, where that is not a reason to stop.
+
+    Raises:
+        ExportError: two hold, with other answers; or a reason that says why none of these can.
+    """
+    failures: list[Fails] = []
+    setups = [""] if isinstance(asked.module, torch.jit.ScriptModule) else ["", *setups_of(asked.module)]
+    # Labels that forward decodes are known by what goes into the decoding, whatever becomes of them.
+    arounds = [*(emissions_around(asked.module) if asked.of_tokens else []), ""]
+    for one_text in (False, True):
+        if (asked.one_text and not one_text) or (one_text and asked.two_texts):
             continue
-        for setup in idle:
-            found, _ = _holding(asked, [replace(way, setup=setup) for way in ways], widths, one_text=one_text)
-            if len(found) == 1:
-                return found[0]
-    return holds
+        for widths, setup, around in itertools.product(asked.tried_widths, setups, arounds):
+            given = [replace(way, setup=setup, around=around) for way in ways]
+            holding, failing = _holding(asked, given, widths, one_text=one_text)
+            failures += failing
+            if rows_of_rows := [holds for holds in holding if _takes_rows_of_rows(asked, holds)]:
+                raise documents(rows_of_rows[0].convention.line)
+            if len(holding) > 1:
+                raise ambiguous([(one.call, one.convention.line[len(one.call) :]) for one in holding])
+            if holding:
+                return _with_notes(asked, holding[0], widths)
+            if not around and any(failed.rank == INPUT_BESIDE for failed in failing):
+                raise _refusal(asked, failures)
+        if any(failed.rank >= 4 for failed in failures):
+            # It takes a batch, and answers wrongly in it: one text at a time is for its owner to choose.
+            raise _refusal(asked, [failed for failed in failures if failed.rank >= 4])
+    return failures
 
 
 def _takes_rows_of_rows(asked: Asked, holds: Holds) -> bool:

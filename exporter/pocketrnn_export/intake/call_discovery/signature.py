@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import functools
 import inspect
 import itertools
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -98,8 +100,10 @@ def signatures_of(module: nn.Module) -> Iterator[Signature]:
             write = functools.partial(_arguments, tuple(slots), positional)
             beside = _more(more or "", extra, bool(keys), reads)
             yield from (replace(signature, plain=True, more=beside) for signature in _with_tokens(slots, write))
-    if len([p for p in own if p.default is p.empty]) == 1 and not isinstance(module, torch.jit.ScriptModule):
-        yield from _in_one_argument(module)
+    required = [_slot(p) for p in own if p.default is p.empty]
+    targets = [_as(slot, "targets") for slot in required[1:] if role_of(slot.name) == "targets"]
+    if required and len(targets) == len(required) - 1 and not isinstance(module, torch.jit.ScriptModule):
+        yield from (_beside(signature, targets) for signature in _in_one_argument(module, targets))
     elif len(own) == 1:
         yield from _tuples()
 
@@ -170,10 +174,22 @@ def _tokens_at(slots: Sequence[Slot]) -> int:
 # --- everything in one argument
 
 
-def _in_one_argument(module: nn.Module) -> Iterator[Signature]:
+def _beside(signature: Signature, targets: Sequence[Slot]) -> Signature:
+    """With targets behind the one argument that has the rest."""
+    if not targets:
+        return signature
+
+    def write(values: Sequence[str | None]) -> str:
+        given = zip(targets, values[-len(targets) :], strict=True)
+        return ", ".join([signature.write(values[: -len(targets)])[:-1], *(f"{t.name}={v}" for t, v in given)]) + ")"
+
+    return replace(signature, slots=(*signature.slots, *targets), write=write)
+
+
+def _in_one_argument(module: nn.Module, targets: Sequence[Slot]) -> Iterator[Signature]:
     by_name = False
     for keys in (True, False):
-        names, more = _names_asked(module, keys=keys)
+        names, more = _names_asked(module, targets, keys=keys)
         slots = [Slot(name, required) for name, required in names.items()]
         if not slots or not all(keys or slot.name.isidentifier() for slot in slots):
             continue
@@ -193,14 +209,33 @@ def _in_one_argument(module: nn.Module) -> Iterator[Signature]:
         yield from (replace(signature, more=more) for signature in _with_tokens(slots, write))
         if not keys:
             yield from _with_tokens(slots, with_lengths)
-    if not by_name:
+    if parts := _unpacked(module):
+        yield from _with_tokens([Slot(name) for name in parts], _tuple)
+    elif not by_name:
         yield from _tuples()
+
+
+def _tuple(values: Sequence[str | None]) -> str:
+    return f"module(({', '.join(map(str, values))}))"
+
+
+def _unpacked(module: nn.Module) -> list[str]:
+    """The names of what forward takes out of its first argument at once, as in `tokens, mask = inputs`."""
+    # A forward without code of Python, or whose file is gone.
+    with contextlib.suppress(OSError, TypeError, SyntaxError, IndexError):
+        first = parameters_of(module)[0].name
+        for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(module.forward)))):
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and node.value.id == first:
+                parts = node.targets[0].elts if isinstance(node.targets[0], ast.Tuple | ast.List) else []
+                if len(parts) > 1 and all(isinstance(part, ast.Name) for part in parts):
+                    return [part.id for part in parts if isinstance(part, ast.Name)]
+    return []
 
 
 def _tuples() -> Iterator[Signature]:
     for n in range(2, _NAMELESS + 1):
         slots = [Slot(f"input[{i}]", named=False) for i in range(n)]
-        yield from _with_tokens(slots, lambda values: f"module(({', '.join(map(str, values))}))")
+        yield from _with_tokens(slots, _tuple)
         if n == 2:
             yield from _with_tokens(slots, lambda values: f"module([{', '.join(map(str, values))}])")
 
@@ -275,7 +310,7 @@ class _Fields:
         return self._give(name)
 
 
-def _names_asked(module: nn.Module, *, keys: bool) -> tuple[dict[str, bool], tuple[str, ...]]:
+def _names_asked(module: nn.Module, targets: Sequence[Slot], *, keys: bool) -> tuple[dict[str, bool], tuple[str, ...]]:
     """The keys or fields that forward takes from its one argument, as far as it comes with what it is given; each with
     whether it needs it. And what else it may read of it."""
     names: dict[str, bool] = {}
@@ -287,7 +322,7 @@ def _names_asked(module: nn.Module, *, keys: bool) -> tuple[dict[str, bool], tup
         give = functools.partial(_dummy, text=text, other=other)
         batch = _Keys(give, present=present) if keys else _Fields(give)
         with contextlib.suppress(Exception, SystemExit), torch.no_grad(), quietly_on_cpu(), left_as_it_was(module):
-            module(batch)
+            module(batch, **{slot.name: None for slot in targets})
         names.update({name: needed for name, needed in batch.asked.items() if needed or name not in names})
         more = more or batch.more
     return names, ("further keys",) if more else ()

@@ -265,13 +265,14 @@ def _holds(
     if torch.allclose(texts[1:], texts[:-1], rtol=_ROUNDING, atol=1e-7):
         return Fails(line, 3, "The module gives the same answer for every text.", "Check its weights, and its call.")
     if asked.of_tokens and not _reads_other_tokens(asked, convention, batches[-1]):
-        return Fails(
-            line,
-            3,
-            "The module labels each token by itself: no other token of the text changes its numbers.",
-            "Give a module that reads the text; or say how it is called, --call or call=, if these tokens are taken "
-            "for texts of one.",
-        )
+        by_itself = "The module labels each token by itself: no other token of the text changes its numbers"
+        if way is not None:
+            advice = (
+                f'If your code asks it so, say so: --call "{line}", or call=. Else give a module that reads the text.'
+            )
+            return Fails(line, 3, f"{by_itself}.", advice)
+        # Its owner says so.
+        convention = replace(convention, notes=(*convention.notes, f"{by_itself}."))
     convention = replace(convention, takes_lengths=_depends_on_lengths(asked, convention, batches))
     exact, fails_alone = _shapes_of_answers(asked, convention, batches[0])
     convention = replace(convention, exact=exact, beside_a_copy=fails_alone)
