@@ -528,6 +528,38 @@ class SkipsWords(_Embedded):
         return self.out(h)
 
 
+class QuasiRecurrent(_Embedded):
+    """Gates of each word and the one before it, made for all steps before the loop: forget pooling."""
+
+    def __init__(self):
+        super().__init__()
+        self.gates = nn.Linear(24, 20)
+
+    def forward(self, x):
+        e = self.emb(x)
+        z, n = self.gates(torch.cat([nn.functional.pad(e, (0, 0, 1, 0))[:, :-1], e], 2)).chunk(2, 2)
+        z, n, h = torch.sigmoid(z), torch.tanh(n), torch.zeros(x.size(0), 10)
+        for t in range(x.size(1)):
+            h = z[:, t] * h + (1 - z[:, t]) * n[:, t]
+        return self.out(h)
+
+
+class QuasiRecurrentInTheLoop(_Embedded):
+    """The same of single words, with the gates made in the loop, and the states of all steps."""
+
+    def __init__(self):
+        super().__init__()
+        self.z, self.n = nn.Linear(12, 10), nn.Linear(12, 10)
+
+    def forward(self, x):
+        h, states = torch.zeros(x.size(0), 10), []
+        for step in self.emb(x).unbind(1):
+            z = torch.sigmoid(self.z(step))
+            h = (1 - z) * h + z * torch.tanh(self.n(step))
+            states.append(h)
+        return self.out(torch.stack(states, 1).amax(1))
+
+
 EXPORTED = (
     (MasksByTheIds, {"GRU": 1}),
     (ListsTheWidthOfEachRow, {"LSTM": 1}),
@@ -561,6 +593,8 @@ EXPORTED = (
     (GruOfEinsums, {"GRU": 1}),
     (StepsALayer, {"LSTM": 1}),
     (SkipsWords, {"GRU": 1}),
+    (QuasiRecurrent, {"GRU": 1}),
+    (QuasiRecurrentInTheLoop, {"GRU": 1}),
 )
 
 

@@ -108,6 +108,11 @@ def three_large_factors(state: Tensor, count: Tensor) -> Tensor:
     return filled(product / (1 + product.abs()))
 
 
+def equal_counts_without_an_epsilon(state: Tensor, count: Tensor) -> Tensor:
+    counts = torch.cat([count.float(), count.float(), torch.full_like(count, 3).float()], dim=1)
+    return filled(torch.cat([state, nn.functional.layer_norm(counts, (3,), eps=0.0), state], dim=1))
+
+
 def doubles_beyond_float32(state: Tensor, count: Tensor) -> Tensor:
     large = (state.double() * (1 + opened(count) * 1e60)).float()
     return filled(large - large * 2 + large)
@@ -137,6 +142,7 @@ def a_small_share_multiplied_by_weights(state: Tensor, count: Tensor) -> Tensor:
         pytest.param(divided_by_a_square_that_is_0, marks=pytest.mark.slow),
         pytest.param(three_large_factors, marks=pytest.mark.slow),
         pytest.param(doubles_beyond_float32, marks=pytest.mark.slow),
+        equal_counts_without_an_epsilon,
         pytest.param(a_small_share_of_a_count, marks=pytest.mark.slow),
         pytest.param(
             lambda state, count: torch.tanh(torch.sigmoid(state - 19 * opened(count)) / 1e-8), marks=pytest.mark.slow
@@ -158,6 +164,7 @@ def a_small_share_multiplied_by_weights(state: Tensor, count: Tensor) -> Tensor:
         "square of 0",
         "three factors",
         "doubles",
+        "equal counts",
         "a count",
         "a small divisor",
         "weights",

@@ -1,4 +1,4 @@
-"""What is asked about the sizes of two texts while a module is traced: which questions a program need not follow.
+"""The questions about the sizes of two texts that a program need not follow.
 
 A question of the module's own code takes one way or another, of which a trace has one. One that an operation of PyTorch
 asks on its behalf (where a slice ends, which of two sizes is larger) may be answered by the program for all sizes. So

@@ -73,7 +73,12 @@ class PairInput(TextInput):
     pairs: ClassVar[bool] = True
 
     def encoder(self) -> TextEncoder:
-        """The encoder that makes ids of pairs."""
+        """The encoder that makes ids of pairs.
+
+        Example:
+            >>> PairInput(TextRules(), ("<unk>", "oil")).encoder().encode(("oil", "oil"))
+            [1, -1, 1]
+        """
         from pocketrnn.text.pairs import PairEncoder
 
         return PairEncoder(self.rules, self.vocabulary)

@@ -306,6 +306,12 @@ def _first(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     return given[0]
 
 
+def _topmost(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    """The numbers, or their places."""
+    del kind
+    return given[0] | NumberRange(0.0, float(_MOST_SUMMED))
+
+
 def _scattered(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     how = node.attributes.get("reduction")
     data, _, updates = given[:3]
@@ -426,8 +432,11 @@ def _log_softmax(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange
 
 def _normed(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     """Layers that take the mean off and divide by a deviation that is never zero: of n numbers none is beyond the root
-    of n then. A BatchNormalization has the deviation of other numbers."""
+    of n then. Without an epsilon, equal numbers give NaN. A BatchNormalization has the deviation of other numbers."""
     x = _union(given)
+    epsilon = node.attributes.get("epsilon")
+    if node.op_type == "LpNormalization" or (epsilon is not None and np.float32(epsilon.as_float()) == 0):
+        x = replace(x, nan=True)
     if node.op_type == "BatchNormalization":
         return replace(_rounded(NumberRange(-x.largest * 1e6, x.largest * 1e6), kind), nan=x.nan or x.infinite)
     others = [one.largest for one in given[1:]]
@@ -511,8 +520,9 @@ _RULES: Final[Mapping[str, _Rule]] = _table(
         _padded: "Pad Trilu",
         _one_hot: "OneHot",
         _scattered: "ScatterElements ScatterND",
+        _topmost: "TopK",
         _first: "Gather GatherElements GatherND Slice Split Squeeze Unsqueeze Reshape Flatten Transpose Expand Tile "
-        "Identity ReverseSequence Compress DepthToSpace Dropout TopK ReduceMax ReduceMin MaxPool GlobalMaxPool",
+        "Identity ReverseSequence Compress DepthToSpace Dropout ReduceMax ReduceMin MaxPool GlobalMaxPool",
         _bent: "LeakyRelu Elu Selu Celu",
         _monotone(np.floor): "Floor",
         _monotone(np.ceil): "Ceil",

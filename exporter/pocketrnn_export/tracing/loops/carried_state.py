@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from pocketrnn_export.tracing.loops.cell_recognition import SCALES, NotALayer, RecurrentLayer, StateCycle, layer_of
-from pocketrnn_export.tracing.loops.loop_match import MatchedLoop, State, called, in_doubles, upstream
+from pocketrnn_export.tracing.loops.loop_match import FUNCTIONS, MatchedLoop, State, called, in_doubles, upstream
 from pocketrnn_export.tracing.trace_operators import PUT
 
 __all__ = ["Plan", "planned"]
@@ -138,15 +138,39 @@ def _holds(
     dependent: Sequence[Node],
     mask: Node,
 ) -> bool:
-    """Whether an iteration keeps all states where a mask is 0."""
-    off = _state_cycle(loop, cycle, sources, dependent, mask, on=False)
+    """Whether an iteration keeps all states where a mask is 0, and does the same for all other numbers."""
+    off = _state_cycle(loop, cycle, sources, dependent, mask, value=0.0)
     if off is None:
         return False
     generator = torch.Generator().manual_seed(3)
     leaves = [*sources, *(before for before, _ in off.states)]
     given = {n: torch.randn(5, off.sizes[n], generator=generator, dtype=torch.float64) for n in leaves}
-    after = off.run([after for _, after in off.states], given, {})
-    return all(torch.equal(after[new], given[old]) for old, new in off.states)
+
+    def after(value: float) -> list[Tensor]:
+        run = _state_cycle(loop, cycle, sources, dependent, mask, value=value)
+        found = {} if run is None else run.run([new for _, new in off.states], given, {})
+        return [found[new] for _, new in off.states]
+
+    if not all(torch.equal(one, given[old]) for one, (old, _) in zip(after(0.0), off.states, strict=True)):
+        return False
+    acts = after(1.0)
+    others = () if _is_of_truths(mask) else (0.3, 2.0, -1.0)
+    return all(torch.equal(one, other) for value in others for one, other in zip(acts, after(value), strict=True))
+
+
+# The operators that give truths, or 0 and 1, of such.
+_KEEPS_TRUTHS: Final = ("_to_copy", "alias", "clone", "expand", "getitem", "mul", "permute", "select", "slice", "split",
+                        "squeeze", "step", "transpose", "unsqueeze", "view")  # fmt: skip
+
+
+def _is_of_truths(node: Node) -> bool:
+    """Whether a value is 0 or 1, as it is made of truths."""
+    value = node.meta.get("val")
+    if isinstance(value, Tensor) and value.dtype == torch.bool:
+        return True
+    made_of = [n for n in node.all_input_nodes if isinstance(n.meta.get("val"), Tensor | list | tuple)]
+    name = str(getattr(node.target, "__name__", "")).partition(".")[0]
+    return name in _KEEPS_TRUTHS and bool(made_of) and all(map(_is_of_truths, made_of))
 
 
 def _dependent(loop: MatchedLoop, befores: set[Node], afters: Sequence[Node]) -> list[Node]:
@@ -254,9 +278,9 @@ def _state_cycle(
     dependent: Sequence[Node],
     mask: Node | None = None,
     *,
-    on: bool = True,
+    value: float = 1.0,
 ) -> StateCycle | None:
-    """A cycle that can be run on numbers, with its mask on or off; None where it reads other numbers than floats."""
+    """A cycle that can be run on numbers, with a value of its mask; None where it reads other numbers than floats."""
     states = tuple((state.before, state.after) for state in cycle if state.after is not None)
     leaves = [*sources, *(before for before, _ in states)]
     if any(not n.meta["val"].is_floating_point() for n in leaves):
@@ -269,14 +293,21 @@ def _state_cycle(
     ) -> Mapping[Node, Tensor]:
         rows = len(next(iter(given.values())))
         if batched:
-            return _Numbers(loop, rows, given, changes, mask, on=on).flat(nodes)
+            return _Numbers(loop, rows, given, changes, mask, value=value).flat(nodes)
         each = [
-            _Numbers(loop, 1, {n: value[i : i + 1] for n, value in given.items()}, changes, mask, on=on).flat(nodes)
+            _Numbers(loop, 1, {n: one[i : i + 1] for n, one in given.items()}, changes, mask, value=value).flat(nodes)
             for i in range(rows)
         ]
         return {n: torch.cat([one[n] for one in each]) for n in nodes}
 
-    return StateCycle(states, tuple(sources), tuple(dependent), run, sizes)
+    return StateCycle(states, tuple(sources), (*dependent, *_gates_of_inputs(loop, sources, dependent)), run, sizes)
+
+
+def _gates_of_inputs(loop: MatchedLoop, sources: Sequence[Node], dependent: Sequence[Node]) -> list[Node]:
+    """The sigmoids and tanhs of an iteration that depend on no state, as those of a quasi-recurrent cell."""
+    read = upstream(dependent, lambda n: n in loop.partners and n not in sources)
+    found = {n for n in read if n in loop.partners and n.target in FUNCTIONS} - {*sources, *dependent}
+    return [n for n in dependent[0].graph.nodes if n in found]
 
 
 class _Numbers:
@@ -290,21 +321,21 @@ class _Numbers:
         changes: Mapping[Node, Callable[[Tensor], Tensor]],
         mask: Node | None = None,
         *,
-        on: bool = True,
+        value: float = 1.0,
     ) -> None:
         self.loop, self.rows, self.changes = loop, rows, changes
         self.values: dict[Node, Any] = {}
         if mask is not None:
-            value = torch.full(loop.traced.shape(mask, rows), int(on), dtype=mask.meta["val"].dtype)
-            self.values[mask] = in_doubles(value)
-        for node, value in given.items():
+            kept = torch.full(loop.traced.shape(mask, rows), value, dtype=torch.float64).to(mask.meta["val"].dtype)
+            self.values[mask] = in_doubles(kept)
+        for node, numbers in given.items():
             axis = loop.traced.batch_axis(node)
             shape = loop.traced.shape(node, rows)
             if axis is None:
-                self.values[node] = value.reshape(shape)
+                self.values[node] = numbers.reshape(shape)
             else:
                 rest = [size for i, size in enumerate(shape) if i != axis]
-                self.values[node] = value.reshape(rows, *rest).movedim(0, axis)
+                self.values[node] = numbers.reshape(rows, *rest).movedim(0, axis)
 
     def flat(self, nodes: Sequence[Node]) -> Mapping[Node, Tensor]:
         result = {}

@@ -57,7 +57,7 @@ class StateCycle:
     Attributes:
         states: each as the nodes before and after the iteration.
         sources: what else the iteration reads that differs from iteration to iteration, or from row to row.
-        nodes: what depends on the states, in the order of the graph.
+        nodes: what depends on the states, in the order of the graph; and the gates that do not.
         run: computes nodes from values of the states and sources, float64 [rows, features] each; a change of a node's
             value, by the node, takes part in what depends on it. Gives [rows, features] of each node.
         sizes: how many features a state or source has.
@@ -224,7 +224,8 @@ class _Iteration:
         return -found if gate.flipped else found
 
     def entering(self, gate: _Gate) -> Tensor:
-        return self._part(self.values[gate.node.all_input_nodes[0]], gate)
+        source = gate.node.all_input_nodes[0]
+        return self._part(self.at(self.features, [source])[source], gate)
 
     def layer(self, mode: str, gates: Sequence[_Affine], recurrent_bias: Tensor | None = None) -> RecurrentLayer:
         """A layer of gates in ONNX's order. The bias of the recurrence is what float32 loses of the bias."""

@@ -23,6 +23,7 @@ from pocketrnn_export.tracing.session import Loop
 from pocketrnn_export.tracing.trace_operators import PUT, STEP
 
 __all__ = [
+    "FUNCTIONS",
     "TYPICAL",
     "MatchedLoop",
     "State",
@@ -104,6 +105,7 @@ class Traced:
             **signature.inputs_to_lifted_tensor_constants,
         }
         _join_equal_views(graph)
+        _take_steps_first(graph)
         self.nodes: list[Node] = list(graph.nodes)
         given = [node for node in self.nodes if node.op == "placeholder"]
         self.state = {node: named[node.name] for node in given if node.name in named}
@@ -144,13 +146,33 @@ _VIEWS: Final = frozenset(
 
 def _join_equal_views(graph: torch.fx.Graph) -> None:
     """Take one node for those that look at one tensor the same way: of a layer that is given one step, its output and
-    the state that it hands on are two, and only the second goes round."""
-    known: dict[tuple[Any, str], Node] = {}
+    the state that it hands on are two, and only the second goes round. A step that an iteration takes twice is one."""
+    known: dict[tuple[Any, str, str], Node] = {}
     for node in list(graph.nodes):
-        if node.op == "call_function" and node.target in _VIEWS and not node.kwargs:
-            first = known.setdefault((node.target, repr(node.args)), node)
+        if node.op == "call_function" and (node.target in _VIEWS or node.target is STEP) and not node.kwargs:
+            iteration = repr(node.meta.get("custom")) if node.target is STEP else ""
+            first = known.setdefault((node.target, repr(node.args), iteration), node)
             if first is not node:
                 node.replace_all_uses_with(first)
+
+
+# The functions of gates, which may be computed for all steps before a loop takes one.
+FUNCTIONS: Final = frozenset({torch.ops.aten.sigmoid.default, torch.ops.aten.tanh.default})
+
+
+def _take_steps_first(graph: torch.fx.Graph) -> None:
+    """Take `sigmoid(x)[:, t]` for `sigmoid(x[:, t])`, as what an iteration does: quasi-recurrent cells have their gates
+    made before the loop."""
+    for node in list(graph.nodes):
+        while node.target is STEP and node.args[0].op == "call_function" and node.args[0].target in FUNCTIONS:
+            function = node.args[0]
+            with graph.inserting_before(node):
+                step = graph.call_function(STEP, (function.args[0], *node.args[1:]))
+                made = graph.call_function(function.target, (step,))
+            step.meta, made.meta = dict(node.meta), dict(node.meta)
+            node.replace_all_uses_with(made)
+            graph.erase_node(node)
+            node = step
 
 
 @dataclass(eq=False)
