@@ -384,6 +384,22 @@ class CrfOfLengths(Crf):
         return found
 
 
+class MaskOfNumbers(Base):
+    """Its CRF subtracts the mask, so that it is no bool."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.crf = CrfOfNumbers(CLASSES)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> list[list[int]]:
+        return self.crf.decode(self.fc(self.packed(tokens, mask.sum(1).long())), mask)
+
+
+class CrfOfNumbers(Crf):
+    def decode(self, emissions: Tensor, mask: Tensor | None = None) -> list[list[int]]:
+        return super().decode(emissions, None if mask is None else 1 - mask < 1)
+
+
 class NoForward(WithCrf):
     """Its owner calls predict, of [batch, sequence, 1]."""
 

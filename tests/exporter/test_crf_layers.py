@@ -96,6 +96,7 @@ def test_a_crf_moves_labels_and_the_manifest_has_its_numbers(tagger: Classifier)
         (zoo.WithConstraints, "lengths[:, None]))", "crf.viterbi_tags"),
         (zoo.BothWithCrf, "given_to(module.crf.decode, lambda: module(tokens))", "crf.decode"),
         (zoo.Loss, "viterbi_decode, lambda: module.predict(tokens, lengths))", "crf.viterbi_decode"),
+        (zoo.MaskOfNumbers, "(torch.arange(tokens.size(1)) < lengths[:, None]).float()))", "crf.decode"),
         (zoo.NoForward, "given_to(module.crf.decode, lambda: module.predict(tokens.unsqueeze(2)))", "crf.decode"),
         (zoo.Tutorial, "given_to(module._viterbi_decode, lambda: module(tokens))", "_viterbi_decode"),
     ], 3, first=3, several=True),

@@ -7,6 +7,7 @@ axis can be taken for another. Where two ways hold with other answers, nothing i
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 from collections import Counter
@@ -46,6 +47,7 @@ from pocketrnn_export.intake.call_discovery.refusals import (
 from pocketrnn_export.intake.call_discovery.states import setups_of
 from pocketrnn_export.intake.call_discovery.trial import (
     Holds,
+    answer_to,
     is_one_answer,
     runs,
     try_line,
@@ -254,11 +256,23 @@ def _holding(
                 without[constants] += found.rank == 0
                 if found.rank == INPUT_BESIDE:
                     beside.add(constants)
+            elif found.way is not None and found.way.around and not _decodes(asked, found.way):
+                failures.append(Fails(found.way.line, 0, "What goes into the decoding does not come out of it.", ""))
             elif not any(_same_answers(found, other, asked, widths) for other in holding):
                 holding.append(found)
         certain = certain or (bool(holding) and not way.setup and way is ways[0] and _certain(way))
     # The right one of two masks is that under which the tokens past the length change less.
     return [holds for holds in holding if not holds.leaks] or holding, failures
+
+
+def _decodes(asked: Asked, way: Way) -> bool:
+    """Whether the call from which emissions are taken also runs to its end, on one text: a mask of another type may not
+    do for what decodes."""
+    # Whatever a user's module raises.
+    with contextlib.suppress(Exception, SystemExit):
+        answer_to(asked.module, compiled(replace(way, around="").line), *asked.batch(1, asked.widths.clip(7)))
+        return True
+    return False
 
 
 def _certain(way: Way) -> bool:
