@@ -161,3 +161,21 @@ class WithPositions(Siamese):
         places = self.embedding(torch.arange(x.size(1)))
         last: Tensor = self.lstm(self.embedding(x) + places)[1][0][-1]
         return last
+
+
+class Deviation(Siamese):
+    """A text of one token has no standard deviation over its steps."""
+
+    def encoded(self, x: Tensor) -> Tensor:
+        return self.lstm(self.embedding(x))[0].std(1)
+
+
+class Windows(Siamese):
+    """A convolution over three words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(4, 4, 3)
+
+    def encoded(self, x: Tensor) -> Tensor:
+        return self.conv(self.lstm(self.embedding(x))[0].transpose(1, 2)).amax(2)

@@ -139,6 +139,8 @@ REFUSED = {
     zoo.AsksForLength: "second",
     zoo.OfOneLength: r"tokens|The size of tensor a",
     zoo.LooksBeside: "second",
+    zoo.Deviation: "one token",
+    zoo.Windows: "tokens >= 3",
     zoo.WithPositions: f"tokens <= {zoo.WORDS}",
     zoo.WithMasks: "a_mask",
     zoo.OfThree: "first_lengths",

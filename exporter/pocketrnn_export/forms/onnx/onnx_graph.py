@@ -155,7 +155,16 @@ def _draws(problem: str) -> bool:
 
 
 def limits_of(made: OnnxGraph, prepared: ExportableModule) -> Limits | None:
-    """The limits in classifier.json of the texts that a graph takes."""
+    """The limits in classifier.json of the texts that a graph takes.
+
+    Raises:
+        ExportError: it takes two texts, and not those of one token each: there is no such limit of pairs.
+    """
+    if prepared.two_texts and prepared.least > 1:
+        raise ExportError(
+            "The module has no finite answer to two texts of one token each.",
+            "Leave out what needs more steps, such as a standard deviation; or fill short texts up in forward.",
+        )
     limits, width = made.limits, prepared.widths.fixed
     # The graph of one width is right for that one.
     if width is not None:

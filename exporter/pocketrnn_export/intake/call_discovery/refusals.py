@@ -67,6 +67,8 @@ def raised(error: BaseException, asked: Asked, line: str, runs: Callable[[str], 
             f"Its texts have {kernel[1]} tokens at least. If your pipeline fills shorter ones up, say so in the rules: "
             f'"min_width": {kernel[1]} (docs/text-rules.md).'
         )
+        if asked.two_texts:
+            advice = f"Each text has its own length, from 1 on: fill those of fewer than {kernel[1]} up in forward."
     if "dtype" in str(error) and any(kind in str(error) for kind in ("Half", "BFloat16", "Double")):
         advice = (
             "A bundle computes in float32, to which the weights were brought: take their type where forward casts, "
