@@ -80,6 +80,10 @@ def _of_tokens(members: str = "", value: str = '"tokens"') -> Callable[[str], by
     return change
 
 
+def _two_texts(value: str) -> Callable[[str], bytes]:
+    return _swapped('"activation": "softmax"', f'"activation": "softmax", "texts": {value}')
+
+
 def _crf(start: str, transitions: str = "[[0.5, -1.5], [2.0, 0.0]]") -> str:
     return f', "crf": {{"start": {start}, "transitions": {transitions}, "end": [0.25, -0.75]}}'
 
@@ -222,6 +226,12 @@ REFUSED: dict[str, Refused] = {
     "labels-of-tokens-thresholds": Refused("thresholds", json=_of_tokens(', "thresholds": [0.5, 0.5]')),
     "labels-of-tokens-several": Refused(
         "activation", json=lambda text: _of_tokens()(text).replace(b'"softmax"', b'"sigmoid"')
+    ),
+    "two-texts-and-a-graph-of-one": Refused("inputs", json=_two_texts("2")),
+    "texts-of-three": Refused("texts", json=_two_texts("3")),
+    "second-tokens-of-one-text": Refused(
+        "inputs",
+        json=lambda text: re.sub(r'"inputs": \[[^]]*\]', '"inputs": ["tokens", "second_tokens"]', text).encode(),
     ),
     "crf-of-texts": Refused(
         "crf", json=_swapped('"activation": "softmax"', '"activation": "softmax"' + _crf("[0.0, 0.0]"))
