@@ -67,10 +67,21 @@ FOUND = {
 }
 
 
+# The inputs that are given the first and the second text, which a caller must know.
+NAMES = {
+    zoo.Siamese: ("premise", "hypothesis"),
+    zoo.InTime: ("premise", "hypothesis"),
+    zoo.Packed: ("q1", "q2"),
+    zoo.PackedBehind: ("a", "b"),
+    zoo.OfPairs: ("s1", "s2"),
+}
+
+
 @pytest.mark.parametrize(("kind", "line"), mostly_slow(list(FOUND.items()), 3, several=True))
 def test_how_two_texts_are_given_is_found_out(kind: type[nn.Module], line: str) -> None:
     found = prepared(kind)
     assert found.convention.line == line
+    assert found.convention.pair == NAMES.get(kind)
     assert found.takes_lengths is found.padding is ("lengths" in line)
 
 
@@ -110,6 +121,7 @@ def test_golden_examples_are_the_pairs_that_were_given(tmp_path: Path) -> None:
     classifier = exported(zoo.Siamese, tmp_path / "nli", example_texts=pairs)
     assert [example.text for example in classifier.manifest.texts][:2] == pairs
     assert classifier.manifest.provenance["call"] == "module(first, second)"
+    assert classifier.manifest.provenance["pair"] == "premise, hypothesis"
     kinds = {line.inputs for line in classifier.manifest.parity.comparisons}
     assert {"pairs", "every id", "texts"} <= kinds
     assert classifier.encode(pairs[1]) == [7, -1, 8, 9, 1, 1]

@@ -123,6 +123,7 @@ class Convention:
         values: whether its numbers are values, and not logits of labels.
         left_out: the outputs beside its answer that may be answers too, in a sentence; empty where there are none.
         of_tokens: whether it gives numbers for each token: [batch, sequence, units], or [sequence, units] for one text.
+        pair: the names of the inputs that are given the first and the second of two texts, where that was found out.
     """
 
     line: str
@@ -140,6 +141,7 @@ class Convention:
     values: bool = False
     left_out: str = ""
     of_tokens: bool = False
+    pair: tuple[str, str] | None = None
 
     def shape(self, rows: int, steps: int) -> tuple[int, ...]:
         """The shape of an answer to a batch that needs no other.
@@ -156,6 +158,7 @@ class Convention:
         assumptions, and the outputs left out."""
         said = {"call": self.line, "gives": self.gives}
         said |= {"assumed": " ".join(self.notes)} if self.notes else {}
+        said |= {"pair": ", ".join(self.pair)} if self.pair else {}
         return {**said, "left_out": self.left_out} if self.left_out else said
 
     @property

@@ -375,6 +375,8 @@ def _itself(module: nn.Module) -> nn.Module:
 
 def _how_it_is_called(convention: Convention) -> str:
     said = f"forward is called as {convention.line}"
+    if convention.pair:
+        said += f"; a pair is ({', '.join(convention.pair)}), in this order"
     if convention.units == 1 and not convention.values:
         said += "; its one number is the second label's"
     if convention.beside_a_copy:

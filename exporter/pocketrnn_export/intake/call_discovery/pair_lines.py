@@ -16,7 +16,7 @@ from torch import nn
 from pocketrnn_export.intake.call_discovery.roles import is_lengths, role_of, words_of
 from pocketrnn_export.intake.call_discovery.signature import Signature, Slot, signatures_of
 
-__all__ = ["pair_lines"]
+__all__ = ["pair_lines", "pair_names"]
 
 # The forms of one text, and of one text's lengths.
 _TEXTS: Final = ("{0}", "{0}.t()", "({0}, {0}_lengths)", "({0}.t(), {0}_lengths)")
@@ -40,6 +40,23 @@ def pair_lines(module: nn.Module, *, lengths: bool | None) -> Iterator[str]:
     for line in dict.fromkeys(lines):
         if lengths is None or lengths == ("_lengths" in line):
             yield line
+
+
+def pair_names(module: nn.Module, line: str) -> tuple[str, str] | None:
+    """The names of the two inputs that a line gives the first and the second text; None where they have none.
+
+    Args:
+        module, line: as `pair_lines` takes and gives them.
+
+    Example:
+        >>> pair_names(nn.Bilinear(2, 2, 1), "module(first, second)")
+        ('input1', 'input2')
+    """
+    for signature in signatures_of(module):
+        if line in _lines_of(signature):
+            first, second = (slot for slot in signature.slots if _is_open(slot))
+            return (first.name, second.name) if first.named and second.named else None
+    return None
 
 
 def _lines_of(signature: Signature) -> Iterator[str]:

@@ -34,7 +34,7 @@ from pocketrnn_export.intake.call_discovery.other_inputs import (
     takes_numbers,
     unknown_inputs,
 )
-from pocketrnn_export.intake.call_discovery.pair_lines import pair_lines
+from pocketrnn_export.intake.call_discovery.pair_lines import pair_lines, pair_names
 from pocketrnn_export.intake.call_discovery.probabilities import with_activation
 from pocketrnn_export.intake.call_discovery.refusals import (
     INPUT_BESIDE,
@@ -289,6 +289,8 @@ def _with_notes(asked: Asked, holds: Holds, widths: Sequence[int]) -> Convention
     """The convention of a way that holds, with what it assumes."""
     if holds.way is None:
         return holds.convention
+    if asked.two_texts:
+        return replace(holds.convention, pair=pair_names(asked.module, holds.way.plain))
     batches = asked.batches(1 if holds.convention.one_text else asked.rows, widths)
     if (other := either_mask(asked, holds.way, holds.suffix, batches)) is not None:
         raise ambiguous([(holds.convention.line, ""), (other, "")])
