@@ -230,7 +230,8 @@ class Classifier(TrainedEstimator):
         return self.manifest.numbers.channels
 
     def encode(self, text: Text) -> list[int]:
-        """The token ids of one text; never empty.
+        """The token ids of one text; never empty. Those of a pair are the first text's, a negative mark, and the
+        second's.
 
         Args:
             text: as in `classify`.

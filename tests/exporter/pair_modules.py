@@ -179,3 +179,18 @@ class Windows(Siamese):
 
     def encoded(self, x: Tensor) -> Tensor:
         return self.conv(self.lstm(self.embedding(x))[0].transpose(1, 2)).amax(2)
+
+
+class Scripted(nn.Module):
+    """As TorchScript compiles it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(WORDS, 5, padding_idx=0)
+        self.lstm = nn.LSTM(5, 4, batch_first=True)
+        self.fc = nn.Linear(8, CLASSES)
+
+    def forward(self, premise: Tensor, hypothesis: Tensor) -> Tensor:
+        u, v = self.lstm(self.embedding(premise))[0][:, -1], self.lstm(self.embedding(hypothesis))[0][:, -1]
+        logits: Tensor = self.fc(torch.cat([u, v], dim=1))
+        return logits

@@ -116,6 +116,16 @@ def test_a_bundle_answers_pairs_as_their_owners_module_does(tmp_path: Path, kind
     assert verify(tmp_path / "nli").replays[0].examples > 2
 
 
+def test_torchscript_of_two_texts_is_exported(tmp_path: Path) -> None:
+    script = torch.jit.script(made(zoo.Scripted))
+    export(script, tmp_path / "nli", labels=LABELS, vocabulary=VOCABULARY, two_texts=True, progress=False)
+    classifier = Classifier.load(tmp_path / "nli")
+    first, second = [3, 4, 5, 6], [7]
+    with torch.no_grad():
+        expected = script(torch.tensor([first]), torch.tensor([second])).numpy()
+    assert np.abs(classifier.logits([(first, second)]) - expected).max() < 1e-5
+
+
 def test_golden_examples_are_the_pairs_that_were_given(tmp_path: Path) -> None:
     pairs = [("w1 w2 w3", "w4"), ("W5", "w6 w7, unknown")]
     classifier = exported(zoo.Siamese, tmp_path / "nli", example_texts=pairs)

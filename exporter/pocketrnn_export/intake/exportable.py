@@ -193,7 +193,9 @@ class ExportableModule:
     def computed(self) -> nn.Module:
         """The module to run in double precision. The code of TorchScript holds float32 numbers and types of its own: in
         its place stands the module that runs its operators one by one."""
-        return self.module if holds_torchscript(self.reference) else self.reference
+        if not holds_torchscript(self.reference):
+            return self.reference
+        return self.module.called if isinstance(self.module, OfTwoTexts) else self.module
 
 
 def prepare(
