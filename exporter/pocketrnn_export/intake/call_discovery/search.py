@@ -257,7 +257,9 @@ def _holding(
                 if found.rank == INPUT_BESIDE:
                     beside.add(constants)
             elif found.way is not None and found.way.around and not _decodes(asked, found.way):
-                failures.append(Fails(found.way.line, 0, "The numbers that go into the decoding do not come out of it.", ""))
+                failures.append(
+                    Fails(found.way.line, 0, "The numbers that go into the decoding do not come out of it.", "")
+                )
             elif not any(_same_answers(found, other, asked, widths) for other in holding):
                 holding.append(found)
         certain = certain or (bool(holding) and not way.setup and way is ways[0] and _certain(way))
