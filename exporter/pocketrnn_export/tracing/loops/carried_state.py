@@ -300,13 +300,14 @@ def _state_cycle(
         ]
         return {n: torch.cat([one[n] for one in each]) for n in nodes}
 
-    return StateCycle(states, tuple(sources), (*dependent, *_gates_of_inputs(loop, sources, dependent)), run, sizes)
+    given = (*sources, *([] if mask is None else [mask]))
+    return StateCycle(states, tuple(sources), (*dependent, *_gates_of_inputs(loop, given, dependent)), run, sizes)
 
 
-def _gates_of_inputs(loop: MatchedLoop, sources: Sequence[Node], dependent: Sequence[Node]) -> list[Node]:
+def _gates_of_inputs(loop: MatchedLoop, given: Sequence[Node], dependent: Sequence[Node]) -> list[Node]:
     """The sigmoids and tanhs of an iteration that depend on no state, as those of a quasi-recurrent cell."""
-    read = upstream(dependent, lambda n: n in loop.partners and n not in sources)
-    found = {n for n in read if n in loop.partners and n.target in FUNCTIONS} - {*sources, *dependent}
+    read = upstream(dependent, lambda n: n in loop.partners and n not in given)
+    found = {n for n in read if n in loop.partners and n.target in FUNCTIONS} - {*given, *dependent}
     return [n for n in dependent[0].graph.nodes if n in found]
 
 
