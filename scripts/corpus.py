@@ -36,6 +36,7 @@ __all__ = [
     "folder_of",
     "is_fetched",
     "module_of",
+    "packages_of",
     "spec_of",
 ]
 
@@ -55,7 +56,7 @@ class Entry:
         page: the page of docs/ that has it.
         repository, commit, path, name: where it is; `name` is its class. An empty commit: not yet located.
         special: what is special about it, for the table.
-        results: the verdicts that the page has, in the order of its columns.
+        results: the verdicts that the page has, in the order of its columns; the last two are pocketrnn's.
         measured: those of pocketrnn alone and with one line, when the entry was last run.
         not_counted: why its result says nothing.
         files: further files of the repository that it imports.
@@ -75,6 +76,10 @@ class Entry:
             where it gives values.
         options: further arguments of `export` that describe the task.
         call, gives, told: the one line; `told` are further arguments of `export`.
+        tags: of a tagger: an expression for the labels of the tokens of `n` texts, whole numbers, as its owner's code
+            asks for them. It may have `module`, `tokens`, `lengths`, `mask` (true at the tokens), `sentences` (the
+            texts without their padding) and `n`.
+        packages: the names of packages, of the tables `package`, that it imports.
 
     Example:
         >>> next(one.path for one in entries() if one.repository == "keon/3-min-pytorch").endswith(".py")
@@ -86,7 +91,7 @@ class Entry:
     path: str
     name: str
     special: str
-    results: tuple[str, str, str, str]
+    results: tuple[str, ...]
     commit: str = ""
     measured: tuple[str, ...] = ()
     not_counted: str = ""
@@ -108,6 +113,8 @@ class Entry:
     call: str | None = None
     gives: str | None = None
     told: Mapping[str, Any] = field(default_factory=dict)
+    tags: str = ""
+    packages: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -142,11 +149,21 @@ def entries() -> Iterator[Entry]:
         TypeError: one has a field that there is not, or lacks one.
 
     Example:
-        >>> {one.page for one in entries()} == {"modules", "number-modules"}
+        >>> {one.page for one in entries()} == {"modules", "number-modules", "tags"}
         True
     """
-    for one in tomllib.loads(CORPUS.read_text(encoding="utf-8"))["module"]:
+    for one in _corpus()["module"]:
         yield Entry(**{name: tuple(value) if isinstance(value, list) else value for name, value in one.items()})
+
+
+def _corpus() -> dict[str, Any]:
+    return tomllib.loads(CORPUS.read_text(encoding="utf-8"))
+
+
+def packages_of(entry: Entry) -> list[Entry]:
+    """The packages of other repositories that an entry's module imports, each as an entry that has its files."""
+    known = _corpus().get("package", {})
+    return [Entry(page="", name="", special="", results=(), make="0", **known[name]) for name in entry.packages]
 
 
 def fetched(entry: Entry, cache: Path, repositories: Path | None = None) -> Path:
@@ -166,6 +183,8 @@ def fetched(entry: Entry, cache: Path, repositories: Path | None = None) -> Path
         '6cb26819af7b646275aff8a4693676f2849e67f6'
     """
     folder = folder_of(entry, cache)
+    for package in packages_of(entry):
+        fetched(package, cache, repositories)
     for path in (entry.path, *entry.files):
         if not (folder / path).exists():
             content = _of_clone(entry, path, repositories) if repositories else _of_github(entry, path)
@@ -253,6 +272,12 @@ def spec_of(entry: Entry, folder: Path) -> Any:
         called: tuple[Any, ...] = eval(f"({entry.arguments or usual},)", scope)  # noqa: S307
         return called
 
+    def labels_of_tokens(module: Any, tokens: Any, lengths: Any) -> Any:
+        # One text is not cut: then its number of tokens may change.
+        texts = tokens if len(tokens) == 1 else [row[:n] for row, n in zip(tokens, lengths.tolist(), strict=True)]
+        inputs = {"tokens": tokens, "lengths": lengths, "mask": tokens != entry.padding, "sentences": list(texts)}
+        return eval(entry.tags, {**known(), "module": module, "n": len(tokens), **inputs})  # noqa: S307
+
     def reads(output: Any, n: int) -> Any:
         return eval(reading, {**known(), "output": output, "n": n})  # noqa: S307
 
@@ -261,6 +286,7 @@ def spec_of(entry: Entry, folder: Path) -> Any:
         EXPORT=dict(entry.options), CALL=entry.call, GIVES=entry.gives, TOLD=dict(entry.told),
         NOT_COUNTED=entry.not_counted, CHANNELS=entry.channels or None, STEPS=entry.steps, LEAST=entry.least,
         VALUES=entry.values or None, known=known, module=module, arguments=arguments, probabilities=reads, values=reads,
+        TAGS=bool(entry.tags), tags=labels_of_tokens,
     )  # fmt: skip
 
 
@@ -274,7 +300,10 @@ def module_of(spec: Any) -> Any:
     # An import may draw numbers.
     getattr(spec, "known", dict)()
     _seed()
-    module = spec.module().eval()
+    module = spec.module()
+    for layer in module.modules():
+        # Its owner's train() may be something else.
+        layer.training = False
     # A sequence of numbers may be given in double precision.
     return module if spec.CHANNELS else module.float()
 
@@ -308,6 +337,8 @@ def export_arguments(spec: Any, *, call: bool) -> dict[str, Any]:
         answers = {"values": [f"value {i}" for i in range(spec.VALUES)]}
     if spec.CHANNELS:
         return {**answers, "channels": spec.CHANNELS, "steps": spec.STEPS, **spec.EXPORT, **told}
+    if spec.TAGS:
+        answers["labels_of"] = "tokens"
     words = [f"w{i}" for i in range(spec.IDS)]
     # A word of the owner's padding never comes in a text.
     words[spec.PADDING] = "<pad>"
@@ -334,9 +365,10 @@ def _definitions(entry: Entry, folder: Path) -> dict[str, Any]:
     from torch import nn
     from torch.nn.utils.rnn import pack_padded_sequence
 
-    path = folder / entry.path
-    _forget_the_last(folder.parents[2])
+    path, cache = folder / entry.path, folder.parents[2]
+    _forget_the_last(cache)
     sys.path[:0] = [str(folder / part) for part in reversed(Path(entry.path).parents)]
+    sys.path[:0] = [str(folder_of(package, cache)) for package in packages_of(entry)]
     file = types.ModuleType(_module_name(path.stem))
     file.__package__ = ".".join(Path(entry.path).parent.parts)
     file.__dict__.update(torch=torch, nn=nn, F=nn.functional, np=np, SimpleNamespace=types.SimpleNamespace,

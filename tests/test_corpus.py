@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
 
@@ -22,8 +22,8 @@ import corpus  # noqa: E402
 from pocketrnn.text import TextRules  # noqa: E402
 
 ENTRIES = list(corpus.entries())
-PAGES = ("modules", "number-modules")
-ROW = re.compile(r"\| ([^,|]+/[^,|]+), (.*), `([^`]*)` \| (.*)" + 4 * r" \| ([^|]+)" + r" \|")
+PAGES = ("modules", "number-modules", "tags")
+ROW = re.compile(r"\| ([^,|]+/[^,|]+), (.*), `([^`]*)` \| ([^|]*) \| ([^|]+(?: \| [^|]+)+) \|")
 FILE = """
 import a_package_that_nobody_has as missing
 from torch import nn
@@ -71,13 +71,13 @@ def entry(clones: Path) -> corpus.Entry:
 
 def rows_of(page: str) -> list[tuple[str, ...]]:
     found = (ROW.fullmatch(line) for line in (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8").splitlines())
-    return [row.groups() for row in found if row]
+    return [(*row.groups()[:4], *row[5].split(" | ")) for row in found if row]
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_rows_of_a_page_are_those_of_the_corpus(page: str) -> None:
     rows = rows_of(page)
-    assert len(rows) > 50
+    assert len(rows) > 40
     of_page = []
     for one in ENTRIES:
         if one.page == page:
@@ -96,7 +96,7 @@ def test_a_page_says_how_many_of_its_modules_can_be_and_were_run_again(page: str
     assert can is not None
     assert were is not None
     assert [int(n) for n in can.groups()] == [sum(one.is_located for one in of_page), len(of_page)]
-    assert [int(n) for n in were.groups()] == [len(again), sum(one.measured == one.results[2:] for one in again)]
+    assert [int(n) for n in were.groups()] == [len(again), sum(one.measured == one.results[-2:] for one in again)]
 
 
 @pytest.mark.parametrize("one", [one for one in ENTRIES if one.is_located], ids=lambda one: one.title)
@@ -106,7 +106,7 @@ def test_an_entry_says_how_its_module_is_made_and_called(one: corpus.Entry) -> N
     assert len(one.measured) in (0, 2)
     for statements in (one.before, one.before_call):
         compile(statements, one.title, "exec")
-    for expression in (one.make, f"({one.arguments},)" if one.arguments else "0", one.reads or "0"):
+    for expression in (one.make, f"({one.arguments},)" if one.arguments else "0", one.reads or "0", one.tags or "0"):
         compile(expression, one.title, "eval")
     TextRules(padding_id=one.padding, **one.rules)
 
@@ -132,6 +132,21 @@ def test_a_module_is_taken_from_a_clone_and_made(clones: Path, entry: corpus.Ent
     assert spec.probabilities(module(*called), 2).sum(1).tolist() == pytest.approx([1, 1])
     assert corpus.export_arguments(spec, call=False)["vocabulary"][1] == "<pad>"
     assert "a_package_that_nobody_has" not in sys.modules
+
+
+def test_a_tagger_is_asked_as_its_owner_asks_and_its_packages_are_taken_too(
+    clones: Path, entry: corpus.Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = {"repository": "owner/name", "commit": entry.commit, "path": "layers.py"}
+    monkeypatch.setattr(corpus, "_corpus", lambda: {"package": {"layers": package}})
+    tags = "[module(s[None], n)[0].argmax() + 0 * s for s in sentences] if mask.any() else lengths"
+    tagger = replace(entry, files=(), packages=("layers",), tags=tags)
+    folder = corpus.fetched(tagger, tmp_path / "cache", clones)
+    assert (folder / "layers.py").exists()
+    spec = corpus.spec_of(tagger, folder)
+    tokens, lengths = torch.tensor([[2, 3, 4], [5, 6, 1]]), torch.tensor([3, 2])
+    assert [len(labels) for labels in spec.tags(corpus.module_of(spec), tokens, lengths)] == [3, 2]
+    assert corpus.export_arguments(spec, call=False)["labels_of"] == "tokens"
 
 
 def test_a_file_is_taken_from_github_at_its_commit(
