@@ -27,8 +27,9 @@ from pocketrnn_export.comparing.cases import Case, as_pairs, pair_cases, shape_g
 from pocketrnn_export.comparing.comparing import rows_stand_alone
 from pocketrnn_export.compression import compress
 from pocketrnn_export.intake.call_discovery.pair_lines import pair_lines
+from pocketrnn_export.intake.convention import compiled
 from pocketrnn_export.intake.exportable import ExportableModule, prepare
-from pocketrnn_export.intake.pair_call import parted
+from pocketrnn_export.intake.pair_call import PairCall, parted
 from pocketrnn_export.mobile import mobile
 from pocketrnn_export.packing import packable
 from pocketrnn_export.text_rules_file import pack_text_rules
@@ -316,6 +317,20 @@ def test_pairs_that_look_at_their_neighbours_are_seen() -> None:
     found = prepared(zoo.Packed)
     grid = found.asked(shape_grid(zoo.WORDS, 0, ragged=True)[:8])
     assert rows_stand_alone(found.as_reference().run, grid)
+
+
+@pytest.mark.parametrize(
+    ("line", "of_two"),
+    [
+        ("module(first, second)", True),
+        ("both = (first, second); module(both)", True),
+        ("first = module(tokens); first[0]", False),
+        ("[first for first, second in [module(tokens)]][0]", False),
+        ("(lambda second: second)(module(tokens))", False),
+    ],
+)
+def test_names_that_a_line_sets_itself_are_no_texts(line: str, of_two: bool) -> None:
+    assert isinstance(compiled(line), PairCall) == of_two
 
 
 def test_no_line_is_tried_where_it_is_not_known_which_two_inputs_are_the_texts() -> None:

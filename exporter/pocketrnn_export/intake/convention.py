@@ -326,7 +326,7 @@ def compiled(line: str) -> Call:
         raise InputError(f"The call {shown(line)} is not Python.", advice) from None
     if not body or not isinstance(last := body[-1], ast.Expr):
         raise InputError(f"The call {shown(line)} does not end in an expression.", advice)
-    of_two = any(isinstance(part, ast.Name) and part.id in PAIR_NAMES for one in body for part in ast.walk(one))
+    of_two = _names_two_texts(body)
     names = ", ".join(PAIR_NAMES if of_two else ("tokens", "lengths"))
     function = ast.parse(f"def call(module, {names}): pass").body[0]
     function.body = [*body[:-1], ast.Return(last.value)]  # type: ignore[attr-defined]
@@ -341,6 +341,15 @@ def compiled(line: str) -> Call:
     exec(code, namespace)  # noqa: S102 - the user's own line, as his module's code is
     call: Any = namespace["call"]
     return PairCall(call) if of_two else call
+
+
+def _names_two_texts(body: list[ast.stmt]) -> bool:
+    """Whether statements read a second text, or a first one: a name that they set themselves is their own."""
+    parts = [part for statement in body for part in ast.walk(statement)]
+    names = [part for part in parts if isinstance(part, ast.Name)]
+    own = {name.id for name in names if isinstance(name.ctx, ast.Store)}
+    own |= {part.arg for part in parts if isinstance(part, ast.arg)}
+    return any(name.id in PAIR_NAMES and name.id not in own for name in names)
 
 
 def uses_lengths(line: str) -> bool:
