@@ -22,8 +22,8 @@ from pocketrnn.errors import ExportError, InputError, ParityError
 from pocketrnn_export.comparing.cases import Case, Ids
 from pocketrnn_export.comparing.comparing import Compared, Difference, summary
 from pocketrnn_export.description import Description
-from pocketrnn_export.intake.call_discovery.asked import Asked
 from pocketrnn_export.intake.call_discovery.candidates import MOST_LINES, ways_of, ways_of_methods
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.trial import answer_to, read_answer
 from pocketrnn_export.intake.convention import CallAdapter, Convention, compiled
 from pocketrnn_export.intake.crf_layer import (
@@ -112,7 +112,7 @@ def _by_whole_call(
         ExportError: the labels are others than any CRF of its numbers gives.
     """
     padding_id = description.text.rules.padding_id
-    asked = Asked(module, description.ids, padding_id, len(output.labels), of_tokens=True)
+    asked = ModuleFacts(module, description.ids, padding_id, len(output.labels), of_tokens=True)
     batches = [asked.batch(1, length) for length in _DRAWN]
     given = [read_answer(asked, convention, *batch) for batch in batches]
     emissions = [numbers.reshape(length, -1).numpy() for numbers, length in zip(given, _DRAWN, strict=True)]
@@ -134,7 +134,7 @@ def _by_whole_call(
     )
 
 
-def _labelling_calls(asked: Asked, texts: Sequence[Ids]) -> Iterator[tuple[str, list[list[int]]]]:
+def _labelling_calls(asked: ModuleFacts, texts: Sequence[Ids]) -> Iterator[tuple[str, list[list[int]]]]:
     """The calls of forward or of another method that give each token of some texts a label, with these labels."""
     for way in itertools.chain(itertools.islice(ways_of(asked), MOST_LINES), ways_of_methods(asked)):
         whole = _whole(asked.module, way.line)

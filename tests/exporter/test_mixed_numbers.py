@@ -62,7 +62,7 @@ MORE_CALLS: Final[tuple[Call, ...]] = (
 )
 
 
-class Asked(nn.Module):
+class ModuleFacts(nn.Module):
     def __init__(self, calls: tuple[Call, ...]) -> None:
         super().__init__()
         self.calls = calls
@@ -81,7 +81,7 @@ class Asked(nn.Module):
 )
 def test_the_graph_computes_what_pytorch_does(calls: tuple[Call, ...]) -> None:
     ids = torch.arange(3)[:, None].repeat(1, 2)
-    module = Asked(calls).eval()
+    module = ModuleFacts(calls).eval()
     graph = converted(traced_program(module, (ids,), None, TraceLog()), {}, Names(("tokens",), ("logits",)))
     (found,) = session_of(graph.content).run(None, {"tokens": ids.numpy()})
     with torch.no_grad():
@@ -100,7 +100,7 @@ SIDE_BY_SIDE: Final[tuple[Call, ...]] = (
 
 def test_tensors_side_by_side_are_joined_without_a_sequence() -> None:
     ids = torch.arange(3)[:, None].repeat(1, 2)
-    module = Asked(SIDE_BY_SIDE).eval()
+    module = ModuleFacts(SIDE_BY_SIDE).eval()
     graph = converted(traced_program(module, (ids,), None, TraceLog()), {}, Names(("tokens",), ("logits",)))
     assert not [node for node in onnx.load_from_string(graph.content).graph.node if "Sequence" in node.op_type]
     (found,) = session_of(graph.content).run(None, {"tokens": ids.numpy()})

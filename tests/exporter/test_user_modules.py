@@ -175,14 +175,14 @@ def test_another_thread_sees_pytorch_as_it_is_while_one_exports(tmp_path: Path) 
 def test_an_export_waits_for_that_of_another_thread(tmp_path: Path) -> None:
     asked: list[int] = []
 
-    class Asked(user_modules.PackedLastState):
+    class ModuleFacts(user_modules.PackedLastState):
         def forward(self, *_: torch.Tensor) -> torch.Tensor:
             asked.append(1)
             raise ValueError
 
     def refused() -> None:
         with pytest.raises(ExportError):
-            export(made(Asked), tmp_path / "b", labels=LABELS, vocabulary=VOCABULARY)
+            export(made(ModuleFacts), tmp_path / "b", labels=LABELS, vocabulary=VOCABULARY)
 
     thread = threading.Thread(target=refused)
     with one_export_at_a_time():

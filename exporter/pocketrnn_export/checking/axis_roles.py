@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pocketrnn.errors import InputError
 from pocketrnn_export.checking.exchange import SIZES, Called, case_of, exchange, runs, that_runs
 from pocketrnn_export.checking.other_file import OtherFile, Port
-from pocketrnn_export.intake.call_discovery.asked import parameters_of
+from pocketrnn_export.intake.call_discovery.module_facts import parameters_of
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, sample_table
 
 __all__ = ["UncallableError", "called_by_axes"]

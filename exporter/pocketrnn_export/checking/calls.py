@@ -16,7 +16,7 @@ from pocketrnn_export.checking.axis_roles import UncallableError, called_by_axes
 from pocketrnn_export.checking.exchange import SIZES, Called, case_of, exchange, runs, that_runs
 from pocketrnn_export.checking.other_file import OtherFile, rows_looked_up
 from pocketrnn_export.comparing.cases import Case
-from pocketrnn_export.intake.call_discovery.asked import Asked
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.search import asked_convention
 from pocketrnn_export.intake.convention import Call, compiled
 from pocketrnn_export.numbers.sample_table import EVERYWHERE, NEAR, POSITIVE, sample_table
@@ -60,7 +60,7 @@ def called_for(
         return _as_told(module, call, known, padding_id, (channels or _channels_of(file)) if numbers else None)
     if not numbers:
         for classes, of_tokens in itertools.product(_classes(file, module), (False, True)):
-            asked = Asked(module, known, padding_id, classes, values=True, of_tokens=of_tokens)
+            asked = ModuleFacts(module, known, padding_id, classes, values=True, of_tokens=of_tokens)
             try:
                 with records_filtered(lambda _record: False):
                     found = asked_convention(asked)

@@ -29,7 +29,7 @@ from pocketrnn_export.checking.verdict import Verdict
 from pocketrnn_export.comparing.cases import Case, bound_cases, each_row
 from pocketrnn_export.comparing.comparing import summary
 from pocketrnn_export.forms.onnx.onnx_graph import whole_numbers_of
-from pocketrnn_export.intake.call_discovery.asked import parameters_of
+from pocketrnn_export.intake.call_discovery.module_facts import parameters_of
 from pocketrnn_export.intake.convention import Call
 from pocketrnn_export.intake.export_copy import copied_for_export
 from pocketrnn_export.intake.random_draws import drawing_line

@@ -35,7 +35,7 @@ from pocketrnn_export.comparing.float64_module import doubled, float64_run_of
 from pocketrnn_export.comparing.spread import moved_modules
 from pocketrnn_export.intake.answered_texts import least_tokens, of_answered_lengths, padding_fault
 from pocketrnn_export.intake.as_given import AsGiven
-from pocketrnn_export.intake.call_discovery.asked import Asked
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.probabilities import BOTH_SIGNS
 from pocketrnn_export.intake.call_discovery.search import asked_convention
 from pocketrnn_export.intake.convention import Call, CallAdapter, Convention, OfTwoTexts
@@ -251,7 +251,7 @@ def prepare(
     traceable = with_traceable_parts(reference)
     refuse_nan(reference)
     widths = widths or Widths()
-    asked = Asked(
+    asked = ModuleFacts(
         reference, ids, padding_id, classes, multi_label=multi_label, lengths=lengths, one_text=one_text, gives=gives,
         widths=widths, values=values, samples=samples, of_tokens=of_tokens, two_texts=two_texts,
     )  # fmt: skip
@@ -310,7 +310,7 @@ def _check_texts_taken(convention: Convention, *, two_texts: bool) -> None:
 
 
 def _refuse_kept(
-    asked: Asked, convention: Convention, norms: Mapping[str, float], sizes: Iterable[tuple[int, int]]
+    asked: ModuleFacts, convention: Convention, norms: Mapping[str, float], sizes: Iterable[tuple[int, int]]
 ) -> None:
     refuse_kept_by_sizes(asked, convention, sizes)
     refuse_weight_beside_its_look_up(asked, convention, norms, sizes)

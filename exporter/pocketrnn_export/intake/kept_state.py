@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pocketrnn.errors import ExportError
 from pocketrnn_export.comparing.cases import LONGEST
-from pocketrnn_export.intake.call_discovery.asked import Asked
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.trial import kept_state_advice
 from pocketrnn_export.intake.convention import Convention
 from pocketrnn_export.intake.random_draws import drawing_line
@@ -62,7 +62,7 @@ class _Answer:
     program: Program | None
 
 
-def refuse_kept_state(asked: Asked, convention: Convention) -> None:
+def refuse_kept_state(asked: ModuleFacts, convention: Convention) -> None:
     """Refuse a module whose answer to a text depends on the texts that it was asked before, or on how many.
 
     Args:
@@ -96,7 +96,7 @@ def refuse_kept_state(asked: Asked, convention: Convention) -> None:
             raise _depends(_BEFORE, [one], convention)
 
 
-def refuse_kept_by_sizes(asked: Asked, convention: Convention, sizes: Iterable[tuple[int, int]]) -> None:
+def refuse_kept_by_sizes(asked: ModuleFacts, convention: Convention, sizes: Iterable[tuple[int, int]]) -> None:
     """Refuse a module whose answer to a text of one size depends on a text of another that it was asked before.
 
     Args:
@@ -115,13 +115,13 @@ def refuse_kept_by_sizes(asked: Asked, convention: Convention, sizes: Iterable[t
         _refuse_after_others(asked, convention, _batches(asked, convention, [(1, 1), (rows, 1), (rows, 2), *sizes]))
 
 
-def _batches(asked: Asked, convention: Convention, sizes: Iterable[tuple[int, int]]) -> list[Batch]:
+def _batches(asked: ModuleFacts, convention: Convention, sizes: Iterable[tuple[int, int]]) -> list[Batch]:
     """Batches of sizes (texts, tokens) as the module takes them, each size once."""
     taken = ((1 if convention.one_text else rows, asked.widths.clip(tokens)) for rows, tokens in sizes)
     return [asked.batch(*size) for size in dict.fromkeys(taken) if size[0] * size[1] <= _MOST]
 
 
-def _refuse_after_others(asked: Asked, convention: Convention, batches: Sequence[Batch]) -> None:
+def _refuse_after_others(asked: ModuleFacts, convention: Convention, batches: Sequence[Batch]) -> None:
     """Refuse a module that answers one of the batches otherwise after others than a new copy does: after each, twice,
     and by falling number, as far as the time reaches; and each after each where calls leave something in the module.
 
@@ -167,7 +167,7 @@ class _Clock:
 
 
 def _ask_in_turn(
-    asked: Asked, convention: Convention, answered: Iterable[tuple[Batch, _Answer]], differs: list[Batch]
+    asked: ModuleFacts, convention: Convention, answered: Iterable[tuple[Batch, _Answer]], differs: list[Batch]
 ) -> None:
     """Ask for batches one after the other, until one is answered otherwise, which goes into a list."""
     clock = _Clock()
@@ -189,7 +189,7 @@ def _each_after_each(number: int) -> list[int]:
     return [one for last in range(number) for other in range(last + 1) for one in (last, other)]
 
 
-def _made_before(asked: Asked, convention: Convention, batches: Sequence[Batch]) -> list[Kept] | None:
+def _made_before(asked: ModuleFacts, convention: Convention, batches: Sequence[Batch]) -> list[Kept] | None:
     """The state that a module keeps, where its answer to the last batch is computed from it: from the numbers of an
     earlier text, or from a value that each call changes, such as a count. None where the answer does not use such.
 
@@ -214,12 +214,14 @@ def _made_before(asked: Asked, convention: Convention, batches: Sequence[Batch])
     return sorted(changed, key=lambda kept: not operations.labels_of(*tensors_in(kept.after)) & before)
 
 
-def _anew(asked: Asked, convention: Convention, batch: Batch, *, noted: bool = True) -> list[_Answer]:
+def _anew(asked: ModuleFacts, convention: Convention, batch: Batch, *, noted: bool = True) -> list[_Answer]:
     with untouched(asked.module):
         return _answers(asked, convention, [batch], noted=noted)
 
 
-def _answers(asked: Asked, convention: Convention, batches: Sequence[Batch], *, noted: bool = True) -> list[_Answer]:
+def _answers(
+    asked: ModuleFacts, convention: Convention, batches: Sequence[Batch], *, noted: bool = True
+) -> list[_Answer]:
     """The answers to batches, one after the other; as many as there are before the module fails."""
     answers = []
     with contextlib.suppress(Exception, SystemExit):
@@ -233,7 +235,7 @@ def _answers(asked: Asked, convention: Convention, batches: Sequence[Batch], *, 
     return answers
 
 
-def _answer(asked: Asked, convention: Convention, batch: Batch, operations: Operations | None, label: str) -> Any:
+def _answer(asked: ModuleFacts, convention: Convention, batch: Batch, operations: Operations | None, label: str) -> Any:
     """The module's answer; the state that the call leaves in it stays."""
     tokens, lengths = (value.clone() for value in batch)
     if operations is not None:
@@ -242,7 +244,7 @@ def _answer(asked: Asked, convention: Convention, batch: Batch, operations: Oper
         return called_as(convention.function, asked.module, tokens, lengths)
 
 
-def _fills(asked: Asked, convention: Convention, kept: Kept, batch: Batch, entries: int) -> bool:
+def _fills(asked: ModuleFacts, convention: Convention, kept: Kept, batch: Batch, entries: int) -> bool:
     """Whether a module answers otherwise once a list that each call adds to holds what many calls add."""
     if not isinstance(kept.after, list | deque):
         return False
@@ -273,7 +275,9 @@ def _same(one: _Answer, other: _Answer) -> bool:
     return bool(near) and (not both or same_program(one.program or (), other.program or ()))
 
 
-def _counts(asked: Asked, convention: Convention, kept: Kept, calls: int, batch: Batch, expected: _Answer) -> bool:
+def _counts(
+    asked: ModuleFacts, convention: Convention, kept: Kept, calls: int, batch: Batch, expected: _Answer
+) -> bool:
     """Whether a module answers otherwise once a number that each call changes is what it comes to after many."""
     *path, name = kept.name.split(".")
     with untouched(asked.module):
@@ -282,7 +286,7 @@ def _counts(asked: Asked, convention: Convention, kept: Kept, calls: int, batch:
     return bool(answers) and not _same(answers[0], expected)
 
 
-def _drawn(asked: Asked, convention: Convention, batch: Batch) -> ExportError | None:
+def _drawn(asked: ModuleFacts, convention: Convention, batch: Batch) -> ExportError | None:
     """The refusal of a module that draws random numbers in eval mode, though its answers to the texts that were tried
     are none of them; None where it draws none."""
     with untouched(asked.module):
@@ -304,7 +308,7 @@ def _depends(on: str, changed: Sequence[Kept], convention: Convention) -> Export
     return ExportError(f"The module's answer to a text depends {on}.", advice)
 
 
-def is_changed_by_a_call(asked: Asked, convention: Convention) -> bool:
+def is_changed_by_a_call(asked: ModuleFacts, convention: Convention) -> bool:
     """Whether forward assigns to attributes, such as a cache of positions, and answers as before: its copies begin
     without what it left. One that answers otherwise the next time, such as a counter, is asked as it is: refused."""
     rows = 1 if convention.one_text else asked.rows
@@ -313,7 +317,7 @@ def is_changed_by_a_call(asked: Asked, convention: Convention) -> bool:
     return any(_is_changed_by(asked, convention, *shape) for shape in shapes)
 
 
-def _is_changed_by(asked: Asked, convention: Convention, rows: int, width: int, calls: int) -> bool:
+def _is_changed_by(asked: ModuleFacts, convention: Convention, rows: int, width: int, calls: int) -> bool:
     batch = asked.batch(rows, width)
     if not assigned_by(lambda: _answers(asked, convention, [batch], noted=False), asked.module):
         return False

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.call_discovery.asked import Asked
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.convention import Convention
 from pocketrnn_export.intake.user_frames import called_as
 from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
@@ -46,7 +46,7 @@ def rows_beyond_their_norm(module: nn.Module) -> dict[str, float]:
 
 
 def refuse_weight_beside_its_look_up(
-    asked: Asked, convention: Convention, norms: Mapping[str, float], sizes: Iterable[tuple[int, int]] = ()
+    asked: ModuleFacts, convention: Convention, norms: Mapping[str, float], sizes: Iterable[tuple[int, int]] = ()
 ) -> None:
     """Refuse a module that reads the weight of such an embedding by anything but its look-up.
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.call_discovery.asked import Asked
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.convention import Convention
 from pocketrnn_export.intake.user_frames import called_as, frames_of_call
 from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
@@ -27,7 +27,7 @@ _TAKE_OUT: Final = frozenset({"__array__", "__float__", "__int__", "item", "nump
 _PYTHONS: Final = (bool, int, float, str, list, tuple, dict, set, np.ndarray)
 
 
-def unseen_state(asked: Asked, convention: Convention) -> tuple[str, ...]:
+def unseen_state(asked: ModuleFacts, convention: Convention) -> tuple[str, ...]:
     """The note on a module that takes numbers made of words out of tensors, where it may make a state of them: the
     numbers are floats, or the module holds arrays of numpy, or changes numbers or lists of its own; else no note.
 

@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 from torch import nn
 
-from pocketrnn_export.intake.call_discovery.asked import Asked, parameters_of
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, parameters_of
 from pocketrnn_export.intake.call_discovery.pair_lines import pair_lines
 from pocketrnn_export.intake.call_discovery.roles import Role
 from pocketrnn_export.intake.call_discovery.signature import Signature, Slot, signatures_of
@@ -108,7 +108,7 @@ class Way:
         return replace(self, options=tuple(options))
 
 
-def ways_of_methods(asked: Asked) -> Iterator[Way]:
+def ways_of_methods(asked: ModuleFacts) -> Iterator[Way]:
     """The ways that may call a method in the place of forward, of each method that may give labels of tokens or their
     numbers; those that give labels come first."""
     module = asked.module
@@ -129,7 +129,7 @@ def ways_of_methods(asked: Asked) -> Iterator[Way]:
         yield from (replace(way, method=name) for i, way in enumerate(ways) if i < _MOST_OF_METHOD or way.plain)
 
 
-def ways_of(asked: Asked) -> Iterator[Way]:
+def ways_of(asked: ModuleFacts) -> Iterator[Way]:
     """The ways that may call the module, the likely ones first."""
     if asked.two_texts:
         yield from (Way(None, plain=line) for line in pair_lines(asked.module, lengths=asked.lengths))
@@ -165,7 +165,7 @@ def ways_of(asked: Asked) -> Iterator[Way]:
         yield Way(None, plain=LENGTH_FIRST)
 
 
-def _choices(asked: Asked, signature: Signature, i: int) -> list[_Option]:
+def _choices(asked: ModuleFacts, signature: Signature, i: int) -> list[_Option]:
     """The values that an input may be given, the likeliest first."""
     slot = signature.slots[i]
     taken = any(other.role == "lengths" for other in signature.slots) or asked.lengths is False
@@ -192,20 +192,20 @@ def _options(given: Given, *values: str) -> list[_Option]:
     return [_Option(value, given) for value in values]
 
 
-def _tokens(asked: Asked) -> list[_Option]:
+def _tokens(asked: ModuleFacts) -> list[_Option]:
     plain = _options("tokens", "tokens", "tokens.t()", "tokens[0]", *_one_hot(asked.module, asked.ids))
     return [*plain, *_options("tokens", "tokens.unsqueeze(1)", "tokens.unsqueeze(2)")]
 
 
-def _lengths(_asked: Asked) -> list[_Option]:
+def _lengths(_asked: ModuleFacts) -> list[_Option]:
     return _options("lengths", "lengths", "lengths.tolist()", "lengths.numpy()", "[tokens.size(1)]", "tokens.size(1)")
 
 
-def _constant(_asked: Asked) -> list[_Option]:
+def _constant(_asked: ModuleFacts) -> list[_Option]:
     return _options("constant", "None")
 
 
-_TABLE: Final[dict[Role, Callable[[Asked], list[_Option]]]] = {
+_TABLE: Final[dict[Role, Callable[[ModuleFacts], list[_Option]]]] = {
     "tokens": _tokens,
     "lengths": _lengths,
     "mask": lambda asked: _options("mask", *masks_of(asked)),
@@ -232,7 +232,7 @@ def _one_hot(module: nn.Module, ids: int) -> list[str]:
     return []
 
 
-def masks_of(asked: Asked) -> Sequence[str]:
+def masks_of(asked: ModuleFacts) -> Sequence[str]:
     """Masks that are true at the tokens, or at the padding. Where the rules pad every text, the ids tell which these
     are."""
     real = "torch.arange(tokens.size(1)) < lengths[:, None]"

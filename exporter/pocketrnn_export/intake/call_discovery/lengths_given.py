@@ -9,8 +9,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from pocketrnn_export.intake.call_discovery.asked import Asked
 from pocketrnn_export.intake.call_discovery.candidates import Way
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.other_inputs import is_same_answer, made_answer
 from pocketrnn_export.module_runs.operations import Program
 
@@ -26,7 +26,7 @@ _WIDTH: Final = 12
 _MOST: Final = 24_000
 
 
-def lengths_left_out(asked: Asked, way: Way, suffix: str, batch: tuple[Tensor, Tensor]) -> str | None:
+def lengths_left_out(asked: ModuleFacts, way: Way, suffix: str, batch: tuple[Tensor, Tensor]) -> str | None:
     """The call without lengths that forward need not be given, where it then counts them by what a text holds; None
     where it answers every text the same without.
 
@@ -53,7 +53,7 @@ def _counted(program: Program) -> Counter[str]:
     return Counter(name for name in names if name in _COUNTS)
 
 
-def _same_for_every_id(asked: Asked, way: Way, left_out: Way, suffix: str, *, rows: int) -> bool:
+def _same_for_every_id(asked: ModuleFacts, way: Way, left_out: Way, suffix: str, *, rows: int) -> bool:
     """Whether texts that together hold every id, the padding's too, are answered the same with lengths and without."""
     width = asked.widths.clip(_WIDTH)
     ids = torch.arange(min(asked.ids, _MOST))

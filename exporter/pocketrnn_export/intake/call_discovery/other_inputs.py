@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import first_line
-from pocketrnn_export.intake.call_discovery.asked import Asked
 from pocketrnn_export.intake.call_discovery.candidates import Way, masks_of
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.reading import leaves_of
 from pocketrnn_export.intake.call_discovery.refusals import INPUT_BESIDE, Fails
 from pocketrnn_export.intake.call_discovery.states import state_makers
@@ -63,11 +63,11 @@ class _Kind:
 
 
 @functools.lru_cache(maxsize=1)
-def _kinds(asked: Asked) -> tuple[_Kind, ...]:
+def _kinds(asked: ModuleFacts) -> tuple[_Kind, ...]:
     return tuple(_each_kind(asked))
 
 
-def _each_kind(asked: Asked) -> Iterator[_Kind]:
+def _each_kind(asked: ModuleFacts) -> Iterator[_Kind]:
     """The kinds of values that an input may have, with values of each: small and large, of both signs, as in a batch of
     texts and for all of them."""
     ids, top = asked.ids, max(2, asked.ids - 1)
@@ -159,7 +159,7 @@ def _constants_in(code: types.CodeType) -> Iterator[str | int | float]:
 # --- trying them
 
 
-def constants_of(asked: Asked, way: Way, batches: Sequence[tuple[Tensor, Tensor]]) -> Way | None:
+def constants_of(asked: ModuleFacts, way: Way, batches: Sequence[tuple[Tensor, Tensor]]) -> Way | None:
     """The way, with the first constants with which the module runs; None if it does with none."""
     wanted = way.at("constant")
     if not wanted:
@@ -183,7 +183,9 @@ def constants_of(asked: Asked, way: Way, batches: Sequence[tuple[Tensor, Tensor]
     return None
 
 
-def beside_the_text(asked: Asked, way: Way, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]) -> Fails | None:
+def beside_the_text(
+    asked: ModuleFacts, way: Way, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
+) -> Fails | None:
     """A refusal of a way whose constants change its answer, or were not shown to leave it."""
     changing = [(i, _changes(asked, way, i, suffix, batches[0])) for i in way.at("constant")]
     said = [f"{way.slots[i].name} ({kind})" for i, kind in changing if kind is not None]
@@ -215,7 +217,7 @@ def beside_the_text(asked: Asked, way: Way, suffix: str, batches: Sequence[tuple
     return Fails(way.line, INPUT_BESIDE, problem, advice)
 
 
-def _changes(asked: Asked, way: Way, i: int, suffix: str, batch: tuple[Tensor, Tensor]) -> str | None:
+def _changes(asked: ModuleFacts, way: Way, i: int, suffix: str, batch: tuple[Tensor, Tensor]) -> str | None:
     """The kind of a value that changes the answer, or a sentence that no two values run; None where none changes it."""
     own = made_answer(asked, way, suffix, batch)
     if own is None:
@@ -255,7 +257,7 @@ class _Made:
 
 
 def made_answer(
-    asked: Asked, way: Way, suffix: str, batch: tuple[Tensor, Tensor], *, neutral: bool = False
+    asked: ModuleFacts, way: Way, suffix: str, batch: tuple[Tensor, Tensor], *, neutral: bool = False
 ) -> _Made | None:
     """An answer of the module, and how it is made of the text; None if it fails, or has no such answer.
 
@@ -272,7 +274,7 @@ def made_answer(
 
 
 def _answer(
-    asked: Asked,
+    asked: ModuleFacts,
     way: Way,
     batch: tuple[Tensor, Tensor],
     errors: list[str] | None = None,
@@ -306,7 +308,9 @@ def is_same_answer(one: Tensor | None, other: Tensor) -> bool:
 # --- what is said
 
 
-def notes_on_defaults(asked: Asked, way: Way, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]) -> tuple[str, ...]:
+def notes_on_defaults(
+    asked: ModuleFacts, way: Way, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]
+) -> tuple[str, ...]:
     """The assumptions about inputs that are left out, or begin in a state that the module does not make itself."""
     notes, telling = [], []
     own = None if way.signature is None else made_answer(asked, way, suffix, batches[0])
@@ -336,7 +340,7 @@ def notes_on_defaults(asked: Asked, way: Way, suffix: str, batches: Sequence[tup
     return tuple(notes)
 
 
-def _mask_tells(asked: Asked, way: Way, i: int, suffix: str, batch: tuple[Tensor, Tensor]) -> bool:
+def _mask_tells(asked: ModuleFacts, way: Way, i: int, suffix: str, batch: tuple[Tensor, Tensor]) -> bool:
     """Whether a mask that hides nothing may change what a module answers where it is given none."""
     own = made_answer(asked, way, suffix, batch, neutral=True)
     if own is None:
@@ -356,7 +360,7 @@ def _mask_tells(asked: Asked, way: Way, i: int, suffix: str, batch: tuple[Tensor
     return told
 
 
-def either_mask(asked: Asked, way: Way, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]) -> str | None:
+def either_mask(asked: ModuleFacts, way: Way, suffix: str, batches: Sequence[tuple[Tensor, Tensor]]) -> str | None:
     """The call with a mask of the other kind, true at the padding or at the tokens, where the texts that were tried are
     answered the same, and the program is another one; None where the mask is of one kind."""
     for i in way.at("mask"):
@@ -394,7 +398,7 @@ def unknown_inputs(ways: Sequence[Way], error: BaseException | None) -> Fails | 
     )
 
 
-def takes_numbers(asked: Asked, ways: Sequence[Way]) -> Fails | None:
+def takes_numbers(asked: ModuleFacts, ways: Sequence[Way]) -> Fails | None:
     """A refusal of a module that takes numbers in place of ids; None where it does not."""
     if any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in asked.module.modules()):
         return None

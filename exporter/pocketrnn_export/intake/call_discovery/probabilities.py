@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.call_discovery.asked import Asked
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.trial import read_answer
 from pocketrnn_export.intake.call_discovery.values_as_logits import refuse_values
 from pocketrnn_export.intake.convention import Convention, left_as_it_was
@@ -86,7 +86,7 @@ class _Probed:
         return total is not None and math.isclose(total, 1, abs_tol=1e-4)
 
 
-def with_activation(asked: Asked, convention: Convention, *, found: bool) -> Convention:
+def with_activation(asked: ModuleFacts, convention: Convention, *, found: bool) -> Convention:
     """The convention with what makes probabilities of its logits, and with what was concluded of its answers and why.
 
     Args:
@@ -128,7 +128,7 @@ def with_activation(asked: Asked, convention: Convention, *, found: bool) -> Con
     raise _in_doubt(convention, probed)
 
 
-def _probed(asked: Asked, convention: Convention) -> _Probed:
+def _probed(asked: ModuleFacts, convention: Convention) -> _Probed:
     kind = "sigmoid" if asked.multi_label or convention.units == 1 else "softmax"
     rows = 1 if convention.one_text else asked.rows
     tried = [asked.batch(rows, width) for width in itertools.chain(*asked.tried_widths)]
@@ -151,7 +151,7 @@ def _probed(asked: Asked, convention: Convention) -> _Probed:
 # --- an activation that can be left out
 
 
-def _recognised(asked: Asked, convention: Convention, probed: _Probed) -> ActivationCall | None:
+def _recognised(asked: ModuleFacts, convention: Convention, probed: _Probed) -> ActivationCall | None:
     """The call of an activation without which the module gives numbers whose probabilities it gives with it.
 
     Raises:
@@ -187,7 +187,7 @@ def _recognised(asked: Asked, convention: Convention, probed: _Probed) -> Activa
     return None
 
 
-def _last_calls(asked: Asked, convention: Convention, probed: _Probed) -> list[ActivationCall]:
+def _last_calls(asked: ModuleFacts, convention: Convention, probed: _Probed) -> list[ActivationCall]:
     """The last activations that the answer is made of by no other activation, the last of them first."""
     operations = Operations()
     seen = CallsSeen(lambda number, result: operations.label(f"call {number}", result))
@@ -197,7 +197,7 @@ def _last_calls(asked: Asked, convention: Convention, probed: _Probed) -> list[A
     return [call for number, call in enumerate(seen.calls) if f"call {number}" in labels][: -_TRIED - 1 : -1]
 
 
-def _is_last(asked: Asked, convention: Convention, call: ActivationCall, probed: _Probed) -> bool:
+def _is_last(asked: ModuleFacts, convention: Convention, call: ActivationCall, probed: _Probed) -> bool:
     """Whether nothing is done to what an activation gives but to its shape and places, whatever the text: a product
     with a number that is 1 for most texts, a mask or a division behind it makes other probabilities of it for some. So
     do places among the numbers that sum to 1, where words decide them.
@@ -239,7 +239,7 @@ def _gives(kind: str, logits: Sequence[Tensor], answers: Sequence[Tensor]) -> bo
 # --- what the numbers show
 
 
-def _undone(asked: Asked, convention: Convention, probed: _Probed) -> Convention:
+def _undone(asked: ModuleFacts, convention: Convention, probed: _Probed) -> Convention:
     """The convention of a module that gives probabilities, as its owner says."""
     if not probed.between:
         raise ExportError("The module gives numbers that are not probabilities.", "Export it with --gives logits.")
@@ -332,7 +332,7 @@ def _around(convention: Convention, wrapped: str) -> str:
     return "; ".join([*setup, wrapped % last])
 
 
-def _with_other_weights(asked: Asked, convention: Convention, probed: _Probed) -> str | None:
+def _with_other_weights(asked: ModuleFacts, convention: Convention, probed: _Probed) -> str | None:
     """Where the answers of other weights lie, also where a matrix of one sign keeps it: beyond 0, or, of several units,
     above 1. None where they stay.
 
@@ -369,7 +369,7 @@ def _with_other_weights(asked: Asked, convention: Convention, probed: _Probed) -
     return "above 1" if exceeded else None
 
 
-def _answers(asked: Asked, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
+def _answers(asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
     """The finite answers of a module, as far as it gives such."""
     for batch in batches:
         with contextlib.suppress(Exception, SystemExit):

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.call_discovery.asked import Asked
 from pocketrnn_export.intake.call_discovery.computed_parts import Uncalled, computed_parts
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 
 __all__ = [
     "Counts",
@@ -72,7 +72,7 @@ class Counts:
         return suffix in self.following or self.fixed.get(suffix) == self.one_length
 
 
-def counts_of(asked: Asked, known: Sequence[Known]) -> Counts:
+def counts_of(asked: ModuleFacts, known: Sequence[Known]) -> Counts:
     """How many numbers for each text the outputs of a module hold.
 
     Args:
@@ -116,7 +116,7 @@ class Place:
     arranged: str = ""
 
 
-def places_of(asked: Asked, known: Sequence[Known], *, suffixes: bool) -> list[Place]:
+def places_of(asked: ModuleFacts, known: Sequence[Known], *, suffixes: bool) -> list[Place]:
     """The places of [rows, units] in an answer, or of [rows, sequence, units] in any order of the axes; several places
     that say the same count once.
 
@@ -176,7 +176,7 @@ def _arrangements(rows: int, units: int, widths: Sequence[int]) -> dict[str, lis
     return made
 
 
-def _holds(leaf: Tensor | None, rows: int, units: int, asked: Asked) -> bool:
+def _holds(leaf: Tensor | None, rows: int, units: int, asked: ModuleFacts) -> bool:
     return leaf is not None and numbers_of_each(leaf, rows, values=asked.values) == units
 
 
@@ -284,7 +284,7 @@ def numbers_of_each(leaf: Tensor, rows: int, *, values: bool) -> int | None:
     return n if values and len(shape) == 3 and shape[0] == rows else None
 
 
-def no_place(known: Sequence[Known], asked: Asked) -> tuple[str, str]:
+def no_place(known: Sequence[Known], asked: ModuleFacts) -> tuple[str, str]:
     """The problem with answers to tokens [batch, sequence] of which none is [batch, classes], and the advice."""
     tokens, answer = known[0]
     leaves = dict(leaves_of(answer))
@@ -331,7 +331,7 @@ def no_place(known: Sequence[Known], asked: Asked) -> tuple[str, str]:
     )
 
 
-def rank_of_no_place(known: Known, asked: Asked) -> float:
+def rank_of_no_place(known: Known, asked: ModuleFacts) -> float:
     """How much it says that a module gives no numbers of the labels: more, where tokens are to be labelled, of answers
     that have such numbers for each text, or other numbers for each token.
 
@@ -349,11 +349,11 @@ def rank_of_no_place(known: Known, asked: Asked) -> float:
     return 3.2 if any(shape[:2] in {(rows, width), (width, rows)} for shape in shapes) else 2
 
 
-def _has_one_of_each(leaves: Mapping[str, Tensor], rows: int, asked: Asked) -> bool:
+def _has_one_of_each(leaves: Mapping[str, Tensor], rows: int, asked: ModuleFacts) -> bool:
     return any(numbers_of_each(leaf, rows, values=False) == asked.classes for leaf in leaves.values())
 
 
-def _no_place_of_tokens(gives: str, leaves: Mapping[str, Tensor], rows: int, asked: Asked) -> tuple[str, str]:
+def _no_place_of_tokens(gives: str, leaves: Mapping[str, Tensor], rows: int, asked: ModuleFacts) -> tuple[str, str]:
     """The problem with answers of which none is [batch, sequence, labels] in any order of the axes, and the advice."""
     if _has_one_of_each(leaves, rows, asked):
         return (
@@ -369,7 +369,7 @@ def _no_place_of_tokens(gives: str, leaves: Mapping[str, Tensor], rows: int, ask
     )
 
 
-def _of_other_counts(counts: Counts, asked: Asked) -> tuple[str, str] | None:
+def _of_other_counts(counts: Counts, asked: ModuleFacts) -> tuple[str, str] | None:
     """The problem with outputs whose count of numbers for each text is not the number of labels, and the advice; None
     where there are no such outputs."""
     fixed = {suffix: n for suffix, n in counts.fixed.items() if not counts.may_follow(suffix)}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from pocketrnn.errors import ExportError, first_line
-from pocketrnn_export.intake.call_discovery.asked import Asked, parameters_of
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts, parameters_of
 from pocketrnn_export.intake.call_discovery.roles import words_of
 from pocketrnn_export.intake.call_discovery.states import fixed_batch_advice
 from pocketrnn_export.torch_internals import TORCH_FOLDER
@@ -36,7 +36,7 @@ class Fails:
     error: BaseException | None = None
 
 
-def raised(error: BaseException, asked: Asked, line: str, runs: Callable[[str], bool]) -> tuple[str, str]:
+def raised(error: BaseException, asked: ModuleFacts, line: str, runs: Callable[[str], bool]) -> tuple[str, str]:
     """The error that a module raised, with the owner's line, and the advice.
 
     Args:
@@ -114,7 +114,7 @@ def ambiguous(holding: Sequence[tuple[str, str]]) -> ExportError:
     )
 
 
-def characters(asked: Asked) -> ExportError | None:
+def characters(asked: ModuleFacts) -> ExportError | None:
     """The module takes the characters of each word beside the words; None where none of its inputs is called so."""
     named = [p.name for p in parameters_of(asked.module) if _CHARACTERS & set(words_of(p.name))]
     if not named or len(parameters_of(asked.module)) == 1:
@@ -138,11 +138,11 @@ def documents(line: str) -> ExportError:
     )
 
 
-def _inputs(asked: Asked) -> str:
+def _inputs(asked: ModuleFacts) -> str:
     return ", ".join(parameter.name for parameter in parameters_of(asked.module))
 
 
-def refusal(asked: Asked, failures: Sequence[Fails]) -> ExportError:
+def refusal(asked: ModuleFacts, failures: Sequence[Fails]) -> ExportError:
     """The failure that says most, of the likeliest way."""
     if asked.two_texts and not failures:
         return ExportError(

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from pocketrnn.errors import ExportError
-from pocketrnn_export.intake.call_discovery.asked import Asked
 from pocketrnn_export.intake.call_discovery.candidates import (
     LENGTH_FIRST,
     MOST_LINES,
@@ -28,6 +27,7 @@ from pocketrnn_export.intake.call_discovery.candidates import (
     ways_of_methods,
 )
 from pocketrnn_export.intake.call_discovery.lengths_given import lengths_left_out
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.other_inputs import (
     either_mask,
     notes_on_defaults,
@@ -75,7 +75,7 @@ _LIKELY: Final = 4
 _SAYS_LITTLE: Final = 2
 
 
-def asked_convention(asked: Asked, call: str | Call | None = None) -> Convention:
+def asked_convention(asked: ModuleFacts, call: str | Call | None = None) -> Convention:
     """Find out how a module is called.
 
     Args:
@@ -88,7 +88,7 @@ def asked_convention(asked: Asked, call: str | Call | None = None) -> Convention
         InputError: the line is not Python.
 
     Example:
-        >>> asked_convention(Asked(module, ids=8000, padding_id=1, classes=4)).line
+        >>> asked_convention(ModuleFacts(module, ids=8000, padding_id=1, classes=4)).line
         'module(tokens.t(), lengths)[0]'
     """
     if call is None:
@@ -102,7 +102,7 @@ def asked_convention(asked: Asked, call: str | Call | None = None) -> Convention
     return with_activation(asked, convention, found=call is None)
 
 
-def _check_given_call(asked: Asked, line: str, function: Call) -> Convention:
+def _check_given_call(asked: ModuleFacts, line: str, function: Call) -> Convention:
     """The convention of a call that the owner wrote."""
     failures: list[Fails] = []
     for one_text, widths in itertools.product((False, True), asked.tried_widths):
@@ -119,7 +119,7 @@ def _check_given_call(asked: Asked, line: str, function: Call) -> Convention:
     raise refusal(asked, failures)
 
 
-def _find_convention(asked: Asked) -> Convention:
+def _find_convention(asked: ModuleFacts) -> Convention:
     """The convention that holds among those that people have."""
     ways = list(itertools.islice(ways_of(asked), MOST_LINES))
     try:
@@ -144,7 +144,7 @@ def _find_convention(asked: Asked) -> Convention:
     raise _refusal(asked, failures)
 
 
-def _refusal(asked: Asked, failures: Sequence[Fails]) -> ExportError:
+def _refusal(asked: ModuleFacts, failures: Sequence[Fails]) -> ExportError:
     """The failure that says most; with what to do if a second text is what the module takes beside the text."""
     error = refusal(asked, failures)
     if (
@@ -159,7 +159,7 @@ def _refusal(asked: Asked, failures: Sequence[Fails]) -> ExportError:
     return found
 
 
-def _of_methods(asked: Asked) -> Convention | None:
+def _of_methods(asked: ModuleFacts) -> Convention | None:
     """The call of another method of a tagger, where its forward gives neither labels nor their numbers, as where it
     gives a loss; None where none holds.
 
@@ -175,7 +175,7 @@ def _of_methods(asked: Asked) -> Convention | None:
     return None
 
 
-def _search(asked: Asked, ways: Sequence[Way]) -> Convention | list[Fails]:
+def _search(asked: ModuleFacts, ways: Sequence[Way]) -> Convention | list[Fails]:
     """The convention that holds among some ways; why none does, where that is not a reason to stop.
 
     Raises:
@@ -206,14 +206,14 @@ def _search(asked: Asked, ways: Sequence[Way]) -> Convention | list[Fails]:
     return failures
 
 
-def _takes_rows_of_rows(asked: Asked, holds: Holds) -> bool:
+def _takes_rows_of_rows(asked: ModuleFacts, holds: Holds) -> bool:
     """Whether a module that is given a text as one row of rows takes two: documents of sentences, pairs of texts. One
     that only takes an axis of one away does not."""
     line = re.sub(r"\btokens\.unsqueeze\(([12])\)", r"torch.stack([tokens, tokens], \1)", holds.convention.line)
     return line != holds.convention.line and runs(asked, line)
 
 
-def _why_short_texts_only(asked: Asked, ways: Sequence[Way]) -> Fails | None:
+def _why_short_texts_only(asked: ModuleFacts, ways: Sequence[Way]) -> Fails | None:
     """Why a module that holds on short texts fails on those that it is tried on; None where it holds on none."""
     tried = max(asked.tried_widths[0])
     for most, way in itertools.product(range(tried - 1, 1, -1), ways):
@@ -230,12 +230,12 @@ def _why_short_texts_only(asked: Asked, ways: Sequence[Way]) -> Fails | None:
     return None
 
 
-def _first_outcome(asked: Asked, way: Way, tokens: int) -> Holds | Fails | None:
+def _first_outcome(asked: ModuleFacts, way: Way, tokens: int) -> Holds | Fails | None:
     return next(iter(try_way(asked, way, (tokens,), one_text=asked.one_text)), None)
 
 
 def _holding(
-    asked: Asked, ways: Sequence[Way], widths: tuple[int, ...], *, one_text: bool
+    asked: ModuleFacts, ways: Sequence[Way], widths: tuple[int, ...], *, one_text: bool
 ) -> tuple[list[Holds], list[Fails]]:
     """The ways that hold with other answers, and why others do not."""
     holding: list[Holds] = []
@@ -267,7 +267,7 @@ def _holding(
     return [holds for holds in holding if not holds.leaks] or holding, failures
 
 
-def _decodes(asked: Asked, way: Way) -> bool:
+def _decodes(asked: ModuleFacts, way: Way) -> bool:
     """Whether the call from which emissions are taken also runs to its end, on one text: a mask of another type may not
     do for what decodes."""
     # Whatever a user's module raises.
@@ -287,7 +287,7 @@ def _certain(way: Way) -> bool:
     )  # fmt: skip
 
 
-def _with_notes(asked: Asked, holds: Holds, widths: Sequence[int]) -> Convention:
+def _with_notes(asked: ModuleFacts, holds: Holds, widths: Sequence[int]) -> Convention:
     """The convention of a way that holds, with what it assumes."""
     if holds.way is None:
         return holds.convention
@@ -305,7 +305,7 @@ def _with_notes(asked: Asked, holds: Holds, widths: Sequence[int]) -> Convention
     return replace(holds.convention, notes=notes)
 
 
-def _same_answers(one: Holds, other: Holds, asked: Asked, widths: Sequence[int]) -> bool:
+def _same_answers(one: Holds, other: Holds, asked: ModuleFacts, widths: Sequence[int]) -> bool:
     """Whether two ways give the same answer: equal numbers, or the probabilities of the other's logits. Where they are
     two outputs of one call, the program says whether they differ on rare texts."""
 

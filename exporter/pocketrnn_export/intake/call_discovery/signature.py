@@ -15,8 +15,8 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from pocketrnn_export.intake.call_discovery.asked import parameters_of
 from pocketrnn_export.intake.call_discovery.further_inputs import Reads, handed_on, reads_of
+from pocketrnn_export.intake.call_discovery.module_facts import parameters_of
 from pocketrnn_export.intake.call_discovery.roles import Role, is_of_texts, role_of
 from pocketrnn_export.intake.convention import left_as_it_was
 from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from pocketrnn_export.intake.call_discovery.answer_flow import FlowSeen, flow_of
-from pocketrnn_export.intake.call_discovery.asked import Asked
 from pocketrnn_export.intake.call_discovery.candidates import LENGTH_FIRST, Way
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.other_inputs import beside_the_text, constants_of
 from pocketrnn_export.intake.call_discovery.reading import (
     Known,
@@ -84,14 +84,14 @@ class Holds:
 
 
 def try_line(
-    asked: Asked, line: str, function: Call, widths: Sequence[int], *, one_text: bool
+    asked: ModuleFacts, line: str, function: Call, widths: Sequence[int], *, one_text: bool
 ) -> Iterable[Holds | Fails]:
     """Try the call that an owner wrote."""
     return _tried(asked, line, function, asked.batches(1 if one_text else asked.rows, widths), None, one_text=one_text)
 
 
 def try_way(
-    asked: Asked, way: Way, widths: Sequence[int], *, one_text: bool, holding: Sequence[Holds] = ()
+    asked: ModuleFacts, way: Way, widths: Sequence[int], *, one_text: bool, holding: Sequence[Holds] = ()
 ) -> Iterable[Holds | Fails]:
     """Try a way; it holds once for each part of its answer that may be the logits, and that no other way gives which is
     known to hold."""
@@ -107,7 +107,7 @@ def try_way(
 
 
 def _tried(
-    asked: Asked,
+    asked: ModuleFacts,
     line: str,
     function: Call,
     batches: Sequence[tuple[Tensor, Tensor]],
@@ -167,7 +167,7 @@ def _tried(
 
 
 def _which_outputs(
-    asked: Asked, found: Sequence[Holds | Fails], flow: FlowSeen, known: Sequence[Known], line: str
+    asked: ModuleFacts, found: Sequence[Holds | Fails], flow: FlowSeen, known: Sequence[Known], line: str
 ) -> Iterable[Holds | Fails]:
     """The outputs that hold, with what is left out beside each; where one that fits the labels shows that another is
     the answer, which does not fit them, none holds."""
@@ -187,13 +187,15 @@ def _which_outputs(
             yield replace(one, convention=replace(one.convention, left_out=left_out))
 
 
-def _at_other_lengths(asked: Asked, function: Call, tried: Sequence[int], rows: int, *, within: bool) -> list[Known]:
+def _at_other_lengths(
+    asked: ModuleFacts, function: Call, tried: Sequence[int], rows: int, *, within: bool
+) -> list[Known]:
     """The module's answers to texts of other lengths; lengths on which it fails are left out."""
     lengths = asked.further_lengths(tried, within=within)
     return _answered(asked, function, [asked.batch(rows, length) for length in lengths])
 
 
-def _answered(asked: Asked, function: Call, batches: Sequence[tuple[Tensor, Tensor]]) -> list[Known]:
+def _answered(asked: ModuleFacts, function: Call, batches: Sequence[tuple[Tensor, Tensor]]) -> list[Known]:
     """The batches that a module answers, with its answers."""
     known: list[Known] = []
     for tokens, lengths in batches:
@@ -202,7 +204,7 @@ def _answered(asked: Asked, function: Call, batches: Sequence[tuple[Tensor, Tens
     return known
 
 
-def is_one_answer(asked: Asked, function: Call, batch: tuple[Tensor, Tensor], suffixes: Sequence[str]) -> bool:
+def is_one_answer(asked: ModuleFacts, function: Call, batch: tuple[Tensor, Tensor], suffixes: Sequence[str]) -> bool:
     """Whether two parts of a module's answer are made of the text by the same operators, but for what makes
     probabilities of logits or gives the same numbers another shape."""
     operations = Operations()
@@ -245,7 +247,7 @@ def _part(answer: Any, written: str, tokens: Tensor, lengths: Tensor) -> Any:
 
 
 def _holds(
-    asked: Asked, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]], way: Way | None
+    asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]], way: Way | None
 ) -> Holds | Fails:
     """Whether a way is reproducible, tells texts apart, and answers each as it does alone."""
     line = convention.line
@@ -303,7 +305,7 @@ def _holds(
     return Holds(convention, answers, leaks)
 
 
-def _reads_other_tokens(asked: Asked, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
+def _reads_other_tokens(asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
     """Whether the first or the last token of a text changes the numbers of those between them."""
     tokens, lengths = batch
     other = asked.batch(len(tokens) + 1, tokens.shape[1])[0][1:]
@@ -318,7 +320,7 @@ def _reads_other_tokens(asked: Asked, convention: Convention, batch: tuple[Tenso
 
 
 def _mixes(
-    asked: Asked, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]], answers: Sequence[Tensor]
+    asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]], answers: Sequence[Tensor]
 ) -> Fails | None:
     """Why texts are not answered in a batch as they are alone, if so."""
     line = convention.line
@@ -344,12 +346,12 @@ def _mixes(
     return None
 
 
-def _each_alone(asked: Asked, convention: Convention, tokens: Tensor, lengths: Tensor) -> Tensor:
+def _each_alone(asked: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor) -> Tensor:
     rows = range(len(tokens))
     return torch.cat([_alone(asked, convention, tokens[i : i + 1], lengths[i : i + 1]) for i in rows])
 
 
-def _only_highest_tells(asked: Asked, convention: Convention, tokens: Tensor, lengths: Tensor) -> bool:
+def _only_highest_tells(asked: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor) -> bool:
     """Whether the rows of a batch are answered as alone once the highest id is out of them: a module may take that one
     for padding too, and padding_effect finds out about such ids."""
     plain = asked.without_highest(tokens)
@@ -364,7 +366,7 @@ def _only_highest_tells(asked: Asked, convention: Convention, tokens: Tensor, le
         return False
 
 
-def runs(asked: Asked, line: str) -> bool:
+def runs(asked: ModuleFacts, line: str) -> bool:
     """Whether a module runs, called by a line: on some texts, and on one.
 
     Example:
@@ -380,7 +382,7 @@ def runs(asked: Asked, line: str) -> bool:
     return True
 
 
-def _of_random(asked: Asked, line: str) -> str:
+def _of_random(asked: ModuleFacts, line: str) -> str:
     """The advice about a module that gives other answers when it is run again."""
     batch = asked.batch(asked.rows, asked.widths.clip(7))
     for name, arguments in state_makers(asked.module):
@@ -412,7 +414,7 @@ def _of_random(asked: Asked, line: str) -> str:
     )
 
 
-def kept_by_a_call(asked: Asked, line: str) -> list[Kept]:
+def kept_by_a_call(asked: ModuleFacts, line: str) -> list[Kept]:
     """The attributes that a module changes in each call, and that the line does not set."""
     batch = asked.batch(asked.rows, asked.tried_widths[-1][-1])
     with left_as_it_was(asked.module):
@@ -452,7 +454,7 @@ def _made_anew(kept: Kept) -> str:
     return f"{name} = {kept.before!r}" if kept.is_number or kept.before is None else ""
 
 
-def _shapes_of_answers(asked: Asked, convention: Convention, batch: tuple[Tensor, Tensor]) -> tuple[bool, bool]:
+def _shapes_of_answers(asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]) -> tuple[bool, bool]:
     """Whether the answers are [rows, units] as they are, also that to a single text; and whether it fails on one."""
     tokens, lengths = batch
     exact, fails_alone = True, False
@@ -475,7 +477,7 @@ def _rows_near(a: Tensor, b: Tensor) -> bool:
     return all(map(_near, a, b))
 
 
-def _depends_on_lengths(asked: Asked, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]) -> bool:
+def _depends_on_lengths(asked: ModuleFacts, convention: Convention, batches: Sequence[tuple[Tensor, Tensor]]) -> bool:
     """Whether the answer depends on the lengths. It does not where the line does not name them; else the module is
     called without lengths."""
     line = convention.line
@@ -503,7 +505,7 @@ class _Untouchable:
         raise AttributeError(name)
 
 
-def _is_told(asked: Asked, convention: Convention, way: Way, i: int, batch: tuple[Tensor, Tensor]) -> bool:
+def _is_told(asked: ModuleFacts, convention: Convention, way: Way, i: int, batch: tuple[Tensor, Tensor]) -> bool:
     """Whether an input that got lengths or a mask behaves so: where it alone tells shorter lengths, what stands past
     them does not change the answer.
 
@@ -517,7 +519,7 @@ def _is_told(asked: Asked, convention: Convention, way: Way, i: int, batch: tupl
     return _ends_where_told(asked, convention, way, i, batch)
 
 
-def unlike_lengths(asked: Asked, convention: Convention, way: Way, batch: tuple[Tensor, Tensor]) -> Iterable[str]:
+def unlike_lengths(asked: ModuleFacts, convention: Convention, way: Way, batch: tuple[Tensor, Tensor]) -> Iterable[str]:
     """The notes on inputs that have the name of lengths and do not behave so, such as a number of characters.
 
     Example:
@@ -534,7 +536,9 @@ def unlike_lengths(asked: Asked, convention: Convention, way: Way, batch: tuple[
             )
 
 
-def _ends_where_told(asked: Asked, convention: Convention, way: Way, i: int, batch: tuple[Tensor, Tensor]) -> bool:
+def _ends_where_told(
+    asked: ModuleFacts, convention: Convention, way: Way, i: int, batch: tuple[Tensor, Tensor]
+) -> bool:
     """Whether what stands past the lengths that one input is told does not change the answer."""
     line = way.with_lengths_at(i).line
     return _ends_at_the_length(
@@ -542,13 +546,13 @@ def _ends_where_told(asked: Asked, convention: Convention, way: Way, i: int, bat
     )
 
 
-def _ends_at_the_length(asked: Asked, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
+def _ends_at_the_length(asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
     """Whether what stands past the lengths that a module is told does not change its answer."""
     answers = _answers_around_the_ends(asked, convention, batch)
     return answers is not None and _near(answers[0], answers[2])
 
 
-def _reads_to_the_length(asked: Asked, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
+def _reads_to_the_length(asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]) -> bool:
     """Whether a row ends where its length says, and its last token changes the answer. A module that takes a row's
     first number for one more token, or reads some tokens only, fails this; a maximum over a row may, too."""
     answers = _answers_around_the_ends(asked, convention, batch)
@@ -559,7 +563,7 @@ def _reads_to_the_length(asked: Asked, convention: Convention, batch: tuple[Tens
 
 
 def _answers_around_the_ends(
-    asked: Asked, convention: Convention, batch: tuple[Tensor, Tensor]
+    asked: ModuleFacts, convention: Convention, batch: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor, Tensor] | None:
     """The answers to rows of several lengths, to rows with another last token, and with others past their ends; None
     where the module fails."""
@@ -599,7 +603,7 @@ def answer_to(module: nn.Module, function: Call, tokens: Tensor, lengths: Tensor
         return called_as(function, module, tokens.clone(), lengths.clone() if isinstance(lengths, Tensor) else lengths)
 
 
-def _alone(asked: Asked, convention: Convention, tokens: Tensor, lengths: Tensor) -> Tensor:
+def _alone(asked: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor) -> Tensor:
     """The numbers [1, n] that a module gives to one text; beside a copy of it, where it takes two at least."""
     called = CallAdapter(asked.module, replace(convention, activation=None), passing=False)
     answer: Tensor = answer_of(called, (tokens.clone(), lengths.clone())).float().reshape(1, -1)
@@ -607,7 +611,7 @@ def _alone(asked: Asked, convention: Convention, tokens: Tensor, lengths: Tensor
 
 
 def read_answer(
-    asked: Asked, convention: Convention, tokens: Tensor, lengths: Tensor, *, twice: bool = False
+    asked: ModuleFacts, convention: Convention, tokens: Tensor, lengths: Tensor, *, twice: bool = False
 ) -> Tensor:
     """The numbers [batch, units], or [batch, sequence * units], that a module gives; where `twice`, at the second of
     two calls."""

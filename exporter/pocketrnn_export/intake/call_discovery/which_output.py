@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pocketrnn_export.intake.call_discovery.answer_flow import FlowSeen
-from pocketrnn_export.intake.call_discovery.asked import Asked
+from pocketrnn_export.intake.call_discovery.module_facts import ModuleFacts
 from pocketrnn_export.intake.call_discovery.reading import Counts, Known, counts_of, unread_in
 from pocketrnn_export.intake.call_discovery.refusals import Fails
 
@@ -28,7 +28,9 @@ class NoAnswer:
     other: str = ""
 
 
-def refused_output(asked: Asked, flow: FlowSeen, known: Sequence[Known], line: str, suffix: str) -> NoAnswer | None:
+def refused_output(
+    asked: ModuleFacts, flow: FlowSeen, known: Sequence[Known], line: str, suffix: str
+) -> NoAnswer | None:
     """Why an output is not the answer to the labels, although it has as many numbers; None where it may be.
 
     Args:
@@ -65,7 +67,7 @@ def refused_output(asked: Asked, flow: FlowSeen, known: Sequence[Known], line: s
     return None
 
 
-def left_out_of(asked: Asked, flow: FlowSeen, known: Sequence[Known], suffix: str) -> str:
+def left_out_of(asked: ModuleFacts, flow: FlowSeen, known: Sequence[Known], suffix: str) -> str:
     """The outputs beside the answer that may be answers too, and what else is in it that was not looked into, in a
     sentence each; empty where there are none."""
     own = flow.leaves.get(suffix)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pocketrnn_export.comparing.cases import Widths
 
-__all__ = ["Asked", "parameters_of"]
+__all__ = ["ModuleFacts", "parameters_of"]
 
 # Sizes of the batches that a module is tried on: two widths each. A convolution needs the longer ones.
 _WIDTHS: Final = ((5, 7), (29, 31))
@@ -21,7 +21,7 @@ _LENGTHS: Final = (2, 3, 4, 5, 7, 29, 31)
 
 
 @dataclass(frozen=True)
-class Asked:
+class ModuleFacts:
     """The facts about a module before it is called.
 
     Attributes:
