@@ -70,8 +70,8 @@ def test_the_report_says_what_it_reaches_and_where_it_is_better(tmp_path: Path, 
     validation = easy_texts(60)
     answers = report.ValidationAnswers.of(states[-1].best, validation)
     answers.probabilities[:, 0] = 2
-    found = report.Found(baseline=LinearBaseline(accuracy, 1234))
-    report.write(tmp_path, states[-1].best, states[-1].history, validation, answers, found)
+    others = report.OtherResults(baseline=LinearBaseline(accuracy, 1234))
+    report.write(tmp_path, states[-1].best, states[-1].history, validation, answers, others)
     written = (tmp_path / report.REPORT).read_text(encoding="utf-8")
     assert "1,234 training rows" in written
     assert f"**{accuracy:.2%}**" in written
