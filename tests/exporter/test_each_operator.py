@@ -122,6 +122,15 @@ def a_small_share_of_a_count(state: Tensor, count: Tensor) -> Tensor:
     return torch.tanh(torch.sigmoid(state - 19 * opened(count)) * count.float() * count.float() * 1e6)
 
 
+def a_small_share_by_a_slope(state: Tensor, count: Tensor) -> Tensor:
+    return torch.tanh(nn.functional.leaky_relu(-torch.sigmoid(state - 19 * opened(count)), 1e8))
+
+
+def a_slope_below_0(state: Tensor, count: Tensor) -> Tensor:
+    above = nn.functional.leaky_relu(-2000 * opened(count), -1.0)
+    return filled(torch.cat([state, torch.log(1999.5 - above), state], dim=1))
+
+
 def a_small_share_multiplied_by_weights(state: Tensor, count: Tensor) -> Tensor:
     return torch.tanh(torch.sigmoid(state - 19 * opened(count)) @ torch.full((5, 5), 0.3) * 1e8)
 
@@ -143,6 +152,8 @@ def a_small_share_multiplied_by_weights(state: Tensor, count: Tensor) -> Tensor:
         pytest.param(three_large_factors, marks=pytest.mark.slow),
         pytest.param(doubles_beyond_float32, marks=pytest.mark.slow),
         equal_counts_without_an_epsilon,
+        a_small_share_by_a_slope,
+        a_slope_below_0,
         pytest.param(a_small_share_of_a_count, marks=pytest.mark.slow),
         pytest.param(
             lambda state, count: torch.tanh(torch.sigmoid(state - 19 * opened(count)) / 1e-8), marks=pytest.mark.slow
@@ -165,6 +176,8 @@ def a_small_share_multiplied_by_weights(state: Tensor, count: Tensor) -> Tensor:
         "three factors",
         "doubles",
         "equal counts",
+        "a slope",
+        "a slope below 0",
         "a count",
         "a small divisor",
         "weights",

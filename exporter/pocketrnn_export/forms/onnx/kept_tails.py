@@ -34,7 +34,9 @@ _ASKS: Final = frozenset(
 )  # fmt: skip
 _WHOLE: Final = frozenset({ir.DataType.INT64, ir.DataType.INT32})
 _MOVES: Final = frozenset({"Unsqueeze", "Squeeze", "Reshape", "Expand", "Clip", "Identity", "Transpose", "Slice"})
-_PRODUCTS: Final = frozenset({"Mul", "MatMul", "Gemm", "Conv", "Einsum", "BatchNormalization"})
+_PRODUCTS: Final = frozenset({"Mul", "MatMul", "Gemm", "Conv", "Einsum", "BatchNormalization", "PRelu",
+                              "GRU", "LSTM", "RNN"})  # fmt: skip
+_LAYERS: Final = frozenset({"GRU", "LSTM", "RNN"})
 # A factor, or a product of them, beyond this makes 1e-8 a number that is seen.
 _LARGE: Final = 64.0
 
@@ -91,9 +93,13 @@ def _factor(node: ir.Node, index: int, ranges: Mapping[ir.Value, NumberRange]) -
         return others[0].largest / math.sqrt(least) if least > 0 else math.inf
     if node.op_type == "Pow" and index == 0:
         return others[0].largest
+    alpha = node.attributes.get("alpha")
+    scaled = 1.0 if alpha is None or node.op_type not in {"Gemm", "LeakyRelu"} else abs(alpha.as_float())
     if node.op_type not in _PRODUCTS:
-        return 1.0
-    return math.prod(one.largest for one in (others[:1] if node.op_type in {"Gemm", "Conv"} else others))
+        return max(1.0, scaled)
+    return scaled * math.prod(
+        one.largest for one in (others[:1] if node.op_type in {"Gemm", "Conv", *_LAYERS} else others)
+    )
 
 
 def _asks(node: ir.Node, index: int) -> bool:
@@ -124,7 +130,10 @@ def _is_whole(divisor: ir.Value | None) -> bool:
 
 
 def _hides(node: ir.Node) -> bool:
-    """Whether a result does not show how small an input is: a bias hides it, too."""
+    """Whether a result does not show how small an input is: a bias hides it, too, and a layer of ordinary weights."""
+    if node.op_type in _LAYERS:
+        weights = _constant(node.inputs[1])
+        return weights is not None and bool(np.abs(weights).max() <= _LARGE)
     if node.op_type not in {"Gemm", "Conv"}:
         return node.op_type in _HIDES
     bias = _constant(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(1)

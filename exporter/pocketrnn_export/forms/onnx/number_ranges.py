@@ -385,10 +385,14 @@ def _wave(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
     return replace(_UNIT, nan=given[0].nan or given[0].infinite)
 
 
-def _bent(_: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
-    """LeakyRelu, Elu, ...: above 0 the number itself, or a little more; below 0 a part or some times of it."""
-    x = given[0]
-    return _rounded(NumberRange(min(x.low, 0.0) * 100, max(x.high, 0.0) * 2, x.nan), kind) | _ZERO
+def _bent(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:
+    """LeakyRelu, Elu, ...: above 0 the number itself, or a little more; below 0 a part or some times of it, which may
+    be above 0 then."""
+    x, alpha = given[0], node.attributes.get("alpha")
+    times = 2.0 if alpha is None else max(2.0, abs(alpha.as_float()))
+    below = min(x.low, 0.0) * times
+    above = max(max(x.high, 0.0) * 2, -below if alpha is not None and alpha.as_float() < 0 else 0.0)
+    return _rounded(NumberRange(below, above, x.nan), kind) | _ZERO
 
 
 def _logarithm(node: ir.Node, given: _Inputs, kind: np.dtype[Any]) -> NumberRange:

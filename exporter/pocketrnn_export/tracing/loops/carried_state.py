@@ -87,6 +87,9 @@ def _plan_cycle(loop: MatchedLoop, cycle: Sequence[State], plan: Plan) -> None:
             cycle_of = _state_cycle(loop, cycle, sources, dependent, mask)
             if cycle_of is None or (mask is not None and not _holds(loop, cycle, sources, dependent, mask)):
                 continue
+            if question := _question(loop, sources, dependent, mask):
+                failed = failed or question
+                continue
             try:
                 if mask is None and len(cycle) == 1 and _add_running(cycle_of, plan):
                     return
@@ -97,6 +100,49 @@ def _plan_cycle(loop: MatchedLoop, cycle: Sequence[State], plan: Plan) -> None:
             _add_layer(loop, layer, dependent, plan, mask)
             return
     raise failed or loop.refused("what it hands on is computed as by no RNN, GRU or LSTM that ONNX has")
+
+
+# The operators of layers and cells, and those that only move numbers. Whatever else an iteration does, such as to ask
+# whether a number is 9999, random numbers do not show.
+_OF_LAYERS: Final = frozenset({
+    "_to_copy", "_unsafe_view", "add", "addcmul", "addmm", "addmv", "alias", "baddbmm", "bmm", "cat", "chunk",
+    "clone", "concat", "contiguous", "copy", "detach", "div", "dot", "einsum", "expand", "expand_as", "flatten",
+    "full_like", "getitem", "hstack", "lerp", "lift_fresh_copy", "linear", "matmul", "max.other", "maximum",
+    "mm", "movedim", "mul", "multiply", "mv", "neg", "new_full", "new_ones", "new_zeros", "ones_like", "outer",
+    "permute", "relu", "repeat", "reshape", "rsub", "select", "sigmoid", "slice", "split", "split_with_sizes",
+    "squeeze", "stack", "step", "sub", "subtract", "sum", "swapaxes", "t", "tanh", "tensordot", "to",
+    "transpose", "type_as", "unbind", "unflatten", "unsqueeze", "view", "view_as", "vstack", "zeros_like",
+})  # fmt: skip
+
+
+def _question(
+    loop: MatchedLoop, sources: Sequence[Node], dependent: Sequence[Node], mask: Node | None
+) -> NotALayer | None:
+    """Why an iteration is none of a layer: it does something else between what it reads and its states, but for what a
+    mask alone decides."""
+    given = {*sources, *([] if mask is None else [mask])}
+    read = upstream(dependent, lambda n: n in loop.partners and n not in given)
+    for node in read:
+        if node in given or node not in loop.partners or not loop.is_data(node):
+            continue
+        whole = str(getattr(node.target, "__name__", ""))
+        name = whole.partition(".")[0]
+        asks = node.args[0] if name == "where" and isinstance(node.args[0], Node) else node
+        if not {name, whole} & _OF_LAYERS and not _decides(loop, mask, asks):
+            return NotALayer(f"a step of it does more than a layer does, by `{name}`", loop.number)
+    return None
+
+
+def _decides(loop: MatchedLoop, mask: Node | None, node: Node) -> bool:
+    """Whether a mask alone decides a value of an iteration."""
+    if mask is None:
+        return False
+    read = upstream([node], lambda n: n in loop.partners and n is not mask)
+    return not any(
+        n is not mask and (n in loop.states or n in loop.traced.inputs or loop.moves(n) or n not in loop.partners)
+        and loop.is_data(n)
+        for n in read
+    )  # fmt: skip
 
 
 def _add_layer(
