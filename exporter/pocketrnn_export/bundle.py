@@ -25,7 +25,6 @@ from pocketrnn_export.bundle_proof import ProofPlan, proof_cases, refuse_mixed_t
 from pocketrnn_export.bundle_writer import versions, write_bundle
 from pocketrnn_export.comparing.cases import (
     MADE_TEXTS,
-    Case,
     made_texts,
     pairs_for_proof,
     text_cases,
@@ -60,7 +59,7 @@ from pocketrnn_export.one_export import Wanted, check_wanted, one_export_at_a_ti
 from pocketrnn_export.pair_arguments import refuse_beside_pairs, texts_of_pairs
 from pocketrnn_export.progress import told_on_stderr
 from pocketrnn_export.proof.asked_ids import asked_ids
-from pocketrnn_export.proof.chosen_cases import ASKED_IDS, noted_sizes, widths_of
+from pocketrnn_export.proof.chosen_cases import noted_ids, noted_sizes, widths_of
 from pocketrnn_export.proof.closed_values import notes_of_closed_values
 from pocketrnn_export.proof.loud_ids import loud_ids
 from pocketrnn_export.tracing.sizes.questions import UntraceableError
@@ -358,8 +357,9 @@ def _exported(
     shown = "given texts" if given and wanted.examples else "made of words of the vocabulary"
     description = description.noting({**prepared.convention.provenance, "golden_examples": shown})
     graph, bounds = _graph_of(forms)
-    phrase = _asked_ids(forms, graph.embedding_rows)
-    description = description.noting({**noted_sizes(bounds), **({ASKED_IDS: list(phrase)} if phrase else {})})
+    program = next((form.program for form in forms if form.program is not None), None)
+    phrase = () if program is None else asked_ids(program, graph.embedding_rows)
+    description = description.noting({**noted_sizes(bounds), **noted_ids(phrase)})
     _tell_what_is_assumed(graph, description, compared=compared)
     private = frozenset(() if wanted.examples else given)
     texts = _texts_for(graph.limits, texts, description, private)
@@ -368,25 +368,12 @@ def _exported(
     loud, tried = loud_ids(prepared.module, description.ids), _answered_where_padding(prepared)
     cases = proof_cases(prepared, description.text.rules, graph, bounds, loud=loud, tried=tried, phrase=phrase)
     every = {**cases, "texts": text_cases(texts, description.encoder())}
-    description = description.noting(not_compared(forms, _closed_values(forms, every)))
+    closed = notes_of_closed_values(program, every, graph.inputs, one_row=graph.batch == 1)
+    description = description.noting(not_compared(forms, closed))
     plan = ProofPlan.of(prepared, cases, texts=texts, private=private, tolerance=wanted.tolerance, report=wanted.report)
     plan = replace(plan, answered=_answered(description, answers), labels=labels_of_owner)
     _log.info("Proving all forms, and the runtime on texts, equal to PyTorch")
     return write_bundle(path, description, forms, plan, force=force)
-
-
-def _asked_ids(forms: Sequence[Form], ids: int) -> tuple[int, ...]:
-    """The ids that the traced program compares words with."""
-    programs = [form.program for form in forms if form.program is not None]
-    return asked_ids(programs[0], ids) if programs else ()
-
-
-def _closed_values(forms: Sequence[Form], cases: Mapping[str, Sequence[Case]]) -> tuple[str, ...]:
-    """A sentence on each value of the traced program that no text of the proof changes."""
-    for form in forms:
-        if form.program is not None and isinstance(form.entry, Graph):
-            return notes_of_closed_values(form.program, cases, form.entry.inputs, one_row=form.one_row)
-    return ()
 
 
 def _texts_of_proof(

@@ -32,6 +32,7 @@ __all__ = [
     "apart",
     "as_pairs",
     "bound_cases",
+    "case_of_rows",
     "drawn_cases",
     "each_row",
     "hazard_cases",
@@ -373,10 +374,10 @@ def as_pairs(case: Case, padding_id: int) -> Case:
     for row, length in zip(case.tokens.tolist(), case.lengths.tolist(), strict=True):
         k = parting_place(length)
         rows.append([*row[:k], mark_of(padding_id), *row[k if length > 1 else 0 : length]])
-    return pair_case(case.name, rows, padding_id)
+    return case_of_rows(case.name, rows, padding_id)
 
 
-def pair_case(name: str, rows: Sequence[Sequence[int]], padding_id: int) -> Case:
+def case_of_rows(name: str, rows: Sequence[Sequence[int]], padding_id: int) -> Case:
     """A case of rows of ids of several lengths."""
     lengths = np.array([len(row) for row in rows], np.int64)
     tokens = np.full((len(rows), lengths.max()), padding_id, np.int64)
@@ -406,22 +407,20 @@ def pair_cases(
     both = {kind: [*some, *(_exchanged(case, padding_id) for case in some)] for kind, some in made.items()}
     generator = np.random.default_rng(5)
     sizes = [(a, b) for a in SEQUENCES for b in SEQUENCES]
-    mark = mark_of(padding_id)
+
+    def pair(first: int, second: int) -> list[int]:
+        a, b = generator.integers(0, ids, first).tolist(), generator.integers(0, ids, second).tolist()
+        return [*a, mark_of(padding_id), *b]
+
     for first, second in sizes:
         for rows in (1, _PAIRS):
-            drawn = [
-                [*generator.integers(0, ids, first).tolist(), mark, *generator.integers(0, ids, second).tolist()]
-                for _ in range(rows)
-            ]
+            drawn = [pair(first, second) for _ in range(rows)]
             both.setdefault("pairs", []).append(
-                pair_case(f"{rows} pairs of {first} and {second} tokens", drawn, padding_id)
+                case_of_rows(f"{rows} pairs of {first} and {second} tokens", drawn, padding_id)
             )
     if ragged:
-        uneven = [
-            [*generator.integers(0, ids, first).tolist(), mark, *generator.integers(0, ids, second).tolist()]
-            for first, second in sizes
-        ]
-        both["pairs"].append(pair_case("pairs of all these sizes in one batch", uneven, padding_id))
+        uneven = [pair(first, second) for first, second in sizes]
+        both["pairs"].append(case_of_rows("pairs of all these sizes in one batch", uneven, padding_id))
     return both
 
 
@@ -429,7 +428,7 @@ def _exchanged(case: Case, padding_id: int) -> Case:
     """The same pairs, the second text of each first."""
     rows = [row[:length].tolist() for row, length in zip(case.tokens, case.lengths, strict=True)]
     turned = [[*row[at + 1 :], row[at], *row[:at]] for row in rows for at in [row.index(mark_of(padding_id))]]
-    return pair_case(f"{case.name}, exchanged", turned, padding_id)
+    return case_of_rows(f"{case.name}, exchanged", turned, padding_id)
 
 
 def without_ids(cases: Iterable[Case], unwanted: Collection[int], ids: int) -> list[Case]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from types import CodeType, FrameType
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from pocketrnn_export.intake.user_frames import is_installed_file, is_users_file, place_of
+from pocketrnn_export.intake.user_frames import frames_followed, is_installed_file, is_users_file, place_of
 from pocketrnn_export.module_runs.cpu_run import quietly_on_cpu
 from pocketrnn_export.module_runs.whole_copy import copied_again
 
@@ -55,10 +54,7 @@ def _way(module: nn.Module, inputs: Inputs) -> _Way:
     return found
 
 
-@contextlib.contextmanager
-def _steps_noted(found: _Way) -> Iterator[None]:
-    before = sys.gettrace()
-
+def _steps_noted(found: _Way) -> contextlib.AbstractContextManager[None]:
     def enter(frame: FrameType, _event: str, _: Any) -> Any:
         file = frame.f_code.co_filename
         if is_installed_file(file) or not is_users_file(file):
@@ -75,8 +71,4 @@ def _steps_noted(found: _Way) -> Iterator[None]:
 
         return look
 
-    sys.settrace(enter)
-    try:
-        yield
-    finally:
-        sys.settrace(before)
+    return frames_followed(enter)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pocketrnn_export.intake.user_frames import is_installed_file, is_users, line_of, place_of
+from pocketrnn_export.intake.user_frames import frames_followed, is_installed_file, is_users, line_of, place_of
 
 __all__ = ["drawing_line", "generators"]
 
@@ -69,14 +69,9 @@ def drawing_line(module: nn.Module, run: Callable[[], object]) -> str:
             found = place_of(frame)
         return follow
 
-    before = sys.gettrace()
-    sys.settrace(follow)
-    try:
-        # Whatever a user's module raises was met, and told, before.
-        with contextlib.suppress(Exception, SystemExit):
-            run()
-    finally:
-        sys.settrace(before)
+    # Whatever a user's module raises was met, and told, before.
+    with frames_followed(follow), contextlib.suppress(Exception, SystemExit):
+        run()
     return found
 
 

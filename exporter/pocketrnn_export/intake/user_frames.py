@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import linecache
 import os
 import re
+import sys
 import sysconfig
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +25,7 @@ __all__ = [
     "asking",
     "called_as",
     "code_line_of",
+    "frames_followed",
     "frames_of_call",
     "is_installed_file",
     "is_library",
@@ -163,6 +166,22 @@ def place_of(frame: FrameType, number: int | None = None) -> str:
     """
     file, line, source = line_of(frame, number)
     return f"{file}:{line}: `{source}`"
+
+
+@contextlib.contextmanager
+def frames_followed(look: Callable[[FrameType, str, Any], Any]) -> Iterator[None]:
+    """While the block runs, Python calls a function for each frame that begins, as `sys.settrace` says.
+
+    Example:
+        >>> with frames_followed(lambda frame, event, argument: None):
+        ...     module(tokens)
+    """
+    before = sys.gettrace()
+    sys.settrace(look)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
 
 
 def line_of_node(node: torch.fx.Node) -> str:

@@ -433,8 +433,7 @@ def _exported(module: nn.Module, path: Path, known: NumberExport, held: _Held, *
     cases = answered_steadily(prepared.as_reference(), proof)
     cases["texts"] = inside or [next(iter(cases.values()))[0]]
     wanted = known.wanted
-    program = form.program
-    closed = () if program is None else notes_of_closed_values(program, cases, graph.inputs, one_row=form.one_row)
+    closed = notes_of_closed_values(form.program, cases, graph.inputs, one_row=form.one_row)
     plan = ProofPlan.of(prepared, cases, tolerance=wanted.tolerance, report=wanted.report, rows=table.rows)
     _log.info("Proving the graph, and the runtime on sequences, equal to PyTorch")
     said = {name: in_words_of_numbers(value) for name, value in prepared.convention.provenance.items()}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pocketrnn_export.comparing.cases import Case, Ids
+from pocketrnn_export.comparing.cases import Case, Ids, case_of_rows
 from pocketrnn_export.proof.across_rows import needed_nodes
 from pocketrnn_export.proof.what_of_words import name_of_node
 
@@ -166,9 +166,6 @@ def cases_of_asked_ids(asked: Sequence[int], ids: int, padding_id: int, *, ragge
     }
     cases = [Case(name, tokens, np.full(len(tokens), tokens.shape[1], np.int64)) for name, tokens in full.items()]
     if ragged:
-        lengths = np.array(_UNEVEN, np.int64)
-        tokens = np.full((len(lengths), lengths.max()), padding_id, np.int64)
-        for row, length in enumerate(lengths):
-            tokens[row, :length] = inside(2, int(length))[row % 2]
-        cases.append(Case("the asked ids beside longer rows", tokens, lengths))
+        uneven = [inside(2, length)[row % 2].tolist() for row, length in enumerate(_UNEVEN)]
+        cases.append(case_of_rows("the asked ids beside longer rows", uneven, padding_id))
     return cases

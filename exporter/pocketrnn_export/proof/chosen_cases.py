@@ -31,6 +31,7 @@ __all__ = [
     "asked_sizes",
     "cases_for",
     "cases_for_graph",
+    "noted_ids",
     "noted_sizes",
     "widths_of",
 ]
@@ -157,6 +158,16 @@ def asked_ids_of(provenance: Mapping[str, Any], ids: int) -> list[int]:
     if not plain or not all(0 <= i < ids for i in stated):
         raise BundleError(f"provenance.{ASKED_IDS} of classifier.json is not a list of ids.", MAKE_AGAIN)
     return list(stated)
+
+
+def noted_ids(asked: Sequence[int]) -> dict[str, list[int]]:
+    """The entry in a bundle's provenance for the ids that its module compares words with; empty where there are none.
+
+    Example:
+        >>> noted_ids([38, 37])
+        {'asked_ids': [38, 37]}
+    """
+    return {ASKED_IDS: list(asked)} if asked else {}
 
 
 def noted_sizes(bounds: Iterable[tuple[int, int]]) -> dict[str, list[list[int]]]:

@@ -38,12 +38,16 @@ _LIKE: Final = frozenset({"isfinite", "isinf", "isnan", "scalar_tensor", "zeros_
 
 
 def notes_of_closed_values(
-    program: torch.export.ExportedProgram, cases: Mapping[str, Sequence[Case]], names: Sequence[str], *, one_row: bool
+    program: torch.export.ExportedProgram | None,
+    cases: Mapping[str, Sequence[Case]],
+    names: Sequence[str],
+    *,
+    one_row: bool,
 ) -> tuple[str, ...]:
     """A sentence on each line whose value no text of a proof changes; see `closed_values`.
 
     Args:
-        program: of torch.export.
+        program: of torch.export; None where there is none to look at.
         cases: of the proof, by kind of inputs.
         names: of the inputs that its graph has.
         one_row: whether it takes one text at a time.
@@ -52,6 +56,8 @@ def notes_of_closed_values(
         >>> notes_of_closed_values(program, cases, ["tokens"], one_row=False)
         ('A value is False for all texts of the proof, model.py:12: `rare = phrase.any(1)`: what forward does ...',)
     """
+    if program is None:
+        return ()
     lines: dict[str, str] = {}
     for node, shown in closed_values(program, _runs_of(cases, names, one_row=one_row)).items():
         lines.setdefault(line_of_node(node) or "a line that is not known", shown)
@@ -75,15 +81,14 @@ def closed_values(program: torch.export.ExportedProgram, runs: Iterable[tuple[Te
         {any_1: 'False'}
     """
     waiting = _of_texts(program)
-    seen, known = _Spans(program, waiting), dict[Node, _Span]()
+    seen = _Spans(program, waiting)
     for inputs in runs:
         if not seen.left:
             break
         seen(inputs)
-        known = seen.spans
-    closed = {node for node in seen.left if node in known}
+    closed = seen.left & seen.spans.keys()
     return {
-        node: known[node].shown(is_truth=node.meta["val"].dtype == torch.bool)
+        node: seen.spans[node].shown(is_truth=node.meta["val"].dtype == torch.bool)
         for node in waiting
         if node in closed and closed.isdisjoint(node.all_input_nodes)
     }
@@ -104,7 +109,7 @@ def _of_texts(program: torch.export.ExportedProgram) -> dict[Node, None]:
 
 
 class _Span:
-    """The least and the largest number of each place of a value."""
+    """The least and the largest number of each place of a value; those beyond 1e30 are one."""
 
     def __init__(self) -> None:
         self.low: Any = None
@@ -114,26 +119,26 @@ class _Span:
         numbers = value.detach()
         numbers = numbers.to(torch.uint8) if numbers.dtype == torch.bool else numbers
         rows = numbers.reshape(-1, places)
-        low, high = rows.amin(0).double().numpy(), rows.amax(0).double().numpy()
+        low, high = (np.clip(one.double().numpy(), -_LARGE, _LARGE) for one in (rows.amin(0), rows.amax(0)))
         if self.low is not None:
             low, high = np.minimum(low, self.low), np.maximum(high, self.high)
         self.low, self.high = low, high
 
     @property
-    def is_open(self) -> bool:
-        """Whether there are two numbers in each place; something that is no number is not looked at."""
-        low, high = (np.clip(numbers, -_LARGE, _LARGE) for numbers in (self.low, self.high))
-        return not np.any(high - low <= _APART * np.maximum(1.0, np.abs(high)))
+    def closed(self) -> Any:
+        """The number of each place that has one; something that is no number is not looked at."""
+        return self.low[self.high - self.low <= _APART * np.maximum(1.0, np.abs(self.high))]
 
     def shown(self, *, is_truth: bool) -> str:
         """The value as it is told, in the first place that no text changes."""
-        low, high = (np.clip(numbers, -_LARGE, _LARGE) for numbers in (self.low, self.high))
-        same = low[high - low <= _APART * np.maximum(1.0, np.abs(high))][0]
+        same = self.closed[0]
         if is_truth:
             return str(bool(same))
         if abs(same) >= _LARGE:
             return "infinite"
-        return f"{same:.7g}" if np.all(low == high) else f"nearly {same:.2g}" if abs(same) > _APART else "nearly 0"
+        if np.all(self.low == self.high):
+            return f"{same:.7g}"
+        return f"nearly {same:.2g}" if abs(same) > _APART else "nearly 0"
 
 
 class _Spans(ValuesOfNodes):
@@ -153,7 +158,7 @@ class _Spans(ValuesOfNodes):
         elif result.numel():
             span = self.spans.setdefault(n, _Span())
             span.add(result, _places_of(n, result))
-            if span.is_open:
+            if not span.closed.size:
                 self.left.discard(n)
         return result
 

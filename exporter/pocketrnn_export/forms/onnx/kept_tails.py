@@ -21,10 +21,9 @@ from pocketrnn_export.forms.onnx.number_ranges import ANYTHING, NumberRange, bod
 
 __all__ = ["keep_tails"]
 
-# Their results do not show how small a number is: shares of a sum, sums with something large, layers. All others' do.
+# Their results do not show how small a number is: shares of a sum, sums with something large. All others' do.
 _HIDES: Final = frozenset(
-    {"Constant", "ConstantOfShape", "Exp", "GRU", "HardSigmoid", "LSTM", "LogSoftmax", "RNN", "Shape", "Sigmoid",
-     "Size", "Softmax"}
+    {"Constant", "ConstantOfShape", "Exp", "HardSigmoid", "LogSoftmax", "Shape", "Sigmoid", "Size", "Softmax"}
 )  # fmt: skip
 # They depend on how small a number is: comparisons, logarithms, signs, a number's place among others.
 _ASKS: Final = frozenset(

@@ -4,7 +4,7 @@ fills."""
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -12,8 +12,15 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-from pocketrnn_export.tracing.loops.cell_recognition import SCALES, NotALayer, RecurrentLayer, StateCycle, layer_of
-from pocketrnn_export.tracing.loops.loop_match import FUNCTIONS, MatchedLoop, State, called, in_doubles, upstream
+from pocketrnn_export.tracing.loops.cell_recognition import (
+    GATES,
+    SCALES,
+    NotALayer,
+    RecurrentLayer,
+    StateCycle,
+    layer_of,
+)
+from pocketrnn_export.tracing.loops.loop_match import MatchedLoop, State, called, in_doubles, upstream
 from pocketrnn_export.tracing.trace_operators import PUT
 
 __all__ = ["Plan", "planned"]
@@ -121,12 +128,10 @@ def _question(
     """Why an iteration is none of a layer: it does something else between what it reads and its states, but for what a
     mask alone decides."""
     given = {*sources, *([] if mask is None else [mask])}
-    read = upstream(dependent, lambda n: n in loop.partners and n not in given)
-    for node in read:
-        if node in given or node not in loop.partners or not loop.is_data(node):
+    for node in _computed(loop, dependent, given):
+        if not loop.is_data(node):
             continue
-        whole = str(getattr(node.target, "__name__", ""))
-        name = whole.partition(".")[0]
+        whole, name = _names(node)
         asks = node.args[0] if name == "where" and isinstance(node.args[0], Node) else node
         if not {name, whole} & _OF_LAYERS and not _decides(loop, mask, asks):
             return NotALayer(f"a step of it does more than a layer does, by `{name}`", loop.number)
@@ -209,14 +214,19 @@ _KEEPS_TRUTHS: Final = ("_to_copy", "alias", "clone", "expand", "getitem", "mul"
                         "squeeze", "step", "transpose", "unsqueeze", "view")  # fmt: skip
 
 
+def _names(node: Node) -> tuple[str, str]:
+    """The name of what a node calls, with its overload and without."""
+    whole = str(getattr(node.target, "__name__", ""))
+    return whole, whole.partition(".")[0]
+
+
 def _is_of_truths(node: Node) -> bool:
     """Whether a value is 0 or 1, as it is made of truths."""
     value = node.meta.get("val")
     if isinstance(value, Tensor) and value.dtype == torch.bool:
         return True
     made_of = [n for n in node.all_input_nodes if isinstance(n.meta.get("val"), Tensor | list | tuple)]
-    name = str(getattr(node.target, "__name__", "")).partition(".")[0]
-    return name in _KEEPS_TRUTHS and bool(made_of) and all(map(_is_of_truths, made_of))
+    return _names(node)[1] in _KEEPS_TRUTHS and bool(made_of) and all(map(_is_of_truths, made_of))
 
 
 def _dependent(loop: MatchedLoop, befores: set[Node], afters: Sequence[Node]) -> list[Node]:
@@ -352,9 +362,14 @@ def _state_cycle(
 
 def _gates_of_inputs(loop: MatchedLoop, given: Sequence[Node], dependent: Sequence[Node]) -> list[Node]:
     """The sigmoids and tanhs of an iteration that depend on no state, as those of a quasi-recurrent cell."""
-    read = upstream(dependent, lambda n: n in loop.partners and n not in given)
-    found = {n for n in read if n in loop.partners and n.target in FUNCTIONS} - {*given, *dependent}
+    found = {n for n in _computed(loop, dependent, given) if n.target in GATES and n not in dependent}
     return [n for n in dependent[0].graph.nodes if n in found]
+
+
+def _computed(loop: MatchedLoop, nodes: Sequence[Node], given: Collection[Node]) -> Iterator[Node]:
+    """The nodes of an iteration that some are computed by, from what is given on; these among them."""
+    read = upstream(nodes, lambda n: n in loop.partners and n not in given)
+    return (n for n in read if n in loop.partners and n not in given)
 
 
 class _Numbers:

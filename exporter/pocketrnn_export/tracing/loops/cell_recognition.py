@@ -23,7 +23,9 @@ import torch
 from torch import Tensor
 from torch.fx import Node
 
-__all__ = ["SCALES", "NotALayer", "RecurrentLayer", "StateCycle", "layer_of"]
+from pocketrnn_export.tracing.layers.recurrence import one_step
+
+__all__ = ["GATES", "SCALES", "NotALayer", "RecurrentLayer", "StateCycle", "layer_of"]
 
 # How large the numbers are at which a step is run: a state may be kept within 3, as ELMo's, or within 40.
 SCALES: Final = (1.0, 5.0, 50.0, 1e4, 1e8)
@@ -31,13 +33,11 @@ SCALES: Final = (1.0, 5.0, 50.0, 1e4, 1e8)
 _aten: Final = torch.ops.aten
 _SIGMOID: Final = frozenset({_aten.sigmoid.default})
 _TANH: Final = frozenset({_aten.tanh.default})
+# The functions of gates.
+GATES: Final = _SIGMOID | _TANH
 _RELU: Final = frozenset({_aten.relu.default})
 _ROWS: Final = 7
 _NEAR: Final = 1e-9
-
-_FUNCTIONS: Final[Mapping[str, Callable[[Tensor], Tensor]]] = {
-    "RNN_TANH": torch.tanh, "RNN_RELU": torch.relu, "RNN_SIGMOID": torch.sigmoid, "RNN_LINEAR": lambda x: x,
-}  # fmt: skip
 
 Change = Callable[[Tensor], Tensor]
 
@@ -144,28 +144,13 @@ def _agrees(cycle: StateCycle, layer: RecurrentLayer, scale: float) -> bool:
 
     given = {node: drawn(node) for node in (*layer.sources, *(before for before, _ in layer.states))}
     x = torch.cat([given[node] for node in layer.sources] or [torch.zeros(_ROWS, 0, dtype=torch.float64)], dim=1)
-    expected = _step(layer, x, [given[before] for before, _ in layer.states])
+    before = [given[state] for state, _ in layer.states]
+    expected = one_step(x, before[0], before[-1], layer.w[0], layer.r[0], layer.b.flatten(), layer.mode)
     real = cycle.run([after for _, after in layer.states], given, {})
     return all(
         real[after].shape == one.shape and bool(((real[after] - one).abs() <= _NEAR * (scale + one.abs())).all())
-        for (_, after), one in zip(layer.states, expected, strict=True)
+        for (_, after), one in zip(layer.states, expected, strict=False)
     )
-
-
-def _step(layer: RecurrentLayer, x: Tensor, states: Sequence[Tensor]) -> list[Tensor]:
-    """The states of a layer after a step, float64 [rows, hidden]: the equations of ONNX's RNN, LSTM and GRU."""
-    h, hidden = states[0], states[0].shape[1]
-    given, kept = x @ layer.w[0].t() + layer.b[0], h @ layer.r[0].t() + layer.b[1]
-    if layer.mode in _FUNCTIONS:
-        return [_FUNCTIONS[layer.mode](given + kept)]
-    if layer.mode == "LSTM":
-        i, o, f = torch.split((given + kept)[:, : 3 * hidden].sigmoid(), hidden, dim=1)
-        c = f * states[1] + i * (given + kept)[:, 3 * hidden :].tanh()
-        return [o * c.tanh(), c]
-    z, r = torch.split((given + kept)[:, : 2 * hidden].sigmoid(), hidden, dim=1)
-    new = slice(2 * hidden, None)
-    reset = r * kept[:, new] if layer.mode == "GRU" else (r * h) @ layer.r[0, new].t() + layer.b[1, new]
-    return [(1 - z) * (given[:, new] + reset).tanh() + z * h]
 
 
 class _Iteration:

@@ -17,13 +17,12 @@ from torch.fx import Node
 
 from pocketrnn_export.torch_internals import expression_of, flattened, operators_known, overload_name
 from pocketrnn_export.tracing.layers.recurrence import OPERATOR, one_step
-from pocketrnn_export.tracing.loops.cell_recognition import NotALayer
+from pocketrnn_export.tracing.loops.cell_recognition import GATES, NotALayer
 from pocketrnn_export.tracing.python_semantics.loop_unroll import ITERATION, ITERATIONS
 from pocketrnn_export.tracing.session import Loop
 from pocketrnn_export.tracing.trace_operators import PUT, STEP
 
 __all__ = [
-    "FUNCTIONS",
     "TYPICAL",
     "MatchedLoop",
     "State",
@@ -156,15 +155,11 @@ def _join_equal_views(graph: torch.fx.Graph) -> None:
                 node.replace_all_uses_with(first)
 
 
-# The functions of gates, which may be computed for all steps before a loop takes one.
-FUNCTIONS: Final = frozenset({torch.ops.aten.sigmoid.default, torch.ops.aten.tanh.default})
-
-
 def _take_steps_first(graph: torch.fx.Graph) -> None:
     """Take `sigmoid(x)[:, t]` for `sigmoid(x[:, t])`, as what an iteration does: quasi-recurrent cells have their gates
     made before the loop."""
     for node in list(graph.nodes):
-        while node.target is STEP and node.args[0].op == "call_function" and node.args[0].target in FUNCTIONS:
+        while node.target is STEP and node.args[0].op == "call_function" and node.args[0].target in GATES:
             function = node.args[0]
             with graph.inserting_before(node):
                 step = graph.call_function(STEP, (function.args[0], *node.args[1:]))

@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import nn
 
-from pocketrnn_export.intake.user_frames import is_installed_file, place_of, source_of
+from pocketrnn_export.intake.user_frames import frames_followed, is_installed_file, place_of, source_of
 from pocketrnn_export.tracing.python_semantics.users_globals import files_of
 from pocketrnn_export.tracing.session import TraceSession
 
@@ -55,11 +55,8 @@ def errors_noted(session: TraceSession) -> Iterator[None]:
 
         return look
 
-    sys.settrace(enter)
-    try:
+    with frames_followed(enter):
         yield
-    finally:
-        sys.settrace(before)
 
 
 def files_that_catch(module: nn.Module) -> set[str]:
