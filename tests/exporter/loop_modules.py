@@ -576,8 +576,80 @@ class QuasiRecurrentInTheLoop(_Embedded):
         return self.out(torch.stack(states, 1).amax(1))
 
 
+class CountsAWord(_Embedded):
+    """Counts a word in floats, another in whole numbers, and keeps the greatest id."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRUCell(12, 10)
+
+    def forward(self, x):
+        e, h, seen = self.emb(x), torch.zeros(x.size(0), 10), torch.zeros(x.size(0), 1)
+        others = greatest = torch.zeros(x.size(0), 1, dtype=torch.long)
+        for t in range(x.size(1)):
+            h = self.cell(e[:, t], h)
+            seen = seen + (x[:, t : t + 1] == 5)
+            others = others + (x[:, t : t + 1] > 9).long()
+            greatest = torch.maximum(greatest, x[:, t : t + 1])
+        return self.out(h + torch.log1p(seen) + others / 10 + greatest / 100)
+
+
+class StackedCellsWithAMask(_Embedded):
+    """Both cells keep their states at each id 0, and the second reads what the first makes."""
+
+    def __init__(self):
+        super().__init__()
+        self.below, self.above = nn.GRUCell(12, 10), nn.LSTMCell(10, 10)
+
+    def forward(self, x):
+        e, mask = self.emb(x), (x != 0).unsqueeze(2)
+        h = g = c = torch.zeros(x.size(0), 10)
+        for t in range(x.size(1)):
+            h = torch.where(mask[:, t], self.below(e[:, t], h), h)
+            new_g, new_c = self.above(h, (g, c))
+            g, c = torch.where(mask[:, t], new_g, g), torch.where(mask[:, t], new_c, c)
+        return self.out(g + h)
+
+
+class SimpleRecurrentUnit(_Embedded):
+    """SRU (Lei et al., 2018): the proposed state is a product of the input, and a highway goes around the states."""
+
+    def __init__(self):
+        super().__init__()
+        self.products, self.through = nn.Linear(12, 30), nn.Linear(12, 10)
+
+    def forward(self, x):
+        e = self.emb(x)
+        proposed, forget, reset = self.products(e).chunk(3, -1)
+        forget, reset = torch.sigmoid(forget), torch.sigmoid(reset)
+        c, states = torch.zeros(x.size(0), 10), []
+        for t in range(x.size(1)):
+            c = forget[:, t] * c + (1 - forget[:, t]) * proposed[:, t]
+            states.append(reset[:, t] * torch.tanh(c) + (1 - reset[:, t]) * self.through(e[:, t]))
+        return self.out(torch.stack(states, 1).amax(1))
+
+
+class MinimalGru(_Embedded):
+    """minGRU (Feng et al., 2024), whose proposed state is kept above 0 by a function of parts."""
+
+    def __init__(self):
+        super().__init__()
+        self.z, self.n = nn.Linear(12, 10), nn.Linear(12, 10)
+
+    def forward(self, x):
+        h = torch.zeros(x.size(0), 10)
+        for step in self.emb(x).unbind(1):
+            n = self.n(step)
+            h = torch.lerp(h, torch.where(n >= 0, n + 0.5, torch.sigmoid(n)), torch.sigmoid(self.z(step)))
+        return self.out(h)
+
+
 EXPORTED = (
     (MasksByTheIds, {"GRU": 1}),
+    (CountsAWord, {"GRU": 1}),
+    (StackedCellsWithAMask, {"GRU": 1, "LSTM": 1}),
+    (SimpleRecurrentUnit, {"GRU": 1}),
+    (MinimalGru, {"GRU": 1}),
     (ListsTheWidthOfEachRow, {"LSTM": 1}),
     (StepsALayerAndReadsItsOutput, {"LSTM": 1}),
     (StepsAnLstmCell, {"LSTM": 1}),

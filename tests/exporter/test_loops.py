@@ -54,10 +54,21 @@ def layers_of(model: onnx.ModelProto) -> dict[str, int]:
     return {name: operators[name] for name in ("RNN", "LSTM", "GRU") if operators[name]}
 
 
-def test_a_stepped_cell_becomes_a_recurrent_layer_of_the_graph() -> None:
-    module = made(loop_modules.StepsAnLstmCell).eval()
+GRAPHS = (
+    (loop_modules.StepsAnLstmCell, {"LSTM": 1}),
+    (loop_modules.CountsAWord, {"GRU": 1}),
+    (loop_modules.StackedCellsWithAMask, {"GRU": 1, "LSTM": 1}),
+    (loop_modules.SimpleRecurrentUnit, {"GRU": 1}),
+    (loop_modules.MinimalGru, {"GRU": 1}),
+)
+
+
+@pytest.mark.parametrize("case", GRAPHS, ids=name_of)
+def test_a_stepped_cell_becomes_a_recurrent_layer_of_the_graph(case: tuple[type[nn.Module], dict[str, int]]) -> None:
+    kind, layers = case
+    module = made(kind).eval()
     graph = onnx_graph(module, (torch.full((3, 7), 2),), {})
-    assert layers_of(onnx.load_from_string(graph.content)) == {"LSTM": 1}
+    assert layers_of(onnx.load_from_string(graph.content)) == layers
     run = run_of_onnx(graph.content, optimized=True)
     for length in (1, 2, 3, 4, 5, 31):
         ids = torch.randint(2, WORDS, (2, length))

@@ -157,9 +157,9 @@ class _Recurrent(OpRun):
 
     @staticmethod
     def _is_identity(attributes: dict[str, Any]) -> bool:
-        """Whether all activations are Affine, of factor 1 and offset 0, and nothing else is asked for."""
+        """Whether one activation is Affine, each of factor 1 and offset 0, and nothing else is asked for."""
         return (
-            set(attributes.get("activations") or ()) == {"Affine"}
+            "Affine" in (attributes.get("activations") or ())
             and set(attributes.get("activation_alpha") or ()) == {1.0}
             and set(attributes.get("activation_beta") or ()) == {0.0}
             and not attributes.get("clip")

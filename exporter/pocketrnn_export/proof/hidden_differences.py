@@ -236,7 +236,7 @@ class HiddenDifferences:
         sources = node.all_input_nodes
         if name == "getitem" and name_of_node(sources[0]) == "recurrence":
             mode = str(sources[0].args[-1])
-            is_cell = node.args[1] == _CELL or mode in ("RNN_RELU", "RNN_LINEAR")
+            is_cell = node.args[1] == _CELL or mode in ("RNN_RELU", "RNN_LINEAR", "GRU_LINEAR")
             return (-_UNBOUNDED, _UNBOUNDED) if is_cell else _RANGES["recurrence"]
         if name in _RANGES:
             return _RANGES[name]

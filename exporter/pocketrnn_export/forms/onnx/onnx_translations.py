@@ -39,6 +39,10 @@ def _recurrence(x: Any, w: Any, r: Any, b: Any, lengths: Any, h0: Any, c0: Any, 
         # PyTorch applies the reset gate after the recurrent product; without this attribute ONNX does it before.
         outputs, hidden = op.GRU(x, w, r, b, lengths, h0, linear_before_reset=1, **layer)
         cell = hidden
+    elif mode == "GRU_LINEAR":
+        layer |= {"activation_alpha": [1.0] * 2 * directions, "activation_beta": [0.0] * 2 * directions}
+        outputs, hidden = op.GRU(x, w, r, b, lengths, h0, activations=["Sigmoid", "Affine"] * directions, **layer)
+        cell = hidden
     else:
         activation = {"RNN_TANH": "Tanh", "RNN_RELU": "Relu", "RNN_SIGMOID": "Sigmoid", "RNN_LINEAR": "Affine"}[mode]
         if activation == "Affine":

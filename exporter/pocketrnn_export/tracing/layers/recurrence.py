@@ -57,7 +57,9 @@ def _recurrence(
         b: input biases, then recurrent biases, float [directions, 2 * gates * hidden]; or None.
         lengths: int64 [batch]; None where every row has the full length.
         h0, c0: initial states, float [directions, batch, hidden]; None for zeros.
-        mode: RNN_TANH, RNN_RELU, LSTM or GRU, as `nn.RNNBase.mode`.
+        mode: RNN_TANH, RNN_RELU, LSTM or GRU, as `nn.RNNBase.mode`; or RNN_SIGMOID, RNN_LINEAR, GRU_RESET_BEFORE (the
+            reset gate before the product with the state) and GRU_LINEAR (no reset gate, and a proposed state that is
+            affine in the input: SRU, minGRU).
 
     Returns:
         outputs [sequence, batch, directions * hidden], zeros past a row's length; the final hidden state
@@ -138,7 +140,10 @@ def one_step(
     inputs = nn.functional.linear(x, w, given)
     if mode.startswith("GRU"):
         z, reset, new = inputs.chunk(3, -1)
-        if mode == "GRU":
+        if mode == "GRU_LINEAR":
+            kept_z, _, kept_new = nn.functional.linear(h, r, kept).chunk(3, -1)
+            new = new + kept_new
+        elif mode == "GRU":
             kept_z, kept_reset, kept_new = nn.functional.linear(h, r, kept).chunk(3, -1)
             new = torch.tanh(new + torch.sigmoid(reset + kept_reset) * kept_new)
         else:

@@ -92,7 +92,10 @@ def _plan_cycle(loop: MatchedLoop, cycle: Sequence[State], plan: Plan) -> None:
         read = near if mask is None else [n for n in near if not loop.hangs_on(n, mask)]
         for sources in _sources(loop, read):
             cycle_of = _state_cycle(loop, cycle, sources, dependent, mask)
-            if cycle_of is None or (mask is not None and not _holds(loop, cycle, sources, dependent, mask)):
+            floating = all(map(_is_floating, (*sources, *befores)))
+            if cycle_of is None or (
+                mask is not None and not (floating and _holds(loop, cycle, sources, dependent, mask))
+            ):
                 continue
             if question := _question(loop, sources, dependent, mask):
                 failed = failed or question
@@ -100,6 +103,8 @@ def _plan_cycle(loop: MatchedLoop, cycle: Sequence[State], plan: Plan) -> None:
             try:
                 if mask is None and len(cycle) == 1 and _add_running(cycle_of, plan):
                     return
+                if not sources or not floating:
+                    continue
                 layer = layer_of(cycle_of)
             except NotALayer as error:
                 failed = failed or NotALayer(str(error), loop.number)
@@ -247,10 +252,10 @@ def _near_sources(loop: MatchedLoop, dependent: Sequence[Node], befores: set[Nod
 
 
 def _sources(loop: MatchedLoop, near: Sequence[Node]) -> Iterator[tuple[Node, ...]]:
-    """The nodes that a cycle reads beside its states, in three choices: the text's own values; the values before the
-    affine operators; or the nodes that it reads directly."""
+    """The nodes that a cycle reads beside its states, in four choices: the text's own values; the values before the
+    affine operators and the gates; those before the affine operators; or the nodes that it reads directly."""
     tried: list[list[Node]] = []
-    for through in (None, _AFFINE, frozenset()):
+    for through in (None, _AFFINE | GATES, _AFFINE, frozenset()):
         found: list[Node] = []
         todo, seen = list(near[::-1]), set()
         while todo:
@@ -314,17 +319,21 @@ def _running(cycle: StateCycle, before: Node, after: Node, scale: float) -> str:
     generator = torch.Generator().manual_seed(5)
 
     def drawn(node: Node) -> Tensor:
-        return scale * torch.randn(5, cycle.sizes[node], generator=generator, dtype=torch.float64)
+        dtype = node.meta["val"].dtype
+        numbers = torch.randn(5, cycle.sizes[node], generator=generator, dtype=torch.float64)
+        # Truths are 0 and 1 whatever the scale.
+        return numbers > 0 if dtype == torch.bool else in_doubles((scale * numbers).to(dtype))
 
     given, state = {n: drawn(n) for n in cycle.sources}, drawn(before)
     real = cycle.run([after], {**given, before: state}, {})[after]
     without = cycle.run([after], {**given, before: torch.zeros_like(state)}, {})[after]
-    lowest = cycle.run([after], {**given, before: torch.full_like(state, -1e30)}, {})[after]
-    if real.shape != state.shape:
+    least = -1e30 if state.is_floating_point() else torch.iinfo(state.dtype).min // 2
+    lowest = cycle.run([after], {**given, before: torch.full_like(state, least)}, {})[after]
+    if real.shape != state.shape or state.dtype == torch.bool:
         return ""
     if bool(((real - state - without).abs() < 1e-9 * scale).all()):
         return "sum"
-    return "maximum" if bool((lowest > -1e29).all()) and torch.equal(real, torch.maximum(state, lowest)) else ""
+    return "maximum" if bool((lowest > least / 10).all()) and torch.equal(real, torch.maximum(state, lowest)) else ""
 
 
 def _state_cycle(
@@ -336,10 +345,10 @@ def _state_cycle(
     *,
     value: float = 1.0,
 ) -> StateCycle | None:
-    """A cycle that can be run on numbers, with a value of its mask; None where it reads other numbers than floats."""
+    """A cycle that can be run on numbers, with a value of its mask; None where a state of several is not of floats."""
     states = tuple((state.before, state.after) for state in cycle if state.after is not None)
     leaves = [*sources, *(before for before, _ in states)]
-    if any(not n.meta["val"].is_floating_point() for n in leaves):
+    if len(states) > 1 and not all(map(_is_floating, leaves)):
         return None
     sizes = {n: int(torch.Size(loop.traced.shape(n, 1)).numel()) for n in leaves}
     batched = all(loop.traced.batch_axis(n) is not None for n in leaves)
@@ -430,6 +439,10 @@ class _Numbers:
             value = changed if axis is None else changed.movedim(0, axis)
         self.values[node] = value
         return value
+
+
+def _is_floating(node: Node) -> bool:
+    return bool(node.meta["val"].is_floating_point())
 
 
 def _is_zero(loop: MatchedLoop, node: Node) -> bool:

@@ -124,7 +124,7 @@ def layer_of(cycle: StateCycle) -> RecurrentLayer:
     if len({cycle.sizes[before] for before, _ in cycle.states}) == 1:
         if len(cycle.states) == 1:
             iteration = _Iteration(cycle, cycle.states)
-            found = _rnn(iteration) or _gru(iteration)
+            found = _rnn(iteration) or _gru(iteration) or _gru_linear(iteration)
         elif len(cycle.states) == 2:
             found = _lstm(_Iteration(cycle, cycle.states)) or _lstm(_Iteration(cycle, cycle.states[::-1]))
     if found is None:
@@ -187,10 +187,10 @@ class _Iteration:
         return [*found, *(_Gate(gate.node, gate.part, True) for gate in found)] if flipped else found
 
     def value(self, gate: _Gate) -> Tensor:
-        value = self._part(self.values[gate.node], gate)
+        value = self.part_of(self.values[gate.node], gate)
         return 1 - value if gate.flipped else value
 
-    def _part(self, values: Tensor, gate: _Gate) -> Tensor:
+    def part_of(self, values: Tensor, gate: _Gate) -> Tensor:
         return values[:, gate.part * self.hidden : (gate.part + 1) * self.hidden]
 
     def affine(self, gate: _Gate, changes: Mapping[Node, Change] | None = None) -> _Affine | None:
@@ -201,16 +201,16 @@ class _Iteration:
         """The value of a node at a gate's part of it, if it is affine."""
         count = sum(self.widths)
         probes = torch.cat([torch.zeros(1, count, dtype=torch.float64), torch.eye(count, dtype=torch.float64)])
-        values = self._part(self.at(probes, [source], changes)[source], gate)
+        values = self.part_of(self.at(probes, [source], changes)[source], gate)
         found = _Affine(values[1:] - values[0], values[0])
-        real = self._part(self.at(self.features, [source], changes)[source], gate)
+        real = self.part_of(self.at(self.features, [source], changes)[source], gate)
         if not _near(real, self.features @ found.weight + found.bias):
             return None
         return -found if gate.flipped else found
 
     def entering(self, gate: _Gate) -> Tensor:
         source = gate.node.all_input_nodes[0]
-        return self._part(self.at(self.features, [source])[source], gate)
+        return self.part_of(self.at(self.features, [source])[source], gate)
 
     def layer(self, mode: str, gates: Sequence[_Affine], recurrent_bias: Tensor | None = None) -> RecurrentLayer:
         """A layer of gates in ONNX's order. The bias of the recurrence is what float32 loses of the bias."""
@@ -269,6 +269,31 @@ def _gru(iteration: _Iteration) -> RecurrentLayer | None:
                 continue
             if found := _gru_with(iteration, z, r, reset, proposed):
                 return found
+    return None
+
+
+def _gru_linear(iteration: _Iteration) -> RecurrentLayer | None:
+    """A GRU whose proposed state is affine in the input alone, as in SRU (Lei et al., 2018) and minGRU (Feng et al.,
+    2024). No node need hold the proposed state: it is what the new state has beside the kept part of the old one."""
+    after, inputs = iteration.states[0][1], sum(iteration.widths) - iteration.hidden
+
+    def proposed(features: Tensor, update: _Gate) -> Tensor:
+        values = iteration.at(features, [after, update.node])
+        kept = iteration.part_of(values[update.node], update)
+        kept = 1 - kept if update.flipped else kept
+        return (values[after] - kept * features[:, inputs:]) / (1 - kept)
+
+    count = sum(iteration.widths)
+    probes = torch.cat([torch.zeros(1, count, dtype=torch.float64), torch.eye(count, dtype=torch.float64)])
+    for update in iteration.gates(_SIGMOID, flipped=True):
+        z, values = iteration.affine(update), proposed(probes, update)
+        new = _Affine(values[1:] - values[0], values[0])
+        if z is None or bool(new.weight[inputs:].abs().max() > _NEAR):
+            continue
+        if _near(proposed(iteration.features, update), iteration.features @ new.weight + new.bias):
+            none = _Affine(torch.zeros_like(new.weight), torch.zeros_like(new.bias))
+            new.weight[inputs:] = 0.0
+            return iteration.layer("GRU_LINEAR", [z, none, new])
     return None
 
 

@@ -326,8 +326,9 @@ class MatchedLoop:
         return any(source in given for source in upstream([node], has_numbers) if has_numbers(source))
 
     def hangs_on(self, node: Node, other: Node) -> bool:
-        """Whether a node of an iteration depends on another, within the iteration."""
-        return any(source is other for source in upstream([node], lambda n: n in self.partners))
+        """Whether a node of an iteration depends on another, within the iteration, but by what a state becomes."""
+        afters = {state.after for state in self.states.values()}
+        return any(source is other for source in upstream([node], lambda n: n in self.partners and n not in afters))
 
 
 def upstream(nodes: Iterable[Node], entered: Callable[[Node], bool]) -> Iterator[Node]:

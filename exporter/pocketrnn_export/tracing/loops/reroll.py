@@ -376,8 +376,10 @@ class _AllIterations:
     def _value(self, node: Node) -> Any:
         plan = self.run.module.plans[self.loop.number]
         if node is self.before:
-            shape = _shape_with(self.loop, node, self.count * self.rows)
-            return torch.full(shape, self.number, dtype=node.meta["val"].dtype)
+            shape, dtype = _shape_with(self.loop, node, self.count * self.rows), node.meta["val"].dtype
+            # Whole numbers have no infinity.
+            number = self.number if dtype.is_floating_point else max(self.number, torch.iinfo(dtype).min)
+            return torch.full(shape, number, dtype=dtype)
         if node in self.loop.states or node in plan.layers or self.loop.moves(node) or node in plan.summed:
             return self._merged(node, self.run.sequence(self.loop, node))
         if node in self.loop.partners:
