@@ -687,6 +687,61 @@ EXPORTED = (
 )
 
 
+class _Rests(_Embedded):
+    """A gate that is open at numbers near 9 only, which no drawn number is."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRUCell(12, 10)
+
+    def gate(self, step):
+        return torch.relu(1 - 100 * (step - 9).square().sum(1, keepdim=True))
+
+
+class SetsItsStateBack(_Rests):
+    def forward(self, x):
+        h = torch.zeros(x.size(0), 10)
+        for step in self.emb(x).unbind(1):
+            h = self.cell(step, h) * (1 - self.gate(step))
+        return self.out(h)
+
+
+class KeepsItsStateByASigmoid(_Rests):
+    def forward(self, x):
+        h = torch.zeros(x.size(0), 10)
+        for step in self.emb(x).unbind(1):
+            on = torch.sigmoid(1000 * ((step - 9).mul(step - 9).sum(1, keepdim=True) - 0.04))
+            h = on * self.cell(step, h) + (1 - on) * h
+        return self.out(h)
+
+
+class ForgetsByAQuotient(_Rests):
+    def forward(self, x):
+        h = torch.zeros(x.size(0), 10)
+        for step in self.emb(x).unbind(1):
+            near = 1 + 1e12 * (step - 9).mul(step - 9).sum(1, keepdim=True)
+            h = self.cell(step, h) * ((near - 1) / near)
+        return self.out(h)
+
+
+class LetsItsMaximumGo(_Rests):
+    def forward(self, x):
+        h = greatest = torch.zeros(x.size(0), 10)
+        for step in self.emb(x).unbind(1):
+            h = self.cell(step, h)
+            greatest = torch.maximum(greatest * (1 - self.gate(step)), h)
+        return self.out(greatest)
+
+
+class LetsItsSumGo(_Rests):
+    def forward(self, x):
+        h = total = torch.zeros(x.size(0), 10)
+        for step in self.emb(x).unbind(1):
+            h = self.cell(step, h)
+            total = total * (1 - self.gate(step)) + h
+        return self.out(total)
+
+
 class NormalizesItsState(_Embedded):
     def __init__(self):
         super().__init__()
@@ -812,6 +867,11 @@ REFUSED = (
     (ClipsItsCell, r"loops over the steps .*loop_modules\.py:\d+: .*`clamp`"),
     (KeepsAScoreWithin40, r"loops over the steps .*loop_modules\.py:\d+: .*`clamp`"),
     (ForgetsAtANumber, r"loops over the steps .*loop_modules\.py:\d+: .*"),
+    (SetsItsStateBack, r"loops over the steps .*loop_modules\.py:\d+: .*`(relu|pow)`"),
+    (KeepsItsStateByASigmoid, r"loops over the steps .*loop_modules\.py:\d+: .*`sigmoid`"),
+    (ForgetsByAQuotient, r"loops over the steps .*loop_modules\.py:\d+: .*`div`"),
+    (LetsItsMaximumGo, r"loops over the steps .*loop_modules\.py:\d+: .*"),
+    (LetsItsSumGo, r"loops over the steps .*loop_modules\.py:\d+: .*"),
     (NormalizesItsState, r"loops over the steps of a text, .*loop_modules\.py:\d+: `for t in .*`layer_norm`"),
     (Breaks, r"loop_modules\.py:\d+.*does not do in each step what it does in the first ones: at 9 tokens"),
     (AnotherCellLater, r"loop_modules\.py:\d+.*does not do in each step what it does in the first ones: at 40 tokens"),

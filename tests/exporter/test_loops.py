@@ -106,6 +106,21 @@ def test_a_loop_that_is_no_layer_is_refused_with_its_line(case: tuple[type[nn.Mo
     assert not (tmp_path / "bundle").exists()
 
 
+GATED = (
+    loop_modules.SetsItsStateBack,
+    loop_modules.KeepsItsStateByASigmoid,
+    loop_modules.ForgetsByAQuotient,
+    loop_modules.LetsItsMaximumGo,
+    loop_modules.LetsItsSumGo,
+)
+
+
+@pytest.mark.parametrize("kind", GATED)
+def test_a_gate_that_no_drawn_number_opens_is_no_part_of_a_layer(kind: type[nn.Module]) -> None:
+    with pytest.raises(ExportError, match=r"loops over the steps"):
+        right_program(made(kind).eval(), (torch.full((3, 7), 2),))
+
+
 def test_a_loop_of_two_cells_in_turn_has_no_program() -> None:
     with pytest.raises(ExportError, match=r"each iteration|iterations differ"):
         right_program(made(loop_modules.CellsInTurn).eval(), (torch.full((3, 7), 2),))

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from pocketrnn_export.tracing.loops.cell_recognition import (
+    BENT,
     GATES,
     SCALES,
     NotALayer,
@@ -97,14 +98,12 @@ def _plan_cycle(loop: MatchedLoop, cycle: Sequence[State], plan: Plan) -> None:
                 mask is not None and not (floating and _holds(loop, cycle, sources, dependent, mask))
             ):
                 continue
-            if question := _question(loop, sources, dependent, mask):
-                failed = failed or question
-                continue
             try:
-                if mask is None and len(cycle) == 1 and _add_running(cycle_of, plan):
+                if mask is None and len(cycle) == 1 and _add_running(loop, cycle_of, dependent, plan):
                     return
                 if not sources or not floating:
                     continue
+                _refuse_more_than_a_layer(loop, sources, dependent, mask)
                 layer = layer_of(cycle_of)
             except NotALayer as error:
                 failed = failed or NotALayer(str(error), loop.number)
@@ -114,33 +113,43 @@ def _plan_cycle(loop: MatchedLoop, cycle: Sequence[State], plan: Plan) -> None:
     raise failed or loop.refused("what it hands on is computed as by no RNN, GRU or LSTM that ONNX has")
 
 
-# The operators of layers and cells, and those that only move numbers. Whatever else an iteration does, such as to ask
-# whether a number is 9999, random numbers do not show.
-_OF_LAYERS: Final = frozenset({
-    "_to_copy", "_unsafe_view", "add", "addcmul", "addmm", "addmv", "alias", "baddbmm", "bmm", "cat", "chunk",
-    "clone", "concat", "contiguous", "copy", "detach", "div", "dot", "einsum", "expand", "expand_as", "flatten",
-    "full_like", "getitem", "hstack", "lerp", "lift_fresh_copy", "linear", "matmul", "max.other", "maximum",
-    "mm", "movedim", "mul", "multiply", "mv", "neg", "new_full", "new_ones", "new_zeros", "ones_like", "outer",
-    "permute", "relu", "repeat", "reshape", "rsub", "select", "sigmoid", "slice", "split", "split_with_sizes",
-    "squeeze", "stack", "step", "sub", "subtract", "sum", "swapaxes", "t", "tanh", "tensordot", "to",
-    "transpose", "type_as", "unbind", "unflatten", "unsqueeze", "view", "view_as", "vstack", "zeros_like",
+# The operators that only move numbers, and those of sums and products. With the sigmoids, tanhs and relus of layers,
+# they are all that is between what a layer reads and its states. Random numbers do not show whatever else an iteration
+# does, such as to ask whether a number is 9999.
+_MOVES: Final = frozenset({
+    "_to_copy", "_unsafe_view", "alias", "chunk", "clone", "contiguous", "copy", "detach", "expand", "expand_as",
+    "flatten", "getitem", "lift_fresh_copy", "movedim", "permute", "repeat", "reshape", "select", "slice", "split",
+    "split_with_sizes", "squeeze", "step", "swapaxes", "t", "to", "transpose", "type_as", "unbind", "unflatten",
+    "unsqueeze", "view", "view_as",
 })  # fmt: skip
+_SUMS: Final = frozenset({"add", "cat", "concat", "hstack", "neg", "rsub", "stack", "sub", "subtract", "sum", "vstack"})
+_PRODUCTS: Final = frozenset({
+    "addcmul", "addmm", "addmv", "baddbmm", "bmm", "div", "dot", "einsum", "lerp", "linear", "matmul", "mm", "mul",
+    "multiply", "mv", "outer", "tensordot",
+})  # fmt: skip
+_CONSTANTS: Final = frozenset({"full_like", "new_full", "new_ones", "new_zeros", "ones_like", "zeros_like"})
+_OF_LAYERS: Final = _MOVES | _SUMS | _PRODUCTS | _CONSTANTS | {"max.other", "maximum", "relu", "sigmoid", "tanh"}
 
 
-def _question(
+def _refuse_more_than_a_layer(
     loop: MatchedLoop, sources: Sequence[Node], dependent: Sequence[Node], mask: Node | None
-) -> NotALayer | None:
-    """Why an iteration is none of a layer: it does something else between what it reads and its states, but for what a
-    mask alone decides."""
+) -> None:
+    """Refuse an iteration that does something else than a layer between what it reads and its states, but for what a
+    mask alone decides.
+
+    Raises:
+        NotALayer: it does.
+    """
     given = {*sources, *([] if mask is None else [mask])}
     for node in _computed(loop, dependent, given):
         if not loop.is_data(node):
             continue
         whole, name = _names(node)
         asks = node.args[0] if name == "where" and isinstance(node.args[0], Node) else node
-        if not {name, whole} & _OF_LAYERS and not _decides(loop, mask, asks):
-            return NotALayer(f"a step of it does more than a layer does, by `{name}`", loop.number)
-    return None
+        # A quotient is near nothing where its divisor is large, which random numbers may not show.
+        divides = name == "div" and isinstance(node.args[1], Node) and loop.is_data(node.args[1])
+        if (divides or not {name, whole} & _OF_LAYERS) and not _decides(loop, mask, asks):
+            raise NotALayer(f"a step of it does more than a layer does, by `{name}`")
 
 
 def _decides(loop: MatchedLoop, mask: Node | None, node: Node) -> bool:
@@ -301,17 +310,39 @@ def _numbered(base: str, number: int) -> str:
     return base if number == 1 else f"{base}_{number}"
 
 
-def _add_running(cycle: StateCycle, plan: Plan) -> bool:
+def _add_running(loop: MatchedLoop, cycle: StateCycle, dependent: Sequence[Node], plan: Plan) -> bool:
     """Add a cycle of one state to the plan if it is a running sum or maximum."""
     ((before, after),) = cycle.states
     if cycle.sizes[before] == 0:
         return False
     kinds = {_running(cycle, before, after, scale) for scale in SCALES}
-    if kinds == {"sum"}:
+    if kinds == {"sum"} and all(_adds(loop, node, {before, *dependent}) for node in dependent):
         plan.summed[after] = before
-    elif kinds == {"maximum"}:
+    elif kinds == {"maximum"} and all(_takes_larger(node, {before, *dependent}) for node in dependent):
         plan.greatest[after] = before
-    return kinds in ({"sum"}, {"maximum"})
+    return after in plan.summed or after in plan.greatest
+
+
+def _adds(loop: MatchedLoop, node: Node, of_state: Collection[Node]) -> bool:
+    """Whether a node's value is linear in the state whatever is read: it multiplies the state by nothing that is."""
+    name = _names(node)[1]
+    if name in _MOVES or name in _SUMS:
+        return True
+    others = [n for n in node.all_input_nodes if n not in of_state]
+    if name == "where":
+        return node.args[0] not in of_state
+    if name in ("addcmul", "addmm", "addmv", "baddbmm") and not of_state & {*node.args[1:]}:
+        return True
+    several = len(others) < len(node.all_input_nodes) - 1
+    return name in _PRODUCTS and not several and not any(map(loop.is_data, others))
+
+
+def _takes_larger(node: Node, of_state: Collection[Node]) -> bool:
+    """Whether a node takes the larger one of two values, moves numbers, or does that by something it reads."""
+    whole, name = _names(node)
+    if name == "where":
+        return node.args[0] not in of_state
+    return name in _MOVES or name == "maximum" or whole == "max.other"
 
 
 def _running(cycle: StateCycle, before: Node, after: Node, scale: float) -> str:
@@ -333,7 +364,7 @@ def _running(cycle: StateCycle, before: Node, after: Node, scale: float) -> str:
         return ""
     if bool(((real - state - without).abs() < 1e-9 * scale).all()):
         return "sum"
-    return "maximum" if bool((lowest > least / 10).all()) and torch.equal(real, torch.maximum(state, lowest)) else ""
+    return "maximum" if torch.equal(real, torch.maximum(state, lowest)) else ""
 
 
 def _state_cycle(
@@ -365,14 +396,18 @@ def _state_cycle(
         ]
         return {n: torch.cat([one[n] for one in each]) for n in nodes}
 
+    nodes = (*dependent, *_bent_inputs(loop, sources, dependent, mask))
+    return StateCycle(states, tuple(sources), nodes, run, sizes)
+
+
+def _bent_inputs(
+    loop: MatchedLoop, sources: Sequence[Node], dependent: Sequence[Node], mask: Node | None
+) -> list[Node]:
+    """The operators of an iteration that are not linear and depend on no state, such as the gates of a quasi-recurrent
+    cell; without those that a mask alone decides."""
     given = (*sources, *([] if mask is None else [mask]))
-    return StateCycle(states, tuple(sources), (*dependent, *_gates_of_inputs(loop, given, dependent)), run, sizes)
-
-
-def _gates_of_inputs(loop: MatchedLoop, given: Sequence[Node], dependent: Sequence[Node]) -> list[Node]:
-    """The sigmoids and tanhs of an iteration that depend on no state, as those of a quasi-recurrent cell."""
-    found = {n for n in _computed(loop, dependent, given) if n.target in GATES and n not in dependent}
-    return [n for n in dependent[0].graph.nodes if n in found]
+    found = {n for n in _computed(loop, dependent, given) if n.target in BENT and n not in dependent}
+    return [n for n in dependent[0].graph.nodes if n in found and loop.is_data(n) and not _decides(loop, mask, n)]
 
 
 def _computed(loop: MatchedLoop, nodes: Sequence[Node], given: Collection[Node]) -> Iterator[Node]:

@@ -9,7 +9,9 @@ and inputs of our choice:
   states are an LSTM's, and likewise for a GRU.
 
 Every equation is checked at random points to 1e-9, and the whole step at others that are up to 1e8 times as large,
-where a clamp of the state or of a gate shows. The proof compares the exported graph with the module itself.
+where a clamp of the state or of a gate shows. Numbers do not show a gate that few texts open, such as
+`relu(1 - 100 * (x - 9.81) ** 2)`: so a step has no sigmoid, tanh or relu but those of the layer. The proof compares the
+exported graph with the module itself.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from torch.fx import Node
 
 from pocketrnn_export.tracing.layers.recurrence import one_step
 
-__all__ = ["GATES", "SCALES", "NotALayer", "RecurrentLayer", "StateCycle", "layer_of"]
+__all__ = ["BENT", "GATES", "SCALES", "NotALayer", "RecurrentLayer", "StateCycle", "layer_of"]
 
 # How large the numbers are at which a step is run: a state may be kept within 3, as ELMo's, or within 40.
 SCALES: Final = (1.0, 5.0, 50.0, 1e4, 1e8)
@@ -36,6 +38,8 @@ _TANH: Final = frozenset({_aten.tanh.default})
 # The functions of gates.
 GATES: Final = _SIGMOID | _TANH
 _RELU: Final = frozenset({_aten.relu.default})
+# The operators of a layer's step that are not linear, beside products.
+BENT: Final = GATES | _RELU | {_aten.maximum.default, _aten.max.other}
 _ROWS: Final = 7
 _NEAR: Final = 1e-9
 
@@ -57,7 +61,7 @@ class StateCycle:
     Attributes:
         states: each as the nodes before and after the iteration.
         sources: what else the iteration reads that differs from iteration to iteration, or from row to row.
-        nodes: what depends on the states, in the order of the graph; and the gates that do not.
+        nodes: what depends on the states, in the order of the graph; and the operators in `BENT` that do not.
         run: computes nodes from values of the states and sources, float64 [rows, features] each; a change of a node's
             value, by the node, takes part in what depends on it. Gives [rows, features] of each node.
         sizes: how many features a state or source has.
@@ -175,6 +179,12 @@ class _Iteration:
             given[before] = self.cell if len(features) == _ROWS else self.cell[:1].expand(len(features), -1)
         return self.cycle.run(nodes, given, changes or {})
 
+    def _is_among(self, node: Node, values: Sequence[Tensor]) -> bool:
+        """Whether each part of a node is one of these values, or 1 minus it."""
+        value = self.values[node]
+        parts = value.split(self.hidden, 1) if value.shape[1] % self.hidden == 0 else ()
+        return bool(parts) and all(any(_near(part, v) or _near(part, 1 - v) for v in values) for part in parts)
+
     def after(self, state: int = 0) -> Tensor:
         return self.values[self.states[state][1]]
 
@@ -212,8 +222,24 @@ class _Iteration:
         source = gate.node.all_input_nodes[0]
         return self.part_of(self.at(self.features, [source])[source], gate)
 
-    def layer(self, mode: str, gates: Sequence[_Affine], recurrent_bias: Tensor | None = None) -> RecurrentLayer:
-        """A layer of gates in ONNX's order. The bias of the recurrence is what float32 loses of the bias."""
+    def layer(
+        self, mode: str, gates: Sequence[_Affine], bent: Sequence[Tensor], recurrent_bias: Tensor | None = None
+    ) -> RecurrentLayer:
+        """A layer of gates in ONNX's order. The bias of the recurrence is what float32 loses of the bias.
+
+        Args:
+            mode: as of `RecurrentLayer`.
+            gates: what each gate is applied to.
+            bent: the values of all sigmoids, tanhs and relus of such a layer.
+            recurrent_bias: that of the recurrence, where it is known.
+
+        Raises:
+            NotALayer: the step has another operator that is not linear.
+        """
+        for node in self.cycle.nodes:
+            if node.target in BENT and not self._is_among(node, bent):
+                name = str(getattr(node.target, "__name__", "")).partition(".")[0]
+                raise NotALayer(f"a step of it does more than a layer does, by `{name}`")
         weight = torch.cat([gate.weight for gate in gates], dim=1).t()
         bias = torch.cat([gate.bias for gate in gates])
         rest = bias - bias.float().double() if recurrent_bias is None else recurrent_bias
@@ -233,10 +259,10 @@ def _rnn(iteration: _Iteration) -> RecurrentLayer | None:
     for kinds, mode in ((_TANH, "RNN_TANH"), (_RELU, "RNN_RELU"), (_SIGMOID, "RNN_SIGMOID")):
         for gate in iteration.gates(kinds):
             if _near(iteration.value(gate), iteration.after()) and (found := iteration.affine(gate)) is not None:
-                return iteration.layer(mode, [found])
+                return iteration.layer(mode, [found], [iteration.value(gate)])
     after = iteration.states[0][1]
     linear = iteration.affine_at(after, _Gate(after, 0))
-    return None if linear is None else iteration.layer("RNN_LINEAR", [linear])
+    return None if linear is None else iteration.layer("RNN_LINEAR", [linear], ())
 
 
 def _lstm(iteration: _Iteration) -> RecurrentLayer | None:
@@ -251,7 +277,8 @@ def _lstm(iteration: _Iteration) -> RecurrentLayer | None:
             if _near(iteration.value(given) * iteration.value(proposed), added):
                 gates = [iteration.affine(gate) for gate in (given, output, forget, proposed)]
                 if all(gate is not None for gate in gates):
-                    return iteration.layer("LSTM", [gate for gate in gates if gate is not None])
+                    bent = [torch.tanh(new_c), *map(iteration.value, (given, output, forget, proposed))]
+                    return iteration.layer("LSTM", [gate for gate in gates if gate is not None], bent)
     return None
 
 
@@ -267,7 +294,8 @@ def _gru(iteration: _Iteration) -> RecurrentLayer | None:
             r = iteration.affine(reset)
             if z is None or r is None:
                 continue
-            if found := _gru_with(iteration, z, r, reset, proposed):
+            bent = [iteration.value(gate) for gate in (update, reset, proposed)]
+            if found := _gru_with(iteration, z, r, reset, proposed, bent):
                 return found
     return None
 
@@ -293,11 +321,13 @@ def _gru_linear(iteration: _Iteration) -> RecurrentLayer | None:
         if _near(proposed(iteration.features, update), iteration.features @ new.weight + new.bias):
             none = _Affine(torch.zeros_like(new.weight), torch.zeros_like(new.bias))
             new.weight[inputs:] = 0.0
-            return iteration.layer("GRU_LINEAR", [z, none, new])
+            return iteration.layer("GRU_LINEAR", [z, none, new], [iteration.value(update)])
     return None
 
 
-def _gru_with(iteration: _Iteration, z: _Affine, r: _Affine, reset: _Gate, proposed: _Gate) -> RecurrentLayer | None:
+def _gru_with(
+    iteration: _Iteration, z: _Affine, r: _Affine, reset: _Gate, proposed: _Gate, bent: Sequence[Tensor]
+) -> RecurrentLayer | None:
     """A GRU of which everything but the proposed state is known, in its two forms: the reset gate after the product
     with the state, as PyTorch has it, and before, as in the paper (Cho et al., 2014)."""
 
@@ -324,7 +354,7 @@ def _gru_with(iteration: _Iteration, z: _Affine, r: _Affine, reset: _Gate, propo
     rest = torch.cat([biases - biases.float().double(), kept.bias])
     if _near(given + closed.bias + value * (state @ kept.weight[inputs:] + kept.bias), real):
         gates = [_Affine(z.weight, z.bias.float().double()), _Affine(r.weight, r.bias.float().double()), new]
-        return iteration.layer("GRU", gates, rest)
+        return iteration.layer("GRU", gates, bent, rest)
     if _near(given + closed.bias + kept.bias + (value * state) @ kept.weight[inputs:], real):
-        return iteration.layer("GRU_RESET_BEFORE", [z, r, _Affine(new.weight, opened.bias)])
+        return iteration.layer("GRU_RESET_BEFORE", [z, r, _Affine(new.weight, opened.bias)], bent)
     return None
