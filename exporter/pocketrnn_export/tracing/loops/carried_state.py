@@ -331,7 +331,7 @@ def _adds(loop: MatchedLoop, node: Node, of_state: Collection[Node]) -> bool:
     others = [n for n in node.all_input_nodes if n not in of_state]
     if name == "where":
         return node.args[0] not in of_state
-    if name in ("addcmul", "addmm", "addmv", "baddbmm") and not of_state & {*node.args[1:]}:
+    if name in ("addcmul", "addmm", "addmv", "baddbmm") and not any(n in of_state for n in node.args[1:]):
         return True
     several = len(others) < len(node.all_input_nodes) - 1
     return name in _PRODUCTS and not several and not any(map(loop.is_data, others))

@@ -182,7 +182,7 @@ class _Iteration:
     def _is_among(self, node: Node, values: Sequence[Tensor]) -> bool:
         """Whether each part of a node is one of these values, or 1 minus it."""
         value = self.values[node]
-        parts = value.split(self.hidden, 1) if value.shape[1] % self.hidden == 0 else ()
+        parts = torch.split(value, self.hidden, dim=1) if value.shape[1] % self.hidden == 0 else ()
         return bool(parts) and all(any(_near(part, v) or _near(part, 1 - v) for v in values) for part in parts)
 
     def after(self, state: int = 0) -> Tensor:
